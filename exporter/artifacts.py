@@ -1,0 +1,76 @@
+"""The nouns between the stages, frozen: what each stage hands to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Smallest, usual and largest input shape (B, C, H, W); a fixed graph has the same shape three times."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+    @classmethod
+    def fixed(cls, *shape: int) -> Shapes:
+        return cls(shape, shape, shape)
+
+    @property
+    def dynamic_axes(self) -> tuple[int, ...]:
+        """The axes whose size is left open in the graph."""
+        return tuple(axis for axis, (low, high) in enumerate(zip(self.min, self.max, strict=True)) if low != high)
+
+    def symbolic(self) -> tuple[int | str, ...]:
+        """The shape as the graph spells it: a number where it is fixed, a name where it is open."""
+        names = ("batch", "channels", "height", "width")
+        return tuple(names[axis] if axis in self.dynamic_axes else size for axis, size in enumerate(self.opt))
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A torch model as ONNX, as the exporter wrote it."""
+
+    model: ir.Model
+    name: str
+    shapes: Shapes
+    input_name: str = "images"
+    output_name: str = "logits"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A place where a pattern matched and declined, with the reason in words."""
+
+    node: str
+    why: str
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: how often it applied, where it refused, how long it took."""
+
+    name: str
+    count: int
+    refused: tuple[Refusal, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RewrittenGraph:
+    """The graph after the passes of one target."""
+
+    model: ir.Model
+    name: str
+    shapes: Shapes
+    target: str
+    passes: tuple[PassRecord, ...]
+    nodes_before: dict[str, int] = field(default_factory=dict)
+    nodes_after: dict[str, int] = field(default_factory=dict)
+    input_name: str = "images"
+    output_name: str = "logits"

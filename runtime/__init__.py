@@ -1,0 +1,1 @@
+"""Bundle -> tensors -> report. On the device: numpy, OpenCV and one engine library; no torch, no onnx."""

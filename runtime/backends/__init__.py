@@ -1,0 +1,1 @@
+"""One file a backend; each imports its library when a session opens."""

@@ -1,0 +1,37 @@
+"""What goes wrong, said in four lines: found, expected, because, try.
+
+A mistake of the user (exit code 2), a result that does not hold (exit code 1) and a bug of ours (a traceback) are
+different types, so that a script can tell them apart.
+"""
+
+from __future__ import annotations
+
+
+class EdgesmithError(Exception):
+    """Base of every error we raise on purpose; ``str(error)`` is the whole message, at most one screen."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, found: str = "", expected: str = "", because: str = "", attempt: str = "") -> None:
+        self.what, self.found, self.expected, self.because, self.attempt = what, found, expected, because, attempt
+        rows = (("found", found), ("expected", expected), ("because", because), ("try", attempt))
+        lines = [f"  {label:<10}" + text.replace("\n", "\n" + " " * 12) for label, text in rows if text]
+        super().__init__("\n".join([what, *lines]))
+
+
+class UserMistake(EdgesmithError):
+    """Input that cannot be used as given: a missing file, an unknown name, a checkpoint of another model."""
+
+    exit_code = 2
+
+
+class BundleRefused(UserMistake):
+    """A bundle whose schema, hashes or paths do not hold."""
+
+
+class BackendUnavailable(UserMistake):
+    """The library or the device that a backend needs is not here."""
+
+
+class ParityFailed(EdgesmithError):
+    """The graph or engine does not compute what the PyTorch model computes."""
