@@ -1,0 +1,54 @@
+# Every target does its own set-up. The environment lives in .venv and is re-used while pyproject.toml, the folder of
+# the checkout and the Python version stay the same: the three make up the name of the stamp below.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+KEY := $(shell { cat pyproject.toml; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/ready-$(KEY)
+EXTRAS := export,cpu,rtx,openvino,dev
+# Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB).
+WORKERS ?= 2
+PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup
+
+.PHONY: help env demo test test-slow lint format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(STAMP)  ## make the environment in .venv, everything included
+
+# Modules are run as `python -m`, never through the scripts in .venv/bin: those hold the path of the folder they were
+# made in, and a checkout may move. A moved checkout has another stamp and only re-links the package.
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit("edgesmith needs Python 3.10 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	@$(RUN) -c 'import pip' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	$(RUN) -m pip install --quiet --disable-pip-version-check "setuptools>=77"
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[$(EXTRAS)]"
+	@rm -f $(VENV)/ready-* && touch $@
+
+demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
+	@$(RUN) -m edgesmith.exporter.demo
+
+test: lint  ## lint, types and all tests that are not slow
+	$(PYTEST) -m "not slow"
+
+test-slow: $(STAMP)  ## the tests that take minutes: every family, precision and target
+	$(PYTEST) -m slow
+
+lint: $(STAMP)  ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/edgesmith
+	cd $(VENV)/types && ../bin/python -m mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p edgesmith
+
+format: $(STAMP)  ## let ruff put the code into shape
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: $(STAMP)  ## measure every rewrite and every family against the peers (benchmarks/README.md)
+	$(RUN) benchmarks/families.py
+
+clean:  ## remove what the targets made, the environment included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
