@@ -1,0 +1,48 @@
+"""Models by name, with weights: ``create("smt", weights="smt_tiny.pth")`` gives a torch module in eval mode.
+
+    name, weights, classes, image size -> torch model
+
+Importing this module is free; torch and timm are imported by the call that needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .registry import FAMILIES, MODELS, ModelSpec, find, list_models
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .loading import Prepared
+
+__all__ = ["FAMILIES", "MODELS", "ModelSpec", "create", "find", "list_models", "prepare"]
+
+
+def prepare(
+    name: str,
+    weights: str | os.PathLike[str] = "random",
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Prepared:
+    """Like :func:`create`, with where the weights came from, their hash, and what has to be said about them."""
+    from .loading import prepare as run
+
+    return run(find(name), weights, num_classes, image_size, seed)
+
+
+def create(
+    name: str,
+    weights: str | os.PathLike[str] = "random",
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """The model in eval mode, float32, on the CPU.
+
+    ``weights`` is "random" (``seed`` decides), "pretrained" (downloaded) or a checkpoint file. ``image_size`` is a side
+    in pixels or (height, width). Raises UserMistake for a name, a file or a size that cannot be used.
+    """
+    return prepare(name, weights, num_classes, image_size, seed).module

@@ -1,0 +1,172 @@
+"""Reads a checkpoint file into named tensors, and never runs code that it holds.
+
+    .safetensors, .pth, .pt, .pth.tar, .bin -> Checkpoint(tensors by name, source, sha256)
+
+Wrapper keys (``model``, ``state_dict``, ...) and prefixes (``module.``, ...) are taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import UserMistake
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")
+AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # second choice: the plain weights come first
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``tensors`` by the name the file gives them, floating ones as float32."""
+
+    tensors: dict[str, Tensor]
+    source: str  # file name or URL, never the folder it lies in
+    sha256: str | None
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: str | os.PathLike[str], source: str | None = None) -> Checkpoint:
+    """Raises UserMistake for a file that is missing, broken, of another kind, or that would need to run code."""
+    file = Path(path)
+    source = source or file.name
+    if not file.exists():
+        raise UserMistake(
+            "--weights: no such file",
+            found=str(path),
+            expected="random, pretrained, or a .safetensors, .pth or .pt file",
+        )
+    if not file.is_file():
+        raise UserMistake("--weights: this is not a file", found=str(path), expected="one checkpoint file")
+    if file.stat().st_size == 0:
+        raise UserMistake(f"{source}: the file is empty", found="0 bytes", attempt="copy or download it again")
+    content = _read_safetensors(file, source) if _is_safetensors(file) else _read_pickle(file, source)
+    tensors, notes = unwrap(content, source)
+    return Checkpoint(_as_float32(tensors, source), source, _sha256(file), notes)
+
+
+def unwrap(content: Any, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Find the mapping of names to tensors inside whatever was saved around it."""
+    notes: list[str] = []
+    for _ in range(3):  # a wrapper in a wrapper happens, deeper does not
+        if not isinstance(content, dict) or any(isinstance(value, Tensor) for value in content.values()):
+            break
+        inner = next((key for key in (*WRAPPERS, *AVERAGED) if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        averaged = [key for key in AVERAGED if key in content and key != inner]
+        if averaged:
+            notes.append(f"took {inner!r}; the file also holds averaged weights under {averaged[0]!r}")
+        content = content[inner]
+    tensors = (
+        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
+    if not tensors:
+        kind = (
+            f"a dict of {', '.join(map(str, list(content)[:6]))}"
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise UserMistake(
+            f"{source}: no named tensors in this file",
+            found=kind if content != {} else "an empty dict",
+            expected="a state dict, alone or under model or state_dict",
+        )
+    for _ in range(3):
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors, tuple(notes)
+
+
+def _as_float32(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    tensors = {k: v.detach().float() if v.is_floating_point() else v.detach() for k, v in tensors.items()}
+    broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserMistake(
+            f"{source}: weights that are not numbers",
+            found=f"NaN or infinity in {len(broken)} tensors, first {broken[0]}",
+            attempt="an earlier checkpoint of the same training",
+        )
+    return tensors
+
+
+def _is_safetensors(file: Path) -> bool:
+    """By content: an 8-byte length, then JSON; the file name may say anything."""
+    with file.open("rb") as stream:
+        head = stream.read(9)
+    return file.suffix == ".safetensors" or (head[8:9] == b"{" and not head.startswith(b"PK"))
+
+
+def _read_safetensors(file: Path, source: str) -> Any:
+    import safetensors
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load_file(file)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserMistake(
+            f"{source}: not a whole safetensors file",
+            found=_first_line(error),
+            because="the file was cut off or is of another kind",
+            attempt="copy or download it again",
+        ) from None
+
+
+def _harmless() -> list[Any]:
+    """Types that training scripts save beside the weights and that do nothing when they are read."""
+    import numpy as np
+
+    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
+    return [argparse.Namespace, np.dtype, np.ndarray, np._core.multiarray.scalar, *kinds]
+
+
+def _read_pickle(file: Path, source: str) -> Any:
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+)|function (\S+)|class (\S+)", str(error))
+        if refused and "nsupported" in str(error):
+            name = next(filter(None, refused.groups())).rstrip(".,")
+            raise UserMistake(
+                f"{source}: the file holds pickled code, which is not run",
+                found=name,
+                expected="tensors only (a state dict)",
+                because="reading a pickle may execute anything its author put in",
+                attempt="where you trust it: torch.save(model.state_dict(), FILE), or save as .safetensors",
+            ) from None
+        raise _not_a_checkpoint(source, error) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+        raise _not_a_checkpoint(source, error) from None
+
+
+def _not_a_checkpoint(source: str, error: BaseException) -> UserMistake:
+    return UserMistake(
+        f"{source}: not a PyTorch checkpoint, or not a whole one",
+        found=_first_line(error),
+        expected="a file written by torch.save or safetensors",
+        attempt="copy or download it again, and compare the size",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

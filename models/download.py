@@ -1,0 +1,53 @@
+"""``--weights pretrained``: the published weights of a variant, from timm's hub or the authors' pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..runtime.errors import UserMistake
+from .checkpoint import Checkpoint, read_checkpoint
+from .spec import ModelSpec
+
+
+def fetch(spec: ModelSpec) -> Checkpoint:
+    """Downloads once, then takes the copy of the cache; UserMistake without a network or without published weights."""
+    if spec.pretrained is None:
+        raise UserMistake(
+            f"{spec.name}: nobody publishes weights for this variant",
+            found="--weights pretrained",
+            attempt="--weights FILE with your own checkpoint, or --weights random",
+        )
+    origin, _, name = spec.pretrained.partition(":")
+    try:
+        checkpoint = _from_timm(name) if origin == "timm" else _from_url(spec.pretrained)
+    except UserMistake:
+        raise
+    except Exception as error:  # every library on the way has its own kinds for "no network"
+        raise UserMistake(
+            f"{spec.name}: the published weights could not be downloaded",
+            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:140]}",
+            expected=f"a network that reaches {spec.pretrained}",
+            attempt="download the file elsewhere and pass it: --weights FILE",
+        ) from error
+    note = f"weights licence: {spec.licence_weights}"
+    return Checkpoint(checkpoint.tensors, spec.pretrained, checkpoint.sha256, (*checkpoint.notes, note))
+
+
+def _from_timm(name: str) -> Checkpoint:
+    import timm
+    from huggingface_hub import hf_hub_download
+
+    config: Any = timm.models.get_pretrained_cfg(name)
+    return read_checkpoint(hf_hub_download(config.hf_hub_id, "model.safetensors"))
+
+
+def _from_url(url: str) -> Checkpoint:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / url.rsplit("/", 1)[1]
+    if not file.exists():
+        torch.hub.download_url_to_file(url, str(file), progress=False)  # writes beside, then renames
+    return read_checkpoint(file)

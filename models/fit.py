@@ -1,0 +1,114 @@
+"""Does this checkpoint fit this model, and if not, which one does it fit?
+
+Everything here compares names and shapes; networks are built on the meta device, without memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..runtime.errors import UserMistake
+from .checkpoint import Checkpoint
+from .registry import list_models
+from .spec import ModelSpec
+
+HEADS = ("head.weight", "head.fc.weight")
+SHOWN = 4  # names a kind in an error message: it must fit one screen
+
+
+def head_classes(state: Mapping[str, Tensor]) -> int | None:
+    """Rows of the classifier, None where the checkpoint has none (a backbone)."""
+    return next((state[name].shape[0] for name in HEADS if name in state and state[name].ndim == 2), None)
+
+
+def in_our_names(
+    spec: ModelSpec, checkpoint: Checkpoint, image_size: tuple[int, int]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors under the module's names; a ViT's position embedding is brought to ``image_size``."""
+    state = spec.rename(dict(checkpoint.tensors))
+    if spec.family != "vit_ggem" or "pos_embed" not in state:
+        return state, ()
+    from .vit_ggem import resample_positions
+
+    patch = spec.config["patch_size"]
+    resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))
+    if resampled["pos_embed"].shape == state["pos_embed"].shape:
+        return state, ()
+    return resampled, (f"position embedding resampled from {state['pos_embed'].shape[1] - 1} patches",)
+
+
+def check_fit(
+    spec: ModelSpec, checkpoint: Checkpoint, state: dict[str, Tensor], template: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state to load, and notes by name for what the model fills in itself; UserMistake where it does not fit."""
+    import torch
+
+    filled: dict[str, str] = {}
+    for name in template:
+        if name not in state and name.endswith("num_batches_tracked"):  # counts training steps, no part of the answer
+            state[name] = torch.zeros((), dtype=torch.long)
+        if name not in state and name == "ggem.p":
+            filled[name] = "plain ViT weights: the pooling exponents start at 3, the head was not trained for them"
+    missing = [name for name in template if name not in state and name not in filled]
+    unexpected = [name for name in state if name not in template]
+    misshaped = [
+        f"{name} {tuple(state[name].shape)}, expected {tuple(template[name].shape)}"
+        for name in template
+        if name in state and state[name].shape != template[name].shape
+    ]
+    if not (missing or unexpected or misshaped):
+        return state, filled
+    lists = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
+    raise UserMistake(
+        f"{checkpoint.source} does not fit {spec.name}",
+        found="\n".join(_listing(kind, names) for kind, names in lists if names),
+        expected=f"the {len(template)} tensors of {spec.name}",
+        attempt=_nearest(spec, checkpoint),
+    )
+
+
+def _listing(kind: str, names: list[str]) -> str:
+    more = f"\n  ... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} {kind}:\n  " + "\n  ".join(names[:SHOWN]) + more
+
+
+def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
+    """What to try: the variant that shares most names and shapes with the checkpoint."""
+    scores = {other.name: _overlap(other, checkpoint) for other in list_models(fixtures=True)}
+    best = max(scores, key=lambda name: (scores[name][0] / scores[name][1], name == spec.name))
+    same, of = scores[best]
+    if same < 0.2 * of:
+        return "no model here is near: is this a classification checkpoint of convit, smt, davit, van or vit_ggem?"
+    if best == spec.name:
+        return f"{best} is already the nearest ({same} of {of} tensors): the file may be of a changed network"
+    whole = "fits" if same == of else f"is nearest, {same} of {of} tensors agree"
+    classes = head_classes(spec.rename(dict(checkpoint.tensors)))
+    head = f" --num-classes {classes}" if classes not in (None, 1000) else ""
+    return f"--model {best}{head}: it {whole}"
+
+
+def _overlap(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[int, int]:
+    """(tensors that agree in name and shape, tensors in either); counters and pooling exponents left out."""
+    state = spec.rename(dict(checkpoint.tensors))
+    ours = _shapes(shapes_of(spec, head_classes(state) or spec.num_classes))
+    theirs = _shapes(state)
+    return sum(theirs.get(name) == shape for name, shape in ours.items()), len(ours.keys() | theirs.keys())
+
+
+def shapes_of(spec: ModelSpec, num_classes: int) -> Mapping[str, Any]:
+    """The state dict of the variant on the meta device: shapes and no memory."""
+    import torch
+
+    with torch.device("meta"):
+        return spec.build(num_classes=num_classes).state_dict()
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {
+        name: tuple(value.shape)
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked") and name not in ("ggem.p", "pos_embed")
+    }

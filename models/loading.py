@@ -1,0 +1,93 @@
+"""From a spec and a ``--weights`` choice to a model that is ready to trace.
+
+ModelSpec, weights -> checkpoint tensors in our names -> comparison with the network -> nn.Module in eval mode
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..runtime.errors import UserMistake
+from .checkpoint import Checkpoint, read_checkpoint
+from .download import fetch
+from .fit import check_fit, head_classes, in_our_names
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model and the origin of its weights: ``sha256`` is the file's, None for random weights."""
+
+    module: nn.Module
+    spec: ModelSpec
+    image_size: tuple[int, int]
+    num_classes: int
+    source: str
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    spec: ModelSpec,
+    weights: str | os.PathLike[str] = "random",
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Prepared:
+    """Build and load; UserMistake where file, class count or size do not go with the model."""
+    if num_classes is not None and num_classes < 1:
+        raise UserMistake("--num-classes must be at least 1", found=str(num_classes))
+    size = spec.check_size(image_size)
+    classes = num_classes or spec.num_classes
+    if str(weights) == "random":
+        module = _seeded(spec, classes, size, seed)
+        note = f"random weights of seed {seed}: the outputs mean nothing"
+        return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
+    checkpoint = fetch(spec) if str(weights) == "pretrained" else read_checkpoint(weights)
+    state, notes = in_our_names(spec, checkpoint, size)
+    _check_classes(spec, checkpoint, head_classes(state), classes)
+    changes, more = _depths(spec, state)
+    with torch.device("meta"):
+        template = spec.build(num_classes=classes, image_size=size, **changes).state_dict()
+    state, filled = check_fit(spec, checkpoint, state, template)
+    module = _seeded(spec, classes, size, seed, **changes)
+    if filled:  # the pooling exponents of a plain ViT keep their first value
+        state |= {name: value for name, value in module.state_dict().items() if name in filled}
+    module.load_state_dict(state)
+    notes = (*checkpoint.notes, *notes, *more, *filled.values())
+    return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, notes)
+
+
+def _seeded(spec: ModelSpec, classes: int, size: tuple[int, int], seed: int, **changes: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return spec.build(num_classes=classes, image_size=size, **changes)
+
+
+def _check_classes(spec: ModelSpec, checkpoint: Checkpoint, found: int | None, expected: int) -> None:
+    if found is not None and found != expected:
+        raise UserMistake(
+            f"{checkpoint.source}: the head of this checkpoint has another number of classes",
+            found=f"{found} classes",
+            expected=f"{expected} classes for {spec.name}",
+            because="a head that does not come from the checkpoint would answer at random",
+            attempt=f"--num-classes {found}",
+        )
+
+
+def _depths(spec: ModelSpec, state: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """smt_small only: its configuration says two blocks in stage 4, the stated 20.5 M parameters say one."""
+    if spec.name != "smt_small":
+        return {}, ()
+    blocks = {name.split(".")[1] for name in state if name.startswith("block4.")}
+    if blocks != {"0"}:
+        return {}, ()
+    note = "one block in stage 4, as the checkpoint has it; the authors' configuration file says two"
+    return {"depths": (*spec.config["depths"][:3], 1)}, (note,)
