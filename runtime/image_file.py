@@ -1,0 +1,105 @@
+"""Picture file -> uint8 (H, W, 3) RGB, or a sentence about what is wrong with the file.
+
+OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates whatever a header claims, so the size and
+the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
+EXIF orientation is applied, 16-bit samples keep their high byte, alpha is dropped, grey becomes three equal channels.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import UserMistake
+
+MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
+MAX_FILE_BYTES = 512 * 1024 * 1024
+JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a picture as uint8 (H, W, 3) RGB; UserMistake if it is missing, empty, cut off, too large or no picture."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserMistake(f"cannot read the picture {path}", found="a folder", expected="a picture file")
+        found_bytes = path.stat().st_size
+        if found_bytes > MAX_FILE_BYTES:
+            raise _too_large(path, f"{found_bytes:,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserMistake(
+            f"cannot read the picture {path}", found="no such file", attempt="check the path and the folder you are in"
+        ) from None
+    except OSError as error:
+        raise UserMistake(f"cannot read the picture {path}", found=error.strerror or str(error)) from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str = "image") -> np.ndarray:
+    """Encoded bytes -> uint8 (H, W, 3) RGB; ``name`` stands in the error."""
+    if not data:
+        raise UserMistake(f"cannot read the picture {name}", found="an empty file", expected="a picture")
+    size = _look_before_decoding(data, name)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise _too_large(name, f"{size[1]} x {size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise UserMistake(f"cannot read the picture {name}", found=str(error.err), expected="a picture") from None
+    if image is None:
+        raise UserMistake(
+            f"cannot read the picture {name}",
+            found=f"{len(data):,} bytes that OpenCV cannot decode, beginning with {data[:8]!r}",
+            expected="JPEG, PNG, WebP, BMP or TIFF",
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _too_large(name: object, found: str, expected: str) -> UserMistake:
+    return UserMistake(
+        f"the picture {name} is too large",
+        found=found,
+        expected=expected,
+        because="it would be held in memory as a whole",
+        attempt="shrink it first",
+    )
+
+
+def _cut_off(name: str, kind: str, size: int) -> UserMistake:
+    return UserMistake(
+        f"the picture {name} is cut off",
+        found=f"a {kind} file of {size:,} bytes without its end",
+        because="the missing part would be filled with grey without a word",
+        attempt="copy or download the file again",
+    )
+
+
+def _look_before_decoding(data: bytes, name: str) -> tuple[int, int] | None:
+    """(height, width) as the header claims, None where we do not know the format; raises when the end is missing."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        if len(data) < 24 or b"IEND" not in data[24:]:
+            raise _cut_off(name, "PNG", len(data))
+        width, height = struct.unpack(">II", data[16:24])
+        return height, width
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    at, size = 2, None
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in JPEG_SIZE_MARKERS and at + 9 <= len(data):
+            size = (int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big"))
+        at += 2 + length
+        if marker == 0xDA:  # the coded pixels follow: from here on 0xFFD9 can only be the end of the picture
+            break
+    if b"\xff\xd9" not in data[at:]:
+        raise _cut_off(name, "JPEG", len(data))
+    return size

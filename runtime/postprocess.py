@@ -1,0 +1,48 @@
+"""Logits -> the classes in words, most probable first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import UserMistake
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one picture; the probabilities of all classes sum to 1."""
+
+    label: str
+    index: int
+    probability: float
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(..., C) -> (..., C) float64, safe for logits of any size."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    powers = np.exp(shifted)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Prediction]]:
+    """(B, C) logits -> for each picture its k best classes; equal logits in the order of their index."""
+    if logits.ndim != 2 or logits.shape[1] != len(labels):
+        raise UserMistake(
+            "the logits do not fit the labels", found=f"shape {logits.shape}", expected=f"(batch, {len(labels)})"
+        )
+    if k < 1:
+        raise UserMistake("top_k needs at least one class", found=str(k), expected="1 or more")
+    if not np.isfinite(logits).all():
+        raise UserMistake(
+            "the model returned values that are no numbers",
+            found=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
+            because="a layer overflowed, usually in fp16",
+            attempt="export with --precision fp32 or bf16",
+        )
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return [
+        [Prediction(labels[index], int(index), float(row[index])) for index in indices]
+        for row, indices in zip(softmax(logits), best, strict=True)
+    ]
