@@ -19,19 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 from .artifacts import Shapes
+from .targets import check_arch
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-ARCHS = {  # what TensorRT-RTX 1.7 can compile for, and one card each
-    "sm75": "Turing, RTX 20",
-    "sm80": "Ampere, A100",
-    "sm86": "Ampere, RTX 30",
-    "sm89": "Ada, RTX 40",
-    "sm120": "Blackwell, RTX 50",
-    "sm121": "Blackwell, DGX Spark",
-}
-JETSON = {"sm72": "jetpack5", "sm87": "jetpack6 or jetpack7", "sm110": "jetpack7", "sm101": "jetpack7"}
 Progress = Callable[[str, int, int], None]  # phase, step, steps
 
 
@@ -50,18 +42,6 @@ class RtxEngine:
     build_seconds: float
     layers: int
     warnings: tuple[str, ...] = ()
-
-
-def check_arch(arch: str) -> str:
-    """``sm89``, ``SM89``, ``8.9`` or ``89`` -> ``sm89``; UserMistake with the list when RTX has no such chip."""
-    name = "sm" + arch.lower().removeprefix("sm_").removeprefix("sm").replace(".", "")
-    if name not in ARCHS:
-        expected = "\n".join(f"{key:<6} {card}" for key, card in ARCHS.items())
-        hint = f"--target {JETSON[name]}: that chip is a Jetson" if name in JETSON else "--gpu-arch sm89"
-        raise UserMistake(
-            f"GPU architecture {arch!r} is not one TensorRT-RTX builds for", expected=expected, attempt=hint
-        )
-    return name
 
 
 def build_rtx_engine(

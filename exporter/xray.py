@@ -129,7 +129,7 @@ def read_engine(engine: bytes | str | Path) -> XRay:
     try:
         programs = [_Program(text) for text in _main_programs(raw)]
         found = _merge(programs, len(raw))
-    except Exception as error:  # an undocumented format may change in ways nobody foresees; an export must survive that
+    except Exception as error:  # noqa: BLE001  an undocumented format may change in unforeseen ways; an export survives
         return XRay(len(raw), notes=(f"the program inside could not be read ({type(error).__name__}: {error})",))
     if builder == "TensorRT":
         notes = ("a TensorRT engine, not TensorRT-RTX: kernels outside its compiled regions are not counted",)
