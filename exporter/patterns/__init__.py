@@ -1,0 +1,16 @@
+"""One rewrite a file; ORDER, the one list, says which run for which target and in what order."""
+
+from __future__ import annotations
+
+from .base import Pass
+from .cleanup import CleanUp
+
+ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
+
+# (pass, targets it runs for): a target is left out where the rewrite was measured to lose (benchmarks/rewrites)
+ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = ((CleanUp, ALL),)
+
+
+def passes_for(target: str) -> list[type[Pass]]:
+    """The passes of one target ("cpu", "openvino", "rtx", "tensorrt"), in order."""
+    return [step for step, targets in ORDER if target in targets]

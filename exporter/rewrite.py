@@ -1,0 +1,87 @@
+"""Exported graph -> rewritten graph: the passes of ORDER, each checked, counted, and its refusals kept."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ..runtime.errors import UserMistake
+from .artifacts import ExportedGraph, PassRecord, RewrittenGraph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+VerifyEach = Callable[["ir.Model", str], None]
+
+
+def rewrite(
+    exported: ExportedGraph,
+    target: str,
+    *,
+    skip: Iterable[str] = (),
+    verify_each: VerifyEach | None = None,
+    on_pass: Callable[[PassRecord], None] | None = None,
+) -> RewrittenGraph:
+    """Run the passes of ``target`` ("cpu", "openvino", "rtx" or "tensorrt") on a copy of the exported graph.
+
+    ``verify_each(model, pass_name)`` is called after every pass that changed the graph and raises when the numbers
+    moved; ``on_pass`` hears of every pass as it ends.
+
+    Raises:
+        UserMistake: ``skip`` names a pass that does not exist.
+    """
+    from .patterns import passes_for
+
+    steps = passes_for(target)
+    _check_names(skip, [step.__name__ for step in steps])
+    model = clone(exported.model)
+    before = node_types(model)
+    records = []
+    for step in steps:
+        if step.__name__ in skip:
+            continue
+        record = step().run(model)
+        records.append(record)
+        if on_pass:
+            on_pass(record)
+        if verify_each and record.count:
+            verify_each(model, record.name)
+    return RewrittenGraph(
+        model, exported.name, exported.shapes, target, _merged(records), before, node_types(model),
+        exported.input_name, exported.output_name,
+    )  # fmt: skip
+
+
+def clone(model: ir.Model) -> ir.Model:
+    """A copy whose graph can be changed; the weights are shared, since no pass writes into a tensor."""
+    return model.clone() if hasattr(model, "clone") else copy.deepcopy(model)
+
+
+def node_types(model: ir.Model) -> dict[str, int]:
+    """How many nodes of each type the graph has, most frequent first."""
+    counts = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph)
+    return dict(counts.most_common())
+
+
+def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
+    """One record a pass: clean-up runs several times and is one line in the report."""
+    merged: dict[str, PassRecord] = {}
+    for record in records:
+        if seen := merged.get(record.name):
+            refused = tuple(dict.fromkeys((*seen.refused, *record.refused)))
+            record = PassRecord(record.name, seen.count + record.count, refused, seen.seconds + record.seconds)
+        merged[record.name] = record
+    return tuple(merged.values())
+
+
+def _check_names(skip: Iterable[str], known: list[str]) -> None:
+    for name in skip:
+        if name not in known:
+            raise UserMistake(
+                f"No rewrite pass is called {name!r}",
+                found=name,
+                expected="one of " + ", ".join(dict.fromkeys(known)),
+                attempt="edgesmith export --help",
+            )

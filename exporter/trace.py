@@ -1,0 +1,96 @@
+"""Torch model -> exported graph: one torch.export trace, written as ONNX by the dynamo exporter.
+
+Opset 20 unless asked otherwise: real ``Attention`` nodes (opset 23) make float32 ViTs fail to build in TensorRT-RTX and
+gain nothing in float16; below 20 Gelu falls apart into an Erf subgraph. IR version 10, the newest TensorRT 10 reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .artifacts import ExportedGraph, Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IR_VERSION = 10
+INPUT, OUTPUT = "images", "logits"
+
+
+def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int = 20) -> ExportedGraph:
+    """Export ``module`` (images (B, 3, H, W) float32 -> logits (B, classes)) for the given shapes.
+
+    Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
+    batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
+
+    Raises:
+        torch.onnx.OnnxExporterError: the module cannot be traced.
+    """
+    import torch
+
+    dynamic = shapes.dynamic_axes
+    example_shape = [max(2, low) if axis == 0 and axis in dynamic else size
+                     for axis, (low, size) in enumerate(zip(shapes.min, shapes.opt, strict=True))]  # fmt: skip
+    example = torch.zeros(example_shape, dtype=next(module.parameters()).dtype)
+    dims: dict[int, Any] = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=(dims,) if dims else None,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    _name_open_axes(model, shapes)
+    _own_the_weights(model)
+    return ExportedGraph(model, name, shapes, INPUT, OUTPUT)
+
+
+def _name_open_axes(model: Any, shapes: Shapes) -> None:
+    """Spell the open axes of the input and the batch of the output as people read them."""
+    import onnx_ir as ir
+
+    images = model.graph.inputs[0]
+    renamed = {}
+    for axis in shapes.dynamic_axes:
+        old = images.shape[axis]
+        renamed[getattr(old, "value", old)] = shapes.symbolic()[axis]
+    for value in [*model.graph.inputs, *model.graph.outputs, *(out for node in model.graph for out in node.outputs)]:
+        if value.shape is not None:
+            value.shape = ir.Shape([renamed.get(getattr(dim, "value", dim), dim) for dim in value.shape])
+
+
+def _own_the_weights(model: Any) -> None:
+    """Weights as plain C-ordered numpy arrays: no tie to the torch module, and hashable byte by byte."""
+    import numpy as np
+    import onnx_ir as ir
+
+    for name, value in model.graph.initializers.items():
+        value.const_value = ir.tensor(np.ascontiguousarray(value.const_value.numpy()), name=name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own chatter (warnings on its internals, progress on stdout) says nothing a user can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,63 @@
+"""The shared assertions of the pattern tests: what a rewrite turns a small graph into, and why it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnx_ir as ir
+
+
+def parse(text: str) -> ir.Model:
+    """A model from ONNX text, checked, with shapes inferred."""
+    proto = onnx.parser.parse_model(text)
+    onnx.checker.check_model(proto)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+def run(model: ir.Model, seed: int = 0, batch: int = 2) -> list[np.ndarray]:
+    """The outputs of a model on seeded normal inputs; open axes get ``batch``."""
+    import onnxruntime
+
+    proto = ir.to_proto(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for value in session.get_inputs():
+        shape = [dim if isinstance(dim, int) else batch for dim in value.shape]
+        feeds[value.name] = rng.standard_normal(shape).astype(np.float32)
+    return session.run(None, feeds)
+
+
+def op_types(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
+
+
+def assert_rewrites(
+    step: type, text: str | ir.Model, *, to: Sequence[str], count: int = 1, rtol: float = 1e-5, atol: float = 1e-5
+) -> ir.Model:
+    """The pass applies ``count`` times, leaves exactly the ops ``to``, keeps the numbers, and is idempotent."""
+    model = parse(text) if isinstance(text, str) else text
+    before = run(model)
+    assert step().run(model).count == count
+    assert sorted(op_types(model)) == sorted(to)
+    onnx.checker.check_model(ir.to_proto(model))
+    for old, new in zip(before, run(model), strict=True):
+        np.testing.assert_allclose(new, old, rtol=rtol, atol=atol)
+    assert step().run(model).count == 0, "the second run changed the graph"
+    return model
+
+
+def assert_refuses(step: type, text: str | ir.Model, *, because: str) -> None:
+    """The pass leaves the graph alone and says why (``because`` is part of the reason)."""
+    model = parse(text) if isinstance(text, str) else text
+    before = op_types(model)
+    record = step().run(model)
+    assert record.count == 0
+    assert op_types(model) == before
+    reasons = [refusal.why for refusal in record.refused]
+    assert any(because in why for why in reasons), f"{because!r} is in none of {reasons}"
