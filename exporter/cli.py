@@ -1,0 +1,230 @@
+"""``edgesmith export | run | bench | compare | inspect | list | doctor``: words in, the verbs of the story called.
+
+Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 130 interrupted.
+With ``--json`` exactly one JSON document goes to stdout, and stage lines to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..runtime.errors import EdgesmithError
+from . import usage
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a PyTorch vision checkpoint to a verified bundle for an edge device.",
+    epilog="Settings may also be written key=value, as in: edgesmith export model=smt precision=fp16",
+)
+Words = list[str] | None
+Text = str | None
+Number = int | None
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Threads = Annotated[Number, typer.Option(help="CPU threads; the engine decides when left out.")]
+Data = Annotated[
+    Text, typer.Option(help="Folder of pictures to judge by (default: photographs of installed packages).")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgesmith {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _face(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Family or variant: smt, smt_base, ... (edgesmith list).")
+    ],
+    weights: Annotated[str, typer.Option("--weights", "-w", help="File, 'pretrained' or 'random'.")] = "random",
+    target: Annotated[str, typer.Option("--target", "-t", help="cpu, openvino, rtx, tensorrt, jetpack6, ...")] = "cpu",
+    precision: Annotated[Text, typer.Option("--precision", "-p", help="fp32, fp16 or bf16.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Same as --precision fp16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Not supported yet; says so.")] = False,
+    quantize: Annotated[Text, typer.Option(help="16 for fp16; 8 is not supported yet.")] = None,
+    gpu_arch: Annotated[Text, typer.Option(help="GPU to build the engine for: sm89, 8.9, ... (target rtx).")] = None,
+    num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
+    image_size: Annotated[Text, typer.Option("--image-size", "--imgsz", help="224, or 256 320: height, width.")] = None,
+    batch: Annotated[str, typer.Option("--batch", "-b", help="A number, or 1..8 for any batch between.")] = "1",
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Same as --batch 1..8.")] = False,
+    min_shapes: Annotated[Text, typer.Option(help="Smallest input, as images:1x3x224x224.")] = None,
+    opt_shapes: Annotated[Text, typer.Option(help="Usual input.")] = None,
+    max_shapes: Annotated[Text, typer.Option(help="Largest input.")] = None,
+    opset: Annotated[Number, typer.Option(help="ONNX opset (default: the target's).")] = None,
+    out: Annotated[Text, typer.Option("--out", "-o", help="Bundle to write (default NAME.edge).")] = None,
+    data: Data = None,
+    skip: Annotated[Words, typer.Option("--skip", metavar="PASS", help="Leave a rewrite out; may be repeated.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the numbered graphs in NAME.run.")] = False,
+    verify_each: Annotated[bool, typer.Option("--verify-each", help="Check the numbers after every rewrite.")] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Fail when parity does not hold.")] = True,
+    force: Annotated[bool, typer.Option("--force", "--overwrite", help="Replace a bundle that exists.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Checkpoint -> verified bundle."""
+    from . import screen
+    from .pipeline import export as run
+
+    result = run(
+        model,
+        weights,
+        target=target,
+        precision=usage.one_precision(precision, half, int8, quantize),
+        gpu_arch=gpu_arch,
+        num_classes=num_classes,
+        image_size=image_size,
+        batch=batch,
+        dynamic=dynamic,
+        min_shapes=min_shapes,
+        opt_shapes=opt_shapes,
+        max_shapes=max_shapes,
+        opset=opset,
+        out=out,
+        data=data,
+        skip=tuple(skip or ()),
+        keep=keep,
+        verify_each=verify_each,
+        check=check,
+        overwrite=force,
+        seed=seed,
+        dry_run=dry_run,
+        progress=screen.StageScreen(stderr=as_json),
+    )
+    if as_json:
+        _print_json(result.to_json())
+    elif dry_run:
+        screen.console().print(screen.plan_table(result.plan))
+    else:
+        screen.closing(result, screen.console())
+
+
+@app.command()
+def run(
+    bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
+    images: Annotated[list[str], typer.Argument(help="Pictures.")],
+    backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
+    threads: Threads = None,
+    top: Annotated[int, typer.Option(help="How many classes to print.", min=1)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Classify pictures with a bundle."""
+    from . import screen
+    from .classify import classify
+
+    answers = classify(bundle, images, backend, threads, top)
+    if as_json:
+        _print_json(answers)
+        return
+    for answer in answers:
+        rows = [(f"{guess['probability']:7.2%}", guess["label"]) for guess in answer["top"]]
+        screen.console().print(screen.table(("", answer["image"]), rows))
+
+
+@app.command()
+def bench(
+    bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
+    weights: Annotated[Text, typer.Option("--weights", "-w", help="The checkpoint, if it has moved.")] = None,
+    against: Annotated[
+        str, typer.Option(help="Peers, comma between: eager,compile,plain; or none.")
+    ] = "eager,compile,plain",
+    rounds: Annotated[int, typer.Option(help="Measured rounds; each runs every candidate once.", min=2)] = 30,
+    threads: Annotated[int, typer.Option(help="CPU threads for every candidate alike.", min=1)] = 1,
+    batch: Annotated[
+        Number, typer.Option("--batch", "-b", help="Batch to measure (default: the bundle's usual).")
+    ] = None,
+    clock: Annotated[str, typer.Option(help="wall, or cpu: time of this process on all cores.")] = "wall",
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
+    from . import screen
+    from .bench import COLUMNS, rows
+    from .bench import bench as measure
+
+    result = measure(
+        bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock,
+        progress=screen.StageScreen(stderr=as_json),
+    )  # fmt: skip
+    if as_json:
+        _print_json(result)
+        return
+    to = screen.console()
+    to.print(screen.table(COLUMNS, rows(result), right=COLUMNS[1:]))
+    to.print(f"\n  report   {Path(bundle) / 'report.html'}")
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model: the judge.")],
+    second: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model.")],
+    weights: Annotated[str, typer.Option("--weights", "-w", help="For a name of a model.")] = "random",
+    num_classes: Annotated[Number, typer.Option(help="For a name of a model.")] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")
+    ] = "fp32",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
+    from . import screen
+    from .compare import compare as measure
+
+    result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
+    if as_json:
+        _print_json(result)
+    else:
+        to = screen.console()
+        to.print(screen.parity_table(result["rows"]))
+        if result["first_difference"]:
+            to.print(f"\nfirst difference: {result['first_difference']}")
+    if not result["agree"]:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Families and variants, with parameters, paper and licence."""
+    from . import screen
+    from .listing import COLUMNS, models, rows
+
+    if as_json:
+        _print_json(models())
+    else:
+        screen.console().print(screen.table(COLUMNS, rows(), right=("parameters", "image")))
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, default=str))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script; never returns, always exits with one of the codes above."""
+    words = sys.argv[1:] if arguments is None else arguments
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(usage.strict(words, command), prog_name="edgesmith", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = usage.interrupted()
+    except EdgesmithError as error:
+        code = usage.explain(error, "--json" in words)
+    except Exception as error:  # noqa: BLE001 the last net: usage.other tells a mistake from a bug and prints it
+        code = usage.other(error, command, words)
+    sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)

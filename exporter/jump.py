@@ -1,0 +1,86 @@
+"""Which node is to blame? Run two graphs on one input and find the first value where they part.
+
+Both graphs are run once with every value they have in common made an output. Rewrites keep the name of the value
+they compute, so after any number of passes most names are still there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# relative L2 error of one value that rounding alone does not explain: some hundred times the unit roundoff of the type
+JUMP = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The first node whose output is off, with the relative L2 error there and at the value before it."""
+
+    node: str
+    op: str
+    value: str
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.node} (value {self.value}): relative error {self.before:.1e} -> {self.after:.1e}"
+
+
+def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, precision: str = "fp32") -> Jump | None:
+    """The first place, in the order of ``suspect``, where the two differ by more than rounding.
+
+    When no value is past the limit, the place with the steepest rise is named. None: no common value differs.
+    """
+    nodes = [(value.name, node) for node in suspect.graph for value in node.outputs if value.name]
+    known = {value.name for node in reference.graph for value in node.outputs}
+    names = [name for name, _ in nodes if name in known]
+    left, right = _values(reference, names, images), _values(suspect, names, images)
+    makers = dict(nodes)
+    previous, steepest = 0.0, (0.0, None)
+    for name in names:
+        if name not in left or name not in right or left[name].shape != right[name].shape:
+            continue
+        error = _relative(left[name], right[name])
+        node = makers[name]
+        jump = Jump(node.name or "(no name)", node.op_type, name, previous, error)
+        if error > JUMP[precision]:
+            return jump
+        rise = error / max(previous, 1e-9)
+        if rise > steepest[0]:
+            steepest = (rise, jump)  # type: ignore[assignment]
+        previous = error
+    return steepest[1]
+
+
+def _relative(left: np.ndarray, right: np.ndarray) -> float:
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    if not np.isfinite(right).all():
+        return float("inf")
+    return float(np.linalg.norm(left - right) / max(np.linalg.norm(left), 1e-12))
+
+
+def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, Any]:
+    """The floating-point values ``names`` of one run, by name."""
+    import onnx
+    import onnx_ir
+    import onnxruntime
+
+    proto = onnx_ir.to_proto(model)
+    have = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in have)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    # bfloat16 cannot be handed to numpy by ONNX Runtime; those values are left out
+    wanted = [o.name for o in session.get_outputs() if o.name in set(names) and o.type in FLOATS]
+    return dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: images}), strict=True))
+
+
+FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")

@@ -1,0 +1,108 @@
+"""What an export made -> the files and the manifest of its bundle; first a draft to verify, then the published one."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.report import write_report
+from .plan import Plan
+from .stages import Run
+from .verify import Row, seeded
+
+if TYPE_CHECKING:
+    from ..models.loading import Prepared
+    from .artifacts import ExportedGraph, RewrittenGraph
+    from .build import Built
+    from .parity import Judge
+    from .precision import PrecisionResult
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the stages made, left to right."""
+
+    source: Prepared
+    exported: ExportedGraph
+    rewritten: RewrittenGraph
+    typed: PrecisionResult
+    built: Built
+
+
+def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
+    """The bundle in the run's own folder, still without parity and report: what is verified is what is shipped."""
+    files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
+    labels = plan.spec.labels(plan.num_classes)
+    files["labels.json"] = json.dumps(labels, ensure_ascii=False, indent=0).encode()
+    files["golden.npz"] = golden(plan, judge)
+    return write_bundle(run.folder / "draft.edge", files, manifest(plan, made))
+
+
+def publish(plan: Plan, run: Run, bundle: Bundle, parity: list[Row], notes: list[str]) -> Bundle:
+    """The draft with parity, stages and report, written to its place in one rename."""
+    files: dict[str, bytes | Path] = {name: bundle.path / name for name in bundle.manifest["files"]}
+    content = {key: value for key, value in bundle.manifest.items() if key != "files"}
+    content["parity"] = [row.to_json() for row in parity]
+    content["stages"] = [stage.to_json() for stage in run.stages]
+    content["notes"] = [*content["notes"], *notes]
+    files["report.html"] = write_report(content, {}).encode()
+    return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
+
+
+def golden(plan: Plan, judge: Judge) -> bytes:
+    """Inputs and PyTorch's outputs for the self-test on the device: one batch of the usual shape."""
+    images = seeded(plan.shapes.opt)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=images, logits=judge.runner(images))
+    return buffer.getvalue()
+
+
+def manifest(plan: Plan, made: Made) -> dict[str, Any]:
+    """Everything the runtime, the report and a reader need to know of a bundle (schema 1)."""
+    spec = plan.spec
+    dynamic = bool(plan.shapes.dynamic_axes)
+    shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}
+    batch = plan.shapes.symbolic()[0]
+    return {
+        "schema": 1,
+        "edgesmith": __version__,
+        "name": plan.out.name.removesuffix(".edge"),
+        "model": spec.name,
+        "family": spec.family,
+        "variant": spec.name,
+        "paper": spec.paper,
+        "licence": {"code": spec.licence_code, "weights": spec.licence_weights},
+        "weights": {"source": made.source.source, "sha256": made.source.sha256, "seed": plan.seed},
+        "task": spec.task,
+        "num_classes": plan.num_classes,
+        "target": plan.target.name,
+        "precision": plan.precision,
+        "gpu_arch": plan.gpu_arch,
+        "opset": plan.opset,
+        "inputs": [{"name": "images", "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": [batch, plan.num_classes]}],
+        "input_contract": plan.contract.to_json(),
+        "labels": "labels.json",
+        "rewrite": {
+            "passes": [
+                {"name": record.name, "count": record.count, "refused": [asdict(refusal) for refusal in record.refused],
+                 "seconds": round(record.seconds, 4)}
+                for record in made.rewritten.passes
+            ],
+            "skipped": list(plan.skip),
+            "nodes_before": dict(made.rewritten.nodes_before),
+            "nodes_after": dict(made.rewritten.nodes_after),
+        },
+        "precision_report": made.typed.report,
+        "parity": [],
+        "benchmark": None,
+        "engines": [engine for engine in made.built.engines],
+        "notes": list(made.built.notes),
+    }  # fmt: skip

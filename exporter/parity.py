@@ -1,0 +1,204 @@
+"""Does what we made compute what PyTorch computes? Every export asks, at every shape that the graph promises to take.
+
+Judged are the rewritten graph in float32, the typed graph, and the bundle as the runtime opens it; on seeded numbers
+and on real pictures. A failure names the stage, then the first node where the numbers part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..runtime.errors import BackendUnavailable, ParityFailed
+from . import verify
+from .jump import first_jump
+from .plan import Plan
+from .stages import Run, keep
+from .verify import Row, Runner
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+    from ..runtime.bundle import Bundle
+    from .pack import Made
+
+
+class Judge:
+    """PyTorch eager float32 with the inputs of a plan; answers are computed once for each shape."""
+
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
+        self.plan = plan
+        self.runner = verify.torch_runner(module)
+        self._inputs: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        self._answers: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+
+    def inputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """Kind of input -> (N, 3, H, W): seeded numbers for one full batch, and the pictures when there are any."""
+        from ..runtime.preprocess import preprocess
+
+        size = (shape[2], shape[3])
+        if size not in self._inputs:
+            contract = replace(self.plan.contract, size=size)
+            paths = [picture.path for picture in self.plan.pictures]
+            self._inputs[size] = {"pictures": preprocess(paths, contract)} if paths else {}
+        return {"seeded": verify.seeded(shape), **self._inputs[size]}
+
+    def answer(self, kind: str, images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Logits (N, C) of the judge; the same array for the same question."""
+        key = (kind, shape if kind == "seeded" else shape[2:])
+        if key not in self._answers:
+            self._answers[key] = verify.run_all(self.runner, images, shape[0])
+        return self._answers[key]
+
+    def rows(self, stage: str, name: str, runner: Runner, precision: str, shapes: list[tuple[int, ...]]) -> list[Row]:
+        """The agreement of one stage at several shapes."""
+        found = []
+        for shape in shapes:
+            for kind, images in self.inputs(shape).items():
+                logits = verify.run_all(runner, images, shape[0])
+                found.append(
+                    verify.agreement(stage, name, kind, shape, self.answer(kind, images, shape), logits, precision)
+                )
+        return found
+
+
+def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row], list[str]]:
+    """All parity rows of an export and the notes for the report (what could not be run here).
+
+    Raises:
+        ParityFailed: a row does not hold and the plan asks for the check; the artefacts are kept.
+    """
+    plan = judge.plan
+    shapes = verify.shapes_to_try(plan.shapes, plan.spec.size_multiple)
+    graph = verify.graph_runner(made.rewritten.model)
+    rows = judge.rows("rewritten", "ONNX Runtime", graph, "fp32", shapes)
+    if plan.precision != "fp32":
+        rows += judge.rows(
+            plan.precision, judged_by(plan.precision), typed_runner(made.typed.model, plan), plan.precision, shapes
+        )
+    found, notes = bundle_rows(judge, bundle, shapes)
+    rows += found
+    if not plan.pictures:
+        notes.append(
+            "no photographs were found (scikit-image, scikit-learn or --data), so parity stands on seeded numbers"
+        )
+    failed = [row for row in rows if not row.passed]
+    if failed and plan.check:
+        raise blame(failed[0], judge, made, run)
+    notes += [f"parity does NOT hold: {tell(row)}" for row in failed]
+    return rows, notes
+
+
+def judged_by(precision: str) -> str:
+    return "ONNX Runtime, bf16 emulated" if precision == "bf16" else "ONNX Runtime"
+
+
+def typed_runner(typed: ir.Model, plan: Plan) -> Runner:
+    """The typed graph on ONNX Runtime; bfloat16, which its CPU kernels lack, is emulated by rounding every value."""
+    from .precision import emulate_bf16
+
+    return verify.graph_runner(emulate_bf16(typed) if plan.precision == "bf16" else typed)
+
+
+def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
+    """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
+    from ..runtime.session import load
+
+    plan = judge.plan
+    try:
+        with load(bundle) as session:
+            rows = judge.rows("bundle", session.backend, session_runner(session), plan.precision, shapes)
+    except BackendUnavailable as unavailable:
+        what = (
+            "engine built, not run here"
+            if bundle.engines
+            else "graph ready, engine is built on the device, not run here"
+        )
+        return [], [f"{what}: {unavailable.what}"]
+    return rows, []
+
+
+def session_runner(session: Any) -> Runner:
+    """A runtime session as a plain function of images."""
+
+    def run(images: np.ndarray) -> np.ndarray:
+        (logits,) = session.run({"images": images}).values()
+        return np.asarray(logits, np.float32)
+
+    return run
+
+
+def tell(row: Row) -> str:
+    """One row in words."""
+    shape = "x".join(map(str, row.shape))
+    return (
+        f"{row.stage} on {row.runner}, {row.count} {row.inputs} at {shape}: max abs {row.max_abs:.2e}, "
+        f"cosine {row.cosine:.6f}, limit {row.limit}"
+    )
+
+
+def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
+    """The error for a row that failed: from which stage on, at which node; the artefacts are moved to a kept folder."""
+    plan = judge.plan
+    images = next(verify.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0]))  # type: ignore[call-overload]
+    places: list[tuple[str, ir.Model, ir.Model, str]] = [
+        ("rewriting", made.exported.model, made.rewritten.model, "fp32"),
+        (f"the cast to {plan.precision}", made.rewritten.model, made.typed.model, plan.precision),
+    ]
+    first_off = verify.agreement(
+        "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),
+        verify.graph_runner(made.exported.model)(images), "fp32",
+    )  # fmt: skip
+    because = "the exported graph, the rewritten and the typed one agree with PyTorch; the engine itself does not"
+    if not first_off.passed:
+        because = f"the torch exporter's own graph is off already at this shape: max abs {first_off.max_abs:.2e}"
+    elif row.stage != "bundle" or plan.target.engine == "onnxruntime":
+        for name, reference, suspect, precision in places[: 1 if row.stage == "rewritten" else 2]:
+            jump = first_jump(reference, suspect, images, precision)
+            if jump and jump.after > 0:
+                because = f"{name} changes the numbers, first at {jump}"
+    place = keep(run, plan.run_folder)
+    return ParityFailed(
+        f"{plan.spec.name} does not compute what PyTorch computes",
+        found=tell(row),
+        expected=row.limit,
+        because=because,
+        attempt=f"look at the graphs kept in {place}, or --skip PASS for the pass at that node; "
+        "--verify-each names the pass",
+    )
+
+
+def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
+    """A hook for ``rewrite``: after each pass that changed something the graph must still agree in float32."""
+    plan = judge.plan
+    shape = plan.shapes.opt
+    previous: list[ir.Model] = []
+
+    def hook(model: ir.Model, name: str) -> None:
+        rows = judge.rows(name, "ONNX Runtime", verify.graph_runner(model), "fp32", [shape])
+        failed = [row for row in rows if not row.passed]
+        if failed:
+            run.save(21, f"after-{name}", model)
+            jump = (
+                first_jump(previous[-1], model, judge.inputs(shape)[failed[0].inputs][: shape[0]]) if previous else None
+            )
+            raise ParityFailed(
+                f"{plan.spec.name}: the pass {name} changes the numbers",
+                found=tell(failed[0]),
+                expected=failed[0].limit,
+                because=f"first at {jump}" if jump else "the graph before it agreed",
+                attempt=f"--skip {name}, or look at the graphs kept in {keep(run, plan.run_folder)}",
+            )
+        previous[:] = [_copy(model)]
+
+    return hook
+
+
+def _copy(model: ir.Model) -> ir.Model:
+    from .rewrite import clone
+
+    return clone(model)

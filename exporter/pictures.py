@@ -1,0 +1,69 @@
+"""Real photographs for parity, the demo and measurements: the user's own, or those that installed packages ship.
+
+Random numbers alone prove little: a network is nearly flat far from pictures, and a wrong rewrite can hide there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.errors import UserMistake
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
+PACKAGED = (
+    ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")),
+    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture on disk; read by the runtime's own preprocessing, never by another decoder."""
+
+    name: str
+    path: Path
+
+
+def packaged_pictures() -> tuple[Picture, ...]:
+    """The photographs of scikit-image and scikit-learn, as far as these are installed; may be empty."""
+    found = []
+    for package, folder, names in PACKAGED:
+        spec = importlib.util.find_spec(package)  # finds the folder without importing the package
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        root = Path(next(iter(spec.submodule_search_locations))) / folder
+        found += [Picture(Path(name).stem, root / name) for name in names if (root / name).is_file()]
+    return tuple(found)
+
+
+def pictures(data: str | Path | None = None, limit: int = 8) -> tuple[Picture, ...]:
+    """The pictures to judge by: those under ``data`` (a folder or one file), else the packaged photographs.
+
+    From a larger folder ``limit`` pictures are taken, evenly over the sorted names, so that the choice is the same
+    every time. Raises UserMistake when ``data`` is missing or holds no picture.
+    """
+    if data is None:
+        return packaged_pictures()[:limit]
+    root = Path(data)
+    if not root.exists():
+        raise UserMistake(
+            f"There is no folder of pictures at {root}",
+            found="nothing at that path",
+            expected="a folder with pictures, or one picture",
+            attempt="check the spelling of --data, or leave it out to use the photographs of installed packages",
+        )
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        kinds = sorted({path.suffix or "no suffix" for path in files})[:6]
+        raise UserMistake(
+            f"No pictures in --data {root}",
+            found=f"{len(files)} files, of kind: {', '.join(kinds)}" if files else "an empty folder",
+            expected="pictures: " + " ".join(SUFFIXES),
+            attempt="name the folder that holds the pictures; sub-folders are searched too",
+        )
+    chosen = [images[index * len(images) // min(limit, len(images))] for index in range(min(limit, len(images)))]
+    return tuple(Picture(path.name, path) for path in chosen)

@@ -1,0 +1,281 @@
+"""What was asked -> a plan that can work: every choice checked before torch is imported, so a mistake costs a second.
+
+The plan is frozen; the pipeline reads it and asks nothing further. ``--dry-run`` prints it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.registry import ModelSpec, find
+from ..runtime.errors import UserMistake
+from . import arguments
+from .artifacts import Shapes
+from .pictures import Picture, pictures
+from .targets import Target, find_target
+
+if TYPE_CHECKING:
+    from ..runtime.preprocess import ImageContract
+
+OPSETS = range(16, 24)
+CLASSES_LIMIT = 1_000_000
+DYNAMIC_BATCH = (1, 8)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One export, decided."""
+
+    spec: ModelSpec
+    weights: str
+    num_classes: int
+    target: Target
+    precision: str
+    gpu_arch: str | None
+    opset: int
+    shapes: Shapes
+    contract: ImageContract
+    out: Path
+    pictures: tuple[Picture, ...]
+    skip: tuple[str, ...] = ()
+    keep: bool = False
+    verify_each: bool = False
+    check: bool = True
+    overwrite: bool = False
+    seed: int = 0
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the numbered artefacts go, when they are kept."""
+        return self.out.with_name(self.out.name.removesuffix(".edge") + ".run")
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as ``--dry-run --json`` prints it."""
+        return {
+            "model": self.spec.name,
+            "family": self.spec.family,
+            "weights": self.weights,
+            "num_classes": self.num_classes,
+            "target": self.target.name,
+            "engine": self.target.engine,
+            "precision": self.precision,
+            "gpu_arch": self.gpu_arch,
+            "opset": self.opset,
+            "min_shape": list(self.shapes.min),
+            "opt_shape": list(self.shapes.opt),
+            "max_shape": list(self.shapes.max),
+            "skip": list(self.skip),
+            "check": self.check,
+            "pictures": [picture.name for picture in self.pictures],
+            "out": str(self.out),
+        }
+
+
+def make_plan(
+    model: str,
+    weights: str | os.PathLike[str] = "random",
+    *,
+    precision: str | None = None,
+    target: str = "cpu",
+    gpu_arch: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | str | Iterable[int] | None = None,
+    batch: int | str = 1,
+    dynamic: bool = False,
+    min_shapes: str | None = None,
+    opt_shapes: str | None = None,
+    max_shapes: str | None = None,
+    opset: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    skip: Iterable[str] = (),
+    keep: bool = False,
+    verify_each: bool = False,
+    check: bool = True,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Plan:
+    """Check and complete every choice. Raises UserMistake for the first that cannot work."""
+    spec = find(model)
+    goal = find_target(target)
+    kind = arguments.precision(precision or goal.default_precision)
+    if kind not in goal.precisions:
+        raise UserMistake(
+            f"Target {goal.name} has no {kind}",
+            found=f"--precision {kind} --target {goal.name}",
+            expected="--precision " + ", ".join(goal.precisions),
+            because=goal.note,
+            attempt=f"--precision {goal.default_precision}",
+        )
+    size = arguments.image_size(image_size) or spec.contract.size
+    batches = DYNAMIC_BATCH if dynamic and str(batch) == "1" else arguments.batch(batch)
+    given = [
+        arguments.shape(words, flag) if words else None
+        for flag, words in (("min-shapes", min_shapes), ("opt-shapes", opt_shapes), ("max-shapes", max_shapes))
+    ]
+    shapes = arguments.shapes(size, batches, *given)
+    for side in (shapes.opt, shapes.min, shapes.max):
+        spec.check_size((side[2], side[3]))
+    _check_open_size(spec, shapes)
+    if num_classes is not None and not 1 <= num_classes <= CLASSES_LIMIT:
+        raise UserMistake(
+            "That is not a number of classes",
+            found=f"--num-classes {num_classes}",
+            expected=f"1 to {CLASSES_LIMIT}",
+            attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
+        )
+    steps = tuple(skip)
+    _check_skip(steps, goal)
+    destination = Path(out) if out else Path(f"{spec.name}.edge")
+    _check_out(destination, overwrite)
+    _check_weights(str(weights))
+    return Plan(
+        spec=spec,
+        weights=str(weights),
+        num_classes=num_classes or spec.num_classes,
+        target=goal,
+        precision=kind,
+        gpu_arch=_arch(goal, gpu_arch),
+        opset=_opset(goal, opset),
+        shapes=shapes,
+        contract=spec.contract_for((shapes.opt[2], shapes.opt[3])),
+        out=destination,
+        pictures=pictures(data),
+        skip=steps,
+        keep=keep,
+        verify_each=verify_each,
+        check=check,
+        overwrite=overwrite,
+        seed=seed,
+    )
+
+
+def _check_open_size(spec: ModelSpec, shapes: Shapes) -> None:
+    """Several image sizes in one graph: only where the family allows it."""
+    if shapes.min[2:] != shapes.max[2:] and not spec.dynamic_size:
+        sizes = ["x".join(map(str, shape[2:])) for shape in (shapes.min, shapes.max)]
+        raise UserMistake(
+            f"One graph of {spec.name} serves one image size",
+            found=f"heights and widths from {sizes[0]} to {sizes[1]}",
+            expected="the same height and width in the smallest and the largest shape",
+            because="its position terms are built for one grid of patches",
+            attempt="open the batch only (--batch 1..8), or export one bundle for each size",
+        )
+
+
+def _check_skip(skip: tuple[str, ...], target: Target) -> None:
+    if not skip:
+        return
+    from .patterns import passes_for
+
+    known = list(dict.fromkeys(step.__name__ for step in passes_for(target.order)))
+    for name in skip:
+        if name not in known:
+            raise UserMistake(
+                f"No rewrite pass is called {name!r}",
+                found=f"--skip {name}",
+                expected="one of " + ", ".join(known),
+                attempt=arguments.nearest(name, known) or "leave --skip out",
+            )
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Refuse before the work starts what could not be written after it."""
+    parent = out.parent
+    if not parent.is_dir():
+        raise UserMistake(
+            f"The bundle cannot be written to {out}",
+            found=f"no folder {parent}" if not parent.exists() else f"{parent} is not a folder",
+            expected="--out inside a folder that exists",
+            attempt=f"mkdir -p {parent}",
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserMistake(
+            f"The bundle cannot be written to {out}",
+            found=f"{parent} is read-only for you",
+            expected="a folder that you may write to",
+            attempt="--out with another folder",
+        )
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not (out / "manifest.json").is_file():
+        raise UserMistake(
+            f"{out} exists and is not a bundle",
+            found="a file" if not out.is_dir() else "a folder without manifest.json",
+            expected="a path that is free, or a bundle to replace",
+            because="replacing it would delete something that Edgesmith did not write",
+            attempt="--out with another name",
+        )
+    if not overwrite:
+        raise UserMistake(
+            f"{out} exists already",
+            found="a bundle at that path",
+            expected="a free path",
+            attempt="--force to replace it, or --out with another name",
+        )
+
+
+def _check_weights(weights: str) -> None:
+    if weights in ("random", "pretrained"):
+        return
+    path = Path(weights)
+    problem = (
+        "nothing at that path"
+        if not path.exists()
+        else "a folder"
+        if path.is_dir()
+        else "an empty file"
+        if path.stat().st_size == 0
+        else ""
+    )
+    if problem:
+        beside = [name.name for name in path.parent.glob("*") if name.suffix in (".safetensors", ".pth", ".pt", ".bin")]
+        hint = arguments.nearest(path.name, beside) or arguments.nearest(weights, ("random", "pretrained"))
+        raise UserMistake(
+            f"There is no checkpoint at {weights}",
+            found=problem,
+            expected="a .safetensors or .pth file, 'pretrained' or 'random'",
+            attempt=hint or "--weights random, to try the flow without a checkpoint",
+        )
+
+
+def _arch(target: Target, arch: str | None) -> str | None:
+    """``sm_89``, ``89``, ``8.9`` -> ``sm89``; the target's first when none was asked for."""
+    known = target.archs
+    if arch is None:
+        return known[0] if known else None
+    name = "sm" + arch.lower().removeprefix("sm").lstrip("_").replace(".", "")
+    if not known:
+        raise UserMistake(
+            f"Target {target.name} has no --gpu-arch",
+            found=f"--gpu-arch {arch} --target {target.name}",
+            expected="no --gpu-arch",
+            because=target.note,
+            attempt="--target rtx, which builds an engine for a named GPU, or leave --gpu-arch out",
+        )
+    if name not in known:
+        raise UserMistake(
+            f"Target {target.name} does not know the GPU architecture {arch!r}",
+            found=f"--gpu-arch {arch}",
+            expected="one of " + ", ".join(known),
+            attempt=arguments.nearest(name, known) or f"--gpu-arch {known[0]}",
+        )
+    return name
+
+
+def _opset(target: Target, opset: int | None) -> int:
+    if opset is None:
+        return target.opset
+    if opset not in OPSETS or opset > target.max_opset:
+        most = min(OPSETS[-1], target.max_opset)
+        raise UserMistake(
+            f"Opset {opset} cannot be used for target {target.name}",
+            found=f"--opset {opset}",
+            expected=f"{OPSETS[0]} to {most}",
+            attempt=f"leave --opset out ({target.opset} for this target)",
+        )
+    return opset

@@ -1,0 +1,127 @@
+"""What a person sees: one line a stage as it ends, a bar while it runs, tables, and the next commands at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from .pipeline import Result
+    from .plan import Plan
+    from .stages import Stage
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that leaves plain text alone: no colours for numbers, no folding of long lines."""
+    return Console(file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
+
+
+def size(count_bytes: int | None) -> str:
+    """``46.1 MB``; empty when nothing was written."""
+    if not count_bytes:
+        return ""
+    return f"{count_bytes / 1e6:.1f} MB" if count_bytes >= 1e5 else f"{count_bytes / 1e3:.1f} kB"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+class StageScreen:
+    """Progress for a person: a spinner or a bar in a terminal, and one line for each stage that ended, everywhere."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        self.console = console(stderr)
+        self.bar: Progress | None = None
+
+    def start(self, name: str, doing: str) -> None:
+        if not self.console.is_terminal:
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=self.console, transient=True)
+        self.task = self.bar.add_task(f"{name:<10}{doing}", total=None)
+        self.bar.start()
+
+    def step(self, note: str, done: int, total: int) -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=done, total=total or None)
+
+    def end(self, stage: Stage) -> None:
+        self.abandon()
+        line = f"{stage.name:<10}{stage.detail:<72}{seconds(stage.seconds):>9}{size(stage.size_bytes):>11}"
+        self.console.print(Text(line.rstrip()))
+
+    def abandon(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def closing(result: Result, to: Console) -> None:
+    """The last block of an export: what was made, how well it agrees, what to do next."""
+    if result.bundle is None:
+        return
+    out = result.plan.out
+    held = sum(row.passed for row in result.parity)
+    to.print()
+    to.print(Text(f"{out}   {held} of {len(result.parity)} parity checks hold", style="bold"))
+    for note in result.notes:
+        to.print(Text(f"  note     {note}"))
+    if result.artefacts:
+        to.print(Text(f"  stages   {result.artefacts}"))
+    to.print(Text(f"  report   {out / 'report.html'}"))
+    to.print(Text(f"  next     edgesmith run {out} photo.jpg"))
+    to.print(Text(f"           edgesmith bench {out}"))
+    to.print(Text(f"           edgesmith inspect {out}"))
+
+
+def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows of the manifest's ``parity`` as a table."""
+    columns = ("stage", "on", "inputs", "shape", "max abs", "cosine", "top-1", "top-5", "limit", "")
+    body = [
+        (
+            row["stage"],
+            row["runner"],
+            f"{row['count']} {row['inputs']}",
+            "x".join(map(str, row["shape"])),
+            f"{row['max_abs']:.1e}",
+            f"{row['cosine']:.6f}",
+            f"{row['top1']:.0%}",
+            f"{row['top5']:.0%}",
+            row["limit"],
+            "holds" if row["passed"] else "FAILS",
+        )
+        for row in rows
+    ]
+    return table(columns, body, right=("max abs", "cosine", "top-1", "top-5"))
+
+
+def table(columns: Sequence[str], body: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> str:
+    """Aligned columns as plain text, nothing cut off: it can be pasted, and a pipe gets the same as a terminal."""
+    rows = [list(columns), *([str(cell) for cell in row] for row in body)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(line for line in lines if line)
+
+
+def plan_table(plan: Plan) -> str:
+    """What ``--dry-run`` shows: one choice a line."""
+    return table(("choice", "value"), [(key, _plain(value)) for key, value in plan.to_json().items()])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        joiner = "x" if value and all(isinstance(item, int) for item in value) else ", "
+        return joiner.join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

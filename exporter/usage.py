@@ -1,0 +1,140 @@
+"""Where commands go wrong: words nobody understands, mistakes, an interrupt, a bug of ours; each told in its own way."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from typing import Any
+
+from ..runtime.errors import EdgesmithError, UserMistake
+from . import arguments
+
+BUG = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
+
+
+def strict(words: list[str], command: Any) -> list[str]:
+    """The words with ``key=value`` and ``--imgsz 256 320`` spelled as the parser wants them (arguments.flags)."""
+    if not words or words[0] not in command.commands:
+        return words
+    known = {
+        flag: not parameter.is_flag
+        for parameter in command.commands[words[0]].params
+        if parameter.param_type_name == "option"
+        for flag in parameter.opts
+    }
+    return [words[0], *arguments.flags(words[1:], known)]
+
+
+def one_precision(precision: str | None, half: bool, int8: bool, quantize: str | None) -> str | None:
+    """``--precision``, ``--half``, ``--int8`` and ``--quantize`` are four spellings of one choice; they must agree."""
+    asked = {
+        flag: value
+        for flag, value in (
+            (f"--precision {precision}", precision),
+            ("--half", "fp16" if half else None),
+            ("--int8", "int8" if int8 else None),
+            (f"--quantize {quantize}", quantize),
+        )
+        if value
+    }
+    if not asked:
+        return None
+    names = {arguments.precision(value) for value in asked.values()}
+    if len(names) > 1:
+        raise UserMistake(
+            "Two precisions were asked for",
+            found=" and ".join(asked),
+            expected="one precision for an export",
+            attempt=f"only {next(iter(asked))}",
+        )
+    return names.pop()
+
+
+def explain(error: EdgesmithError, as_json: bool) -> int:
+    """Print a mistake or a result that does not hold; the exit code it stands for."""
+    if as_json:
+        fields = {"what": error.what, "found": error.found, "expected": error.expected}
+        fields |= {"because": error.because, "try": error.attempt}
+        print(json.dumps({"error": {key: value for key, value in fields.items() if value}}, indent=2))
+    else:
+        print(f"edgesmith: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def interrupted() -> int:
+    print("edgesmith: interrupted, nothing was written", file=sys.stderr)
+    return INTERRUPTED
+
+
+def other(error: Exception, command: Any, words: list[str]) -> int:
+    """Typer's own complaints become mistakes in our four lines; anything else is a bug of ours, with its traceback."""
+    if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C
+        return interrupted()
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        mistake = UserMistake(
+            "The disk is full",
+            found=str(error),
+            expected="room for the bundle and a second copy of it while it is written",
+            attempt="free some space, or --out on another disk; nothing half-written was left",
+        )
+        return explain(mistake, "--json" in words)
+    if isinstance(error, PermissionError):
+        mistake = UserMistake(
+            "A file may not be read or written",
+            found=str(error),
+            expected="a path that you may use",
+            attempt="check the permissions, or --out with another folder",
+        )
+        return explain(mistake, "--json" in words)
+    if hasattr(error, "format_message"):
+        return explain(_usage_mistake(error, command, words), "--json" in words)
+    traceback.print_exception(error)
+    print(
+        "\nedgesmith: this is a bug of ours, not a mistake of yours. Please report it with the lines above and the command.",
+        file=sys.stderr,
+    )
+    return BUG
+
+
+def _usage_mistake(error: Any, command: Any, words: list[str]) -> UserMistake:
+    """What typer says of a word it cannot use -> found, expected, try."""
+    verb = words[0] if words and words[0] in command.commands else ""
+    help_line = f"edgesmith {verb} --help".replace("  ", " ")
+    kind, message = type(error).__name__, error.format_message().rstrip(".")
+    if not verb:
+        found = words[0] if words else "no command"
+        commands = sorted(command.commands)
+        hint = arguments.nearest(found, commands)
+        return UserMistake(
+            f"Unknown command {found!r}" if words else "A command is missing",
+            found=" ".join(["edgesmith", *words[:1]]),
+            expected="one of " + ", ".join(commands),
+            attempt=f"edgesmith {hint.removeprefix('did you mean ').rstrip('?')}" if hint else "edgesmith --help",
+        )
+    parameters = command.commands[verb].params
+    flags = sorted(flag for item in parameters if item.param_type_name == "option" for flag in item.opts)
+    if kind == "NoSuchOption":
+        hint = arguments.nearest(error.option_name, [flag for flag in flags if flag.startswith("--")])
+        return UserMistake(
+            f"edgesmith {verb} has no flag {error.option_name}",
+            found=error.option_name,
+            expected="one of " + " ".join(flag for flag in flags if flag.startswith("--")),
+            attempt=hint or help_line,
+        )
+    if kind == "MissingParameter":
+        name = error.param.opts[0] if error.param.param_type_name == "option" else str(error.param.name).upper()
+        example = {"export": "edgesmith export --model smt", "run": "edgesmith run smt_tiny.edge photo.jpg"}
+        return UserMistake(
+            f"edgesmith {verb} needs {name}",
+            found=" ".join(["edgesmith", *words]),
+            expected=getattr(error.param, "help", "") or name,
+            attempt=example.get(verb, help_line),
+        )
+    return UserMistake(
+        f"edgesmith {verb} cannot read its command line",
+        found=message,
+        expected="the settings that " + help_line + " lists",
+        attempt=help_line,
+    )

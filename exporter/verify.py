@@ -1,0 +1,152 @@
+"""Two computations of the same outputs -> one row of agreement; PyTorch eager in float32 is the judge.
+
+A row stands for some inputs of one shape, run through one stage: the rewritten graph, the typed graph, the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .artifacts import Shapes
+
+Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, C) float32
+
+# float32: all peers reach 2e-6 on logits of size 1. Rounding grows with the size of the numbers, so the limit is taken
+# relative to the largest logit of the judge, but never below the absolute 2e-5 (logits of random weights are small).
+FP32_MAX_ABS = 2e-5
+# 16 bit: 10 (fp16) or 7 (bf16) fraction bits cannot hold an absolute limit; the direction of the logits must hold.
+COSINE = {"fp16": 0.9999, "bf16": 0.999}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far one stage is from PyTorch eager float32, over ``count`` inputs of one shape."""
+
+    stage: str
+    runner: str
+    inputs: str
+    shape: tuple[int, ...]
+    count: int
+    max_abs: float
+    largest: float
+    """largest absolute logit of the judge: what ``max_abs`` is to be seen against"""
+    cosine: float
+    """smallest cosine of any input"""
+    top1: float
+    """share of inputs with the same best class"""
+    top5: float
+    """mean share of the five best classes in common"""
+    limit: str
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+def agreement(
+    stage: str, runner: str, inputs: str, shape: tuple[int, ...], judge: np.ndarray, other: np.ndarray, precision: str
+) -> Row:
+    """Compare logits (N, C) with the judge's (N, C); NaN or infinity anywhere fails the row."""
+    judge, other = judge.astype(np.float64), other.astype(np.float64)
+    finite = bool(np.isfinite(other).all()) and judge.shape == other.shape
+    if not finite:
+        return Row(stage, runner, inputs, shape, len(judge), np.inf, 0.0, -1.0, 0.0, 0.0, "finite numbers", False)
+    largest = float(np.abs(judge).max())
+    max_abs = float(np.abs(judge - other).max())
+    norms = np.linalg.norm(judge, axis=1) * np.linalg.norm(other, axis=1)
+    cosine = float(((judge * other).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    best = min(5, judge.shape[1])
+    ours, theirs = (np.argsort(-logits, axis=1, kind="stable")[:, :best] for logits in (other, judge))
+    top1 = float((ours[:, 0] == theirs[:, 0]).mean())
+    top5 = float(np.mean([len(set(a) & set(b)) / best for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)]))
+    if precision == "fp32":
+        bound = FP32_MAX_ABS * max(1.0, largest)
+        limit, passed = f"max abs <= {bound:.1e}", max_abs <= bound
+    else:
+        limit, passed = f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
+    return Row(stage, runner, inputs, shape, len(judge), max_abs, largest, cosine, top1, top5, limit, passed)
+
+
+def seeded(shape: Sequence[int], seed: int = 0) -> np.ndarray:
+    """Standard normal numbers: about what mean and std make of a picture; (B, 3, H, W) float32."""
+    return np.random.default_rng(seed).standard_normal(tuple(shape), dtype=np.float32)
+
+
+def in_batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
+    """Cut (N, 3, H, W) into batches of exactly ``size``; the last one is filled up with its own last picture."""
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
+
+
+def run_all(runner: Runner, images: np.ndarray, batch: int) -> np.ndarray:
+    """Logits (N, C) of N images, run in batches of ``batch``."""
+    return np.concatenate([runner(part) for part in in_batches(images, batch)])[: len(images)]
+
+
+def shapes_to_try(shapes: Shapes, step: int = 1) -> list[tuple[int, ...]]:
+    """The traced shape, and for a dynamic graph others: smallest, largest, one between, one that is not square.
+
+    An export can be right at the traced shape and silently wrong at every other, so the others are what counts.
+    ``step`` is the multiple that height and width must keep.
+    """
+    low, usual, high = shapes.min, shapes.opt, shapes.max
+    between = tuple((a + b) // 2 for a, b in zip(low[:2], high[:2], strict=True))
+    middle = tuple(a + (b - a) // 2 // step * step for a, b in zip(low[2:], high[2:], strict=True))
+    oblong = (low[0], low[1], low[2], high[3])
+    return list(dict.fromkeys([usual, low, high, (*between, *middle), oblong]))
+
+
+def torch_runner(module: Any) -> Runner:
+    """The judge: PyTorch eager, float32, no gradients."""
+    import torch
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(module(torch.from_numpy(np.ascontiguousarray(images))).numpy())
+
+    return run
+
+
+def graph_runner(model: ir.Model, output: str = "logits", threads: int = 0) -> Runner:
+    """ONNX Runtime on the CPU runs the graph as it is."""
+    import onnx_ir
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    proto = onnx_ir.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: np.ndarray) -> np.ndarray:
+        (logits,) = session.run([output], {name: images})
+        return np.asarray(logits, dtype=np.float32)
+
+    return run
+
+
+def compare(
+    stage: str,
+    runner_name: str,
+    runner: Runner,
+    judge: Runner,
+    inputs: Mapping[str, np.ndarray],
+    batch: int,
+    precision: str,
+) -> list[Row]:
+    """One row for each kind of input, all of one image size; ``batch`` is how many go through at once."""
+    rows = []
+    for kind, images in inputs.items():
+        expected, found = run_all(judge, images, batch), run_all(runner, images, batch)
+        shape = (batch, *images.shape[1:])
+        rows.append(agreement(stage, runner_name, kind, shape, expected, found, precision))
+    return rows
