@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
 from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.golden import GOLDEN, golden_bytes
 from ..runtime.report import write_report
 from .plan import Plan
 from .stages import Run
@@ -41,7 +38,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
     labels = plan.spec.labels(plan.num_classes)
     files["labels.json"] = json.dumps(labels, ensure_ascii=False, indent=0).encode()
-    files["golden.npz"] = golden(plan, judge)
+    files[GOLDEN] = golden(plan, judge)
     return write_bundle(run.folder / "draft.edge", files, manifest(plan, made))
 
 
@@ -59,9 +56,7 @@ def publish(plan: Plan, run: Run, bundle: Bundle, parity: list[Row], notes: list
 def golden(plan: Plan, judge: Judge) -> bytes:
     """Inputs and PyTorch's outputs for the self-test on the device: one batch of the usual shape."""
     images = seeded(plan.shapes.opt)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=images, logits=judge.runner(images))
-    return buffer.getvalue()
+    return golden_bytes({"images": images}, {"logits": judge.runner(images)})
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
@@ -71,8 +66,6 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
     shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}
     batch = plan.shapes.symbolic()[0]
     return {
-        "schema": 1,
-        "edgesmith": __version__,
         "name": plan.out.name.removesuffix(".edge"),
         "model": spec.name,
         "family": spec.family,

@@ -6,6 +6,7 @@ The plan is frozen; the pipeline reads it and asks nothing further. ``--dry-run`
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..runtime.errors import UserMistake
 from . import arguments
 from .artifacts import Shapes
 from .pictures import Picture, pictures
-from .targets import Target, find_target
+from .targets import Target, check_arch, find_target
 
 if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract
@@ -102,15 +103,7 @@ def make_plan(
     """Check and complete every choice. Raises UserMistake for the first that cannot work."""
     spec = find(model)
     goal = find_target(target)
-    kind = arguments.precision(precision or goal.default_precision)
-    if kind not in goal.precisions:
-        raise UserMistake(
-            f"Target {goal.name} has no {kind}",
-            found=f"--precision {kind} --target {goal.name}",
-            expected="--precision " + ", ".join(goal.precisions),
-            because=goal.note,
-            attempt=f"--precision {goal.default_precision}",
-        )
+    kind = goal.check_precision(arguments.precision(precision or goal.default_precision))
     size = arguments.image_size(image_size) or spec.contract.size
     batches = DYNAMIC_BATCH if dynamic and str(batch) == "1" else arguments.batch(batch)
     given = [
@@ -191,15 +184,17 @@ def _check_out(out: Path, overwrite: bool) -> None:
             f"The bundle cannot be written to {out}",
             found=f"no folder {parent}" if not parent.exists() else f"{parent} is not a folder",
             expected="--out inside a folder that exists",
-            attempt=f"mkdir -p {parent}",
+            attempt="--out in another folder" if parent.exists() else f"mkdir -p {parent}",
         )
-    if not os.access(parent, os.W_OK | os.X_OK):
+    try:  # asking for the permission bits is not enough: root, full quotas and odd file systems answer wrongly
+        os.rmdir(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=parent))
+    except OSError as error:
         raise UserMistake(
             f"The bundle cannot be written to {out}",
-            found=f"{parent} is read-only for you",
+            found=f"cannot make a folder in {parent}: {error.strerror}",
             expected="a folder that you may write to",
             attempt="--out with another folder",
-        )
+        ) from None
     if not (out.exists() or out.is_symlink()):
         return
     if not (out / "manifest.json").is_file():
@@ -248,7 +243,6 @@ def _arch(target: Target, arch: str | None) -> str | None:
     known = target.archs
     if arch is None:
         return known[0] if known else None
-    name = "sm" + arch.lower().removeprefix("sm").lstrip("_").replace(".", "")
     if not known:
         raise UserMistake(
             f"Target {target.name} has no --gpu-arch",
@@ -257,14 +251,17 @@ def _arch(target: Target, arch: str | None) -> str | None:
             because=target.note,
             attempt="--target rtx, which builds an engine for a named GPU, or leave --gpu-arch out",
         )
-    if name not in known:
-        raise UserMistake(
-            f"Target {target.name} does not know the GPU architecture {arch!r}",
-            found=f"--gpu-arch {arch}",
-            expected="one of " + ", ".join(known),
-            attempt=arguments.nearest(name, known) or f"--gpu-arch {known[0]}",
-        )
-    return name
+    name = "sm" + arch.lower().removeprefix("sm").lstrip("_").replace(".", "")
+    if name in known:
+        return name
+    if target.builds_here:
+        return check_arch(arch)  # raises with the list of chips
+    raise UserMistake(
+        f"Target {target.name} does not run on the GPU architecture {arch!r}",
+        found=f"--gpu-arch {arch}",
+        expected="one of " + ", ".join(known),
+        attempt=arguments.nearest(name, known) or f"--gpu-arch {known[0]}",
+    )
 
 
 def _opset(target: Target, opset: int | None) -> int:

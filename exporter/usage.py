@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any
 
-from ..runtime.errors import EdgesmithError, UserMistake
+from ..runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from . import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
@@ -54,6 +54,11 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
 
 def explain(error: EdgesmithError, as_json: bool) -> int:
     """Print a mistake or a result that does not hold; the exit code it stands for."""
+    if isinstance(error, BundleRefused) and not error.attempt:
+        error = BundleRefused(
+            error.what, found=error.found, expected=error.expected, because=error.because,
+            attempt="copy the bundle again from where it was made, or export it again",
+        )  # fmt: skip
     if as_json:
         fields = {"what": error.what, "found": error.found, "expected": error.expected}
         fields |= {"because": error.because, "try": error.attempt}

@@ -1,0 +1,28 @@
+"""The command as a user types it, run in this process: exit code and what went to both streams."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+def edgesmith(*words: str) -> Answer:
+    """``edgesmith WORDS``; the exit code stands in the answer."""
+    from edgesmith.exporter.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(list(words))
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else 1
+    return Answer(code, out.getvalue(), err.getvalue())
