@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .resize import resize_window
 
 __all__ = ["ImageContract", "Picture", "preprocess", "read_image"]
 
-Picture = Union[np.ndarray, str, "os.PathLike[str]"]
+Picture = np.ndarray | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ class ImageContract:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ImageContract:
         """The contract from a manifest; UserMistake names a field that is unknown, missing or of the wrong kind."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+            return cls(**values)
         except TypeError as error:
             raise UserMistake("the input contract cannot be read", found=str(error)) from None
 

@@ -1,0 +1,163 @@
+"""The bundle: a folder ``<name>.edge`` with everything a device needs, and a manifest that vouches for it.
+
+    manifest.json  model.onnx (+ external data)  golden.npz  labels.json  engines/  report.html
+
+It is written to a temporary sibling and renamed, so it exists whole or not at all; it is opened only if its schema, names,
+sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BundleRefused
+from .golden import GOLDEN, Golden, read_golden
+from .manifest import SCHEMA, TensorSpec, read_manifest
+from .publish import Content, check_place, publish
+from .vet import GRAPH, check_folder, check_name
+
+if TYPE_CHECKING:
+    from .preprocess import ImageContract
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """An engine that travels in the bundle: ``arch`` such as sm89, ``builder`` tensorrt_rtx or tensorrt, its version."""
+
+    path: Path
+    arch: str
+    builder: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; the properties read the manifest."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.manifest["task"])
+
+    @property
+    def target(self) -> str:
+        return str(self.manifest["target"])
+
+    @property
+    def precision(self) -> str:
+        return str(self.manifest["precision"])
+
+    @property
+    def graph(self) -> Path:
+        return self.path / GRAPH
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec.from_json(spec) for spec in self.manifest["inputs"])
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec.from_json(spec) for spec in self.manifest["outputs"])
+
+    @property
+    def contract(self) -> ImageContract:
+        from .preprocess import ImageContract  # here: it imports OpenCV, which looking at a manifest does not need
+
+        if not isinstance(self.manifest.get("input_contract"), dict):
+            raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
+        return ImageContract.from_json(self.manifest["input_contract"])
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+        name = check_name(self.manifest.get("labels") or "labels.json")
+        try:
+            labels = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleRefused(f"{self.path} has no readable labels", found=f"{name}: {error}") from None
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise BundleRefused(f"{self.path} has no readable labels", found=name, expected="a JSON list of names")
+        return labels
+
+    @property
+    def golden(self) -> Golden:
+        """Inputs and what PyTorch made of them, for the self-test."""
+        return read_golden(self.path / GOLDEN, self.inputs, self.outputs)
+
+    @property
+    def engines(self) -> tuple[EngineFile, ...]:
+        """The engines that travel in the bundle (those built on this device are not among them)."""
+        rows = self.manifest.get("engines") or []
+        keys = ("arch", "builder", "version")
+        return tuple(
+            EngineFile(self.path / check_name(r.get("file")), *(str(r.get(k, "")) for k in keys)) for r in rows
+        )
+
+    @property
+    def has_external_data(self) -> bool:
+        """Whether the graph keeps weights in a file of their own."""
+        from .onnx_scan import scan
+
+        return bool(scan(self.graph))
+
+
+def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
+    """Open a bundle. ``check=False`` skips the hashes (for a start in milliseconds), never the names and the paths.
+
+    Raises:
+        BundleRefused: it is not there, not a bundle, of a newer schema, damaged, or points outside of itself.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing at that path"
+        raise BundleRefused(
+            f"cannot open the bundle {folder}",
+            found=found,
+            expected="a folder written by edgesmith export",
+            attempt="give the folder itself, such as smt_tiny.edge",
+        )
+    manifest = read_manifest(folder)
+    check_folder(folder, manifest, hashes=check)
+    bundle = Bundle(folder, manifest)
+    for engine in bundle.engines:
+        if engine.path.relative_to(folder).as_posix() not in manifest["files"]:
+            raise BundleRefused(f"{folder} names an engine that is not listed", found=engine.path.name)
+    _ = bundle.inputs, bundle.outputs  # a spec that cannot be read is refused now, not at the first picture
+    return bundle
+
+
+def write_bundle(
+    out: str | os.PathLike[str], files: Mapping[str, Content], manifest: Mapping[str, Any], overwrite: bool = False
+) -> Bundle:
+    """Write a bundle: ``files`` maps names in it to bytes or to a file to copy; schema, version and hashes are added.
+
+    Raises:
+        UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
+    """
+    from .. import __version__
+
+    place = Path(os.path.abspath(out))
+    check_place(place, overwrite)
+    head = {"schema": SCHEMA, "edgesmith": __version__}
+    publish(place, {**head, **{key: value for key, value in manifest.items() if key not in head}}, files)
+    return open_bundle(out, check=False)
+
+
+def update_bundle(
+    bundle: Bundle, files: Mapping[str, Content | None], manifest_changes: Mapping[str, Any] | None = None
+) -> Bundle:
+    """Add, replace or (with None) remove files and change manifest keys, all at once or not at all."""
+    old = open_bundle(bundle.path, check=False).manifest
+    publish(Path(os.path.abspath(bundle.path)), {**old, **(manifest_changes or {})}, files, old)
+    return open_bundle(bundle.path, check=False)

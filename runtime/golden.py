@@ -1,0 +1,62 @@
+"""golden.npz: a few inputs and what PyTorch made of them, so that a device can test itself without PyTorch.
+
+One array for each input and output of the graph, under its name, cases stacked along the first axis. The inputs are stored
+after preprocessing, so that the test judges the engine and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import BundleRefused
+from .manifest import TensorSpec
+
+GOLDEN = "golden.npz"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs and expected outputs by tensor name; the first axis counts the cases."""
+
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+
+    @property
+    def cases(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+def golden_bytes(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> bytes:
+    """The content of golden.npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **inputs, **outputs)
+    return buffer.getvalue()
+
+
+def read_golden(path: Path, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> Golden:
+    """Read golden.npz and check that it covers every input and output; nothing in it is unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleRefused(
+            "the bundle has no golden file to test against", found=f"{path.name}: {error}", attempt="export it again"
+        ) from None
+    names = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    expected = names[0] + names[1]
+    fits = all(name in arrays and arrays[name].ndim for name in expected)
+    if not fits or len({len(arrays[name]) for name in expected}) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise BundleRefused(
+            "the golden file does not fit the graph",
+            found=shapes or "no arrays",
+            expected=f"{', '.join(expected)}, as many cases of each",
+        )
+    ins, outs = ({name: arrays[name] for name in group} for group in names)
+    return Golden(ins, outs)

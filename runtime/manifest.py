@@ -1,0 +1,134 @@
+"""manifest.json: what a bundle says about itself, schema 1.
+
+One JSON object. ``files`` lists every other file of the bundle with its sha256 and size; what is not listed is not part of
+the bundle. The keys that the runtime needs are checked here, all others are for the report and travel as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from .errors import BundleRefused
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "task": str,
+    "target": str,
+    "precision": str,
+    "inputs": list,
+    "outputs": list,
+    "files": dict,
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of the graph. ``shape`` holds a name where a size is open; min/opt/max bound the open ones."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    min: tuple[int, ...] | None = None
+    opt: tuple[int, ...] | None = None
+    max: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
+        """Raises BundleRefused for a spec that is not usable."""
+        try:
+            shape = tuple(fields["shape"])
+            bounds = [tuple(fields[key]) if fields.get(key) is not None else None for key in ("min", "opt", "max")]
+            right = all(isinstance(size, str) or (type(size) is int and size >= 0) for size in shape)
+            right &= all(b is None or (len(b) == len(shape) and all(type(v) is int for v in b)) for b in bounds)
+            right &= isinstance(fields["name"], str) and isinstance(fields["dtype"], str)
+        except (KeyError, TypeError, AttributeError):
+            right = False
+        if not right:
+            raise BundleRefused(
+                "the bundle describes a tensor that cannot be",
+                found=json.dumps(fields)[:300],
+                expected='{"name": ..., "dtype": "float32", "shape": [...], "min", "opt", "max": shapes or null}',
+            )
+        return cls(fields["name"], fields["dtype"], shape, *bounds)
+
+    def limits(self, axis: int) -> tuple[int, int | None]:
+        """Smallest and largest size of an axis; None where nothing bounds it."""
+        size = self.shape[axis]
+        if isinstance(size, int):
+            return size, size
+        return (self.min[axis] if self.min else 1), (self.max[axis] if self.max else None)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle folder, its schema and the needed keys checked; BundleRefused otherwise."""
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        raise BundleRefused(
+            f"{folder} is not a bundle",
+            found=f"no {MANIFEST} in it",
+            expected="a folder written by edgesmith export",
+        )
+    size = path.stat().st_size
+    if size > MAX_MANIFEST_BYTES:
+        raise BundleRefused(f"{path} is too large", found=f"{size:,} bytes", expected=f"at most {MAX_MANIFEST_BYTES:,}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleRefused(
+            f"{path} cannot be read",
+            found=f"no JSON: {error}",
+            because="the copy is damaged, or it was edited by hand",
+            attempt="copy the bundle again, or export it again",
+        ) from None
+    if not isinstance(manifest, dict):
+        raise BundleRefused(f"{path} cannot be read", found=type(manifest).__name__, expected="a JSON object")
+    _check_schema(manifest, folder)
+    for key, kind in REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            found = "nothing" if key not in manifest else type(manifest[key]).__name__
+            raise BundleRefused(f"{path} lacks what the runtime needs", found=f"{key}: {found}", expected=f"{kind}")
+    return manifest
+
+
+def _check_schema(manifest: Mapping[str, Any], folder: Path) -> None:
+    schema = manifest.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise BundleRefused(f"{folder} is not a bundle", found=f"schema {schema!r}", expected=f"schema {SCHEMA}")
+    if schema > SCHEMA:
+        raise BundleRefused(
+            f"{folder} was written by a newer Edgesmith",
+            found=f"schema {schema}, written by edgesmith {manifest.get('edgesmith', 'of unknown version')}",
+            expected=f"schema {SCHEMA} or older",
+            because="a newer schema may mean things that this version would silently leave out",
+            attempt="pip install --upgrade edgesmith",
+        )
+
+
+def to_text(manifest: Mapping[str, Any]) -> str:
+    """The manifest as JSON that every parser reads: numpy values become numbers, NaN and infinity become words."""
+    return json.dumps(plain(manifest), indent=1, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Nested mappings and sequences of anything printable -> plain JSON values."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy arrays and scalars
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in a manifest")
