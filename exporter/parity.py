@@ -14,6 +14,7 @@ import numpy as np
 
 from ..runtime.errors import BackendUnavailable, ParityFailed
 from . import verify
+from .emulate import emulate_bf16
 from .jump import first_jump
 from .plan import Plan
 from .stages import Run, keep
@@ -99,9 +100,9 @@ def judged_by(precision: str) -> str:
 
 def typed_runner(typed: ir.Model, plan: Plan) -> Runner:
     """The typed graph on ONNX Runtime; bfloat16, which its CPU kernels lack, is emulated by rounding every value."""
-    from .precision import emulate_bf16
-
-    return verify.graph_runner(emulate_bf16(typed) if plan.precision == "bf16" else typed)
+    if plan.precision == "bf16":
+        return verify.graph_runner(emulate_bf16(typed), optimise=False)
+    return verify.graph_runner(typed)
 
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:

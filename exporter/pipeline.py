@@ -96,8 +96,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
     with run.stage("precision", plan.precision) as stage:
-        typed = to_precision(rewritten.model, plan.precision)
-        stage.detail = typed.summary
+        typed = to_precision(rewritten.model, plan.precision, max_opset=plan.target.max_opset)
+        stage.detail = plan.precision + (f", {len(typed.islands)} nodes kept in fp32" if typed.islands else "")
         stage.size_bytes = run.save(30, plan.precision, typed.model)
 
     with run.stage("build", f"for {plan.target.engine}") as stage:

@@ -112,7 +112,7 @@ def make_plan(
     ]
     shapes = arguments.shapes(size, batches, *given)
     for side in (shapes.opt, shapes.min, shapes.max):
-        spec.check_size((side[2], side[3]))
+        _check_size(spec, (side[2], side[3]))
     _check_open_size(spec, shapes)
     if num_classes is not None and not 1 <= num_classes <= CLASSES_LIMIT:
         raise UserMistake(
@@ -145,6 +145,24 @@ def make_plan(
         overwrite=overwrite,
         seed=seed,
     )
+
+
+def _check_size(spec: ModelSpec, size: tuple[int, int]) -> None:
+    """The spec knows what it can see; the nearest size that it can is added here, in the spelling of the flag."""
+    try:
+        spec.check_size(size)
+    except UserMistake as mistake:
+        if mistake.attempt:
+            raise
+        step = spec.size_multiple
+        height, width = (max(spec.size_min, step, round(side / step) * step) for side in size)
+        raise UserMistake(
+            mistake.what,
+            found=mistake.found,
+            expected=mistake.expected,
+            because=mistake.because,
+            attempt=f"--image-size {height} {width}",
+        ) from None
 
 
 def _check_open_size(spec: ModelSpec, shapes: Shapes) -> None:

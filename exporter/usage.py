@@ -54,11 +54,14 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
 
 def explain(error: EdgesmithError, as_json: bool) -> int:
     """Print a mistake or a result that does not hold; the exit code it stands for."""
-    if isinstance(error, BundleRefused) and not error.attempt:
-        error = BundleRefused(
-            error.what, found=error.found, expected=error.expected, because=error.because,
-            attempt="copy the bundle again from where it was made, or export it again",
-        )  # fmt: skip
+    if not error.attempt:  # every message ends with something to do
+        again = "copy the bundle again from where it was made, or export it again"
+        attempt = (
+            again if isinstance(error, BundleRefused) else "edgesmith --help lists the commands, and each its settings"
+        )
+        error = type(error)(
+            error.what, found=error.found, expected=error.expected, because=error.because, attempt=attempt
+        )
     if as_json:
         fields = {"what": error.what, "found": error.found, "expected": error.expected}
         fields |= {"because": error.because, "try": error.attempt}
