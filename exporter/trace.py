@@ -77,7 +77,8 @@ def _own_the_weights(model: Any) -> None:
     import onnx_ir as ir
 
     for name, value in model.graph.initializers.items():
-        value.const_value = ir.tensor(np.ascontiguousarray(value.const_value.numpy()), name=name)
+        array = np.asarray(value.const_value.numpy(), order="C")  # ascontiguousarray would give a scalar an axis
+        value.const_value = ir.tensor(array, name=name)
 
 
 @contextlib.contextmanager
