@@ -1,1 +1,74 @@
-"""One file a backend; each imports its library when a session opens."""
+"""Which engine runs a bundle: one file a backend, found by name, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import BackendUnavailable, UserMistake
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt"}
+DEFAULTS = {"cpu": "onnxruntime", "openvino": "openvino", "rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+_CLASSES: dict[str, type[Session]] = {}
+
+SessionClass = TypeVar("SessionClass", bound="type[Session]")
+
+
+def backend(name: str) -> Callable[[SessionClass], SessionClass]:
+    """Register a session class under the name that users give."""
+
+    def register(cls: SessionClass) -> SessionClass:
+        cls.backend = name
+        _CLASSES[name] = cls
+        return cls
+
+    return register
+
+
+def find_backend(name: str) -> type[Session]:
+    """The session class of a backend; UserMistake for a name that is none."""
+    if name not in MODULES:
+        raise UserMistake(f"there is no backend {name!r}", found=name, expected=", ".join(MODULES))
+    if name not in _CLASSES:
+        importlib.import_module(f".{MODULES[name]}", __package__)
+    return _CLASSES[name]
+
+
+def default_backend(target: str) -> str:
+    """The backend that a target was exported for; every jetpack runs TensorRT."""
+    if target.startswith("jetpack"):
+        return "tensorrt"
+    if target not in DEFAULTS:
+        raise UserMistake(
+            f"the bundle is for a target this version does not know: {target}",
+            expected=", ".join([*DEFAULTS, "jetpack..."]),
+            attempt="name a backend yourself, such as backend='onnxruntime'",
+        )
+    return DEFAULTS[target]
+
+
+def library(name: str, install: str) -> Any:
+    """Import an engine's Python library; BackendUnavailable says how to get it, or what its import said."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise _broken(name, error) from error
+        raise BackendUnavailable(
+            f"the backend {name} is not installed", found=f"no Python module {name}", attempt=install
+        ) from None
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: BaseException) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"the backend {name} is installed but cannot be imported",
+        found=f"{type(error).__name__}: {str(error)[:300]}",
+        because="a library that it needs is missing or of another version",
+        attempt="edgesmith doctor",
+    )

@@ -1,0 +1,41 @@
+"""ONNX Runtime on the CPU: runs everywhere, and is the judge that every other backend is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import BundleRefused
+from ..session import Session
+from . import backend, library
+
+
+@backend("onnxruntime")
+class OnnxRuntimeSession(Session):
+    """Runs the graph on the CPU. It has no fast fp16 or bf16 kernels: such graphs run, but slower than fp32."""
+
+    def open(self) -> None:
+        ort = library("onnxruntime", "pip install 'edgesmith[cpu]'")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors come as exceptions, warnings of its optimizer tell a user nothing
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+            options.inter_op_num_threads = 1
+        # from bytes where possible: then no version of ONNX Runtime follows external data
+        model = str(self.bundle.graph) if self.bundle.has_external_data else self.bundle.graph.read_bytes()
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class but this one
+            raise BundleRefused(
+                f"ONNX Runtime {ort.__version__} cannot load {self.bundle.name}",
+                found=str(error).strip()[:600],
+                attempt=f"this bundle is for target {self.bundle.target}: export it with --target cpu",
+            ) from error
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+
+    def release(self) -> None:
+        self._session = None

@@ -1,0 +1,78 @@
+"""Do these arrays fit the graph? Asked before every run, so that an engine never sees a shape it was not built for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .errors import EdgesmithError, UserMistake
+from .manifest import TensorSpec
+
+
+def check_feeds(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    """The feeds as contiguous arrays in the order of the specs; UserMistake names the first that does not fit."""
+    if not isinstance(feeds, Mapping):
+        raise UserMistake(
+            "run takes inputs by name",
+            found=type(feeds).__name__,
+            attempt=f"session.run({{{specs[0].name!r}: array}}), or session(picture)",
+        )
+    names = [spec.name for spec in specs]
+    if missing := [name for name in names if name not in feeds]:
+        raise UserMistake(
+            f"input {missing[0]!r} is missing", found=", ".join(map(str, feeds)), expected=", ".join(names)
+        )
+    if unknown := [name for name in feeds if name not in names]:
+        raise UserMistake(f"there is no input {unknown[0]!r}", expected=", ".join(names))
+    open_sizes: dict[str, tuple[str, int]] = {}
+    return {spec.name: _check(feeds[spec.name], spec, open_sizes) for spec in specs}
+
+
+def _check(array: np.ndarray, spec: TensorSpec, open_sizes: dict[str, tuple[str, int]]) -> np.ndarray:
+    wanted = "(" + ", ".join(map(str, spec.shape)) + ")"
+    if not isinstance(array, np.ndarray):
+        raise UserMistake(f"input {spec.name!r} is no numpy array", found=type(array).__name__, attempt="np.asarray(x)")
+    if array.dtype != np.dtype(spec.dtype):
+        raise UserMistake(
+            f"input {spec.name!r} has the wrong type",
+            found=str(array.dtype),
+            expected=spec.dtype,
+            attempt=f"x.astype(np.{spec.dtype}), or session(picture), which also scales and normalises",
+        )
+    if array.ndim != len(spec.shape):
+        hint = "x[None] adds the batch" if array.ndim == len(spec.shape) - 1 else ""
+        found = f"{array.ndim} axes, {array.shape}"
+        raise UserMistake(f"input {spec.name!r} has the wrong rank", found=found, expected=wanted, attempt=hint)
+    for axis, size in enumerate(array.shape):
+        low, high = spec.limits(axis)
+        if size < low or (high is not None and size > high):
+            bounds = str(low) if low == high else f"{low} or more" if high is None else f"{low} to {high}"
+            name = spec.shape[axis] if isinstance(spec.shape[axis], str) else "batch" if axis == 0 else f"axis {axis}"
+            raise UserMistake(
+                f"input {spec.name!r} has the wrong size",
+                found=f"{array.shape}, {name} is {size}",
+                expected=f"{wanted}, {name} {bounds}",
+                attempt="" if axis == 0 else "session(picture) resizes by itself",
+            )
+        symbol = spec.shape[axis]
+        if isinstance(symbol, str):
+            other, before = open_sizes.setdefault(symbol, (spec.name, size))
+            if before != size:
+                raise UserMistake(f"inputs disagree on {symbol}", found=f"{other} {before}, {spec.name} {size}")
+    return np.ascontiguousarray(array)
+
+
+def check_results(
+    results: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], backend: str
+) -> dict[str, np.ndarray]:
+    """The outputs in the order of the specs; EdgesmithError when the engine is not the one of this bundle."""
+    for spec in specs:
+        found = results.get(spec.name)
+        if found is None or found.dtype != np.dtype(spec.dtype) or found.ndim != len(spec.shape):
+            raise EdgesmithError(
+                f"{backend} did not return {spec.name!r} as the bundle promises",
+                found=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in results.items()),
+                expected=f"{spec.name} {spec.dtype} {spec.shape}",
+            )
+    return {spec.name: results[spec.name] for spec in specs}

@@ -1,0 +1,49 @@
+"""Golden outputs against what this device computes: one row an output, with the limit it is held to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+# float32: engines sum in other orders; 2e-5 of the largest value (at least of 1) is ten times what good ones differ by
+FP32_MAX_ABS = 2e-5
+# fp16 keeps 10 fraction bits, bf16 7: no absolute limit can hold over many layers, the direction of the outputs must
+COSINE = {"fp16": 0.9999, "bf16": 0.999}
+
+
+@dataclass(frozen=True)
+class SelfTestRow:
+    """How far one output is from PyTorch eager float32, over all golden cases."""
+
+    output: str
+    cases: int
+    max_abs: float
+    cosine: float  # the smallest of all cases
+    top1: float  # share of cases with the same largest entry
+    limit: str
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agreement(output: str, expected: np.ndarray, found: np.ndarray, precision: str) -> SelfTestRow:
+    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row."""
+    cases = len(expected)
+    if expected.shape != found.shape:
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, f"shape {expected.shape}, not {found.shape}", False)
+    if not np.isfinite(found).all():
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers", False)
+    a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
+    max_abs = float(np.abs(a - b).max())
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    if precision in COSINE:
+        return SelfTestRow(
+            output, cases, max_abs, cosine, top1, f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
+        )
+    bound = FP32_MAX_ABS * max(1.0, float(np.abs(a).max()))
+    return SelfTestRow(output, cases, max_abs, cosine, top1, f"max abs <= {bound:.1e}", max_abs <= bound)

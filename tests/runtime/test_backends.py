@@ -1,0 +1,145 @@
+"""One contract for all backends: the same answers, the same refusals; where one cannot run, it says what is missing."""
+
+import importlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgesmith.runtime.backends import MODULES, default_backend, find_backend
+from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMistake
+from edgesmith.runtime.session import Session, load
+
+WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
+BACKENDS = sorted(MODULES)
+
+
+def open_or_skip(bundle, name, **options) -> Session:
+    """A session, or a skip with the reason once the refusal itself is what it must be."""
+    try:
+        return load(bundle, backend=name, **options)
+    except BackendUnavailable as refusal:
+        assert refusal.exit_code == 2 and refusal.found and refusal.attempt, (
+            "a refusal says what is missing and what to do"
+        )
+        assert len(str(refusal).splitlines()) < 8
+        assert name.startswith("tensorrt"), f"{name} must run here: {refusal}"
+        pytest.skip(f"{name}: {refusal.found}")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_contract(make_tiny, name, batch):
+    bundle = make_tiny(batch)
+    with open_or_skip(bundle, name, threads=1) as session:
+        assert session.backend == name and session.precision == "fp32"
+        kept = []
+        for count in (1, 2, 4, 1) if batch == "batch" else (1, 1):
+            images = np.random.default_rng(count).standard_normal((count, 3, 8, 8), dtype=np.float32)
+            given = images.copy()
+            (logits,) = session.run({"images": images}).values()
+            assert logits.shape == (count, 4) and logits.dtype == np.float32
+            np.testing.assert_array_equal(images, given)  # inputs are not written to
+            np.testing.assert_allclose(logits, images.mean(axis=(2, 3)) @ WEIGHT, atol=1e-5)
+            kept.append((logits, logits.copy()))
+        for logits, copy in kept:
+            np.testing.assert_array_equal(logits, copy)  # results are the caller's own, not overwritten by the next run
+        assert all(row.passed for row in session.self_test())
+        with pytest.raises(UserMistake, match="wrong type"):
+            session.run({"images": np.zeros((1, 3, 8, 8))})
+        assert session.infer_ms > 0
+    with pytest.raises(UserMistake, match="closed"):
+        session.run({"images": np.zeros((1, 3, 8, 8), np.float32)})
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_graph_that_the_engine_cannot_load_is_refused(make_tiny, name):
+    from onnx import TensorProto, helper
+
+    unknown = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("NoSuchOp", ["images"], ["logits"], domain="nobody")],
+            "g",
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 8, 8])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4])],
+        ),
+        opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("nobody", 1)],
+        ir_version=10,
+    )
+    bundle = make_tiny(files={"model.onnx": unknown.SerializeToString()})
+    with pytest.raises((BundleRefused, BackendUnavailable)) as caught:
+        load(bundle, backend=name)
+    assert "NoSuchOp" in str(caught.value) or name.startswith("tensorrt")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_missing_library_is_named_with_the_way_to_get_it(tiny, name, monkeypatch):
+    real_import = importlib.import_module
+
+    def without(module, *args, **kwargs):
+        if module == name:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        return real_import(module, *args, **kwargs)
+
+    find_backend(name)
+    monkeypatch.setattr("edgesmith.runtime.backends.importlib.import_module", without)
+    with pytest.raises(BackendUnavailable) as caught:
+        load(tiny, backend=name)
+    assert caught.value.attempt
+
+
+def test_a_library_that_is_there_but_broken_is_told_apart(tiny, monkeypatch):
+    def broken(module, *args):
+        raise OSError("libfoo.so.3: cannot open shared object file")
+
+    find_backend("onnxruntime")
+    monkeypatch.setattr("edgesmith.runtime.backends.importlib.import_module", broken)
+    with pytest.raises(BackendUnavailable, match="cannot be imported.*\n.*libfoo.so.3"):
+        load(tiny)
+
+
+@pytest.mark.parametrize(
+    ("target", "backend"),
+    [
+        ("cpu", "onnxruntime"),
+        ("openvino", "openvino"),
+        ("rtx", "tensorrt_rtx"),
+        ("jetpack7.0", "tensorrt"),
+        ("tensorrt", "tensorrt"),
+    ],
+)
+def test_a_target_has_its_backend(target, backend):
+    assert default_backend(target) == backend
+
+
+def test_openvino_takes_bf16_only_when_asked(make_tiny):
+    with load(make_tiny(), backend="openvino") as session:
+        assert session.precision == "fp32"
+    with load(make_tiny(precision="bf16"), backend="openvino") as session:
+        assert session.precision == "bf16" and session.self_test()[0].limit == "cosine >= 0.999"
+    with load(make_tiny(), backend="openvino", precision="bf16") as session:
+        assert session.precision == "bf16" and session.self_test()[0].passed
+
+
+def test_the_runtime_imports_and_runs_without_torch_and_onnx(make_tiny):
+    """What a device has: numpy, OpenCV, one engine. Anything else that gets imported would fail there."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "onnx", "onnx_ir", "onnxscript", "timm", "PIL", "scipy", "rich", "typer", "skimage"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+import edgesmith, numpy, pkgutil, importlib, edgesmith.runtime as runtime
+for module in pkgutil.walk_packages(runtime.__path__, "edgesmith.runtime."):
+    importlib.import_module(module.name)
+assert not {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"} & set(sys.modules), "engines are imported on use"
+with edgesmith.load(sys.argv[1]) as session:
+    print(session(numpy.full((9, 9, 3), (0, 255, 0), numpy.uint8)).best.label)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(make_tiny().path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "green"
