@@ -1,7 +1,154 @@
-"""rewritten graph -> what the target loads."""
+"""rewritten, typed graph -> what the target loads: the ONNX file, and for TensorRT-RTX the engine beside it.
+
+For a target whose engine is built on the device the file is made fit for that device's parser (opset and IR version),
+and TensorRT-RTX, where it is installed, parses it as a check: the same family of parser, not the device's version.
+"""
 
 from __future__ import annotations
 
-from .rtx import build_rtx, build_rtx_engine
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["build_rtx", "build_rtx_engine"]
+from ..runtime.errors import EdgesmithError, UserMistake
+from . import rtx
+from .artifacts import Shapes
+from .lower_opset import lower_opset
+from .rtx import build_rtx, build_rtx_engine
+from .targets import Target, check_arch
+from .xray import XRay, read_engine
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
+
+CONTRIB = {"onnxruntime": {"com.microsoft"}}  # domains besides ONNX's own that an engine knows
+ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
+
+
+class Listener(Protocol):
+    def step(self, note: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """Files of the bundle by their name in it, the engines as the manifest lists them, and what to say about them."""
+
+    files: dict[str, Path]
+    engines: tuple[dict[str, Any], ...] = ()
+    xray: XRay | None = None
+    notes: tuple[str, ...] = ()
+    summary: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file that the device will run: the engine when there is one, else the graph."""
+        engines = [path for name, path in self.files.items() if name.startswith("engines/")]
+        return sum(path.stat().st_size for path in engines or self.files.values())
+
+
+def build(
+    model: ir.Model,
+    target: Target,
+    arch: str | None,
+    shapes: Shapes,
+    out_dir: Path,
+    progress: Listener | None = None,
+    *,
+    name: str = "model",
+) -> Built:
+    """Write ``model.onnx`` (and ``engines/<name>.<precision>.<arch>.engine`` for rtx) into ``out_dir``.
+
+    Raises UserMistake (arch, opset), BackendUnavailable (no TensorRT-RTX for target rtx), BuildFailed (parser, builder).
+    """
+    foreign = {node.domain for node in model.graph} - {"", "ai.onnx"} - CONTRIB.get(target.engine, set())
+    if foreign:
+        node = next(node for node in model.graph if node.domain in foreign)
+        raise EdgesmithError(
+            f"Target {target.name} cannot load operators of {', '.join(sorted(foreign))}",
+            found=f"{node.domain}.{node.op_type}, node {node.name}",
+            because="a rewrite for another target ran on this graph",
+        )
+    if target.builds_here and target.engine == "tensorrt_rtx":
+        return _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
+    notes: list[str] = []
+    if not target.builds_here:
+        model, notes = _fit_for_device(model, target)
+    files = _save(model, Path(out_dir))
+    if not target.builds_here:
+        notes.append(_parsed_here(files["model.onnx"]))
+    where = f"for {target.engine}" if target.builds_here else f"ready for TensorRT {target.library}, engine built there"
+    return Built(files, notes=tuple(notes), summary=f"model.onnx {where}")
+
+
+def _with_engine(
+    model: ir.Model, target: Target, arch: str, shapes: Shapes, out: Path, progress: Listener | None, name: str
+) -> Built:
+    chip = check_arch(arch)
+    files = _save(model, out)
+    step = progress.step if progress else None
+    built = build_rtx(files["model.onnx"], chip, shapes, progress=step)
+    precision = model.metadata_props.get("edgesmith.precision", "fp32")
+    file = f"engines/{name}.{precision}.{chip}.engine"
+    path = out / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(built.data)
+    seen = read_engine(built.data)
+    engine = {
+        "file": file,
+        "arch": chip,
+        "builder": "TensorRT-RTX",
+        "version": built.version,
+        "build_seconds": round(built.parse_seconds + built.build_seconds, 3),
+        "xray": seen.to_json(),
+    }
+    notes = [f"TensorRT-RTX: {text}" for text in built.warnings[:5]]
+    if seen.recognised < 1:
+        notes.append(f"engine X-ray incomplete: {seen.recognised:.0%} of its steps recognised")
+    return Built({**files, file: path}, (engine,), seen, tuple(notes), f"engine for {chip}, {seen.summary()}")
+
+
+def _fit_for_device(model: ir.Model, target: Target) -> tuple[ir.Model, list[str]]:
+    """A copy that the device's parser reads: opset and IR version within what it knows."""
+    from .rewrite import clone
+
+    have, limit = model.graph.opset_imports.get("", 0), target.parser_opset or target.max_opset
+    model, notes = clone(model), []
+    if have > limit:
+        try:
+            replaced = lower_opset(model, limit)
+        except UserMistake as refused:
+            raise UserMistake(
+                f"The graph cannot be made readable for {target.name} (TensorRT {target.library})",
+                found=f"{refused.what}: {refused.found}",
+                expected=refused.expected,
+                because=f"its parser reads opset {limit}, the exporter writes {have}",
+                attempt=refused.attempt,
+            ) from refused
+        what = ", ".join(f"{count} {op}" for op, count in replaced.items()) or "no node changed"
+        notes.append(f"lowered from opset {have} to {limit} for TensorRT {target.library}: {what}")
+    model.ir_version = min(model.ir_version, target.max_ir)
+    return model, notes
+
+
+def _parsed_here(file: Path) -> str:
+    """The note on what could be checked without the device; a graph that the parser refuses is an error."""
+    if not rtx.installed():
+        return "not parsed by any TensorRT here: pip install 'edgesmith[rtx]' adds that check"
+    layers = rtx.parse_only(file)
+    return f"parsed by TensorRT-RTX as a check ({layers} layers); not yet run on hardware"
+
+
+def _save(model: ir.Model, out: Path) -> dict[str, Path]:
+    """One file, or one and its weights when protobuf's limit is near."""
+    import onnx_ir as ir
+
+    path = out / "model.onnx"
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if weights <= ONE_FILE_BYTES:
+        ir.save(model, os.fspath(path))
+        return {path.name: path}
+    ir.save(model, os.fspath(path), external_data="model.onnx.data")
+    return {path.name: path, "model.onnx.data": out / "model.onnx.data"}
