@@ -27,13 +27,14 @@ def lower_opset(model: ir.Model, opset: int) -> dict[str, int]:
         UserMistake: a node has no form in that opset; the graph is then half rewritten, so give a copy.
     """
     import onnx
-    from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
+    from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass, ShapeInferencePass
 
     have = model.graph.opset_imports.get("", 0)
     replaced: dict[str, int] = {}
     if have <= opset:
         return replaced
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    ShapeInferencePass()(model)  # the replacements need the types
     for node in list(model.graph):
         if node.domain or _taken_as_it_is(node, onnx.defs.get_schema(node.op_type, have), opset):
             continue
@@ -166,9 +167,13 @@ def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
     """(x - mean) / sqrt(var + eps) * scale + bias; mean and variance in float32, as the operator's stash_type says."""
     ir = builder.ir
     x, scale = node.inputs[0], node.inputs[1]
-    assert x is not None and scale is not None and x.shape is not None
+    assert x is not None and scale is not None
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-    axes = list(range(axis, 0)) if axis < 0 else list(range(axis, len(x.shape)))
+    if axis >= 0 and x.shape is None:
+        raise UserMistake(
+            f"The rank of the input of LayerNormalization {node.name} is unknown", expected="a known rank"
+        )
+    axes = list(range(axis, 0)) if axis < 0 else list(range(axis, len(x.shape or ())))
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     low = x.dtype not in (None, ir.DataType.FLOAT)
     wide = builder.op("Cast", x, to=int(ir.DataType.FLOAT), dtype=ir.DataType.FLOAT) if low else x
