@@ -92,9 +92,23 @@ def measure(
         low, ratio, high = np.percentile(ratios[index], [25, 50, 75])
         wall, cpu = np.median(samples[:, index], axis=1)
         peak, growth = memory[name]
-        fastest, throughput = chosen[index].min(), items * 1e3 / max(median, 1e-9)
-        figures = (median, p90, p99, fastest, throughput, wall, cpu, ratio, low, high)
-        timings[name] = Timing(name, clock, rounds, *(float(figure) for figure in figures), peak, growth)
+        timings[name] = Timing(
+            name=name,
+            clock=clock,
+            rounds=rounds,
+            median_ms=float(median),
+            p90_ms=float(p90),
+            p99_ms=float(p99),
+            min_ms=float(chosen[index].min()),
+            throughput_per_s=items * 1e3 / max(float(median), 1e-9),
+            wall_median_ms=float(wall),
+            cpu_median_ms=float(cpu),
+            ratio=float(ratio),
+            ratio_low=float(low),
+            ratio_high=float(high),
+            peak_rss_bytes=peak,
+            rss_growth_bytes=growth,
+        )
     return timings
 
 

@@ -1,0 +1,190 @@
+"""manifest -> report.html: what was made, whether it holds, how fast it is, what was refused, what to do next.
+
+    write_report(manifest, extras) -> one HTML page as text
+
+Everything comes from the manifest; a part that a bundle does not have is left out. ``extras`` may add ``stages`` and
+``notes``, and replace the commands of ``next``. Values are shown as they are: nothing is computed here but sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .page import Html, bars, facts, figure, join, mark, page, section, size, table, tag, tiles
+from .report_graph import nodes, precision, rewrites, xray
+
+Data = Mapping[str, Any]
+
+
+def write_report(manifest: Data, extras: Data | None = None) -> str:
+    """The report of a bundle; extras: ``stages``, ``notes`` (added) and ``next`` (commands, one a line)."""
+    more = extras or {}
+    stages = more.get("stages") or manifest.get("stages") or []
+    notes = [*(manifest.get("notes") or []), *(more.get("notes") or [])]
+    name = str(manifest.get("name", "bundle"))
+    return page(
+        f"{name} - Edgesmith",
+        tag("h1", name),
+        tag("p", _subtitle(manifest), "soft"),
+        tiles(_headline(manifest)),
+        section("Notes and limits", join(tag("p", note) for note in notes)),
+        section("Stages", _stages(stages)),
+        section("Parity with PyTorch", _parity(manifest.get("parity") or [])),
+        section("Speed", _speed(manifest.get("benchmark"), name)),
+        section("Rewrites", rewrites(manifest.get("rewrite") or {})),
+        section("Precision", precision(manifest.get("precision_report") or {})),
+        section("Nodes before and after", nodes(manifest.get("rewrite") or {})),
+        section("Engine X-ray", *(xray(engine) for engine in manifest.get("engines") or [])),
+        section("Input and output", _contract(manifest)),
+        section("Where it comes from", _origin(manifest)),
+        section("Files", _files(manifest.get("files") or {})),
+        section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name))))),
+    )
+
+
+def _subtitle(manifest: Data) -> str:
+    parts = (
+        manifest.get("model"),
+        f"target {manifest.get('target')}",
+        manifest.get("gpu_arch"),
+        manifest.get("precision"),
+    )
+    return " · ".join(str(part) for part in parts if part) + f" · edgesmith {manifest.get('edgesmith', '')}"
+
+
+def _headline(manifest: Data) -> list[tuple[Any, str]]:
+    """The figures to see first, at most eight."""
+    found: list[tuple[Any, str]] = []
+    if rows := manifest.get("parity"):
+        held = sum(bool(row.get("passed")) for row in rows)
+        found.append((mark(held == len(rows), f"{held} of {len(rows)}"), "parity checks hold"))
+        worst = max(
+            (
+                float(row["max_abs"])
+                for row in rows
+                if row.get("max_abs") == "inf" or isinstance(row.get("max_abs"), float)
+            ),
+            default=None,
+        )
+        found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
+    rewrite = manifest.get("rewrite") or {}
+    if rewrite.get("nodes_after"):
+        counts = (sum(rewrite[key].values()) for key in ("nodes_before", "nodes_after"))
+        found.append((" → ".join(f"{count:,}" for count in counts), "nodes in the graph"))
+    if (speed := manifest.get("benchmark")) and (row := _ours(speed.get("rows") or [])):
+        found.append((f"{row['median_ms']:.4g} ms", f"median {CLOCKS.get(speed.get('clock'), '')}"))
+        found.append((f"{row['ratio']:.2f} ×", f"the time of {speed.get('baseline')}"))
+    for engine in (manifest.get("engines") or [])[:1]:
+        ray = engine.get("xray") or {}
+        if ray.get("kernels"):
+            found.append((ray["kernels"], f"kernels, {ray.get('fused_attention', 0)} fused attention"))
+    if "model.onnx" in (manifest.get("files") or {}):
+        found.append((size(manifest["files"]["model.onnx"].get("bytes")), "model.onnx"))
+    return found[:8]
+
+
+def _stages(stages: Sequence[Data]) -> Html:
+    rows = [
+        (
+            s.get("name"),
+            f"{s.get('seconds', 0):.1f} s",
+            size(s.get("size_bytes", s.get("bytes"))),
+            s.get("detail", s.get("file")),
+        )
+        for s in stages
+    ]
+    if rows:
+        rows.append(("all", f"{sum(s.get('seconds', 0) for s in stages):.1f} s", "", ""))
+    return table(("stage", "time", "size", ""), rows, ("", "number", "number", "words"))
+
+
+def _parity(rows: Sequence[Data]) -> Html:
+    if not rows:
+        return tag("p", "Not checked.", "soft")
+    lines = [
+        (
+            r.get("stage"),
+            f"{r.get('count', '')} {r.get('inputs', '')}".strip(),
+            mark(bool(r.get("passed")), "holds" if r.get("passed") else "FAILS"),
+            figure(r.get("max_abs"), ".2e"),
+            figure(r.get("cosine"), ".7f"),
+            figure(r.get("top1"), ".0%"),
+            figure(r.get("top5"), ".0%"),
+            r.get("limit"),
+            r.get("shape"),
+            r.get("runner"),
+        )
+        for r in rows
+    ]
+    columns = ("stage", "inputs", "", "max abs", "cosine", "top-1", "top-5", "limit", "shape", "run by")
+    css = ("", "", "", "number", "number", "number", "number", "number", "number")
+    judge = "PyTorch eager in float32 is the judge. Top-1 and top-5: share of pictures with the same best classes."
+    return join([table(columns, lines, css), tag("p", judge, "soft")])
+
+
+CLOCKS = {"wall": "wall time", "cpu": "CPU time"}
+
+
+def _speed(benchmark: Data | None, name: str) -> Html:
+    if not benchmark or not benchmark.get("rows"):
+        return tag("p", f"Not measured yet: edgesmith bench {name}.edge", "soft")
+    rows, clock = benchmark["rows"], CLOCKS.get(benchmark.get("clock", ""), str(benchmark.get("clock")))
+    ours = _ours(rows)
+    drawn = [(str(r["name"]), r["median_ms"], r["p90_ms"], f"{r['median_ms']:.4g} ms", r is ours) for r in rows]
+    caption = f"Median {clock} in ms, the thin line ends at p90; shorter is better. {benchmark.get('rounds')} rounds in turns."
+    lines = [
+        (
+            r["name"],
+            *(figure(r.get(key), ".4g") for key in ("median_ms", "p90_ms", "p99_ms", "min_ms", "throughput_per_s")),
+            f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})" if "ratio" in r else "",
+            size(r.get("peak_rss_bytes")),
+        )
+        for r in rows
+    ]
+    columns = ("", "median ms", "p90 ms", "p99 ms", "min ms", "per second", "ratio (quartiles)", "peak memory")
+    machine = ", ".join(f"{key} {value}" for key, value in (benchmark.get("machine") or {}).items())
+    base = f"Ratio to {benchmark.get('baseline')}, within each round. Peak memory is that of the process. {machine}"
+    return join([bars(drawn, caption), table(columns, lines, ("", *["number"] * 7)), tag("p", base, "soft")])
+
+
+def _ours(rows: Sequence[Data]) -> Data | None:
+    return next((row for row in rows if str(row.get("name", "")).lower().startswith("edgesmith")), None)
+
+
+def _contract(manifest: Data) -> Html:
+    contract = {key.replace("_", " "): value for key, value in (manifest.get("input_contract") or {}).items()}
+    if "scale" in contract:
+        contract["scale"] = f"{contract['scale']:.6g}"
+    specs = [(kind, spec) for kind in ("inputs", "outputs") for spec in manifest.get(kind) or []]
+    keys = ["shape", *(key for key in ("min", "opt", "max") if any(spec.get(key) for _, spec in specs))]
+    rows = [
+        (kind, spec.get("name"), spec.get("dtype"), *(" x ".join(map(str, spec.get(key) or ())) for key in keys))
+        for kind, spec in specs
+    ]
+    return join([table(("", "name", "type", *keys), rows, ("", "code", "", *["number"] * len(keys))), facts(contract)])
+
+
+def _origin(manifest: Data) -> Html:
+    licence, weights = manifest.get("licence") or {}, manifest.get("weights") or {}
+    return facts(
+        {
+            "model": manifest.get("model"),
+            "paper": manifest.get("paper"),
+            "weights": weights.get("source"),
+            "sha256 of the weights": weights.get("sha256"),
+            "licence of the code": licence.get("code"),
+            "licence of the weights": licence.get("weights"),
+            "classes": manifest.get("num_classes"),
+            "opset": manifest.get("opset"),
+        }
+    )
+
+
+def _files(files: Data) -> Html:
+    rows = [(name, size(record.get("bytes")), record.get("sha256")) for name, record in files.items()]
+    return table(("file", "size", "sha256"), rows, ("code", "number", "code"))
+
+
+def _next(name: str) -> list[str]:
+    return [f"edgesmith run {name}.edge photo.jpg", f"edgesmith bench {name}.edge", f"edgesmith inspect {name}.edge"]
