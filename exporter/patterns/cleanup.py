@@ -19,8 +19,10 @@ class CleanUp(Surgery):
         passes = [
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             common.IdentityEliminationPass(),
+            common.DeduplicateHashedInitializersPass(
+                size_limit=1 << 30
+            ),  # first: nodes are equal when their inputs are
             common.CommonSubexpressionEliminationPass(),
-            common.DeduplicateHashedInitializersPass(size_limit=1 << 30),
             common.RemoveUnusedNodesPass(),
             common.TopologicalSortPass(),
             common.NameFixPass(),
