@@ -47,7 +47,7 @@ def prepare(
     size = spec.check_size(image_size)
     classes = num_classes or spec.num_classes
     if str(weights) == "random":
-        module = _seeded(spec, classes, size, seed)
+        module = _spread(_seeded(spec, classes, size, seed), seed)
         note = f"random weights of seed {seed}: the outputs mean nothing"
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
     checkpoint = fetch(spec) if str(weights) == "pretrained" else read_checkpoint(weights)
@@ -69,6 +69,21 @@ def _seeded(spec: ModelSpec, classes: int, size: tuple[int, int], seed: int, **c
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return spec.build(num_classes=classes, image_size=size, **changes)
+
+
+def _spread(module: nn.Module, seed: int) -> nn.Module:
+    """Move what initialisation leaves at a constant (biases 0, norm scales 1, running statistics) a little apart.
+
+    Otherwise the exporter drops the biases and the norms do nothing: parity would not see a norm folded wrongly, and the
+    graph would be smaller, thus faster, than that of any trained network.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point() and tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
+                noise = torch.randn(tensor.shape, generator=generator)
+                tensor.copy_(tensor * (1 + 0.1 * noise) if tensor.flatten()[0] else 0.02 * noise)
+    return module
 
 
 def _check_classes(spec: ModelSpec, checkpoint: Checkpoint, found: int | None, expected: int) -> None:

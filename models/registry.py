@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..runtime.errors import UserMistake
+from .fixtures import FIXTURES
 from .spec import ModelSpec
 from .variants import ALIASES, FAMILIES, VARIANTS
 
 __all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "find", "list_models"]
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in VARIANTS})
+MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*VARIANTS, *FIXTURES)})
 
 
 def find(name: str) -> ModelSpec:

@@ -70,6 +70,9 @@ _VIT_GGEM: dict[str, Any] = {
 }
 
 
+FAMILY_FACTS = {"convit": _CONVIT, "smt": _SMT, "davit": _DAVIT, "van": _VAN, "vit_ggem": _VIT_GGEM}
+
+
 def _convit(name: str, parameters: int) -> ModelSpec:
     return ModelSpec(
         name=name, parameters=parameters, config={"variant": name}, pretrained=f"timm:{name}.fb_in1k", **_CONVIT
