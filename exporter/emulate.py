@@ -1,7 +1,11 @@
-"""A bfloat16 graph made runnable on a CPU without bfloat16 kernels: float32 numbers, rounded where the graph rounds.
+"""A 16-bit graph whose rounding a CPU can show: float32 numbers, rounded where the typed graph rounds.
 
-Every value that the typed graph holds in bfloat16 becomes float32 and passes through Cast to bfloat16 and back, so that
-it carries 8 significant bits. Inside an operator the sums are float32, as tensor cores and AMX do it too.
+Every value that the typed graph holds in bfloat16 or float16 becomes float32 and passes through a Cast to that type and
+back, so that it carries the same bits and overflows at the same place. Inside an operator the sums are float32, as tensor
+cores and AMX do it too.
+
+ONNX Runtime needs this on a CPU for both: it has no bfloat16 kernels, and between most float16 nodes it drops the casts
+that it put in itself, so that a chain of them is computed in float32 and neither rounds nor overflows.
 """
 
 from __future__ import annotations
@@ -13,13 +17,21 @@ if TYPE_CHECKING:
 
 
 def emulate_bf16(typed: ir.Model) -> ir.Model:
-    """A float32 copy of a bfloat16 graph with the same rounding. Run it without graph optimisations: they may drop casts."""
+    """``emulate`` for a bfloat16 graph."""
+    return emulate(typed, "bf16")
+
+
+def emulate(typed: ir.Model, precision: str) -> ir.Model:
+    """A float32 copy of an fp16 or bf16 graph with the same rounding; a value keeps its name where it is rounded.
+
+    Run it without graph optimisations: they may drop casts.
+    """
     import numpy as np
     import onnx_ir as ir
 
     from .rewrite import clone
 
-    low, wide = ir.DataType.BFLOAT16, ir.DataType.FLOAT
+    low, wide = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision], ir.DataType.FLOAT
     model = clone(typed)
     graph = model.graph
     for name, value in graph.initializers.items():
@@ -35,13 +47,24 @@ def emulate_bf16(typed: ir.Model) -> ir.Model:
                 and attribute.value == int(low)
             ):
                 node.attributes[attribute.name] = ir.AttrInt64(attribute.name, int(wide))
+            elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == low:
+                widened = attribute.as_tensor().numpy().astype(np.float32)
+                node.attributes[attribute.name] = ir.AttrTensor(attribute.name, ir.tensor(widened))
         for output in rounded:
             output.type = ir.TensorType(wide)
-            down = ir.Value(name=f"{output.name}_rounded", shape=output.shape, type=ir.TensorType(low))
-            up = ir.Value(name=f"{output.name}_widened", shape=output.shape, type=ir.TensorType(wide))
+            name, output.name = output.name, f"{output.name}_exact"
+            down = ir.Value(name=f"{name}_rounded", shape=output.shape, type=ir.TensorType(low))
+            up = ir.Value(name=name, shape=output.shape, type=ir.TensorType(wide))
             output.replace_all_uses_with(up)
             casts = [
-                ir.Node("", "Cast", [source], [ir.AttrInt64("to", int(kind))], outputs=[made], name=f"Cast_{made.name}")
+                ir.Node(
+                    "",
+                    "Cast",
+                    [source],
+                    [ir.AttrInt64("to", int(kind))],
+                    outputs=[made],
+                    name=f"Round_{name}_{int(kind)}",
+                )
                 for source, kind, made in ((output, low, down), (down, wide, up))
             ]
             graph.insert_after(node, casts)

@@ -100,6 +100,11 @@ class Types:
         """Data types of the outputs, from the schema where there is one, else from the first float input."""
         if node.op_type == "Cast":
             return [self.ir.DataType(node.attributes["to"].as_int())]
+        if node.op_type in MAKERS and node.domain == "":
+            made = node.attributes.get("value") or node.attributes.get("dtype")
+            if made is None:
+                return [self.ir.DataType.FLOAT]
+            return [made.as_tensor().dtype if made.name == "value" else self.ir.DataType(made.as_int())]
         schema = self._schema(node)
         known = [output.dtype for output in node.outputs]
         if schema is None:

@@ -1,0 +1,170 @@
+"""Which nodes must stay float32? Measured on real inputs: first what overflows fp16, then what costs parity.
+
+``choose_islands`` runs the float32 graph once with every value as an output and keeps all nodes that touch a value past
+fp16's 65504.  Then it types the graph, compares the outputs, and while the cosine is below the limit adds the nodes
+where the error of the low graph rises most; at the end it gives back each addition that was not needed.
+
+Graphs are run with every 16-bit value rounded explicitly (emulate.py): ONNX Runtime's own fp16 on a CPU computes chains
+of nodes in float32 and hides both rounding and overflow.  Sums inside an operator are float32 here; an engine that adds
+in fp16 (a product over 3136 tokens, say) can be worse, and the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .precision import LARGEST, to_precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Feeds = Mapping[str, np.ndarray]
+Run = Callable[["ir.Model", Feeds, "Sequence[str] | None"], dict[str, np.ndarray]]
+COSINE_LIMIT = {"fp16": 0.9999, "bf16": 0.999}  # as verify.COSINE: below it an export fails
+OPTIMISM = (
+    "measured on the CPU with every stored 16-bit value rounded and sums inside an operator in float32: "
+    "an engine that accumulates in fp16 can be worse"
+)
+
+
+@dataclass(frozen=True)
+class Islands:
+    """Names of the nodes to keep, why, and the agreement before and after; ``names`` goes to ``to_precision(keep=)``."""
+
+    names: frozenset[str]
+    why: dict[str, str] = field(default_factory=dict)
+    cosine_before: float = 1.0
+    cosine_after: float = 1.0
+    limit: float = 0.9999
+    notes: tuple[str, ...] = (OPTIMISM,)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "nodes": dict(self.why),
+            "cosine_before": self.cosine_before,
+            "cosine_after": self.cosine_after,
+            "limit": self.limit,
+            "notes": list(self.notes),
+        }
+
+
+def choose_islands(
+    model: ir.Model,
+    feeds: Feeds,
+    run: Run | None = None,
+    *,
+    precision: str = "fp16",
+    limit: float | None = None,
+    rounds: int = 6,
+) -> Islands:
+    """The float32 islands that ``model`` (float32) needs on ``feeds``; ``run(model, feeds, names or None) -> values``."""
+    run = run or run_rounded
+    wanted = COSINE_LIMIT[precision] if limit is None else limit
+    names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
+    truth = run(model, feeds, names)
+    outputs = [str(output.name) for output in model.graph.outputs]
+    why = _overflowing(model, truth, LARGEST[precision])
+
+    def measure(keep: Collection[str], values: Sequence[str] | None = None) -> tuple[float, dict[str, np.ndarray]]:
+        found = run(to_precision(model, precision, keep).model, feeds, values)
+        return min(_cosine(truth[name], found[name]) for name in outputs), found
+
+    before, _ = measure(())
+    after = before if not why else measure(why)[0]
+    added: list[list[str]] = []
+    for size in (2**step for step in range(rounds)):
+        if after >= wanted:
+            break
+        _, values = measure(why, names)
+        worst = [name for name in _risers(model, truth, values) if name not in why][:size]
+        if not worst:
+            break
+        added.append(worst)
+        why.update({name: f"error rises here; outputs were at cosine {after:.6f}" for name in worst})
+        after, _ = measure(why)
+    for group in added[:-1] if after >= wanted else []:
+        without = {name: reason for name, reason in why.items() if name not in group}
+        trial, _ = measure(without)
+        if trial >= wanted:
+            why, after = without, trial
+    return Islands(frozenset(why), why, before, after, wanted)
+
+
+def _overflowing(model: ir.Model, truth: Mapping[str, np.ndarray], largest: float) -> dict[str, str]:
+    """Every node that makes or reads a finite value past ``largest``."""
+    past = {}
+    for name, array in truth.items():
+        if np.issubdtype(array.dtype, np.floating) and array.size:
+            peak = float(np.abs(np.where(np.isfinite(array), array, 0)).max())
+            if peak > largest:
+                past[name] = peak
+    found = {}
+    for node in model.graph:
+        touched = [
+            past[str(value.name)] for value in (*node.inputs, *node.outputs) if value is not None and value.name in past
+        ]
+        if touched:
+            found[str(node.name)] = f"values reach {max(touched):.2e}, more than {largest:g}"
+    return found
+
+
+def _risers(model: ir.Model, truth: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> list[str]:
+    """Node names by how much the relative error of the output exceeds that of the worst input, steepest first."""
+    errors = {
+        name: _relative(truth[name], array)
+        for name, array in values.items()
+        if name in truth and truth[name].shape == array.shape and np.issubdtype(truth[name].dtype, np.floating)
+    }
+    rises = []
+    for node in model.graph:
+        after = max((errors[o.name] for o in node.outputs if o.name in errors), default=0.0)
+        before = max((errors[v.name] for v in node.inputs if v is not None and v.name in errors), default=0.0)
+        if after > before:
+            rises.append((after - before, str(node.name)))
+    return [name for _, name in sorted(rises, reverse=True)]
+
+
+def _relative(truth: np.ndarray, other: np.ndarray) -> float:
+    truth, other = truth.astype(np.float64), other.astype(np.float64)
+    if not np.isfinite(other).all():
+        return np.inf if np.isfinite(truth).all() else 0.0
+    return float(np.linalg.norm(truth - other) / max(float(np.linalg.norm(truth)), 1e-12))
+
+
+def _cosine(truth: np.ndarray, other: np.ndarray) -> float:
+    """Smallest cosine over the batch; -1 when anything is not finite."""
+    if not np.isfinite(other).all():
+        return -1.0
+    left, right = (array.astype(np.float64).reshape(len(array), -1) for array in (truth, other))
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+
+
+def run_rounded(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """``run_values`` with the rounding of the precision that ``to_precision`` wrote into the model."""
+    from .emulate import emulate
+
+    precision = model.metadata_props.get("edgesmith.precision", "fp32")
+    return run_values(emulate(model, precision) if precision in LARGEST else model, feeds, names)
+
+
+def run_values(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """One run on ONNX Runtime, one thread, without fusions: the named values, or only the outputs of the graph."""
+    import onnx
+    import onnx_ir
+    import onnxruntime
+
+    proto = onnx_ir.to_proto(model)
+    have = {output.name for output in proto.graph.output}
+    known = {name for node in proto.graph.node for name in node.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names or () if name in known - have)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [output.name for output in session.get_outputs() if "bfloat16" not in output.type]
+    return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
