@@ -211,7 +211,9 @@ def list_(as_json: Json = False) -> None:
 
 
 def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, default=str))
+    from ..runtime.manifest import plain
+
+    print(json.dumps(plain(document), indent=2))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -226,5 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = usage.explain(error, "--json" in words)
     except Exception as error:  # noqa: BLE001 the last net: usage.other tells a mistake from a bug and prints it
         code = usage.other(error, command, words)
+    else:
+        if code == usage.INTERRUPTED:  # typer turns Ctrl-C into this code without a word
+            usage.interrupted()
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..models.registry import FAMILIES, MODELS
+from ..models.registry import FAMILIES, list_models
 
 COLUMNS = ("model", "parameters", "image", "pretrained", "paper", "licence of the weights")
 
@@ -27,7 +27,7 @@ def models() -> list[dict[str, Any]]:
             "licence_weights": spec.licence_weights,
             "pretrained": spec.pretrained,
         }
-        for spec in MODELS.values()
+        for spec in list_models()
     ]
 
 

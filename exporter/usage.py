@@ -72,7 +72,7 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
 
 
 def interrupted() -> int:
-    print("edgesmith: interrupted, nothing was written", file=sys.stderr)
+    print("edgesmith: interrupted, nothing half-written is left", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -5,11 +5,13 @@ A row stands for some inputs of one shape, run through one stage: the rewritten 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..runtime.selftest import COSINE, FP32_MAX_ABS  # the device holds its self-test to the same limits
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -17,12 +19,6 @@ if TYPE_CHECKING:
     from .artifacts import Shapes
 
 Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, C) float32
-
-# float32: all peers reach 2e-6 on logits of size 1. Rounding grows with the size of the numbers, so the limit is taken
-# relative to the largest logit of the judge, but never below the absolute 2e-5 (logits of random weights are small).
-FP32_MAX_ABS = 2e-5
-# 16 bit: 10 (fp16) or 7 (bf16) fraction bits cannot hold an absolute limit; the direction of the logits must hold.
-COSINE = {"fp16": 0.9999, "bf16": 0.999}
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def torch_runner(module: Any) -> Runner:
     return run
 
 
-def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = True) -> Runner:
+def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = True, threads: int = 0) -> Runner:
     """ONNX Runtime on the CPU runs the graph; ``optimise=False`` keeps it from changing even one node."""
     import onnx_ir
     import onnxruntime
@@ -124,6 +120,7 @@ def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = Tr
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     proto = onnx_ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -133,21 +130,3 @@ def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = Tr
         return np.asarray(logits, dtype=np.float32)
 
     return run
-
-
-def compare(
-    stage: str,
-    runner_name: str,
-    runner: Runner,
-    judge: Runner,
-    inputs: Mapping[str, np.ndarray],
-    batch: int,
-    precision: str,
-) -> list[Row]:
-    """One row for each kind of input, all of one image size; ``batch`` is how many go through at once."""
-    rows = []
-    for kind, images in inputs.items():
-        expected, found = run_all(judge, images, batch), run_all(runner, images, batch)
-        shape = (batch, *images.shape[1:])
-        rows.append(agreement(stage, runner_name, kind, shape, expected, found, precision))
-    return rows

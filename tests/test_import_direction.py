@@ -1,6 +1,6 @@
 """Imports run downhill only, the device side stays free of torch and onnx, and ``import edgesmith`` costs nothing.
 
-    exporter -> calibration -> runtime        exporter -> models -> runtime (the image contract only)
+exporter -> calibration -> runtime        exporter -> models -> runtime (the image contract only)
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ ALLOWED = {
     "runtime": {"runtime"},
 }
 # what a device does not have; even an import inside a function of runtime/ would fail there, at the worst moment
-NOT_ON_THE_DEVICE = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "onnx_graphsurgeon", "typer", "rich"}
+NOT_ON_THE_DEVICE = {
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnx_ir",
+    "onnxscript",
+    "onnx_graphsurgeon",
+    "typer",
+    "rich",
+}
 HEAVY = NOT_ON_THE_DEVICE | {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cv2", "skimage", "sklearn", "PIL"}
 MODULES = sorted(path for top in TOP for path in (ROOT / top).rglob("*.py"))
 
@@ -65,12 +75,18 @@ def test_imports_run_downhill(path: Path):
             wrong.append(f"line {line}: {name} is not on the device")
         if "patterns" in path.parts and parts[:2] == ["edgesmith", "models"]:
             wrong.append(f"line {line}: a pattern may not know a model, {name}")
-        if folder == "models" and parts[:2] == ["edgesmith", "runtime"] and parts[2:3] not in (["preprocess"], ["errors"]):
+        if (
+            folder == "models"
+            and parts[:2] == ["edgesmith", "runtime"]
+            and parts[2:3] not in (["preprocess"], ["errors"])
+        ):
             wrong.append(f"line {line}: models take only the image contract and the errors, {name}")
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("statement", ["import edgesmith", "import edgesmith.exporter.cli", "import edgesmith.runtime.bundle"])
+@pytest.mark.parametrize(
+    "statement", ["import edgesmith", "import edgesmith.exporter.cli", "import edgesmith.runtime.bundle"]
+)
 def test_nothing_heavy_is_imported_before_it_is_used(statement: str):
     allowed = {"typer", "rich"} if statement.endswith("cli") else set()
     code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"

@@ -1,0 +1,209 @@
+"""What users get wrong, as data: each is one screen that says what to try, exit code 2, no traceback, no debris.
+
+A case is a command and the words its answer must contain; the files it names are made by ``FILES`` in an empty folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import edgesmith
+from small_bundle import write_small_bundle
+
+SCREEN_LINES = 24
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    command: str
+    says: tuple[str, ...]
+
+
+EXPORT = "export --model van_b0 "
+CASES = [
+    Case("no model", "export", ("--model", "edgesmith export --model smt")),
+    Case("unknown model", "export --model smt_tny", ("smt_tny", "smt_tiny")),
+    Case("unknown command", "exprot --model smt", ("exprot", "edgesmith export")),
+    Case("unknown flag", EXPORT + "--precison fp16", ("--precison", "did you mean --precision")),
+    Case("unknown key=value", "export model=smt precison=fp16", ("precison", "--precision")),
+    Case("flag without its value", EXPORT + "--imgsz", ("--imgsz",)),
+    Case("value of the wrong kind", EXPORT + "--num-classes many", ("--num-classes",)),
+    Case("unknown precision", EXPORT + "--precision fp61", ("fp61", "fp16")),
+    Case("int8, which is not there yet", EXPORT + "--int8", ("int8", "calibration", "fp16")),
+    Case("precision the engine cannot compute", EXPORT + "--precision bf16 --target cpu", ("bf16", "openvino")),
+    Case("two precisions", EXPORT + "--half --precision fp32", ("--half", "--precision fp32")),
+    Case("unknown target", EXPORT + "--target jetpak6", ("jetpak6", "jetpack6")),
+    Case("unknown GPU architecture", EXPORT + "--target rtx --gpu-arch sm42", ("sm42", "sm89")),
+    Case("GPU architecture for the CPU", EXPORT + "--gpu-arch sm89", ("--target rtx",)),
+    Case("opset the target cannot read", EXPORT + "--opset 99", ("99", "20")),
+    Case("image size that is no number", EXPORT + "--imgsz large", ("large", "--image-size 224")),
+    Case("image size 0", EXPORT + "--imgsz 0", ("0", "--image-size 224")),
+    Case("negative image size", EXPORT + "--imgsz -224", ("-224", "--image-size 224")),
+    Case("size a fixed family cannot take", "export --model convit --imgsz 256", ("256x256", "224x224")),
+    Case("size that patches do not divide", "export --model vit_ggem --imgsz 230", ("230x230", "16")),
+    Case("batch that shrinks", EXPORT + "--batch 8..1", ("8..1", "1..8")),
+    Case("min above max", EXPORT + "--min-shapes 8x3x224x224 --max-shapes 4x3x224x224", ("min 8", "--min-shapes")),
+    Case("shape with three axes", EXPORT + "--min-shapes 3x224x224", ("3x224x224", "images:1x3x224x224")),
+    Case("shape of another input", EXPORT + "--max-shapes pixels:1x3x224x224", ("images", "pixels")),
+    Case("unknown pass to skip", EXPORT + "--skip FuseTheMoon", ("FuseTheMoon", "CleanUp")),
+    Case("no classes", EXPORT + "--num-classes 0", ("0", "--num-classes 10")),
+    Case(
+        "checkpoint that is not there",
+        EXPORT + "--weights ten.safetensor",
+        ("nothing at", "did you mean ten.safetensors"),
+    ),
+    Case("folder as checkpoint", EXPORT + "--weights folder", ("folder",)),
+    Case("empty checkpoint", EXPORT + "--weights empty.safetensors", ("empty",)),
+    Case("truncated safetensors", EXPORT + "--weights truncated.safetensors", ("truncated.safetensors",)),
+    Case("truncated pth", EXPORT + "--weights truncated.pth", ("truncated.pth",)),
+    Case("code in a pickle", EXPORT + "--weights code.pth", ("code.pth",)),
+    Case("checkpoint of another model", EXPORT + "--weights other.safetensors", ("missing", "unexpected")),
+    Case("checkpoint of another class count", EXPORT + "--weights ten.safetensors", ("10", "--num-classes 10")),
+    Case("out is a folder of something else", EXPORT + "--out folder", ("not a bundle", "--out")),
+    Case("out is a file", EXPORT + "--out notes.txt", ("not a bundle", "--out")),
+    Case("out is a bundle already", EXPORT + "--out good.edge", ("--force",)),
+    Case("out in a folder that is missing", EXPORT + "--out nowhere/x.edge", ("mkdir -p nowhere",)),
+    Case("out in a file", EXPORT + "--out notes.txt/x.edge", ("not a folder",)),
+    Case("out where nobody may write", EXPORT + "--out READONLY/x.edge", ("cannot be written", "--out")),
+    Case("data that is not there", EXPORT + "--data pictures", ("pictures", "--data")),
+    Case("data without pictures", EXPORT + "--data folder", ("folder", ".jpg")),
+    Case("data that is no picture", EXPORT + "--data notes.txt", ("notes.txt", ".jpg")),
+    Case("run: no such bundle", "run missing.edge photo.png", ("missing.edge",)),
+    Case("run: not a bundle", "run folder photo.png", ("manifest.json",)),
+    Case("run: no such picture", "run good.edge missing.png", ("missing.png",)),
+    Case("run: broken picture", "run good.edge broken.png", ("broken.png",)),
+    Case("run: text as picture", "run good.edge notes.txt", ("notes.txt",)),
+    Case("run: tampered graph", "run tampered.edge photo.png", ("model.onnx",)),
+    Case("run: missing graph", "run incomplete.edge photo.png", ("model.onnx",)),
+    Case("run: schema of the future", "run future.edge photo.png", ("schema 999", "upgrade")),
+    Case("run: manifest cut off", "run cut.edge photo.png", ("manifest.json",)),
+    Case("run: unknown backend", "run good.edge photo.png --backend onnxrt", ("onnxrt", "onnxruntime")),
+    Case("run: backend of another device", "run good.edge photo.png --backend tensorrt", ("tensorrt",)),
+    Case("inspect: truncated ONNX", "inspect truncated.onnx", ("truncated.onnx",)),
+    Case("inspect: garbage as engine", "inspect garbage.engine", ("garbage.engine",)),
+    Case("inspect: no such file", "inspect missing.onnx", ("missing.onnx",)),
+    Case("compare: no such file", "compare missing.onnx good.edge", ("missing.onnx",)),
+    Case("compare: inputs that differ", "compare good.edge van_b0", ("8x8", "224x224")),
+    Case("bench: not a bundle", "bench folder", ("manifest.json",)),
+    Case("bench: unknown peer", "bench good.edge --against eagr", ("eagr", "eager")),
+]
+
+
+class Harmful:
+    """What a hostile checkpoint does: it runs a command while it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran-the-code",)
+
+
+def _tensors(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, folder / name)
+
+
+def _ten_classes(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    from edgesmith.models import create
+
+    save_file(create("van_b0", num_classes=10).state_dict(), folder / "ten.safetensors")
+
+
+def _changed(folder: Path, name: str, change: Callable[[Path], object]) -> None:
+    shutil.copytree(folder / "good.edge", folder / name)
+    change(folder / name)
+
+
+def _future(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "schema": 999}))
+
+
+def _make_files(folder: Path) -> None:
+    import cv2
+    import numpy as np
+
+    write_small_bundle(folder / "good.edge")
+    graph = (folder / "good.edge" / "model.onnx").read_bytes()
+    _changed(folder, "tampered.edge", lambda bundle: (bundle / "model.onnx").write_bytes(graph[:-1] + b"!"))
+    _changed(folder, "incomplete.edge", lambda bundle: (bundle / "model.onnx").unlink())
+    _changed(folder, "cut.edge", lambda bundle: os.truncate(bundle / "manifest.json", 100))
+    _changed(folder, "future.edge", _future)
+    (folder / "folder").mkdir()
+    (folder / "folder" / "readme.md").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    cv2.imwrite(str(folder / "photo.png"), np.full((32, 32, 3), 128, np.uint8))
+    (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:40])
+    (folder / "truncated.onnx").write_bytes(graph[: len(graph) // 2])
+    (folder / "garbage.engine").write_bytes(bytes(range(256)) * 16)
+    (folder / "empty.safetensors").touch()
+    _tensors(folder, "other.safetensors", {"stem.weight": (8, 3, 3, 3), "head.weight": (1000, 8), "head.bias": (1000,)})
+    (folder / "truncated.safetensors").write_bytes((folder / "other.safetensors").read_bytes()[:2000])
+    (folder / "code.pth").write_bytes(pickle.dumps({"model": Harmful()}))
+    (folder / "truncated.pth").write_bytes(b"PK\x03\x04" + bytes(60))
+    _ten_classes(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bad-input")
+    _make_files(made)
+    return made
+
+
+def readonly_folder(folder: Path) -> str:
+    """A folder nobody may write to: root may write everywhere but in /proc."""
+    if os.geteuid() == 0:
+        return "/proc"
+    place = folder / "readonly"
+    place.mkdir(mode=0o555, exist_ok=True)
+    return place.name
+
+
+def listing(folder: Path) -> set[tuple[str, int]]:
+    return {(str(path.relative_to(folder)), path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def test_there_are_at_least_twenty_five():
+    assert len(CASES) >= 25 and len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_mistake_is_told_in_one_screen(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    command = case.command.replace("READONLY", readonly_folder(folder))
+    before = listing(folder)
+    answer = edgesmith(*command.split())
+    assert answer.code == 2, answer.err
+    assert "Traceback" not in answer.err and answer.out == ""
+    lines = answer.err.splitlines()
+    assert len(lines) <= SCREEN_LINES, answer.err
+    assert any(line.startswith("  try ") for line in lines), answer.err
+    assert any(line.startswith("  found ") for line in lines), answer.err
+    for words in case.says:
+        assert words in answer.err, f"{words!r} is not in:\n{answer.err}"
+    assert listing(folder) == before, "something was left behind or changed"
+
+
+def test_a_full_disk_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The disk fills up in the middle of writing the first large file of the bundle."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(folder)
+    before = listing(folder)
+    monkeypatch.setattr("onnx_ir.save", full)
+    answer = edgesmith("export", "--model", "van_b0", "--num-classes", "2", "--imgsz", "32", "--out", "full.edge")
+    assert answer.code == 2 and "No space left" in answer.err and "Traceback" not in answer.err, answer.err
+    assert listing(folder) == before
