@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def emulate_bf16(typed: ir.Model) -> ir.Model:
-    """``emulate`` for a bfloat16 graph."""
-    return emulate(typed, "bf16")
-
-
 def emulate(typed: ir.Model, precision: str) -> ir.Model:
     """A float32 copy of an fp16 or bf16 graph with the same rounding; a value keeps its name where it is rounded.
 

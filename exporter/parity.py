@@ -14,7 +14,7 @@ import numpy as np
 
 from ..runtime.errors import BackendUnavailable, ParityFailed
 from . import verify
-from .emulate import emulate_bf16
+from .emulate import emulate
 from .jump import first_jump
 from .plan import Plan
 from .stages import Run, keep
@@ -48,6 +48,11 @@ class Judge:
             self._inputs[size] = {"pictures": preprocess(paths, contract)} if paths else {}
         return {"seeded": verify.seeded(shape), **self._inputs[size]}
 
+    def one_batch(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Pictures where there are any, else seeded numbers, in one full batch of ``shape``."""
+        inputs = self.inputs(shape)
+        return next(iter(verify.in_batches(inputs.get("pictures", inputs["seeded"]), shape[0])))
+
     def answer(self, kind: str, images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Logits (N, C) of the judge; the same array for the same question."""
         key = (kind, shape if kind == "seeded" else shape[2:])
@@ -79,7 +84,11 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     rows = judge.rows("rewritten", "ONNX Runtime", graph, "fp32", shapes)
     if plan.precision != "fp32":
         rows += judge.rows(
-            plan.precision, judged_by(plan.precision), typed_runner(made.typed.model, plan), plan.precision, shapes
+            plan.precision,
+            "ONNX Runtime, rounded",
+            typed_runner(made.typed.model, plan.precision),
+            plan.precision,
+            shapes,
         )
     found, notes = bundle_rows(judge, bundle, shapes)
     rows += found
@@ -94,15 +103,9 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     return rows, notes
 
 
-def judged_by(precision: str) -> str:
-    return "ONNX Runtime, bf16 emulated" if precision == "bf16" else "ONNX Runtime"
-
-
-def typed_runner(typed: ir.Model, plan: Plan) -> Runner:
-    """The typed graph on ONNX Runtime; bfloat16, which its CPU kernels lack, is emulated by rounding every value."""
-    if plan.precision == "bf16":
-        return verify.graph_runner(emulate_bf16(typed), optimise=False)
-    return verify.graph_runner(typed)
+def typed_runner(typed: ir.Model, precision: str) -> Runner:
+    """The typed graph with every 16-bit value rounded explicitly: ONNX Runtime's own CPU kernels would hide it."""
+    return verify.graph_runner(emulate(typed, precision), optimise=False)
 
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
@@ -145,10 +148,11 @@ def tell(row: Row) -> str:
 def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
     """The error for a row that failed: from which stage on, at which node; the artefacts are moved to a kept folder."""
     plan = judge.plan
-    images = next(verify.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0]))  # type: ignore[call-overload]
+    images = next(iter(verify.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0])))
+    typed = made.typed.model if plan.precision == "fp32" else emulate(made.typed.model, plan.precision)
     places: list[tuple[str, ir.Model, ir.Model, str]] = [
         ("rewriting", made.exported.model, made.rewritten.model, "fp32"),
-        (f"the cast to {plan.precision}", made.rewritten.model, made.typed.model, plan.precision),
+        (f"the cast to {plan.precision}", made.rewritten.model, typed, plan.precision),
     ]
     first_off = verify.agreement(
         "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),

@@ -5,7 +5,7 @@ Start reading here. Each stage is one module of the same name, and hands the nex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .arguments import spell
@@ -15,7 +15,11 @@ from .stages import Progress, Run, Stage, keep, run_beside
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx_ir as ir
+
     from ..runtime.bundle import Bundle
+    from .parity import Judge
+    from .precision import PrecisionResult
     from .verify import Row
 
 
@@ -68,7 +72,6 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .build import build
     from .pack import Made, draft, publish
     from .parity import Judge, check, check_each_pass
-    from .precision import to_precision
     from .rewrite import rewrite
     from .trace import trace
 
@@ -96,7 +99,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
     with run.stage("precision", plan.precision) as stage:
-        typed = to_precision(rewritten.model, plan.precision, max_opset=plan.target.max_opset)
+        typed = typed_graph(plan, rewritten.model, judge)
         stage.detail = plan.precision + (f", {len(typed.islands)} nodes kept in fp32" if typed.islands else "")
         stage.size_bytes = run.save(30, plan.precision, typed.model)
 
@@ -118,3 +121,15 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     artefacts = keep(run, plan.run_folder) if plan.keep else None
     return Result(plan, bundle, tuple(parity), tuple(run.stages), artefacts, tuple(bundle.manifest["notes"]))
+
+
+def typed_graph(plan: Plan, model: ir.Model, judge: Judge) -> PrecisionResult:
+    """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed."""
+    from .islands import choose_islands
+    from .precision import to_precision
+
+    if plan.precision == "fp32":
+        return to_precision(model, "fp32")
+    islands = choose_islands(model, {"images": judge.one_batch(plan.shapes.opt)}, precision=plan.precision)
+    typed = to_precision(model, plan.precision, keep=islands.names, max_opset=plan.target.max_opset)
+    return replace(typed, report={**typed.report, "measured": islands.to_json()})

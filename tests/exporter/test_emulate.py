@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgesmith.exporter import verify
-from edgesmith.exporter.emulate import emulate_bf16
+from edgesmith.exporter.emulate import emulate
 from edgesmith.exporter.precision import to_precision
 
 GRAPH = """
@@ -24,7 +24,7 @@ g (float[2, 3] images) => (float[2, 3] logits)
 def test_every_value_is_rounded_to_eight_bits():
     typed = to_precision(ir.from_onnx_text(GRAPH), "bf16").model
     images = verify.seeded((2, 3))
-    found = verify.graph_runner(emulate_bf16(typed), optimise=False)(images)
+    found = verify.graph_runner(emulate(typed, "bf16"), optimise=False)(images)
 
     def bf16(values: np.ndarray) -> np.ndarray:
         return values.astype(ml_dtypes.bfloat16).astype(np.float32)
