@@ -1,0 +1,141 @@
+"""model.onnx -> engine for the GPU in this machine, built by TensorRT 8.5 to 11 or TensorRT-RTX in a process of its own.
+
+A builder that runs out of memory, or falls over, takes only that process with it. Types are decided in our graph: where
+the library knows strongly typed networks (from TensorRT 10 on) it must follow them; TensorRT 8 is only allowed fp16.
+Started as ``python -m edgesmith.runtime.engine_build`` with one JSON object on stdin; the answer is one on stdout.
+The build for a named chip is run by our tests; building for the chip in the machine is not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .bundle import Bundle
+from .errors import BackendUnavailable, EdgesmithError, UserMistake
+from .manifest import TensorSpec
+
+WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
+
+
+def build_engine(bundle: Bundle, library: str, free_bytes: int | None = None, arch: str | None = None) -> bytes:
+    """Build the bundle's graph with ``library`` (tensorrt or tensorrt_rtx); takes minutes, raises EdgesmithError in words.
+
+    ``arch`` (sm89) names a chip that is not in this machine, for TensorRT-RTX only.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
+        engine = Path(folder) / "engine"
+        request = {
+            "library": library,
+            "model": str(bundle.graph),
+            "engine": str(engine),
+            "arch": arch,
+            "fp16": bundle.precision == "fp16",
+            "workspace_bytes": int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
+            "shapes": profile_shapes(bundle.inputs),
+        }
+        child = subprocess.run(
+            [sys.executable, "-m", "edgesmith.runtime.engine_build"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if child.returncode == 0 and engine.is_file():
+            return engine.read_bytes()
+    raise _failure(bundle, library, child)
+
+
+def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
+    """{input: [min, opt, max]} of the inputs with open sizes; UserMistake when the bundle does not bound them."""
+    found = {}
+    for spec in specs:
+        if all(isinstance(size, int) for size in spec.shape):
+            continue
+        if not (spec.min and spec.opt and spec.max):
+            raise UserMistake(f"input {spec.name!r} has open sizes without bounds", found=str(spec.shape))
+        found[spec.name] = [list(spec.min), list(spec.opt), list(spec.max)]
+    return found
+
+
+def _failure(bundle: Bundle, library: str, child: subprocess.CompletedProcess[str]) -> EdgesmithError:
+    """What the child's end means."""
+    what = f"{library} could not build an engine for {bundle.name}"
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        killed = name == "SIGKILL"
+        return EdgesmithError(
+            what,
+            found=f"the builder ended by {name}",
+            because="the system takes memory back this way" if killed else "an error inside the library",
+            attempt="close other programs, add swap, or a smaller batch" if killed else "another version of it",
+        )
+    try:
+        errors = json.loads(child.stdout.strip().splitlines()[-1])["errors"]
+    except (ValueError, IndexError, KeyError, TypeError):
+        errors = child.stderr.strip().splitlines()[-3:] or ["it gave no reason"]
+    kind = BackendUnavailable if child.returncode == 3 else EdgesmithError
+    return kind(what, found="\n".join(map(str, errors[:5]))[:800], attempt="edgesmith doctor")
+
+
+def main() -> int:
+    """The child: 0 built, 1 refused by parser or builder, 3 no library."""
+    request = json.load(sys.stdin)
+    try:
+        trt = __import__(request["library"])
+    except (ImportError, OSError) as error:
+        print(json.dumps({"errors": [f"{type(error).__name__}: {error}"]}))
+        return 3
+    errors: list[str] = []
+
+    class Log(trt.ILogger):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                errors.append(text)
+
+    engine = _build(trt, Log(), request, errors)
+    if engine is None:
+        print(json.dumps({"errors": errors or ["it gave no reason"]}))
+        return 1
+    Path(request["engine"]).write_bytes(engine)
+    print(json.dumps({"version": trt.__version__}))
+    return 0
+
+
+def _build(trt: Any, log: Any, request: dict[str, Any], errors: list[str]) -> Any:
+    builder = trt.Builder(log)
+    kinds = trt.NetworkDefinitionCreationFlag
+    typed = hasattr(kinds, "STRONGLY_TYPED")
+    flags = 1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH)
+    network = builder.create_network(flags)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(request["model"]) or not network.num_outputs:
+        errors[:0] = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
+        return None
+    config = builder.create_builder_config()
+    if not typed and request["fp16"]:
+        config.set_flag(trt.BuilderFlag.FP16)
+    if request["workspace_bytes"]:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])
+    if request["arch"]:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, request["arch"].upper()), 0)
+    if request["shapes"]:
+        profile = builder.create_optimization_profile()
+        for name, bounds in request["shapes"].items():
+            profile.set_shape(name, *map(tuple, bounds))
+        config.add_optimization_profile(profile)
+    return builder.build_serialized_network(network, config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
