@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .page import Html, bars, facts, figure, join, mark, page, section, size, table, tag, tiles
+from .page import Html, bars, facts, figure, join, mark, page, section, size, table, tag, text, tiles
 from .report_graph import nodes, precision, rewrites, xray
 
 Data = Mapping[str, Any]
@@ -139,13 +139,29 @@ def _speed(benchmark: Data | None, name: str) -> Html:
             *(figure(r.get(key), ".4g") for key in ("median_ms", "p90_ms", "p99_ms", "min_ms", "throughput_per_s")),
             f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})" if "ratio" in r else "",
             size(r.get("peak_rss_bytes")),
+            figure(r.get("max_abs"), ".1e"),
         )
         for r in rows
     ]
-    columns = ("", "median ms", "p90 ms", "p99 ms", "min ms", "per second", "ratio (quartiles)", "peak memory")
-    machine = ", ".join(f"{key} {value}" for key, value in (benchmark.get("machine") or {}).items())
-    base = f"Ratio to {benchmark.get('baseline')}, within each round. Peak memory is that of the process. {machine}"
-    return join([bars(drawn, caption), table(columns, lines, ("", *["number"] * 7)), tag("p", base, "soft")])
+    columns = (
+        "",
+        "median ms",
+        "p90 ms",
+        "p99 ms",
+        "min ms",
+        "per second",
+        "ratio (quartiles)",
+        "peak memory",
+        "max abs",
+    )
+    settings = {key: benchmark.get(key) for key in ("threads", "shape") if benchmark.get(key)}
+    machine = ", ".join(
+        f"{key} {text(value)}" for key, value in {**settings, **(benchmark.get("machine") or {})}.items()
+    )
+    base = f"Ratio to {benchmark.get('baseline')}, within each round. Peak memory is that of the process."
+    parts = [bars(drawn, caption), table(columns, lines, ("", *["number"] * 8)), tag("p", f"{base} {machine}", "soft")]
+    parts += [tag("p", f"Not measured: {peer}, {why}") for peer, why in (benchmark.get("skipped") or {}).items()]
+    return join(parts)
 
 
 def _ours(rows: Sequence[Data]) -> Data | None:
@@ -182,7 +198,8 @@ def _origin(manifest: Data) -> Html:
 
 
 def _files(files: Data) -> Html:
-    rows = [(name, size(record.get("bytes")), record.get("sha256")) for name, record in files.items()]
+    # no page can hold its own hash
+    rows = [(n, size(r.get("bytes")), r.get("sha256")) for n, r in files.items() if n != "report.html"]
     return table(("file", "size", "sha256"), rows, ("code", "number", "code"))
 
 

@@ -44,12 +44,13 @@ FULL = {
     ],
     "stages": [{"name": "trace", "seconds": 19.0, "size_bytes": 16_700_000, "detail": "251 nodes"}, {"name": "rewrite", "seconds": 1.25}],
     "benchmark": {
-        "clock": "cpu", "rounds": 30, "baseline": "torch eager", "machine": {"cpu": "a chip", "cores": 2},
+        "clock": "cpu", "rounds": 30, "baseline": "torch eager", "machine": {"cpu": "a chip", "cores": 2}, "threads": 1, "shape": [1, 3, 224, 224],
+        "skipped": {"torch.compile": "no compiler here"},
         "rows": [
             {"name": "torch eager", "median_ms": 40.0, "p90_ms": 44.0, "p99_ms": 50.0, "min_ms": 39.0, "throughput_per_s": 25.0,
              "ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "peak_rss_bytes": 400_000_000},
             {"name": "edgesmith onnxruntime", "median_ms": 20.0, "p90_ms": 22.0, "p99_ms": 25.0, "min_ms": 19.0, "throughput_per_s": 50.0,
-             "ratio": 0.5, "ratio_low": 0.45, "ratio_high": 0.55, "peak_rss_bytes": 410_000_000},
+             "ratio": 0.5, "ratio_low": 0.45, "ratio_high": 0.55, "peak_rss_bytes": 410_000_000, "max_abs": 2e-7},
         ],
     },
     "engines": [
@@ -58,7 +59,7 @@ FULL = {
                   "recognised": 0.997, "attention": [{"kernel": "mha", "layers": ["/blocks/0"]}], "notes": ["read in 1.7"]}}
     ],
     "notes": ["random weights: the outputs mean nothing"],
-    "files": {"model.onnx": {"bytes": 16_700_000, "sha256": "cd" * 32}},
+    "files": {"report.html": {"bytes": 1, "sha256": "ee" * 32}, "model.onnx": {"bytes": 16_700_000, "sha256": "cd" * 32}},
 }  # fmt: skip
 
 
@@ -99,11 +100,11 @@ class Reader(HTMLParser):
     [
         "smt_tiny", "target rtx", "1 of 2 parity checks hold", "42 → 40 nodes in the graph", "20 ms median CPU time", "0.50 × the time of torch eager",
         "118 kernels, 12 fused attention", "16.7 MB model.onnx", "trace 19.0 s 16.7 MB 251 nodes", "all 20.2 s",
-        "rewritten 6 pictures holds 4.80e-07 0.9999999 100% 100%", "fp16 1 seeded FAILS inf", "edgesmith onnxruntime 20 22 25 19 50 0.50 (0.45 to 0.55) 410.0 MB",
+        "rewritten 6 pictures holds 4.80e-07 0.9999999 100% 100%", "fp16 1 seeded FAILS inf", "edgesmith onnxruntime 20 22 25 19 50 0.50 (0.45 to 0.55) 410.0 MB 2.0e-07",
         "FuseGate 10 6", "6 refusals, with reasons", "read by another node 6 /stage/0/Mul", "Found nothing to do: DropIdentity", "Left out on request: MergeNorm",
         "1 nodes kept in float32, with reasons", "/head/Pow Pow overflows", "Conv 30 28 -2", "Attention 0 12 +12", "Mul 12 0 -12", "all 42 40 -2",
         "gemm fp16 x fp16 50", "99.7%", "read in 1.7", "images float32 batch x 3 x 224 x 224", "resize bicubic", "arXiv:2307.08579", "ab" * 32, "cd" * 32,
-        "random weights: the outputs mean nothing", "edgesmith run smt_tiny.edge photo.jpg", "shorter is better",
+        "random weights: the outputs mean nothing", "edgesmith run smt_tiny.edge photo.jpg", "shorter is better", "Not measured: torch.compile, no compiler here", "threads 1, shape 1 x 3 x 224 x 224, cpu a chip",
     ],
 )  # fmt: skip
 def test_it_shows(said):
@@ -143,6 +144,10 @@ def test_nothing_in_the_manifest_becomes_markup():
     page = Reader(html)
     assert "script" not in page.tags and "&lt;script&gt;" in html
     assert "<b>" in page.text and "a < b && c" in page.text
+
+
+def test_the_report_does_not_claim_its_own_hash():
+    assert "ee" * 32 not in write_report(FULL)
 
 
 def test_a_manifest_with_nothing_in_it_still_makes_a_page():
