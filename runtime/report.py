@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .page import Html, bars, facts, figure, join, mark, page, section, size, table, tag, text, tiles
+from .page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
 from .report_graph import nodes, precision, rewrites, xray
+from .report_origin import contract, files, origin
 
 Data = Mapping[str, Any]
 
@@ -36,9 +37,9 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         section("Precision", precision(manifest.get("precision_report") or {})),
         section("Nodes before and after", nodes(manifest.get("rewrite") or {})),
         section("Engine X-ray", *(xray(engine) for engine in manifest.get("engines") or [])),
-        section("Input and output", _contract(manifest)),
-        section("Where it comes from", _origin(manifest)),
-        section("Files", _files(manifest.get("files") or {})),
+        section("Input and output", contract(manifest)),
+        section("Where it comes from", origin(manifest)),
+        section("Files", files(manifest.get("files") or {})),
         section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name))))),
     )
 
@@ -166,41 +167,6 @@ def _speed(benchmark: Data | None, name: str) -> Html:
 
 def _ours(rows: Sequence[Data]) -> Data | None:
     return next((row for row in rows if str(row.get("name", "")).lower().startswith("edgesmith")), None)
-
-
-def _contract(manifest: Data) -> Html:
-    contract = {key.replace("_", " "): value for key, value in (manifest.get("input_contract") or {}).items()}
-    if "scale" in contract:
-        contract["scale"] = f"{contract['scale']:.6g}"
-    specs = [(kind, spec) for kind in ("inputs", "outputs") for spec in manifest.get(kind) or []]
-    keys = ["shape", *(key for key in ("min", "opt", "max") if any(spec.get(key) for _, spec in specs))]
-    rows = [
-        (kind, spec.get("name"), spec.get("dtype"), *(" x ".join(map(str, spec.get(key) or ())) for key in keys))
-        for kind, spec in specs
-    ]
-    return join([table(("", "name", "type", *keys), rows, ("", "code", "", *["number"] * len(keys))), facts(contract)])
-
-
-def _origin(manifest: Data) -> Html:
-    licence, weights = manifest.get("licence") or {}, manifest.get("weights") or {}
-    return facts(
-        {
-            "model": manifest.get("model"),
-            "paper": manifest.get("paper"),
-            "weights": weights.get("source"),
-            "sha256 of the weights": weights.get("sha256"),
-            "licence of the code": licence.get("code"),
-            "licence of the weights": licence.get("weights"),
-            "classes": manifest.get("num_classes"),
-            "opset": manifest.get("opset"),
-        }
-    )
-
-
-def _files(files: Data) -> Html:
-    # no page can hold its own hash
-    rows = [(n, size(r.get("bytes")), r.get("sha256")) for n, r in files.items() if n != "report.html"]
-    return table(("file", "size", "sha256"), rows, ("code", "number", "code"))
 
 
 def _next(name: str) -> list[str]:

@@ -57,7 +57,7 @@ class Session(ABC):
         if threads is not None and (type(threads) is not int or threads < 1):
             raise UserMistake("threads must be a whole number above 0", found=repr(threads))
         self.bundle, self.threads = bundle, threads
-        self.precision = bundle.precision  # a backend that computes in another one says so here
+        self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False

@@ -12,7 +12,7 @@ from ..errors import BundleRefused, UserMistake
 from ..session import Session
 from . import backend, library
 
-HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 @backend("openvino")
@@ -25,10 +25,11 @@ class OpenVinoSession(Session):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, precision: str | None = None) -> None:
         super().__init__(bundle, threads)
-        if precision is not None and precision not in HINTS:
+        if precision not in (None, *HINTS):
             raise UserMistake(f"OpenVINO has no precision {precision!r} here", expected=", ".join(HINTS))
-        # fp16 graphs carry their own casts; f32 arithmetic around them loses nothing
-        self.precision = precision or ("bf16" if bundle.precision == "bf16" else "fp32")
+        # an fp16 graph has its casts in itself; float32 arithmetic around them loses nothing
+        self.computes = precision or ("bf16" if bundle.precision == "bf16" else "fp32")
+        self.precision = "bf16" if self.computes == "bf16" else bundle.precision
 
     def open(self) -> None:
         self._ov = library("openvino", "pip install 'edgesmith[openvino]'")
@@ -67,7 +68,7 @@ class OpenVinoSession(Session):
         return self._compiled["open"]
 
     def _compile(self, model: Any) -> Any:
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
+        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.computes], "PERFORMANCE_HINT": "LATENCY"}
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
         return self._core.compile_model(model, "CPU", config)

@@ -118,9 +118,12 @@ def test_openvino_takes_bf16_only_when_asked(make_tiny):
         assert session.precision == "fp32"
         assert str(session._usual().get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
         assert session._usual().get_property("INFERENCE_NUM_THREADS") == 1
+    with load(make_tiny(precision="fp16"), backend="openvino") as session:
+        assert session.computes == "fp32" and session.self_test()[0].limit == "cosine >= 0.9999"
     with load(make_tiny(precision="bf16"), backend="openvino") as session:
         assert session.precision == "bf16" and session.self_test()[0].limit == "cosine >= 0.999"
     with load(make_tiny(), backend="openvino", precision="bf16") as session:
+        assert str(session._usual().get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
         assert session.precision == "bf16" and session.self_test()[0].passed
 
 
