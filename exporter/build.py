@@ -99,7 +99,7 @@ def _with_engine(
     engine = {
         "file": file,
         "arch": chip,
-        "builder": "TensorRT-RTX",
+        "builder": "tensorrt_rtx",
         "version": built.version,
         "build_seconds": round(built.parse_seconds + built.build_seconds, 3),
         "xray": seen.to_json(),

@@ -1,6 +1,7 @@
 """Targets are data: every one is complete, every refusal names its reason and something that works."""
 
 import pytest
+
 from edgesmith.exporter.targets import ALIASES, RTX_ARCHS, TARGETS, check_arch, find_target
 from edgesmith.runtime.errors import UserMistake
 

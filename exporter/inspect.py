@@ -1,0 +1,216 @@
+"""What is inside a file: an engine's kernels, a bundle's manifest, an ONNX graph's operators; no GPU needed.
+
+An ONNX graph can also be built for a chip of TensorRT-RTX and X-rayed, which tells how many kernels it becomes and which
+of its attention blocks run fused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.errors import UserMistake
+from .artifacts import Shapes
+from .xray import MAGIC, XRay, read_engine
+
+if TYPE_CHECKING:
+    import onnx
+    from rich.console import Console
+
+ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}
+BETWEEN = {"Add", "Mul", "Div", "Cast", "Where", "Reshape", "Transpose", "Identity", "Sub", "Expand", "Unsqueeze"}
+
+
+def inspect(path: str | os.PathLike[str], arch: str | None = None, shapes: Shapes | None = None) -> dict[str, Any]:
+    """Facts on an ENGINE, a BUNDLE or an ONNX file; with ``arch`` the graph is built for that chip and X-rayed.
+
+    Raises:
+        UserMistake: nothing there, or none of the three (cut off, empty, another format).
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserMistake(
+            f"There is nothing at {place}", expected="a bundle folder, an ONNX file or a TensorRT-RTX engine"
+        )
+    if place.is_dir():
+        return _bundle(place, arch, shapes)
+    with place.open("rb") as file:
+        start = file.read(4)
+    if start in MAGIC or place.suffix in (".engine", ".plan", ".trt"):
+        return _engine(place, start)
+    return _onnx(place, arch, shapes)
+
+
+def _engine(path: Path, start: bytes) -> dict[str, Any]:
+    seen = read_engine(path)
+    if start not in MAGIC and not seen.recognised:
+        raise UserMistake(
+            f"{path} is not an engine",
+            found=f"{path.stat().st_size} bytes that start with {start!r}",
+            expected="an engine as TensorRT-RTX serialises it",
+        )
+    return {"kind": "engine", "path": str(path), "xray": seen.to_json(kernels=True), "summary": seen.summary()}
+
+
+def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
+    from ..runtime.bundle import open_bundle
+
+    bundle = open_bundle(path)
+    keys = ("name", "model", "family", "target", "precision", "gpu_arch", "num_classes", "edgesmith", "notes", "parity")
+    engines = []
+    for engine in bundle.engines:
+        seen = read_engine(engine.path)
+        file = engine.path.relative_to(path).as_posix()
+        engines.append({"file": file, "arch": engine.arch, "version": engine.version, "xray": seen.to_json(),
+                        "summary": seen.summary()})  # fmt: skip
+    graph = _onnx(bundle.graph, arch, shapes or _manifest_shapes(bundle.manifest))
+    if engines and "xray" not in graph:
+        _mark_fused(graph["attention"], read_engine(bundle.engines[0].path))
+    manifest = {key: bundle.manifest.get(key) for key in keys}
+    return {"kind": "bundle", "path": str(path), "manifest": manifest, "engines": engines, "graph": graph}
+
+
+def _manifest_shapes(manifest: dict[str, Any]) -> Shapes | None:
+    """The shapes that the bundle was exported for, when it is open in any."""
+    first = (manifest.get("inputs") or [{}])[0]
+    sides = [first.get(side) for side in ("min", "opt", "max")]
+    return Shapes(*(tuple(side) for side in sides)) if all(sides) else None
+
+
+def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
+    model = _load(path)
+    graph = model.graph
+    ops = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in graph.node)
+    weights: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        weights[_dtype(tensor.data_type)] += _tensor_bytes(tensor)
+    constants = {tensor.name for tensor in graph.initializer}
+    data: dict[str, Any] = {
+        "kind": "onnx",
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "ir_version": model.ir_version,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "precision": {entry.key: entry.value for entry in model.metadata_props}.get("edgesmith.precision"),
+        "nodes": len(graph.node),
+        "ops": dict(ops.most_common()),
+        "functions": [f"{function.domain}.{function.name}" for function in model.functions],
+        "weights_bytes": sum(weights.values()),
+        "weights_by_type": dict(weights.most_common()),
+        "inputs": [_tensor(value) for value in graph.input if value.name not in constants],
+        "outputs": [_tensor(value) for value in graph.output],
+        "attention": _attention(graph),
+    }
+    if arch:
+        from .rtx import build_rtx
+
+        built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]))
+        seen = read_engine(built.data)
+        data["xray"], data["summary"] = seen.to_json(), seen.summary()
+        data["builder"] = {"name": "TensorRT-RTX", "version": built.version, "arch": built.arch}
+        _mark_fused(data["attention"], seen)
+    return data
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    why = ""
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node or not model.graph.output:
+            why = "it has no nodes or no outputs"
+    except (DecodeError, ValueError, OSError) as error:
+        why = str(error).splitlines()[0][:200]
+    if not why:
+        return model
+    raise UserMistake(
+        f"{path} is not an ONNX model",
+        found=f"{path.stat().st_size} bytes; {why}",
+        expected="a whole ONNX file, an engine (.engine) or a bundle folder",
+        because="a download or a copy that was cut off looks like this",
+    )
+
+
+def _attention(graph: onnx.GraphProto) -> list[dict[str, Any]]:
+    """Blocks of MatMul > ... > Softmax > ... > MatMul, and single attention operators, in graph order."""
+    makers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def reaches(node: onnx.NodeProto, up: bool) -> bool:
+        """Whether a MatMul lies before (after) this node with nothing but light arithmetic between."""
+        seen, todo = set(), [node]
+        while todo:
+            current = todo.pop()
+            names = current.input if up else current.output
+            near = (
+                [makers[name] for name in names if name in makers]
+                if up
+                else [r for n in names for r in readers.get(n, [])]
+            )
+            for other in near:
+                if other.op_type in ("MatMul", "Einsum"):
+                    return True
+                if other.op_type in BETWEEN and id(other) not in seen:
+                    seen.add(id(other))
+                    todo.append(other)
+        return False
+
+    found = []
+    for node in graph.node:
+        if node.op_type in ATTENTION_OPS:
+            found.append({"node": node.name, "form": node.op_type})
+        elif node.op_type == "Softmax" and reaches(node, up=True) and reaches(node, up=False):
+            found.append({"node": node.name, "form": "MatMul, Softmax, MatMul"})
+    return found
+
+
+def _mark_fused(blocks: list[dict[str, Any]], seen: XRay) -> None:
+    """Say of each block whether the engine runs it as one kernel; nothing when the engine could not be read."""
+    for block in blocks if seen.recognised else ():
+        block["fused"] = seen.fused_in(block["node"])
+
+
+def _small_batch(inputs: list[dict[str, Any]]) -> Shapes | None:
+    """Batch 1 to 8 for a graph whose batch alone is open; None leaves the question to the user."""
+    shape = inputs[0]["shape"] if inputs else []
+    if not shape or isinstance(shape[0], int) or not all(isinstance(size, int) for size in shape[1:]):
+        return None
+    rest = tuple(shape[1:])
+    return Shapes((1, *rest), (1, *rest), (8, *rest))
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    shape = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in kind.shape.dim]
+    return {"name": value.name, "dtype": _dtype(kind.elem_type), "shape": shape}
+
+
+def _dtype(number: int) -> str:
+    import onnx
+
+    return onnx.TensorProto.DataType.Name(number).lower()
+
+
+def _tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """Size of the values, external ones too; 4-bit types count half a byte."""
+    import math
+
+    import onnx_ir as ir
+
+    return math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth / 8)
+
+
+def show(data: dict[str, Any], console: Console) -> None:
+    """The facts for a terminal."""
+    from .inspect_screen import lines
+
+    for line in lines(data):
+        console.print(line, markup=False, highlight=False)
