@@ -9,6 +9,7 @@ The build for a named chip is run by our tests; building for the chip in the mac
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from .bundle import Bundle
 from .errors import BackendUnavailable, EdgesmithError, UserMistake
 from .manifest import TensorSpec
 
+log = logging.getLogger("edgesmith")
+COMMAND = [sys.executable, "-m", "edgesmith.runtime.engine_build"]
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 
 
@@ -40,16 +43,27 @@ def build_engine(bundle: Bundle, library: str, free_bytes: int | None = None, ar
             "workspace_bytes": int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
             "shapes": profile_shapes(bundle.inputs),
         }
-        child = subprocess.run(
-            [sys.executable, "-m", "edgesmith.runtime.engine_build"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        child = _run(json.dumps(request))
         if child.returncode == 0 and engine.is_file():
             return engine.read_bytes()
     raise _failure(bundle, library, child)
+
+
+def _run(request: str) -> subprocess.CompletedProcess[str]:
+    """Run the child to its end, saying once a minute that it still works; it does not outlive us."""
+    pipe, minutes, words = subprocess.PIPE, 0, request or None
+    with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        try:
+            while True:
+                try:
+                    out, err = child.communicate(words, timeout=60)
+                    return subprocess.CompletedProcess(COMMAND, child.returncode, out, err)
+                except subprocess.TimeoutExpired:
+                    minutes, words = minutes + 1, None  # what was asked is sent once
+                    log.warning("still building the engine, %d min", minutes)
+        except BaseException:
+            child.kill()
+            raise
 
 
 def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:

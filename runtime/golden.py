@@ -35,7 +35,7 @@ class Golden:
 def golden_bytes(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> bytes:
     """The content of golden.npz."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **inputs, **outputs)
+    np.savez_compressed(buffer, **inputs, **outputs)
     return buffer.getvalue()
 
 

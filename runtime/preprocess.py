@@ -81,6 +81,8 @@ def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray
     gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)[:, None, None]  # (3, 1, 1)
     shift = (-np.array(contract.mean, np.float64) / contract.std).astype(np.float32)[:, None, None]
     for row, image in zip(batch, images, strict=True):
+        if not isinstance(image, (np.ndarray, str, os.PathLike)):
+            raise UserMistake("this is not a picture", found=type(image).__name__, expected="a path or a uint8 array")
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         planes = fit_image(as_rgb(pixels), contract).transpose(2, 0, 1)  # (3, height, width)
         np.multiply(planes if contract.colour == "RGB" else planes[::-1], gain, out=row, dtype=np.float32)

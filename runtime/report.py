@@ -72,7 +72,7 @@ def _headline(manifest: Data) -> list[tuple[Any, str]]:
     rewrite = manifest.get("rewrite") or {}
     if rewrite.get("nodes_after"):
         counts = (sum(rewrite[key].values()) for key in ("nodes_before", "nodes_after"))
-        found.append((" → ".join(f"{count:,}" for count in counts), "nodes in the graph"))
+        found.append(("\u202f→\u202f".join(f"{count:,}" for count in counts), "nodes in the graph"))
     if (speed := manifest.get("benchmark")) and (row := _ours(speed.get("rows") or [])):
         found.append((f"{row['median_ms']:.4g} ms", f"median {CLOCKS.get(speed.get('clock'), '')}"))
         found.append((f"{row['ratio']:.2f} ×", f"the time of {speed.get('baseline')}"))

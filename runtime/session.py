@@ -107,6 +107,13 @@ class Session(ABC):
             )
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             return self._classify([images])[0]
+        if not isinstance(images, (Sequence, np.ndarray)):
+            raise UserMistake(
+                "this is not a picture",
+                found=type(images).__name__,
+                expected="a path, a uint8 array (height, width, 3) in RGB, or a list of them",
+                attempt="np.asarray(image)",
+            )
         return self._classify(list(images))
 
     def _classify(self, images: list[Picture]) -> list[Classification]:

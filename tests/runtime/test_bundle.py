@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import onnx
 import pytest
@@ -278,6 +280,30 @@ def test_a_stop_in_the_middle_leaves_what_was_there(tiny, tmp_path, monkeypatch,
     assert leftovers(tmp_path) == (["tiny.edge"] if before else [])
     if before:
         assert open_bundle(tiny.path).name == "tiny"
+
+
+def test_a_killed_process_leaves_no_half_bundle(tiny, tmp_path):
+    """Not an exception but the end: nothing of ours runs afterwards."""
+    code = """
+import os, sys
+from edgesmith.runtime import publish
+from edgesmith.runtime.bundle import open_bundle, write_bundle
+old, calls, put = open_bundle(sys.argv[1]), [], publish._put
+def dying(path, content):
+    calls.append(path)
+    if len(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return put(path, content)
+publish._put = dying
+files = {name: old.path / name for name in old.manifest["files"]}
+write_bundle(sys.argv[2], files, {**old.manifest, "name": "new"}, overwrite=True)
+"""
+    for place, step in ((tmp_path / "new.edge", 2), (tiny.path, 4)):
+        command = [sys.executable, "-c", code, str(tiny.path), str(place), str(step)]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == -9
+    assert not (tmp_path / "new.edge").exists() and open_bundle(tiny.path).name == "tiny"
+    files = {name: tiny.path / name for name in tiny.manifest["files"]}
+    assert write_bundle(tmp_path / "new.edge", files, tiny.manifest).name == "tiny"
 
 
 def test_an_unwritable_place_is_the_users_mistake(tiny, tmp_path):

@@ -58,12 +58,7 @@ def test_a_missing_library_is_unavailable(tiny):
     ],
 )
 def test_a_builder_that_dies_takes_nobody_along(tiny, monkeypatch, code, said):
-    real = subprocess.run
-    monkeypatch.setattr(
-        engine_build.subprocess,
-        "run",
-        lambda command, **options: real([sys.executable, "-c", f"import os; {code}"], **options),
-    )
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", f"import os; {code}"])
     with pytest.raises(EdgesmithError, match=said):
         build_engine(tiny, "tensorrt_rtx")
 
@@ -147,3 +142,28 @@ def test_the_child_speaks_json_when_the_library_is_missing():
         check=False,
     )
     assert done.returncode == 3 and "no_such_engine" in json.loads(done.stdout)["errors"][0]
+
+
+def test_a_long_build_is_not_silent_and_does_not_outlive_us(tiny, monkeypatch, caplog):
+    real = subprocess.Popen.communicate
+
+    def slow(self, *arguments, timeout=None, **options):
+        return real(self, *arguments, timeout=0.1, **options)
+
+    monkeypatch.setattr(engine_build.subprocess.Popen, "communicate", slow)
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", "import time; time.sleep(0.5)"])
+    with pytest.raises(EdgesmithError, match="no reason"):
+        build_engine(tiny, "tensorrt_rtx")
+    assert "still building the engine, 1 min" in caplog.text
+
+    children = []
+
+    def interrupted(self, *arguments, **options):
+        children.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_build.subprocess.Popen, "communicate", interrupted)
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(tiny, "tensorrt_rtx")
+    assert children[0].returncode == -9

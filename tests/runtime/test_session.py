@@ -142,6 +142,12 @@ def test_a_bundle_of_another_task_does_not_classify(make_tiny):
         session(np.zeros((8, 8, 3), np.uint8))
 
 
+@pytest.mark.parametrize("thing", [None, 3, [None], {"a": 1}, [3.0]])
+def test_things_that_are_no_pictures(tiny, thing):
+    with load(tiny) as session, pytest.raises(UserMistake, match="not a picture"):
+        session(thing)
+
+
 def test_labels_that_do_not_fit_the_logits(make_tiny):
     with (
         load(make_tiny(files={"labels.json": b'["one"]'})) as session,
