@@ -12,6 +12,7 @@ import hashlib
 import os
 import pickle
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,13 +131,16 @@ def _harmless() -> list[Any]:
     """Types that training scripts save beside the weights and that do nothing when they are read."""
     import numpy as np
 
+    inner = np._core.multiarray
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    return [argparse.Namespace, np.dtype, np.ndarray, np._core.multiarray.scalar, *kinds]
+    before_numpy_2 = [(getattr(inner, name), f"numpy.core.multiarray.{name}") for name in ("scalar", "_reconstruct")]
+    return [argparse.Namespace, np.dtype, np.ndarray, inner.scalar, inner._reconstruct, *before_numpy_2, *kinds]
 
 
 def _read_pickle(file: Path, source: str) -> Any:
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read raises
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)|function (\S+)|class (\S+)", str(error))

@@ -6,13 +6,13 @@ Everything here compares names and shapes; networks are built on the meta device
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
 
 from torch import Tensor
 
 from ..runtime.errors import UserMistake
 from .checkpoint import Checkpoint
-from .registry import list_models
+from .registry import FAMILIES, find, list_models
 from .spec import ModelSpec
 
 HEADS = ("head.weight", "head.fc.weight")
@@ -77,38 +77,48 @@ def _listing(kind: str, names: list[str]) -> str:
 
 def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What to try: the variant that shares most names and shapes with the checkpoint."""
-    scores = {other.name: _overlap(other, checkpoint) for other in list_models(fixtures=True)}
+    shared = {family: _shared_names(find(family), checkpoint) for family in FAMILIES}
+    family = max(shared, key=lambda name: shared[name])
+    if shared[family] < 0.2:
+        return "no model here is near: is this a classification checkpoint of convit, smt, davit, van or vit_ggem?"
+    near = [other for other in list_models(fixtures=True) if other.family == family]
+    scores = {other.name: _overlap(other, checkpoint) for other in near}
     best = max(scores, key=lambda name: (scores[name][0] / scores[name][1], name == spec.name))
     same, of = scores[best]
-    if same < 0.2 * of:
-        return "no model here is near: is this a classification checkpoint of convit, smt, davit, van or vit_ggem?"
     if best == spec.name:
         return f"{best} is already the nearest ({same} of {of} tensors): the file may be of a changed network"
     whole = "fits" if same == of else f"is nearest, {same} of {of} tensors agree"
     classes = head_classes(spec.rename(dict(checkpoint.tensors)))
-    head = f" --num-classes {classes}" if classes not in (None, 1000) else ""
+    head = f" --num-classes {classes}" if classes not in (None, find(best).num_classes) else ""
     return f"--model {best}{head}: it {whole}"
 
 
+def _shared_names(spec: ModelSpec, checkpoint: Checkpoint) -> float:
+    """Names in both, as a share of the smaller: depth and width do not matter here, the family does."""
+    ours, theirs = shapes_of(spec.name).keys(), spec.rename(dict(checkpoint.tensors)).keys()
+    return len(ours & theirs) / min(len(ours), len(theirs))
+
+
 def _overlap(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[int, int]:
-    """(tensors that agree in name and shape, tensors in either); counters and pooling exponents left out."""
-    state = spec.rename(dict(checkpoint.tensors))
-    ours = _shapes(shapes_of(spec, head_classes(state) or spec.num_classes))
-    theirs = _shapes(state)
+    """(tensors that agree in name and shape, tensors in either); left out: what no mismatch should be told by."""
+    ours, theirs = _told_by(shapes_of(spec.name)), _told_by(_shapes(spec.rename(dict(checkpoint.tensors))))
     return sum(theirs.get(name) == shape for name, shape in ours.items()), len(ours.keys() | theirs.keys())
 
 
-def shapes_of(spec: ModelSpec, num_classes: int) -> Mapping[str, Any]:
-    """The state dict of the variant on the meta device: shapes and no memory."""
+def _told_by(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Without counters, pooling exponents and position tables; of the head only its input width, not its classes."""
+    skipped = ("num_batches_tracked", "ggem.p", "pos_embed", "head.bias", "head.fc.bias")
+    return {name: shape[1:] if name in HEADS else shape for name, shape in shapes.items() if not name.endswith(skipped)}
+
+
+@cache
+def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
+    """The tensors of a variant, built on the meta device: shapes and no memory."""
     import torch
 
     with torch.device("meta"):
-        return spec.build(num_classes=num_classes).state_dict()
+        return _shapes(find(name).build().state_dict())
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {
-        name: tuple(value.shape)
-        for name, value in state.items()
-        if not name.endswith("num_batches_tracked") and name not in ("ggem.p", "pos_embed")
-    }
+    return {name: tuple(value.shape) for name, value in state.items()}

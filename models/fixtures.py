@@ -40,13 +40,13 @@ def _digits(family: str, parameters: int, size: int, **config: Any) -> ModelSpec
     )
 
 
-_CONVIT = {"patch_size": 4, "embed_dim": 16, "depth": 4, "num_heads": 4, "local_up_to_layer": 3}  # embed_dim: a head
+_CONVIT = {"patch_size": 7, "embed_dim": 16, "depth": 4, "num_heads": 4, "local_up_to_layer": 3}  # embed_dim: a head
 _DAVIT = {"depths": (1, 1, 1, 1), "embed_dims": (32, 64, 64, 96), "num_heads": (1, 2, 2, 3)}
 
 FIXTURES: tuple[ModelSpec, ...] = (
-    _digits("convit", 206_342, 28, variant="convit_tiny", **_CONVIT),
+    _digits("convit", 210_566, 28, variant="convit_tiny", **_CONVIT),
     _digits("smt", 372_346, 64, dims=(16, 32, 64, 128), depths=(1, 1, 2, 1), attention_heads=(4, 8)),
     _digits("davit", 514_922, 64, variant="davit_tiny", **_DAVIT),
     _digits("van", 437_898, 64, dims=(16, 32, 64, 128), depths=(1, 1, 2, 1)),
-    _digits("vit_ggem", 207_118, 28, patch_size=4, embed_dim=64, depth=4, num_heads=4),
+    _digits("vit_ggem", 211_342, 28, patch_size=7, embed_dim=64, depth=4, num_heads=4),
 )
