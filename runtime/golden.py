@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class Golden:
 def golden_bytes(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> bytes:
     """The content of golden.npz."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **inputs, **outputs)
+    arrays: Any = {**inputs, **outputs}
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
