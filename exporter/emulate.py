@@ -29,9 +29,9 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     low, wide = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision], ir.DataType.FLOAT
     model = clone(typed)
     graph = model.graph
-    for name, value in graph.initializers.items():
+    for key, value in graph.initializers.items():
         if value.const_value is not None and value.const_value.dtype == low:
-            value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=name)
+            value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=key)
             value.type = ir.TensorType(wide)
     for node in list(graph):
         rounded = [output for output in node.outputs if output.dtype == low]
@@ -47,7 +47,7 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
                 node.attributes[attribute.name] = ir.AttrTensor(attribute.name, ir.tensor(widened))
         for output in rounded:
             output.type = ir.TensorType(wide)
-            name, output.name = output.name, f"{output.name}_exact"
+            name, output.name = str(output.name), f"{output.name}_exact"
             down = ir.Value(name=f"{name}_rounded", shape=output.shape, type=ir.TensorType(low))
             up = ir.Value(name=name, shape=output.shape, type=ir.TensorType(wide))
             output.replace_all_uses_with(up)

@@ -42,7 +42,7 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
     names = [name for name, _ in nodes if name in known]
     left, right = _values(reference, names, images), _values(suspect, names, images)
     makers = dict(nodes)
-    previous, steepest = 0.0, (0.0, None)
+    previous, steepest, blamed = 0.0, 0.0, None
     for name in names:
         if name not in left or name not in right or left[name].shape != right[name].shape:
             continue
@@ -52,17 +52,17 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
         if error > JUMP[precision]:
             return jump
         rise = error / max(previous, 1e-9)
-        if rise > steepest[0]:
-            steepest = (rise, jump)  # type: ignore[assignment]
+        if rise > steepest:
+            steepest, blamed = rise, jump
         previous = error
-    return steepest[1]
+    return blamed
 
 
 def _relative(left: np.ndarray, right: np.ndarray) -> float:
     left, right = left.astype(np.float64), right.astype(np.float64)
     if not np.isfinite(right).all():
         return float("inf")
-    return float(np.linalg.norm(left - right) / max(np.linalg.norm(left), 1e-12))
+    return float(np.linalg.norm(left - right)) / max(float(np.linalg.norm(left)), 1e-12)
 
 
 def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, Any]:

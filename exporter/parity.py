@@ -122,7 +122,7 @@ def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> 
             if bundle.engines
             else "graph ready, engine is built on the device, not run here"
         )
-        return [], [f"{what}: {unavailable.what}"]
+        return [], [f"{what}: {unavailable.found or unavailable.what}"]
     return rows, []
 
 

@@ -137,7 +137,7 @@ def make_plan(
         shapes=shapes,
         contract=spec.contract_for((shapes.opt[2], shapes.opt[3])),
         out=destination,
-        pictures=pictures(data),
+        pictures=pictures(None if data is None else Path(data)),
         skip=steps,
         keep=keep,
         verify_each=verify_each,
