@@ -210,6 +210,40 @@ def list_(as_json: Json = False) -> None:
         screen.console().print(screen.table(COLUMNS, rows(), right=("parameters", "image")))
 
 
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="Bundle, ONNX file or TensorRT engine.")],
+    gpu_arch: Annotated[
+        Text, typer.Option(help="Also build the graph for this GPU and look inside: sm89, 8.9.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What is inside: nodes, weights, attention blocks, and the kernels of an engine; no GPU needed."""
+    from . import screen
+    from .inspect import inspect as look
+    from .inspect import show
+
+    findings = look(path, gpu_arch)
+    if as_json:
+        _print_json(findings)
+    else:
+        show(findings, screen.console())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, what is missing, what each target can do on this machine."""
+    from . import screen
+    from .doctor import doctor as look
+    from .doctor import show
+
+    findings = look()
+    if as_json:
+        _print_json(findings)
+    else:
+        show(findings, screen.console())
+
+
 def _print_json(document: Any) -> None:
     from ..runtime.manifest import plain
 

@@ -189,7 +189,7 @@ def test_a_mistake_is_told_in_one_screen(case: Case, folder: Path, monkeypatch: 
     lines = answer.err.splitlines()
     assert len(lines) <= SCREEN_LINES, answer.err
     assert any(line.startswith("  try ") for line in lines), answer.err
-    assert any(line.startswith("  found ") for line in lines), answer.err
+    assert any(line.startswith(("  found ", "  expected ")) for line in lines), answer.err
     for words in case.says:
         assert words in answer.err, f"{words!r} is not in:\n{answer.err}"
     assert listing(folder) == before, "something was left behind or changed"
