@@ -63,11 +63,8 @@ def bench(
         runners: dict[str, Runner] = {}
         skipped: dict[str, str] = {}
         if peers:
-            import torch
-
-            torch.set_num_threads(threads)
             module = _module(opened, weights, shape)
-            runners[EAGER] = verify.torch_runner(module)
+            runners[EAGER] = verify.torch_runner(module, threads)
             for peer in peers:
                 _add_peer(peer, module, shape, images, threads, runners, skipped, progress)
             if "eager" not in peers:
@@ -194,7 +191,7 @@ def _add_peer(
     name = PEERS[peer]
     progress.start("prepare", name)
     try:
-        runner = _compiled(module) if peer == "compile" else _plain(module, shape, threads)
+        runner = _compiled(module, threads) if peer == "compile" else _plain(module, shape, threads)
         runner(images)
     except Exception as error:  # noqa: BLE001 inductor raises whatever the compiler behind it did
         skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
@@ -203,10 +200,10 @@ def _add_peer(
     progress.abandon()
 
 
-def _compiled(module: nn.Module) -> Runner:
+def _compiled(module: nn.Module, threads: int) -> Runner:
     import torch
 
-    return verify.torch_runner(torch.compile(module))
+    return verify.torch_runner(torch.compile(module), threads)
 
 
 def _plain(module: nn.Module, shape: tuple[int, ...], threads: int) -> Runner:

@@ -38,7 +38,18 @@ def main() -> None:
         print("random weights: these labels mean nothing, the time and the agreement with PyTorch do")
     run("bench", bundle, "--against", "eager,plain", "--rounds", os.environ.get("DEMO_ROUNDS", "20"))
     small = str(FOLDER / "smt_mnist.edge")
-    run("export", "--model", "smt_mnist", "--weights", str(TRAINED), "--precision", "fp16", "--out", small, "--force")
+    run(
+        "export",
+        "--model",
+        "smt_mnist",
+        "--weights",
+        os.path.relpath(TRAINED),
+        "--precision",
+        "fp16",
+        "--out",
+        small,
+        "--force",
+    )
     digit, label = write_digit(FOLDER / "digit.png")
     run("run", small, str(digit), "--top", "3")
     print(f"the picture was held out from training; it is a {label}")

@@ -100,13 +100,22 @@ def shapes_to_try(shapes: Shapes, step: int = 1) -> list[tuple[int, ...]]:
     return list(dict.fromkeys([usual, low, high, (*between, *middle), oblong]))
 
 
-def torch_runner(module: Any) -> Runner:
-    """The judge: PyTorch eager, float32, no gradients."""
+def torch_runner(module: Any, threads: int = 1) -> Runner:
+    """The judge: PyTorch eager, float32, no gradients.
+
+    On one thread: the sums then come out the same every time, and a busy machine does not hold it up at OpenMP's
+    barriers (seconds a picture were seen). The setting of the process is put back after each run.
+    """
     import torch
 
     def run(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return np.asarray(module(torch.from_numpy(np.ascontiguousarray(images))).numpy())
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                return np.asarray(module(torch.from_numpy(np.ascontiguousarray(images))).numpy())
+        finally:
+            torch.set_num_threads(before)
 
     return run
 
@@ -121,6 +130,8 @@ def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = Tr
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    # a thread that spins while it waits takes the core from PyTorch, which runs in turns with it here
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads else "0")
     proto = onnx_ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
