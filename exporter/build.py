@@ -41,6 +41,7 @@ class Built:
     xray: XRay | None = None
     notes: tuple[str, ...] = ()
     summary: str = ""
+    opset: int = 0  # of the file as written, which may be lower than the traced one
 
     @property
     def size_bytes(self) -> int:
@@ -80,7 +81,7 @@ def build(
     if not target.builds_here:
         notes.append(_parsed_here(files["model.onnx"]))
     where = f"for {target.engine}" if target.builds_here else f"ready for TensorRT {target.library}, engine built there"
-    return Built(files, notes=tuple(notes), summary=f"model.onnx {where}")
+    return Built(files, notes=tuple(notes), summary=f"model.onnx {where}", opset=model.graph.opset_imports[""])
 
 
 def _with_engine(
@@ -107,7 +108,8 @@ def _with_engine(
     notes = [f"TensorRT-RTX: {text}" for text in built.warnings[:5]]
     if seen.recognised < 1:
         notes.append(f"engine X-ray incomplete: {seen.recognised:.0%} of its steps recognised")
-    return Built({**files, file: path}, (engine,), seen, tuple(notes), f"engine for {chip}, {seen.summary()}")
+    summary = f"engine for {chip}, {seen.summary()}"
+    return Built({**files, file: path}, (engine,), seen, tuple(notes), summary, model.graph.opset_imports[""])
 
 
 def _fit_for_device(model: ir.Model, target: Target) -> tuple[ir.Model, list[str]]:

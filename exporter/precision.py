@@ -14,7 +14,7 @@ LayerNormalization stays one node: its ``stash_type`` makes every engine compute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class PrecisionResult:
 def to_precision(model: ir.Model, precision: str, keep: Keep = (), *, max_opset: int = 23) -> PrecisionResult:
     """A copy of ``model`` (float32) that computes in ``precision`` (fp32, fp16 or bf16).
 
-    ``keep`` names further nodes that stay float32, as a set of node names or a predicate.  bf16 raises the opset to 22,
+    ``keep`` names further nodes that stay float32: node names, node names with a reason each, or a predicate.  bf16 raises the opset to 22,
     where convolution has bfloat16, unless ``max_opset`` forbids it.  fp32 returns the graph as it is.
     """
     if precision == "fp32":
@@ -129,7 +129,7 @@ class _Conversion:
         chain, shapes = ggem_chain(self.graph), shape_arithmetic(self.graph, self.types)
         for node in self.graph:
             reason = (
-                "asked for"
+                (keep[str(node.name)] if isinstance(keep, Mapping) else "asked for")
                 if chosen(node)
                 else "GGeM pooling: powers with learned exponents"
                 if node in chain

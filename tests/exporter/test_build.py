@@ -153,7 +153,7 @@ def test_a_device_gets_a_file_that_its_parser_reads(target, opset, precision, tm
     built = build(typed, TARGETS[target], None, ONE, tmp_path)
     proto = onnx.load(built.files["model.onnx"])
     onnx.checker.check_model(proto, full_check=True)
-    assert proto.opset_import[0].version == opset and proto.ir_version <= TARGETS[target].max_ir
+    assert proto.opset_import[0].version == opset == built.opset and proto.ir_version <= TARGETS[target].max_ir
     ops = {node.op_type for node in proto.graph.node}
     assert ("Gelu" in ops) == (opset >= 20) and ("LayerNormalization" in ops) == (opset >= 17)
     assert any("lowered from opset 20" in note for note in built.notes) == (opset < 20)
