@@ -50,7 +50,6 @@ _DAVIT: dict[str, Any] = {
     "licence_code": "Apache-2.0 (timm); the authors' repository is MIT",
     "licence_weights": "Apache-2.0 as timm states it; the authors' repository is MIT",
     "contract": _contract(0.95, IMAGENET),
-    "dynamic_size": True,
 }
 _VAN: dict[str, Any] = {
     "family": "van",

@@ -32,16 +32,16 @@ OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
 LEAST = 0.93  # a fixture below this is not written
 
 
-def augmented(rng: np.random.Generator, picture: np.ndarray, contract: ImageContract) -> np.ndarray:
+def augmented(rng: np.random.Generator, picture: np.ndarray, contract: ImageContract, by: float) -> np.ndarray:
     """One (28, 28) digit, turned, scaled, sheared, shifted, with noise -> normalised float32 (3, H, W)."""
     height, width = contract.size
-    affine = cv2.getRotationMatrix2D((14, 14), rng.uniform(-15, 15), rng.uniform(0.87, 1.13))  # (2, 3)
-    affine[:, :2] += rng.normal(0, 0.06, (2, 2))
-    affine[:, 2] += rng.uniform(-2, 2, 2)
+    affine = cv2.getRotationMatrix2D((14, 14), rng.uniform(-15, 15) * by, 1 + rng.uniform(-0.13, 0.13) * by)  # (2, 3)
+    affine[:, :2] += rng.normal(0, 0.06, (2, 2)) * by
+    affine[:, 2] += rng.uniform(-2, 2, 2) * by
     zoom = np.array([[width / 28, 0, width / 56 - 0.5], [0, height / 28, height / 56 - 0.5]])
     affine = zoom[:, :2] @ affine + np.array([[0, 0, zoom[0, 2]], [0, 0, zoom[1, 2]]])
     image = cv2.warpAffine(picture.astype(np.float32) / 255, affine, (width, height))
-    image += rng.normal(0, rng.uniform(0, 0.1), image.shape)
+    image += rng.normal(0, rng.uniform(0, 0.1 * by), image.shape)
     mean, std = (np.array(figure)[:, None, None] for figure in (contract.mean, contract.std))
     return ((image - mean) / std).astype(np.float32)
 
@@ -58,7 +58,7 @@ def accuracy(model: nn.Module, contract: ImageContract) -> tuple[int, int]:
     return correct, len(labels)
 
 
-def train(name: str, steps: int, batch: int, rate: float, seed: int) -> nn.Module:
+def train(name: str, steps: int, batch: int, rate: float, augment: float, seed: int) -> nn.Module:
     """AdamW, one warm-up and cosine cycle, label smoothing; every draw comes from ``seed``."""
     contract = find(name).contract
     pictures, labels = digits("train")
@@ -72,7 +72,7 @@ def train(name: str, steps: int, batch: int, rate: float, seed: int) -> nn.Modul
     start = time.monotonic()
     for step in range(steps):
         chosen = rng.integers(0, len(labels), batch)
-        images = torch.from_numpy(np.stack([augmented(rng, grey[i], contract) for i in chosen]))
+        images = torch.from_numpy(np.stack([augmented(rng, grey[i], contract, augment) for i in chosen]))
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 60) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
         loss = F.cross_entropy(model(images), torch.from_numpy(labels[chosen]), label_smoothing=0.02)
@@ -91,12 +91,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--augment", type=float, default=1.0, help="strength of the distortions")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     start = time.process_time()
-    model = train(options.model, options.steps, options.batch, options.rate, options.seed)
+    model = train(options.model, options.steps, options.batch, options.rate, options.augment, options.seed)
     correct, total = accuracy(model, find(options.model).contract)
     print(f"{options.model}: {correct} of {total} held-out digits")
     if correct < LEAST * total:
