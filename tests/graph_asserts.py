@@ -17,6 +17,18 @@ def parse(text: str) -> ir.Model:
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
+def weights(**shapes: tuple[int, ...]) -> str:
+    """Seeded initializers in ONNX text, ``weights(w=(2, 1, 3, 3))``: vectors in [0.5, 1.5), the others of norm 1 a row."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for name, shape in shapes.items():
+        fan_in = int(np.prod(shape[1:]))
+        filled = rng.uniform(0.5, 1.5, shape) if fan_in == 1 else rng.standard_normal(shape) / np.sqrt(fan_in)
+        numbers = ", ".join(f"{number:.4f}" for number in filled.ravel())
+        rows.append(f"float[{', '.join(map(str, shape))}] {name} = {{{numbers}}}")
+    return ", ".join(rows)
+
+
 def run(model: ir.Model, seed: int = 0, batch: int = 2) -> list[np.ndarray]:
     """The outputs of a model on seeded normal inputs; open axes get ``batch``."""
     import onnxruntime

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from .base import Pass
 from .cleanup import CleanUp
+from .depthwise_shortcut import FoldDepthwiseShortcut
+from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
+from .grouped_convolution import WidenGroups
+from .large_kernel_attention import FoldNormalisedShortcut
+from .layer_scale import FoldLayerScale
+from .linears_on_maps import LinearsOnMaps
+from .rescale_trunk import RescaleTrunk
+from .scale_aware_modulation import MergeScaleHeads
 
 ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
+CPUS = frozenset({"cpu", "openvino"})
 
 # (pass, targets it runs for): a target is left out where the rewrite was measured to lose (benchmarks/rewrites)
 ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
+    (FoldLayerScale, ALL),  # the four of VAN win together; without the last, TensorRT-RTX launches more than before
+    (FoldNormalisedShortcut, ALL),
+    (FoldBatchNorm, ALL),
+    (RescaleTrunk, ALL),
+    (MergeScaleHeads, ALL),
+    (FoldDepthwiseShortcut, ALL),
+    (LinearsOnMaps, ALL - {"openvino"}),
+    (WidenGroups, CPUS),
     (CleanUp, ALL),
 )
 

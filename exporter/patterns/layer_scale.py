@@ -1,0 +1,59 @@
+"""Layer scale into the layer before it: one multiplication a channel less.
+
+    x > Conv > Mul (C, 1, 1) > y                  x > Conv' > y
+    x > MatMul > Add > Mul (C,) > y               x > MatMul' > Add' > y
+
+Papers: Touvron et al., Going deeper with Image Transformers (CaiT), arXiv:2103.17239; used by SMT-L (gamma_1, gamma_2),
+VAN (layer_scale_2; layer_scale_1 has a shortcut inside: see large_kernel_attention) and timm's ViTs (ls1, ls2).
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .base import Surgery, constant, only_consumer, sizes
+from .layers import channel_vector, convolution, linear, set_linear, set_weights
+from .replace import replace_value
+
+
+class FoldLayerScale(Surgery):
+    """Fold a constant factor a channel; refuses when the layer's output has other uses."""
+
+    def apply(self, model: ir.Model) -> int:
+        return sum(self._fold(model, node) for node in list(model.graph) if node.op_type == "Mul" and not node.domain)
+
+    def _fold(self, model: ir.Model, node: ir.Node) -> bool:
+        for index in (0, 1):
+            scale, x = node.inputs[index], node.inputs[1 - index]
+            array = constant(scale)
+            if array is None or array.size == 1 or x is None or constant(x) is not None:
+                continue
+            if not self._into(model, node, scale, x):
+                return False
+            shape, dtype = node.outputs[0].shape, node.outputs[0].type
+            replace_value(node.outputs[0], x)
+            x.shape, x.type = shape or x.shape, dtype or x.type
+            model.graph.remove(node, safe=True)
+            return True
+        return False
+
+    def _into(self, model: ir.Model, node: ir.Node, scale: ir.Value | None, x: ir.Value) -> bool:
+        """Scale what computes ``x``; False, with the reason, when nothing there can take it."""
+        layer, dense = convolution(x.producer()), linear(x)
+        if layer is None and dense is None:
+            return False  # no layer before it, so nothing was refused
+        channels = layer.weight.shape[0] if layer else dense.weight.shape[1]  # type: ignore[union-attr]
+        vector = channel_vector(scale, channels, len(sizes(x) or ()) - 2 if layer else 0)
+        if vector is None:
+            found = sizes(scale)
+            self.decline(node, f"factor of shape {found}, expected one number for each of {channels} channels")
+            return False
+        if only_consumer(x) is not node:
+            self.decline(node, "the layer before it has other uses")
+            return False
+        if layer is not None:
+            spread = vector.reshape(-1, *(1,) * (layer.weight.ndim - 1))
+            set_weights(model, layer, layer.weight * spread, layer.bias * vector)
+        elif dense is not None:
+            set_linear(model, dense, dense.weight * vector, dense.bias * vector)
+        return True
