@@ -6,10 +6,15 @@ fast wrong answer cannot win. The result goes into the bundle: manifest, report,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +28,29 @@ from ..runtime.report import write_report
 from ..runtime.session import load
 from . import arguments, verify
 from .artifacts import Shapes
+from .footprint import footprint
 from .parity import session_runner
 from .stages import Progress, Silent, Stage
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..models.loading import Prepared
     from .verify import Runner
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 PEERS = {"eager": EAGER, "compile": COMPILED, "plain": PLAIN}
 COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to measure: how to run it here, and what a process of its own needs to load it (footprint.py)."""
+
+    name: str
+    run: Runner
+    alone: dict[str, Any]
 
 
 def bench(
@@ -47,9 +63,12 @@ def bench(
     threads: int = 1,
     batch: int | None = None,
     clock: str = "wall",
+    memory: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure, print nothing, write the result into the bundle and return it (the ``benchmark`` of the manifest).
+
+    ``memory`` also runs each candidate in a process of its own, for its peak memory.
 
     Raises UserMistake for an unknown peer, a batch the graph does not take, or a checkpoint that is not the bundle's.
     """
@@ -58,37 +77,39 @@ def bench(
     progress = progress or Silent()
     shape = _shape(opened, batch)
     images = verify.seeded(shape)
-    session = load(opened, threads=threads)
-    try:
-        runners: dict[str, Runner] = {}
+    with load(opened, threads=threads) as session, tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
         skipped: dict[str, str] = {}
-        if peers:
-            module = _module(opened, weights, shape)
-            runners[EAGER] = verify.torch_runner(module, threads)
-            for peer in peers:
-                _add_peer(peer, module, shape, images, threads, runners, skipped, progress)
-            if "eager" not in peers:
-                del runners[EAGER]
-        runners[f"Edgesmith, {session.backend}, {opened.precision}"] = session_runner(session)
-        judge = next(iter(runners.values()))(images)
-        started = time.perf_counter()
-        progress.start("measure", f"{rounds} rounds of {len(runners)} candidates")
-        calls: dict[str, Callable[[], Any]] = {name: _call(runner, images) for name, runner in runners.items()}
-        timings = measure(
-            calls, rounds, warmup, clock, shape[0], progress=lambda done, total: progress.step("rounds", done, total)
-        )
-        took = time.perf_counter() - started
-        progress.end(
-            Stage("measure", f"{rounds} rounds of {len(runners)} candidates, {threads} threads, in turns", took)
-        )
+        candidates = _peer_candidates(opened, weights, peers, images, threads, Path(folder), skipped, progress)
+        name = f"Edgesmith, {session.backend}, {opened.precision}"
+        candidates.append(Candidate(name, session_runner(session), {"kind": "bundle", "path": str(opened.path)}))
+        with _step(
+            progress, "measure", f"{rounds} rounds of {len(candidates)} candidates, {threads} threads, in turns"
+        ):
+            calls: dict[str, Callable[[], Any]] = {one.name: partial(one.run, images) for one in candidates}
+            timings = measure(calls, rounds, warmup, clock, shape[0], progress=partial(progress.step, "rounds"))
         result = to_json(timings, threads=threads, shape=list(shape), skipped=skipped)
-        for row in result["rows"]:
-            row["max_abs"] = float(np.abs(runners[row["name"]](images) - judge).max())
-    finally:
-        progress.abandon()
-        session.close()
+        judge = candidates[0].run(images)
+        for row, one in zip(result["rows"], candidates, strict=True):
+            row["max_abs"] = float(np.abs(one.run(images) - judge).max())
+        if memory:
+            with _step(progress, "memory", "each candidate in a process of its own"):
+                for row, one in zip(result["rows"], candidates, strict=True):
+                    peak = footprint({**one.alone, "threads": threads, "shape": list(shape)})
+                    row["peak_rss_bytes"] = peak or 0
     _into_bundle(opened, result)
     return result
+
+
+@contextlib.contextmanager
+def _step(progress: Progress, name: str, detail: str) -> Iterator[None]:
+    started = time.perf_counter()
+    progress.start(name, detail)
+    try:
+        yield
+    except BaseException:
+        progress.abandon()
+        raise
+    progress.end(Stage(name, detail, time.perf_counter() - started))
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -140,8 +161,8 @@ def _shape(bundle: Bundle, batch: int | None) -> tuple[int, ...]:
     return (batch, *usual[1:])
 
 
-def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> nn.Module:
-    """The PyTorch model that the bundle was made from, by the weights it names."""
+def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
+    """The PyTorch model that the bundle was made from, by the weights it names, and where these were found."""
     from ..models import prepare
 
     told = bundle.manifest["weights"]
@@ -168,53 +189,62 @@ def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> nn.M
             expected=f"{source}, sha256 {str(told.get('sha256'))[:12]}...",
             attempt="--weights with the file that the bundle was exported from",
         )
-    return made.module
+    return made, str(weights)
 
 
 def _is(path: Path, sha256: str | None) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
-def _add_peer(
-    peer: str,
-    module: nn.Module,
-    shape: tuple[int, ...],
+def _peer_candidates(
+    bundle: Bundle,
+    weights: str | None,
+    peers: list[str],
     images: np.ndarray,
     threads: int,
-    runners: dict[str, Runner],
+    folder: Path,
     skipped: dict[str, str],
     progress: Progress,
-) -> None:
-    """Make one peer ready; a compiler that does not work on this machine is told in the table, not hidden."""
-    if peer == "eager":
-        return
-    name = PEERS[peer]
-    progress.start("prepare", name)
-    try:
-        runner = _compiled(module, threads) if peer == "compile" else _plain(module, shape, threads)
-        runner(images)
-    except Exception as error:  # noqa: BLE001 inductor raises whatever the compiler behind it did
-        skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
-    else:
-        runners[name] = runner
-    progress.abandon()
+) -> list[Candidate]:
+    """The peers, warmed up; a compiler that does not work on this machine is told in the table, not hidden."""
+    if not peers:
+        return []
+    made, chosen = _module(bundle, weights, images.shape)
+    module = made.module
+    torch_alone = {"model": made.spec.name, "weights": chosen, "classes": made.num_classes}
+    ready = []
+    for peer in peers:
+        with _step(progress, "prepare", PEERS[peer]):
+            try:
+                if peer == "plain":
+                    run, alone = _plain(module, images.shape, threads, folder)
+                else:
+                    run, alone = _torch(module, peer, threads), {**torch_alone, "kind": peer}
+                run(images)
+            except Exception as error:  # noqa: BLE001 inductor raises whatever the compiler behind it did
+                skipped[PEERS[peer]] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:120]}"
+            else:
+                ready.append(Candidate(PEERS[peer], run, alone))
+    return ready
 
 
-def _compiled(module: nn.Module, threads: int) -> Runner:
+def _torch(module: nn.Module, peer: str, threads: int) -> Runner:
     import torch
 
-    return verify.torch_runner(torch.compile(module), threads)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says at every start that CUDA is not here
+    return verify.torch_runner(torch.compile(module) if peer == "compile" else module, threads)
 
 
-def _plain(module: nn.Module, shape: tuple[int, ...], threads: int) -> Runner:
+def _plain(module: nn.Module, shape: tuple[int, ...], threads: int, folder: Path) -> tuple[Runner, dict[str, Any]]:
     """What a user gets from ``torch.onnx.export`` alone: traced at this very shape, none of our passes."""
+    import onnx_ir
+
     from .trace import trace
 
-    return verify.graph_runner(trace(module, Shapes.fixed(*shape), name="plain").model, threads=threads)
-
-
-def _call(runner: Runner, images: np.ndarray) -> Callable[[], Any]:
-    return lambda: runner(images)
+    model = trace(module, Shapes.fixed(*shape), name="plain").model
+    path = folder / "plain.onnx"
+    onnx_ir.save(model, path)
+    return verify.graph_runner(model, threads=threads), {"kind": "graph", "path": str(path)}
 
 
 def _into_bundle(bundle: Bundle, result: dict[str, Any]) -> None:

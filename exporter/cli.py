@@ -151,6 +151,7 @@ def bench(
         Number, typer.Option("--batch", "-b", help="Batch to measure (default: the bundle's usual).")
     ] = None,
     clock: Annotated[str, typer.Option(help="wall, or cpu: time of this process on all cores.")] = "wall",
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory, each in its own process.")] = True,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
@@ -159,7 +160,7 @@ def bench(
     from .bench import bench as measure
 
     result = measure(
-        bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock,
+        bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
         progress=screen.StageScreen(stderr=as_json),
     )  # fmt: skip
     if as_json:

@@ -1,0 +1,80 @@
+"""Peak memory of one candidate alone: a process of its own that loads it, runs it, and says how much it ever held.
+
+In the process that measures time all candidates are loaded at once, so its memory says nothing of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RUNS = 3
+
+
+def footprint(request: Mapping[str, Any], timeout_s: float = 600) -> int | None:
+    """Peak resident bytes of the candidate that ``request`` describes (see ``_load``), None when it cannot be had."""
+    command = [sys.executable, "-m", "edgesmith.exporter.footprint", json.dumps(dict(request))]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=True
+        )
+        return int(done.stdout.split()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+def _load(request: Mapping[str, Any]) -> Any:
+    """A function of images. ``kind`` bundle: the runtime alone; graph: ONNX Runtime alone; eager, compile: PyTorch."""
+    threads = request["threads"]
+    if request["kind"] == "bundle":
+        from ..runtime.session import load
+
+        session = load(request["path"], threads=threads)
+        return lambda images: session.run({"images": images})
+    if request["kind"] == "graph":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        graph = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
+        name = graph.get_inputs()[0].name
+        return lambda images: graph.run(None, {name: images})
+    from ..models import create
+    from .verify import torch_runner
+
+    module: Any = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
+    if request["kind"] == "compile":
+        import torch
+
+        module = torch.compile(module)
+    return torch_runner(module, threads)
+
+
+def main() -> None:
+    import numpy as np
+
+    request = json.loads(sys.argv[1])
+    run = _load(request)
+    images = np.random.default_rng(0).standard_normal(request["shape"], dtype=np.float32)
+    for _ in range(RUNS):
+        run(images)
+    print(_peak_bytes())
+
+
+def _peak_bytes() -> int:
+    """Of this process since it started; ``ru_maxrss`` would count the parent's memory too on Linux."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+
+
+if __name__ == "__main__":
+    main()
