@@ -78,7 +78,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "target": plan.target.name,
         "precision": plan.precision,
         "gpu_arch": plan.gpu_arch,
-        "opset": plan.opset,
+        "opset": made.built.opset,
         "inputs": [{"name": "images", "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [batch, plan.num_classes]}],
         "input_contract": plan.contract.to_json(),

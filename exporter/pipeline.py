@@ -131,5 +131,5 @@ def typed_graph(plan: Plan, model: ir.Model, judge: Judge) -> PrecisionResult:
     if plan.precision == "fp32":
         return to_precision(model, "fp32")
     islands = choose_islands(model, {"images": judge.one_batch(plan.shapes.opt)}, precision=plan.precision)
-    typed = to_precision(model, plan.precision, keep=islands.names, max_opset=plan.target.max_opset)
+    typed = to_precision(model, plan.precision, keep=islands.why, max_opset=plan.target.max_opset)
     return replace(typed, report={**typed.report, "measured": islands.to_json()})
