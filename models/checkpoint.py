@@ -131,10 +131,11 @@ def _harmless() -> list[Any]:
     """Types that training scripts save beside the weights and that do nothing when they are read."""
     import numpy as np
 
-    inner = np._core.multiarray
+    rebuild = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0).__reduce__()[0]}
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    named = [(function, f"{module}.{name}") for name, function in rebuild.items() for module in modules]
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    before_numpy_2 = [(getattr(inner, name), f"numpy.core.multiarray.{name}") for name in ("scalar", "_reconstruct")]
-    return [argparse.Namespace, np.dtype, np.ndarray, inner.scalar, inner._reconstruct, *before_numpy_2, *kinds]
+    return [argparse.Namespace, np.dtype, np.ndarray, *named, *kinds]
 
 
 def _read_pickle(file: Path, source: str) -> Any:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 def fix_positions(model: nn.Module) -> None:
     """Compute each gated block's (1, N, N, 3) table of (dx, dy, dx^2 + dy^2); a later forward finds it and keeps it."""
+    from timm.models.convit import GPSA
+
     for module in model.modules():
-        if hasattr(module, "get_rel_indices"):
+        if isinstance(module, GPSA):
             module.rel_indices = module.get_rel_indices(model.num_patches)
 
 

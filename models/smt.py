@@ -94,7 +94,7 @@ class ScaleAwareModulation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = self.s(x).permute(0, 3, 1, 2).split(self.group, dim=1)  # 4 times (B, G, H, W)
-        convs = (self.local_conv_1, self.local_conv_2, self.local_conv_3, self.local_conv_4)
+        convs = [getattr(self, f"local_conv_{i}") for i in range(1, 1 + len(KERNELS))]
         heads = torch.stack([conv(scale) for conv, scale in zip(convs, scales, strict=True)], dim=2)  # (B, G, 4, H, W)
         modulator = self.proj0(heads.flatten(1, 2))  # (B, 2C, H, W); a group mixes the four sizes of one channel
         modulator = self.proj1(F.gelu(self.bn(modulator)))  # (B, C, H, W)
@@ -173,10 +173,10 @@ class SMT(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H/32, W/32, C)."""
-        x = self.norm1(self.block1(self.patch_embed1(x)))
-        x = self.norm2(self.block2(self.patch_embed2(x)))
-        x = self.norm3(self.block3(self.patch_embed3(x)))
-        return self.norm4(self.block4(self.patch_embed4(x)))
+        for stage in "1234":
+            embed, blocks, norm = (getattr(self, part + stage) for part in ("patch_embed", "block", "norm"))
+            x = norm(blocks(embed(x)))
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.forward_features(x).mean(dim=(1, 2)))

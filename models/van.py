@@ -115,10 +115,11 @@ class VAN(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H/32, W/32, C), channels last."""
-        x = self.norm1(self.block1(self.patch_embed1(x)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        x = self.norm2(self.block2(self.patch_embed2(x)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        x = self.norm3(self.block3(self.patch_embed3(x)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.norm4(self.block4(self.patch_embed4(x)).permute(0, 2, 3, 1))
+        for stage in "1234":
+            embed, blocks, norm = (getattr(self, part + stage) for part in ("patch_embed", "block", "norm"))
+            x = x if stage == "1" else x.permute(0, 3, 1, 2)  # (B, C, H, W)
+            x = norm(blocks(embed(x)).permute(0, 2, 3, 1))  # (B, H, W, C)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.forward_features(x).mean(dim=(1, 2)))

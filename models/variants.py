@@ -115,7 +115,7 @@ def _vit_ggem(size: str, parameters: int, dim: int, depth: int, heads: int, tag:
     )
 
 
-_WIDE = {"stem_kernel": 7, "mlp_ratios": (8, 6, 4, 2)}  # SMT base and large
+_WIDE: dict[str, Any] = {"stem_kernel": 7, "mlp_ratios": (8, 6, 4, 2)}  # SMT base and large
 
 VARIANTS: tuple[ModelSpec, ...] = (
     _convit("convit_tiny", 5_710_512),

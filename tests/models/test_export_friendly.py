@@ -29,15 +29,12 @@ def attributes(model):
 @pytest.mark.parametrize("name", FIXTURES)
 def test_forward_writes_nothing(name):
     model = create(name)
-    before = {
-        key: value for module in model.modules() for key, value in vars(module).items() if not key.startswith("_")
-    }
+    before = attributes(model)
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     identities = {key: id(value) for key, value in model.named_buffers()}
     with torch.inference_mode():
         model(image_of(name))
-    after = {key: value for module in model.modules() for key, value in vars(module).items() if not key.startswith("_")}
-    assert before == after
+    assert before == attributes(model)
     assert identities == {key: id(value) for key, value in model.named_buffers()}
     assert all(torch.equal(value, buffers[key]) for key, value in model.named_buffers())
 
