@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from .attention import PackedHeads, SeparateHeads
 from .base import Pass
 from .cleanup import CleanUp
 from .depthwise_shortcut import FoldDepthwiseShortcut
 from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
+from .gpsa_gate import GateBesideAttention, GateInAttention
 from .grouped_convolution import WidenGroups
 from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
+from .ort_attention import OrtAttention
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 
 ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
 CPUS = frozenset({"cpu", "openvino"})
+GPUS = ALL - CPUS
 
 # (pass, targets it runs for): a target is left out where the rewrite was measured to lose (benchmarks/rewrites)
 ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
+    (CleanUp, ALL),
+    (GateBesideAttention, GPUS),
+    (GateInAttention, CPUS),
+    (CleanUp, ALL),
+    (OrtAttention, frozenset({"cpu"})),  # before SeparateHeads, which takes what it leaves
+    (SeparateHeads, frozenset({"cpu"})),
+    (PackedHeads, ALL - {"cpu"}),
     (FoldLayerScale, ALL),  # the four of VAN win together; without the last, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
     (FoldBatchNorm, ALL),

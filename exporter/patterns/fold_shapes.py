@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .base import Surgery, attribute, constant, sizes
-from .replace import new_constant, replace_value
+from .replace import new_constant, replace_value, sweep
 
 Size = int | str | None  # None: nothing is known
 LONGEST = 16  # elements of an integer vector that is followed
@@ -40,6 +40,8 @@ class FoldShapes(Surgery):
                     count += 1
             elif node.op_type in ("Reshape", "Expand") and node.domain == "":
                 count += self._target(model, node, data)
+        if count:
+            sweep(model)
         return count
 
     def _target(self, model: ir.Model, node: ir.Node, data: dict[ir.Value, list[Size]]) -> int:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 
-def new_constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+def new_constant(model: ir.Model, name: str, array: np.ndarray | np.generic) -> ir.Value:
     """An initializer with a free name close to ``name``; an equal small one is used again."""
-    graph = model.graph
+    graph, array = model.graph, np.asarray(array, order="C")
     if array.nbytes <= 256:
         for old in graph.initializers.values():
             tensor = old.const_value
@@ -24,7 +25,7 @@ def new_constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
     while free in taken or (count == 0 and _is_a_value(graph, free)):
         count += 1
         free = f"{name}_{count}"
-    tensor = ir.tensor(np.asarray(array, order="C"), name=free)
+    tensor = ir.tensor(array, name=free)
     value = ir.Value(name=free, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
@@ -66,6 +67,11 @@ def insert_node(
         value.type = first.type if first is not None else None
     graph.insert_before(before, node)
     return node
+
+
+def sweep(model: ir.Model) -> None:
+    """Remove what a rewrite left unread, so that the next pass does not take it for a place of its own."""
+    common.RemoveUnusedNodesPass()(model)
 
 
 def replace_value(old: ir.Value, new: ir.Value) -> None:

@@ -1,0 +1,165 @@
+"""Attention in one normal form, so that every engine's matcher knows it.
+
+    q (B, heads, N, width), k^T (B, heads, width, N), v (B, heads, N, width)
+    MatMul q k^T > Mul scale > Softmax > MatMul v          the scale once, on the product
+
+How the heads come from x (B, N, C) is written as the target likes it; every form was measured (fp16 kernels on sm89, one
+thread of CPU time), and the differences are those of copies:
+
+    PackedHeads    one MatMul to (B, N, 3 dim); with a bias: Reshape (B, N, 3 heads, width) > Transpose > Split of heads,
+                   one copy for all three; without: Split of columns first, and the fused attention reads the product
+    SeparateHeads  one MatMul each for q, k and v: a copy each, straight into place, and nothing to split
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from .attention_block import AttentionBlock, attention_blocks
+from .base import Surgery, sizes
+from .heads import read_only_by
+from .projection import Projection, packed, projection
+from .replace import insert, insert_node, new_constant, replace_value, sweep
+
+HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
+
+
+class _NormalForm(Surgery):
+    """Finds the blocks; the subclasses write the way to the heads."""
+
+    runs_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
+
+    def apply(self, model: ir.Model) -> int:
+        count = 0
+        for block in attention_blocks(model.graph, self.decline):
+            layers = _layers(block)
+            if isinstance(layers, str):
+                self.decline(block.softmax, layers)
+            elif not self.is_normal(block):
+                self.write(model, block, layers)
+                count += 1
+        if count:
+            sweep(model)
+        return count
+
+    def is_normal(self, block: AttentionBlock) -> bool:
+        raise NotImplementedError
+
+    def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
+        """q, k^T and v, built before the scores."""
+        raise NotImplementedError
+
+    def write(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> None:
+        old_values = block.values
+        q, keys, v = self.heads(model, block, layers)
+        shape = (block.q.batch, block.q.heads, block.q.tokens, block.k.tokens)
+        scores = insert(block.scores, "MatMul", [q, keys], shape=shape)
+        scale = new_constant(model, "scale", np.float32(block.scale))
+        block.softmax.replace_input_with(0, insert(block.scores, "Mul", [scores, scale], shape=shape))
+        replace_value(old_values, v)
+
+
+class PackedHeads(_NormalForm):
+    """One product for q, k and v: for engines that fuse a whole attention into one kernel."""
+
+    def is_normal(self, block: AttentionBlock) -> bool:
+        split = block.scores.inputs[0].producer()  # type: ignore[union-attr]
+        moved = split.op_type == "Transpose" if split is not None else False
+        if moved and split is not None:  # Split > Reshape > Transpose
+            split = split.inputs[0].producer().inputs[0].producer()  # type: ignore[union-attr]
+        return split is not None and split.op_type == "Split" and len(split.outputs) == 3 and _scaled_once(block)
+
+    def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
+        before, q, k = block.scores, block.q, block.k
+        product = _one_product(model, block, layers)
+        thirds = np.array([q.heads] * 3 if _has_bias(layers) else [q.dim] * 3, np.int64)
+        if not _has_bias(layers):
+            split = insert_node(before, "Split", [product, new_constant(model, "thirds", thirds)], axis=-1, outputs=3)
+            shape = sizes(product) or ()
+            for part in split.outputs:
+                part.shape = ir.Shape((*shape[:-1], q.dim))
+            return _three(model, block, tuple(split.outputs))
+        shape = (q.batch, q.tokens, 3 * q.heads, q.width)
+        value = insert(before, "Reshape", [product, _target(model, shape)], shape=shape)
+        shape = (q.batch, 3 * q.heads, q.tokens, q.width)
+        value = insert(before, "Transpose", [value], perm=HEADS_SECOND, shape=shape)
+        split = insert_node(before, "Split", [value, new_constant(model, "thirds", thirds)], axis=1, outputs=3)
+        for part in split.outputs:
+            part.shape = ir.Shape((q.batch, q.heads, q.tokens, q.width))
+        keys = insert(
+            before, "Transpose", [split.outputs[1]], perm=(0, 1, 3, 2), shape=(k.batch, k.heads, k.width, k.tokens)
+        )
+        return split.outputs[0], keys, split.outputs[2]
+
+
+class SeparateHeads(_NormalForm):
+    """A product each for q, k and v: for engines that run node by node."""
+
+    def is_normal(self, block: AttentionBlock) -> bool:
+        roots = {heads.root for heads in block.heads}
+        return len(roots) == 3 and all(heads.columns == heads.dim for heads in block.heads) and _scaled_once(block)
+
+    def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
+        values = []
+        for layer, heads, letter in zip(layers, block.heads, "qkv", strict=True):
+            whole = heads.columns == heads.dim
+            values.append(heads.root if whole else _linear(model, block, layer, *layer.columns(heads), letter))
+        return _three(model, block, tuple(values))
+
+
+def _layers(block: AttentionBlock) -> list[Projection] | str:
+    """The linear layers of q, k and v when they can be written anew: one input, and no other reader."""
+    layers = [projection(heads.root) for heads in block.heads]
+    found = [layer for layer in layers if layer is not None]
+    if len(found) < 3:
+        return "q, k or v is not a linear layer with constant weights"
+    if len({layer.x for layer in found}) > 1 or not block.q.dim == block.k.dim == block.v.dim:
+        return "q, k and v have different inputs or widths"
+    ends = {block.scores.inputs[0], block.scores.inputs[1], block.values}
+    if not all(read_only_by(heads.root, ends) for heads in block.heads):  # type: ignore[arg-type]
+        return "q, k or v is read outside the attention too"
+    return found
+
+
+def _has_bias(layers: list[Projection]) -> bool:
+    return any(layer.bias is not None for layer in layers)
+
+
+def _scaled_once(block: AttentionBlock) -> bool:
+    return all(heads.scale == 1 for heads in block.heads) and block.softmax.inputs[0] is not block.scores.outputs[0]
+
+
+def _one_product(model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> ir.Value:
+    """(..., 3 dim): q, k, v side by side; the layer that is so already, or a new one."""
+    q, k, v = block.heads
+    if q.root is k.root is v.root and (q.offset, k.offset, v.offset, q.columns) == (0, q.dim, 2 * q.dim, 3 * q.dim):
+        return q.root
+    weights, bias = packed([layer.columns(heads) for layer, heads in zip(layers, block.heads, strict=True)])
+    return _linear(model, block, layers[0], weights, bias, "qkv")
+
+
+def _linear(
+    model: ir.Model, block: AttentionBlock, like: Projection, weights: np.ndarray, bias: np.ndarray | None, letter: str
+) -> ir.Value:
+    """x W + b with new weights, named after the layer that they were taken from."""
+    shape = (*(sizes(like.x) or ())[:-1], weights.shape[1])
+    name = f"{like.weights_name}_{letter}"
+    value = insert(block.scores, "MatMul", [like.x, new_constant(model, name, weights)], shape=shape)
+    if bias is None:
+        return value
+    return insert(block.scores, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)
+
+
+def _three(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
+    """(B, N, dim) each > q, k^T, v."""
+    values = []
+    for value, heads, perm in zip(columns, block.heads, (HEADS_SECOND, KEYS_LAST, HEADS_SECOND), strict=True):
+        shape = (heads.batch, heads.tokens, heads.heads, heads.width)
+        split = insert(block.scores, "Reshape", [value, _target(model, shape)], shape=shape)
+        values.append(insert(block.scores, "Transpose", [split], perm=perm, shape=[shape[axis] for axis in perm]))
+    return tuple(values)
+
+
+def _target(model: ir.Model, shape: tuple) -> ir.Value:
+    return new_constant(model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64))

@@ -1,0 +1,99 @@
+"""One attention block of an exported graph: q, k, v by origin, the scale in one number, the tokens that come out.
+
+    softmax(scale * q k^T) v  with  q, k, v (B, heads, N, width)  >  tokens (B, N, heads * width)
+
+The scale may stand on q, on k, on both (dynamo writes its square root on each) or on the product. Between softmax and
+the product with v a constant may be added (``added``): ConViT's position term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from .base import attribute, constant, only_consumer, sizes
+from .heads import Heads, find_heads, follow_out, scaled_by
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """The parts of one block; ``out`` (..., heads * width) is what the rest of the network reads, or why there is none."""
+
+    q: Heads
+    k: Heads
+    v: Heads
+    scale: float
+    scores: ir.Node
+    softmax: ir.Node
+    context: ir.Node
+    added: ir.Node | None
+    out: ir.Value | str
+
+    @property
+    def values(self) -> ir.Value:
+        """v as the context reads it."""
+        value = self.context.inputs[1]
+        assert value is not None
+        return value
+
+    @property
+    def heads(self) -> tuple[Heads, Heads, Heads]:
+        return self.q, self.k, self.v
+
+
+def attention_blocks(graph: ir.Graph, decline: Callable[[ir.Node, str], None]) -> Iterator[AttentionBlock]:
+    """Every block of the graph; ``decline(softmax, why)`` hears of each softmax over products that is none."""
+    for node in list(graph):
+        if node.op_type != "Softmax" or node.domain:
+            continue
+        shape = sizes(node.inputs[0])
+        if shape is None or attribute(node, "axis", -1) not in (-1, len(shape) - 1):
+            continue
+        found = _block(node)
+        if isinstance(found, AttentionBlock):
+            yield found
+        elif found:
+            decline(node, found)
+
+
+def _block(softmax: ir.Node) -> AttentionBlock | str:
+    """The block around a softmax, or why it is none; an empty reason where no product leads into the softmax."""
+    scale, value = 1.0, softmax.inputs[0]
+    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
+        value, factor = scaled
+        scale *= factor
+    scores = value.producer() if value is not None else None
+    if scores is None or scores.domain or scores.op_type not in ("MatMul", "Add"):
+        return ""
+    if scores.op_type == "Add":
+        return "scores with an added term (mask or bias) are not in this normal form"
+    if any(len(list(output.uses())) != 1 for output in (scores.outputs[0], softmax.outputs[0])):
+        return "scores or probabilities have other uses"
+    context, rows, added = only_consumer(softmax.outputs[0]), softmax.outputs[0], None
+    if (
+        context is not None
+        and context.op_type == "Add"
+        and any(constant(value) is not None for value in context.inputs)
+    ):
+        added, rows = context, context.outputs[0]
+        context = only_consumer(rows)
+    if context is None or context.op_type != "MatMul" or context.inputs[0] is not rows:
+        return "the probabilities do not go straight into the product with v"
+    q = find_heads(scores.inputs[0])  # type: ignore[arg-type]
+    k = find_heads(scores.inputs[1], transposed=True)  # type: ignore[arg-type]
+    v = find_heads(context.inputs[1])  # type: ignore[arg-type]
+    for name, part in (("q", q), ("k", k), ("v", v)):
+        if isinstance(part, str):
+            return f"{name}: {part}"
+    assert isinstance(q, Heads) and isinstance(k, Heads) and isinstance(v, Heads)
+    if (q.heads, q.width, q.batch) != (k.heads, k.width, k.batch) or (k.heads, k.tokens) != (v.heads, v.tokens):
+        return f"q {q.heads} x {q.width}, k {k.heads} x {k.width} and v {v.heads} heads do not belong together"
+    if v.scale != 1:
+        return "v is multiplied by a number of its own"
+    scale *= q.scale * k.scale
+    usual = q.width**-0.5
+    if abs(scale / usual - 1) < 1e-6:  # a square root on q and on k: rounded twice in float32
+        scale = usual
+    return AttentionBlock(q, k, v, scale, scores, softmax, context, added, follow_out(context.outputs[0], q.batch))

@@ -1,0 +1,235 @@
+"""ConViT's gated positional attention: the position half is a constant, and the renormalisation is one.
+
+Paper: d'Ascoli et al., ConViT, arXiv:2103.10697, equations 7 and 8; heads H, tokens N, gate g = sigmoid(lambda) a head.
+
+    S = softmax(scale q k^T)        (B, H, N, N)  depends on the image
+    P = softmax(W [dx, dy, d2] + b) (1, H, N, N)  does not; b is the same for every key and cancels
+    A = (1 - g) S + g P;  A / sum(A);  A v
+
+Both rows sum to 1, so sum(A) = 1: ReduceSum, Unsqueeze and Div go. P is computed here, in float64, once. What is left is
+written in one of two ways, each exact:
+
+    GateBesideAttention   (1 - g) (S v) + (g P) v    the attention stays whole, so that it can become one fused kernel
+    GateInAttention       (S + g/(1-g) P) v'         one product; v' = (1 - g) v, folded into the weights of v
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import Surgery, attribute, constant, only_consumer, sizes
+from .heads import Heads, find_heads
+from .replace import insert, new_constant, replace_value, sweep
+
+LARGEST_RATIO = 1e4  # g / (1 - g) beyond which float32 would lose the content half beside the position half
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """One gated block: softmax S, v as heads, 1 - g and g (1, H, 1, 1), P (1, H, N, N), and the product with v."""
+
+    content: ir.Value
+    values: ir.Value
+    keep: np.ndarray
+    gate: np.ndarray
+    position: np.ndarray
+    product: ir.Node
+
+
+class _GpsaGate(Surgery):
+    """Finds the gates; the subclasses write what is left."""
+
+    runs_after = ("FoldConstants", "FoldShapes")
+
+    def apply(self, model: ir.Model) -> int:
+        count = 0
+        for node in list(model.graph):
+            if node.op_type != "Add" or node.domain:
+                continue
+            gate = self._find(node)
+            if isinstance(gate, _Gate):
+                done = self.write(model, gate)
+                count += done
+            elif gate:
+                self.decline(node, gate)
+        if count:
+            sweep(model)
+        return count
+
+    def write(self, model: ir.Model, gate: _Gate) -> int:
+        """Build the block anew in front of the product with v; 1 when done."""
+        raise NotImplementedError
+
+    def _find(self, added: ir.Node) -> _Gate | str:
+        """The gate whose sum is ``added``; an empty reason where the node is no gate at all."""
+        left, right = _gated(added.inputs[0]), _gated(added.inputs[1])
+        if left is None or right is None:
+            return ""
+        (keep, content), (gate, position) = left, right
+        table = _position(position)
+        if table is None:
+            (keep, content), (gate, position) = (gate, position), (keep, content)
+            table = _position(position)
+        if table is None:
+            return ""
+        if isinstance(table, str):
+            return table
+        if keep.size != gate.size or np.abs(keep.astype(np.float64) + gate - 1).max() > 1e-6:
+            return f"gates {keep.ravel()} and {gate.ravel()} do not sum to 1, so the rows would need their own sum"
+        normalised = _renormalised(added.outputs[0])
+        product = only_consumer(normalised)
+        if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
+            return "the gated rows have other uses than the product with v"
+        if product.inputs[1] is None:
+            return "the product has no v"
+        heads = table.shape[1]
+        g = gate.astype(np.float64).reshape(1, heads, 1, 1)
+        return _Gate(content, product.inputs[1], 1 - g, g, table, product)
+
+
+class GateBesideAttention(_GpsaGate):
+    """(1 - g) (S v) + (g P) v: for engines that fuse a whole attention into one kernel."""
+
+    def write(self, model: ir.Model, gate: _Gate) -> int:
+        product, shape = gate.product, sizes(gate.product.outputs[0])
+        weighed = new_constant(model, "position_term", (gate.gate * gate.position).astype(np.float32))
+        keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
+        content = insert(product, "MatMul", [gate.content, gate.values], shape=shape)
+        content = insert(product, "Mul", [content, keep], shape=shape)
+        position = insert(product, "MatMul", [weighed, gate.values], shape=shape)
+        replace_value(product.outputs[0], insert(product, "Add", [content, position], shape=shape))
+        return 1
+
+
+class GateInAttention(_GpsaGate):
+    """(S + g/(1-g) P) v' with 1 - g in the weights of v; beside a gate near 1 it stays a factor of its own."""
+
+    def write(self, model: ir.Model, gate: _Gate) -> int:
+        product, shape = gate.product, sizes(gate.content)
+        values = find_heads(gate.values)
+        folded = (gate.gate / gate.keep).max() < LARGEST_RATIO and isinstance(values, Heads)
+        if folded and _scale_columns(model, values, gate.keep.ravel()):  # type: ignore[arg-type]
+            share = gate.gate / gate.keep
+            content = gate.content
+        else:
+            share = gate.gate
+            keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
+            content = insert(product, "Mul", [gate.content, keep], shape=shape)
+        weighed = new_constant(model, "position_term", (share * gate.position).astype(np.float32))
+        mixed = insert(product, "Add", [content, weighed], shape=shape)
+        product.replace_input_with(0, mixed)
+        return 1
+
+
+def _gated(value: ir.Value | None) -> tuple[np.ndarray, ir.Value] | None:
+    """For c * x with one number a head, (1, H, 1, 1): c and x."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "Mul" or node.domain or only_consumer(node.outputs[0]) is None:
+        return None
+    for index in (0, 1):
+        number, other = constant(node.inputs[index]), node.inputs[1 - index]
+        if number is not None and other is not None and number.ndim in (3, 4) and number.size == number.shape[-3]:
+            return number, other
+    return None
+
+
+def _position(value: ir.Value) -> np.ndarray | str | None:
+    """P (1, H, N, N) in float64 where ``value`` is a softmax that does not depend on the image.
+
+    None: it depends on the image. A string: it does not, yet is not a softmax of scores linear in a table.
+    """
+    known = constant(value)
+    if known is not None:
+        rows = known.astype(np.float64).sum(-1)
+        return (
+            known.astype(np.float64) if np.abs(rows - 1).max() < 1e-5 else "rows of the position term do not sum to 1"
+        )
+    softmax = value.producer()
+    if softmax is None or softmax.op_type != "Softmax" or attribute(softmax, "axis", -1) not in (-1, 3):
+        return None
+    scores = _scores(softmax.inputs[0])
+    if scores is None or scores.ndim != 4 or scores.shape[0] != 1:
+        return None
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def _scores(value: ir.Value | None) -> np.ndarray | None:
+    """Position scores in float64: constants through Transpose, Add, MatMul, Mul and Expand to an open batch."""
+    array = constant(value)
+    if array is not None:
+        return array.astype(np.float64)
+    node = value.producer() if value is not None else None
+    if node is None or node.domain:
+        return None
+    if node.op_type == "Expand":  # to the batch: P is the same for every image
+        source = _scores(node.inputs[0])
+        return source if source is not None and source.ndim == 4 and source.shape[0] == 1 else None
+    if node.op_type == "Transpose":
+        source = _scores(node.inputs[0])
+        perm = attribute(node, "perm")
+        return None if source is None or perm is None or perm[0] != 0 else source.transpose(perm)
+    if node.op_type in _ARITHMETIC:
+        left, right = _scores(node.inputs[0]), _scores(node.inputs[1])
+        return None if left is None or right is None else _ARITHMETIC[node.op_type](left, right)
+    return None
+
+
+_ARITHMETIC = {"Add": np.add, "Mul": np.multiply, "MatMul": np.matmul}
+
+
+def _renormalised(rows: ir.Value) -> ir.Value:
+    """The rows divided by their own sum, where that is done; else the rows."""
+    for usage in rows.uses():
+        node = usage.node
+        if node.op_type == "Div" and usage.idx == 0 and _is_row_sum(node.inputs[1], rows):
+            others = [use.node for use in rows.uses() if use.node is not node]
+            if len(others) == 1 and not rows.is_graph_output():
+                return node.outputs[0]
+    return rows
+
+
+def _is_row_sum(value: ir.Value | None, rows: ir.Value) -> bool:
+    node = value.producer() if value is not None else None
+    if node is not None and node.op_type == "Unsqueeze":
+        axes = constant(node.inputs[1])
+        if axes is None or axes.ravel().tolist() not in ([-1], [3]):
+            return False
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if node is None or node.op_type != "ReduceSum" or node.inputs[0] is not rows:
+        return False
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return axes is not None and axes.ravel().tolist() in ([-1], [3])
+
+
+def _scale_columns(model: ir.Model, values: Heads, share: np.ndarray) -> bool:
+    """Fold one factor a head into the projection of v; False where others read it or it is not a plain product."""
+    node = values.root.producer()
+    factors = np.repeat(share, values.width)
+    if values.offset or values.columns != values.dim or node is None or _readers(values.root) != 1:
+        return False
+    bias = None
+    if node.op_type == "Add":
+        bias = next((value for value in node.inputs if constant(value) is not None), None)
+        inner = next((value for value in node.inputs if value is not bias), None)
+        adder, node = node, inner.producer() if inner is not None else None
+        if bias is None or node is None or _readers(node.outputs[0]) != 1:
+            return False
+    weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
+    if weights is None or weights.ndim != 2:
+        return False
+    scaled = (weights.astype(np.float64) * factors).astype(weights.dtype)
+    node.replace_input_with(1, new_constant(model, f"{node.inputs[1].name}_gated", scaled))  # type: ignore[union-attr]
+    if bias is not None:
+        array = constant(bias)
+        assert array is not None
+        moved = (array.astype(np.float64) * factors).astype(array.dtype)
+        adder.replace_input_with(list(adder.inputs).index(bias), new_constant(model, f"{bias.name}_gated", moved))
+    return True
+
+
+def _readers(value: ir.Value) -> int:
+    return len(list(value.uses())) + value.is_graph_output()

@@ -1,0 +1,249 @@
+"""Where the heads of an attention block come from, found by following numbers instead of matching nodes.
+
+Exporters write the way from a projection to its heads in many forms (reshape to five axes and Gather, Slice and Squeeze,
+Split before or after the reshape, a transposed copy of k through three axes). What matters is only which element lands
+where, so the nodes between are run on element numbers and the result is compared with the plain layout:
+
+    projection (..., columns) of B x N tokens  >  nodes that only move elements, or multiply by one number
+    >  heads (B, heads, N, width): element (b, h, n, d) is column ``offset + h * width + d`` of token (b, n)
+
+Open sizes: the first axis may be open and is tried with 2; an open number of tokens is not followed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import attribute, constant, sizes
+
+OPEN_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads (batch, heads, tokens, width) are columns ``offset`` and following of ``root`` (..., columns), x ``scale``."""
+
+    root: ir.Value
+    offset: int
+    columns: int
+    batch: int | str
+    heads: int
+    tokens: int
+    width: int
+    scale: float
+
+    @property
+    def dim(self) -> int:
+        """Columns of all heads together."""
+        return self.heads * self.width
+
+
+def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
+    """The origin of q, k or v, given as (batch, heads, tokens, width), ``transposed`` with the last two exchanged.
+
+    A string says why there is none.
+    """
+    shape = sizes(value)
+    if shape is None or len(shape) != 4:
+        return f"heads of shape {shape}, expected (batch, heads, tokens, width)"
+    batch, heads, tokens, width = shape[0], shape[1], *(shape[:1:-1] if transposed else shape[2:])
+    if batch is None or not (isinstance(heads, int) and isinstance(tokens, int) and isinstance(width, int)):
+        return f"heads, tokens or width of {shape} are open"
+    if not isinstance(batch, (int, str)):
+        return f"nothing is known about the batch of {shape}"
+    path, scale = _path(value)
+    found: Heads | None = None
+    for start in range(len(path) + 1):  # the furthest origin with the plain layout wins
+        root = path[start][1] if start < len(path) else value
+        numbers = _number_elements(root)
+        if numbers is None:
+            continue
+        moved = _move(numbers, path[start:])
+        if moved is None or moved.ndim != 4:
+            continue
+        columns = numbers.shape[-1]
+        offset = _plain_offset(moved.swapaxes(2, 3) if transposed else moved, columns)
+        if offset is not None:
+            found = Heads(root, offset, columns, batch, heads, tokens, width, scale)
+            break
+    return found or f"element order of {value.name} is not that of a projection split into heads"
+
+
+def _path(value: ir.Value) -> tuple[list[tuple[ir.Node, ir.Value, ir.Value]], float]:
+    """(node, input, output) from the furthest origin down to ``value``, and the product of the numbers on the way."""
+    path: list[tuple[ir.Node, ir.Value, ir.Value]] = []
+    scale = 1.0
+    while (node := value.producer()) is not None and node.domain == "":
+        source = node.inputs[0]
+        if node.op_type in ("Mul", "Div"):
+            scaled = scaled_by(node)
+            if scaled is None:
+                break
+            source, factor = scaled
+            scale *= factor
+        elif node.op_type not in MOVES:
+            break
+        if source is None:
+            break
+        path.append((node, source, value))
+        value = source
+    return path[::-1], scale
+
+
+def scaled_by(node: ir.Node) -> tuple[ir.Value, float] | None:
+    """For x * c, c * x and x / c with one number c: (x, factor); else None."""
+    if node.op_type not in ("Mul", "Div") or node.domain:
+        return None
+    for index in (1, 0) if node.op_type == "Mul" else (1,):
+        number = constant(node.inputs[index])
+        other = node.inputs[1 - index]
+        if number is not None and number.size == 1 and other is not None and constant(other) is None:
+            rank = len(sizes(other) or ()) or number.ndim
+            if number.ndim <= rank:
+                return other, float(number.item()) if node.op_type == "Mul" else 1.0 / float(number.item())
+    return None
+
+
+def read_only_by(root: ir.Value, ends: set[ir.Value]) -> bool:
+    """Whether all that is computed from ``root`` goes through moves and scalings into one of ``ends``."""
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if value in ends:
+            continue
+        if value.is_graph_output():
+            return False
+        for usage in value.uses():
+            if usage.node.op_type not in MOVES and scaled_by(usage.node) is None:
+                return False
+            stack.extend(usage.node.outputs)
+    return True
+
+
+def _number_elements(root: ir.Value) -> np.ndarray | None:
+    shape = sizes(root)
+    if shape is None or len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
+        return None
+    first = shape[0] if isinstance(shape[0], int) else OPEN_BATCH
+    full = (first, *(int(size) for size in shape[1:] if isinstance(size, int)))
+    return np.arange(np.prod(full), dtype=np.int64).reshape(full)
+
+
+def _plain_offset(moved: np.ndarray, columns: int) -> int | None:
+    """``offset`` when ``moved`` (B, heads, N, width) holds the numbers of that layout, else None."""
+    batch, heads, tokens, width = moved.shape
+    offset = int(moved.flat[0])
+    if offset + heads * width > columns:
+        return None
+    token = np.arange(batch * tokens).reshape(batch, 1, tokens, 1) * columns
+    column = np.arange(heads * width).reshape(1, heads, 1, width)
+    return offset if np.array_equal(moved, token + column + offset) else None
+
+
+def _move(numbers: np.ndarray | None, path: list[tuple[ir.Node, ir.Value, ir.Value]]) -> np.ndarray | None:
+    """The element numbers after every node of ``path``; None when a node moves them in a way unknown here."""
+    for node, _, output in path:
+        if numbers is None:
+            return None
+        if node.op_type in MOVES:
+            try:
+                numbers = MOVES[node.op_type](numbers, node, output)
+            except (ValueError, IndexError, TypeError):  # a target that does not fit the tried batch
+                return None
+    return numbers
+
+
+def follow_out(context: ir.Value, batch: int | str) -> ir.Value | str:
+    """From context (B, heads, N, width) down to the tokens, (..., heads * width), or why they are not to be found."""
+    shape = sizes(context)
+    inner = [size for size in (shape or ())[1:] if isinstance(size, int)]
+    if shape is None or len(shape) != 4 or len(inner) != 3:
+        return f"context of shape {shape}, expected (batch, heads, tokens, width)"
+    full = (batch if isinstance(batch, int) else OPEN_BATCH, *inner)
+    numbers = np.arange(np.prod(full)).reshape(full)
+    wanted = numbers.transpose(0, 2, 1, 3).reshape(full[0], full[2], -1)
+    value, best = context, None
+    while not value.is_graph_output() and len(users := list(value.uses())) == 1:
+        node = users[0].node
+        if node.op_type not in ("Transpose", "Reshape") or users[0].idx != 0:
+            break
+        value = node.outputs[0]
+        moved = _move(numbers, [(node, value, value)])
+        if moved is None:
+            break
+        numbers = moved
+        if numbers.shape[-1] == wanted.shape[-1] and np.array_equal(numbers.ravel(), wanted.ravel()):
+            best = value
+            if numbers.shape == wanted.shape:
+                break
+    if best is None:
+        return "the context is not brought back to (batch, tokens, channels)"
+    return best
+
+
+def _reshape(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
+    target = constant(node.inputs[1])
+    if target is None:
+        return None
+    keep = not attribute(node, "allowzero", 0)
+    return numbers.reshape([numbers.shape[i] if size == 0 and keep else int(size) for i, size in enumerate(target)])
+
+
+def _transpose(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray:
+    return numbers.transpose(attribute(node, "perm", tuple(reversed(range(numbers.ndim)))))
+
+
+def _slice(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
+    arrays = [constant(value) for value in node.inputs[1:]]
+    if any(array is None for array in arrays):
+        return None
+    starts, ends, *rest = [[int(number) for number in array.ravel()] for array in arrays if array is not None]
+    axes = rest[0] if rest else list(range(len(starts)))
+    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
+    index = [slice(None)] * numbers.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 1:
+            return None
+        index[axis] = slice(start, end, step)
+    return numbers[tuple(index)]
+
+
+def _gather(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
+    index = constant(node.inputs[1])
+    return None if index is None else numbers.take(index, axis=attribute(node, "axis", 0))
+
+
+def _split(numbers: np.ndarray, node: ir.Node, output: ir.Value) -> np.ndarray | None:
+    axis = attribute(node, "axis", 0)
+    parts = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if parts is None:
+        each = -(-numbers.shape[axis] // len(node.outputs))
+        where = [each * (i + 1) for i in range(len(node.outputs) - 1)]
+    else:
+        where = [int(end) for end in np.cumsum(parts)[:-1]]
+    return np.split(numbers, where, axis)[list(node.outputs).index(output)]
+
+
+def _squeeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return None if axes is None else numbers.squeeze(tuple(int(axis) for axis in axes.ravel()))
+
+
+def _unsqueeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
+    axes = constant(node.inputs[1])
+    return None if axes is None else np.expand_dims(numbers, tuple(int(axis) for axis in axes.ravel()))
+
+
+MOVES = {
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Identity": lambda numbers, node, output: numbers,
+}

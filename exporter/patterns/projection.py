@@ -1,0 +1,65 @@
+"""The linear layers behind heads: which input, which columns of which weights, and several of them as one.
+
+x (..., C_in) > MatMul W (C_in, columns) [> Add b (columns)]  or  Gemm  =  the root of heads.Heads
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import constant
+from .heads import Heads
+
+
+@dataclass(frozen=True)
+class Projection:
+    """``value`` = x W + b; ``bias`` is None where the layer has none."""
+
+    value: ir.Value
+    x: ir.Value
+    weights: np.ndarray  # (C_in, columns)
+    bias: np.ndarray | None  # (columns,)
+    weights_name: str
+
+    def columns(self, heads: Heads) -> tuple[np.ndarray, np.ndarray | None]:
+        """The weights (C_in, dim) and the bias (dim,) of one of q, k, v."""
+        part = slice(heads.offset, heads.offset + heads.dim)
+        return self.weights[:, part], None if self.bias is None else self.bias[part]
+
+
+def projection(value: ir.Value) -> Projection | None:
+    """The linear layer that computes ``value``, if it is one with constant weights."""
+    node, bias = value.producer(), None
+    if node is not None and node.op_type == "Add" and not node.domain:
+        index = next((i for i in (0, 1) if constant(node.inputs[i]) is not None), None)
+        inner = node.inputs[1 - index] if index is not None else None
+        if index is None or inner is None:
+            return None
+        bias = constant(node.inputs[index])
+        node = inner.producer()
+    if node is None or node.domain or node.op_type != "MatMul":
+        return None
+    weights, x = constant(node.inputs[1]), node.inputs[0]
+    if weights is None or x is None or weights.ndim != 2:
+        return None
+    if bias is not None:
+        bias = (
+            np.broadcast_to(bias.reshape(bias.shape[-1:] or (1,)), weights.shape[1:])
+            if bias.size == bias.shape[-1]
+            else None
+        )
+        if bias is None:
+            return None
+    return Projection(value, x, weights, bias, node.inputs[1].name or "weights")  # type: ignore[union-attr]
+
+
+def packed(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Several layers of one input as one: (C_in, sum of columns), and the bias, zeros where a layer has none."""
+    weights = np.concatenate([weights for weights, _ in parts], axis=1)
+    if all(bias is None for _, bias in parts):
+        return weights, None
+    biases = [np.zeros(w.shape[1], w.dtype) if b is None else b for w, b in parts]
+    return weights, np.concatenate(biases)
