@@ -342,3 +342,20 @@ def test_pretrained_reads_what_was_downloaded(monkeypatch, tmp_path):
     prepared = prepare("van_b0", weights="pretrained")
     assert prepared.source == find("van_b0").pretrained and prepared.sha256
     assert any("licence" in note for note in prepared.notes)
+
+
+def test_pretrained_from_timms_hub_gets_first_exponents_and_the_licence(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    def deliver(repository, file):
+        assert (repository, file) == ("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "model.safetensors")
+        state = reference_state("vit_ggem_tiny_patch16")
+        del state["ggem.p"]
+        save_file(state, tmp_path / file)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", deliver)
+    prepared = prepare("vit_ggem_tiny", weights="pretrained")
+    assert prepared.source == "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    assert any("exponents start at 3" in note for note in prepared.notes)
+    assert any("nobody publishes weights trained with GGeM" in note for note in prepared.notes)

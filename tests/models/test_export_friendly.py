@@ -65,6 +65,17 @@ def test_the_image_size_stays_free(name):
             torch.testing.assert_close(program(image), model(image), rtol=0, atol=2e-6)
 
 
+def test_davit_at_a_size_that_pads_windows_and_patches_keeps_the_batch_free():
+    """One export a size: with free sides, torch.export works on DaViT's two kinds of padding without coming to an end."""
+    model = create("davit_mnist", image_size=(70, 90))
+    image = image_of("davit_mnist", 2, (70, 90))
+    with torch.no_grad():
+        program = export(model, (image,), dynamic_shapes=({0: Dim("batch", min=1, max=8)},)).module()
+        for batch in (1, 3):
+            image = image_of("davit_mnist", batch, (70, 90))
+            torch.testing.assert_close(program(image), model(image), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("name", [n for n, spec in MODELS.items() if spec.family == "convit"])
 def test_convit_has_its_positions_before_the_first_forward(name):
     with torch.device("meta"):
