@@ -6,6 +6,7 @@ cannot run one here without such a card: that an engine *computes* the right thi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -133,8 +134,11 @@ def _run(
             if timeout_s:
                 timer.start()
             assert child.stdin and child.stdout
-            child.stdin.write(json.dumps(request))
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it died at once; how is told below
+                child.stdin.write(json.dumps(request))
+                child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
             for line in child.stdout:
                 last = json.loads(line)
                 if last["event"] == "progress" and progress:
