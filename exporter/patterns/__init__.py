@@ -17,6 +17,7 @@ from .linears_on_maps import LinearsOnMaps
 from .ort_attention import OrtAttention
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
+from .tokens_as_maps import TokensAsMaps
 
 ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
 CPUS = frozenset({"cpu", "openvino"})
@@ -39,6 +40,7 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (FoldBatchNorm, ALL),
     (RescaleTrunk, ALL),
     (MergeScaleHeads, ALL),
+    (TokensAsMaps, ALL),
     (FoldDepthwiseShortcut, ALL),
     (LinearsOnMaps, ALL - {"openvino"}),
     (WidenGroups, CPUS),

@@ -1,0 +1,93 @@
+"""Ways between tokens and maps in one form: a transpose of four axes at the convolution, a plain view beside the tokens.
+
+DaViT (arXiv:2204.03645) leaves and enters the layout of convolutions around every block, flattened on the way:
+
+    m (B, C, H, W) > Reshape (B, C, HW) > Transpose (B, HW, C)    becomes    m > Transpose (B, H, W, C) > Reshape (B, HW, C)
+    t (B, HW, C) > Transpose (B, C, HW) > Reshape (B, C, H, W)    becomes    t > Reshape (B, H, W, C) > Transpose (B, C, H, W)
+
+ONNX Runtime and OpenVINO do such a transpose as part of the reorder that the convolution needs anyway, TensorRT reads it as
+the channels-last layout. Only sizes that return to a map are touched: the tokens of a plain ViT stay as they are.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .base import Surgery, attribute, only_consumer, sizes
+from .layers import TO_MAP, TO_TOKENS
+from .replace import insert, replace_value
+from .views import merge_reshapes, merge_transposes, reshaped
+
+SWAP = (0, 2, 1)
+Map = tuple[int, int]
+
+
+class TokensAsMaps(Surgery):
+    """Write every way between tokens and map with one transpose of four axes; counts the ways rewritten."""
+
+    runs_after = ("FoldShapes",)
+
+    def apply(self, model: ir.Model) -> int:
+        count, maps = 0, set[Map]()
+        for node in list(model.graph):
+            if (size := self._to_map(model, node)) is not None:
+                maps.add(size)
+                count += 1
+        for node in list(model.graph):
+            count += self._to_tokens(model, node, maps)
+        if count:
+            merge_reshapes(model)
+            merge_transposes(model)
+        return count
+
+    def _to_map(self, model: ir.Model, node: ir.Node) -> Map | None:
+        """Transpose (B, C, HW) > Reshape (B, C, H, W); (H, W) where it was rewritten."""
+        if node.op_type != "Reshape" or node.domain:
+            return None
+        source, shape = node.inputs[0], sizes(node.outputs[0])
+        swap = source.producer() if source is not None else None
+        if (
+            not _is_swap(swap)
+            or shape is None
+            or len(shape) != 4
+            or not all(isinstance(size, int) for size in shape[1:])
+        ):
+            return None
+        tokens = swap.inputs[0]  # type: ignore[union-attr]
+        before = sizes(tokens)
+        batch, channels, height, width = shape
+        if before != (batch, int(height) * int(width), channels):  # type: ignore[arg-type]
+            return None  # heads of an attention block, no map
+        if only_consumer(source) is not node:
+            self.decline(node, "the transposed tokens have other uses")
+            return None
+        view = reshaped(model, node, tokens, (batch, height, width, channels))  # type: ignore[arg-type]
+        replace_value(node.outputs[0], insert(node, "Transpose", [view], perm=list(TO_MAP), shape=shape))
+        model.graph.remove([node, swap], safe=True)  # type: ignore[list-item]
+        return int(height), int(width)  # type: ignore[arg-type]
+
+    def _to_tokens(self, model: ir.Model, node: ir.Node, maps: set[Map]) -> int:
+        """Reshape (B, C, HW) > Transpose (B, HW, C), for the sizes that come back."""
+        if not _is_swap(node):
+            return 0
+        flat = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if flat is None or flat.op_type != "Reshape":
+            return 0
+        source, shape = flat.inputs[0], sizes(node.outputs[0])
+        before = sizes(source)
+        if before is None or len(before) != 4 or shape is None or before[2:] not in maps:
+            return 0
+        if shape[2] != before[1] or shape[1] != before[2] * before[3]:  # type: ignore[operator]
+            return 0
+        if only_consumer(flat.outputs[0]) is not node:
+            self.decline(node, "the flattened map has other uses")
+            return 0
+        turned_shape = tuple(before[axis] for axis in TO_TOKENS)
+        turned = insert(node, "Transpose", [source], perm=list(TO_TOKENS), shape=turned_shape)
+        replace_value(node.outputs[0], reshaped(model, node, turned, shape))
+        model.graph.remove([node, flat], safe=True)
+        return 1
+
+
+def _is_swap(node: ir.Node | None) -> bool:
+    return node is not None and node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == SWAP
