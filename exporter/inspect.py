@@ -117,7 +117,7 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
 
 def _load(path: Path) -> onnx.ModelProto:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     why = ""
     try:

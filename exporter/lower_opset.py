@@ -182,7 +182,7 @@ def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
     spread = builder.op("Sqrt", builder.op("Add", variance, builder.scalar(epsilon, wide)))
     normal = builder.op("Div", centred, spread)
     if low:
-        normal = builder.op("Cast", normal, to=int(x.dtype), dtype=x.dtype)  # type: ignore[call-overload]
+        normal = builder.op("Cast", normal, to=int(x.dtype or ir.DataType.FLOAT), dtype=x.dtype)
     normal = builder.op("Mul", normal, scale)
     return builder.op("Add", normal, node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else normal
 

@@ -68,16 +68,17 @@ def build_rtx(
     """
     with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
         engine = Path(folder, "engine")
+        chip = check_arch(arch)
         request = {
             "model": str(_as_file(model, Path(folder))),
             "engine": str(engine),
-            "arch": check_arch(arch),
+            "arch": chip,
             "shapes": [shapes.min, shapes.opt, shapes.max] if shapes else None,
             "log": str(Path(log).absolute()) if log else None,
         }
         done, warnings = _run(request, folder, progress, timeout_s)
         seconds = done["parse_seconds"], done["build_seconds"]
-        return RtxEngine(engine.read_bytes(), request["arch"], done["version"], *seconds, done["layers"], warnings)
+        return RtxEngine(engine.read_bytes(), chip, done["version"], *seconds, done["layers"], warnings)
 
 
 def parse_only(model: ir.Model | bytes | str | Path, timeout_s: float | None = None) -> int:
