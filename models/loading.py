@@ -52,11 +52,12 @@ def prepare(
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
     checkpoint = fetch(spec) if str(weights) == "pretrained" else read_checkpoint(weights)
     state, notes = in_our_names(spec, checkpoint, size)
-    _check_classes(spec, checkpoint, head_classes(state), classes)
+    found = head_classes(state)
     changes, more = _depths(spec, state)
     with torch.device("meta"):
-        template = spec.build(num_classes=classes, image_size=size, **changes).state_dict()
+        template = spec.build(num_classes=found or classes, image_size=size, **changes).state_dict()
     state, filled = check_fit(spec, checkpoint, state, template)
+    _check_classes(spec, checkpoint, found, classes)  # after the fit: of a wrong family only the family is told
     module = _seeded(spec, classes, size, seed, **changes)
     if filled:  # the pooling exponents of a plain ViT keep their first value
         state |= {name: value for name, value in module.state_dict().items() if name in filled}

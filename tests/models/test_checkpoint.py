@@ -219,6 +219,11 @@ def test_the_nearest_variant_is_named_with_its_class_count(tmp_path):
     )
 
 
+def test_of_a_wrong_family_the_family_is_told_not_the_class_count(tmp_path):
+    save_file(reference_state("van_mnist"), tmp_path / "x.safetensors")
+    assert "--model van_mnist: it fits" in refusal("smt_tiny", weights=tmp_path / "x.safetensors")
+
+
 def test_missing_unexpected_and_misshaped_are_listed(tmp_path, van_state):
     state = {k: v for k, v in van_state.items() if not k.startswith("block3.1.mlp")}
     state["extra.weight"] = torch.zeros(3)
