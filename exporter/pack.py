@@ -49,7 +49,7 @@ def publish(plan: Plan, run: Run, bundle: Bundle, parity: list[Row], notes: list
     content["parity"] = [row.to_json() for row in parity]
     content["stages"] = [stage.to_json() for stage in run.stages]
     content["notes"] = [*content["notes"], *notes]
-    files["report.html"] = write_report(content, {}).encode()
+    files["report.html"] = write_report({**content, "files": bundle.manifest["files"]}).encode()
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
 
 
