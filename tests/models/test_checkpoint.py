@@ -191,12 +191,12 @@ def test_a_vit_position_embedding_is_resampled(tmp_path):
 
     state = reference_state("vit_ggem_mnist")
     save_file(state, tmp_path / "x.safetensors")
-    prepared = prepare("vit_ggem_mnist", weights=tmp_path / "x.safetensors", image_size=(40, 56))
-    expected = resample_abs_pos_embed(state["pos_embed"], [10, 14], [7, 7], num_prefix_tokens=1)
+    prepared = prepare("vit_ggem_mnist", weights=tmp_path / "x.safetensors", image_size=(42, 56))
+    expected = resample_abs_pos_embed(state["pos_embed"], [6, 8], [4, 4], num_prefix_tokens=1)
     assert torch.equal(prepared.module.pos_embed, expected)
-    assert any("resampled from 49 patches" in note for note in prepared.notes)
+    assert any("resampled from 16 patches" in note for note in prepared.notes)
     with torch.inference_mode():
-        assert prepared.module(torch.zeros(1, 3, 40, 56)).shape == (1, 10)
+        assert prepared.module(torch.zeros(1, 3, 42, 56)).shape == (1, 10)
 
 
 # ---- what does not fit ----------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_a_class_count_below_one_is_refused(count):
         create("smt", num_classes=count)
 
 
-@pytest.mark.parametrize(("name", "size"), [("vit_ggem_mnist", (36, 48)), ("smt_mnist", (50, 70)), ("davit_mnist", 96)])
+@pytest.mark.parametrize(("name", "size"), [("vit_ggem_mnist", (42, 56)), ("smt_mnist", (50, 70)), ("davit_mnist", 96)])
 def test_other_sizes_and_class_counts_build_and_run(name, size):
     model = create(name, num_classes=7, image_size=size)
     height, width = (size, size) if isinstance(size, int) else size
