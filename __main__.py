@@ -1,6 +1,18 @@
-"""``python -m edgesmith`` is the console command ``edgesmith``."""
+"""The console command ``edgesmith``, also ``python -m edgesmith``: the full one, or the device's where that is all there is."""
 
-from edgesmith.exporter.cli import main
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def main() -> None:
+    """``edgesmith ...``; never returns."""
+    if find_spec("typer") and find_spec("rich"):
+        from edgesmith.exporter.cli import main as run
+    else:
+        from edgesmith.runtime.cli import main as run
+    run()
+
 
 if __name__ == "__main__":
     main()

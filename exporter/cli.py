@@ -1,4 +1,4 @@
-"""``edgesmith export | run | bench | compare | inspect | list | doctor``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | compare | inspect | list | doctor``: words in, the verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 130 interrupted.
 With ``--json`` exactly one JSON document goes to stdout, and stage lines to stderr.
@@ -126,16 +126,32 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Classify pictures with a bundle."""
-    from . import screen
-    from .classify import classify
+    from ..runtime.cli import classify, show_classes
 
     answers = classify(bundle, images, backend, threads, top)
     if as_json:
         _print_json(answers)
-        return
-    for answer in answers:
-        rows = [(f"{guess['probability']:7.2%}", guess["label"]) for guess in answer["top"]]
-        screen.console().print(screen.table(("", answer["image"]), rows))
+    else:
+        print(show_classes(answers))
+
+
+@app.command()
+def test(
+    bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
+    backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compare this device with the golden outputs in the bundle; exit 1 when they do not hold."""
+    from ..runtime.cli import self_test, show_self_test
+
+    rows = self_test(bundle, backend, threads)
+    if as_json:
+        _print_json(rows)
+    else:
+        print(show_self_test(rows))
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()

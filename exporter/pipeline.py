@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..runtime.bundle import Bundle
+    from .artifacts import RewrittenGraph
     from .parity import Judge
     from .precision import PrecisionResult
     from .verify import Row
@@ -90,12 +91,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
         each = check_each_pass(judge, run) if plan.verify_each else None
         rewritten = rewrite(exported, plan.target.order, skip=plan.skip, verify_each=each)
-        refused = [record for record in rewritten.passes if record.refused]
-        stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes" + (
-            f", {len(refused)} passes refused {sum(len(record.refused) for record in refused)} places"
-            if refused
-            else ""
-        )
+        stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
     with run.stage("precision", plan.precision) as stage:
@@ -133,3 +129,11 @@ def typed_graph(plan: Plan, model: ir.Model, judge: Judge) -> PrecisionResult:
     islands = choose_islands(model, {"images": judge.one_batch(plan.shapes.opt)}, precision=plan.precision)
     typed = to_precision(model, plan.precision, keep=islands.why, max_opset=plan.target.max_opset)
     return replace(typed, report={**typed.report, "measured": islands.to_json()})
+
+
+def passes_told(rewritten: RewrittenGraph) -> str:
+    """``9 of 14 passes changed something, 2 refused 5 places``."""
+    applied = sum(record.count > 0 for record in rewritten.passes)
+    refusals = [len(record.refused) for record in rewritten.passes if record.refused]
+    told = f"{applied} of {len(rewritten.passes)} passes changed something"
+    return told + (f", {len(refusals)} refused {sum(refusals)} places" if refusals else "")

@@ -1,0 +1,69 @@
+"""On a device with the base install only, ``edgesmith`` still runs bundles and tests itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_bundle import write_small_bundle
+
+BASE_ONLY = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"typer", "rich", "torch", "onnx", "onnx_ir", "onnxscript", "timm"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("typer", "rich") else real(name, *rest)
+import edgesmith.__main__ as command
+sys.argv = ["edgesmith", *sys.argv[1:]]
+command.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("device")
+    write_small_bundle(made / "small.edge")
+    cv2.imwrite(str(made / "blue.png"), np.full((16, 16, 3), (255, 0, 0), np.uint8))  # OpenCV writes BGR
+    return made
+
+
+def device(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BASE_ONLY, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_run_names_the_class(folder: Path):
+    done = device(folder, "run", "small.edge", "blue.png", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["top"][0]["label"] == "blue"
+    assert device(folder, "run", "small.edge", "blue.png", "--top", "1").stdout.split()[-1] == "blue"
+
+
+def test_self_test_holds(folder: Path):
+    done = device(folder, "test", "small.edge")
+    assert (done.returncode, done.stdout.startswith("logits: holds")) == (0, True), done.stderr
+
+
+def test_self_test_fails_when_the_device_computes_something_else(folder: Path):
+    from edgesmith.runtime.bundle import open_bundle, update_bundle
+    from edgesmith.runtime.golden import golden_bytes
+
+    wrong = open_bundle(write_small_bundle(folder / "wrong.edge"))
+    images = np.ones((1, 3, 8, 8), np.float32)
+    update_bundle(wrong, {"golden.npz": golden_bytes({"images": images}, {"logits": np.zeros((1, 3), np.float32)})})
+    done = device(folder, "test", "wrong.edge")
+    assert (done.returncode, "FAILS" in done.stdout) == (1, True), done.stderr
+
+
+def test_a_mistake_is_two(folder: Path):
+    done = device(folder, "run", "missing.edge", "blue.png")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "missing.edge" in done.stderr
