@@ -131,6 +131,8 @@ class _Conversion:
             reason = (
                 (keep[str(node.name)] if isinstance(keep, Mapping) else "asked for")
                 if chosen(node)
+                else node.metadata_props["edgesmith.float32"]  # a rewrite asked for it (patterns/ggem_pool.py)
+                if "edgesmith.float32" in node.metadata_props
                 else "GGeM pooling: powers with learned exponents"
                 if node in chain
                 else "arithmetic on shapes"

@@ -9,15 +9,18 @@ from .depthwise_shortcut import FoldDepthwiseShortcut
 from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
+from .ggem_pool import GGeMPowers
 from .gpsa_gate import GateBesideAttention, GateInAttention
 from .grouped_convolution import WidenGroups
 from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
+from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 from .tokens_as_maps import TokensAsMaps
+from .unread_tokens import DropUnreadTokens
 
 ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
 CPUS = frozenset({"cpu", "openvino"})
@@ -28,9 +31,12 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
+    (DropNoOps, ALL),
     (CleanUp, ALL),
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
+    (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
+    (GGeMPowers, frozenset({"cpu"})),
     (CleanUp, ALL),
     (OrtAttention, frozenset({"cpu"})),  # before SeparateHeads, which takes what it leaves
     (SeparateHeads, frozenset({"cpu"})),
