@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from .attention import PackedHeads, SeparateHeads
 from .base import Pass
+from .branches_on_maps import BranchesOnMaps
+from .channel_attention import PackedChannels, SeparateChannels
 from .cleanup import CleanUp
 from .depthwise_shortcut import FoldDepthwiseShortcut
+from .flatten_late import FlattenLate
 from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
@@ -19,8 +22,10 @@ from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
+from .static_padding import DropZeroPads
 from .tokens_as_maps import TokensAsMaps
 from .unread_tokens import DropUnreadTokens
+from .window_partition import MergeWindows
 
 ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
 CPUS = frozenset({"cpu", "openvino"})
@@ -31,6 +36,7 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
+    (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (CleanUp, ALL),
     (GateBesideAttention, GPUS),
@@ -47,6 +53,12 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (RescaleTrunk, ALL),
     (MergeScaleHeads, ALL),
     (TokensAsMaps, ALL),
+    (FlattenLate, GPUS),
+    (PackedChannels, GPUS),
+    (FlattenLate, GPUS),  # past what PackedChannels wrote
+    (MergeWindows, GPUS),
+    (BranchesOnMaps, GPUS),
+    (SeparateChannels, frozenset({"cpu"})),
     (FoldDepthwiseShortcut, ALL),
     (LinearsOnMaps, ALL - {"openvino"}),
     (WidenGroups, CPUS),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, sizes
+from .base import Surgery, attribute, constant, only_consumer, sizes
 from .replace import insert, replace_value
 from .views import drop_unread, merge_reshapes, merge_transposes, reshaped
 
@@ -48,6 +48,14 @@ def _back_to_map(node: ir.Node) -> Map | None:
     return height, width
 
 
+def _turned_next(node: ir.Node) -> bool:
+    """Whether the product is wanted channels first: TensorRT writes it so, unless a view stands between."""
+    reader = only_consumer(node.outputs[0])
+    if reader is not None and reader.op_type == "Add":
+        reader = only_consumer(reader.outputs[0])
+    return reader is not None and reader.op_type == "Transpose" and tuple(attribute(reader, "perm", ())) == (0, 2, 1)
+
+
 def _flattened(value: ir.Value | None, maps: set[Map]) -> ir.Value | None:
     """The (B, H, W, C) that ``value`` (B, HW, C) is a plain view of, else None."""
     node = value.producer() if value is not None else None
@@ -79,7 +87,7 @@ def _sink(model: ir.Model, node: ir.Node, maps: set[Map]) -> bool:
         elif len(sizes(inputs[other]) or ()) > 1:
             return False
     elif node.op_type == "MatMul":
-        if index != 0 or len(sizes(inputs[1]) or ()) != 2:
+        if index != 0 or len(sizes(inputs[1]) or ()) != 2 or _turned_next(node):
             return False
     elif node.op_type == "LayerNormalization":
         if attribute(node, "axis", -1) not in (-1, 2):

@@ -1,0 +1,213 @@
+"""Channel attention of DaViT, channels attending to channels, with as few copies as an engine allows.
+
+Paper: Ding et al., DaViT: Dual Attention Vision Transformers, arXiv:2204.03645. With a, b, c = k, v, q (timm's first form)
+or q, k, v (its second), each (B, heads, width, N):
+
+    A = softmax(scale * a b^T) (B, heads, width, width)        out^T = A c (B, heads, width, N)
+
+    exported:   x (..., C) > MatMul, Add (..., 3 C) > Reshape, Transpose (3, B, heads, N, width) > three Slices and Squeezes
+                > Mul, Transposes > MatMul > Softmax > MatMul > Transposes > Reshape (B, N, C)
+    packed:     MatMul, Add (B, N, 3 C) > Transpose (B, 3 C, N) > Reshape > Split > MatMul > Softmax > MatMul (B, heads, width, N)
+                one transpose in, one out; the product is written transposed by TensorRT, which reads the parts in place
+    separate:   a MatMul and Add each, transposed straight into place: ONNX Runtime writes three small products faster than
+                one of three times the width, which leaves its cache, and there is nothing to cut
+
+The scale goes into the weights of a.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import Surgery, attribute, only_consumer, sizes
+from .heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
+from .layers import TO_TOKENS
+from .projection import Projection, packed, projection
+from .replace import insert, insert_node, new_constant, replace_value, sweep
+from .views import reshaped
+
+
+@dataclass(frozen=True)
+class ChannelBlock:
+    """The parts of one block; ``out`` (B, N, C) is what the next layer reads."""
+
+    parts: tuple[Heads, Heads, Heads]  # a, b, c
+    layers: tuple[Projection, Projection, Projection]
+    scale: float
+    softmax: ir.Node
+    context: ir.Node
+    out: ir.Value
+
+    @property
+    def shape(self) -> tuple[int | str, int, int, int]:
+        """(B, heads, width, N)"""
+        a = self.parts[0]
+        return a.batch, a.heads, a.width, a.tokens
+
+
+class _ChannelAttention(Surgery):
+    """Finds the blocks; the subclasses write the way from x to a, b^T and c."""
+
+    runs_after = ("FoldShapes",)
+
+    def apply(self, model: ir.Model) -> int:
+        count = 0
+        for node in list(model.graph):
+            found = _block(node) if node.op_type == "Softmax" and not node.domain else None
+            if isinstance(found, str):
+                self.decline(node, found)
+            elif found is not None and not self.is_normal(found):
+                self._write(model, found)
+                count += 1
+        if count:
+            sweep(model)
+        return count
+
+    def is_normal(self, block: ChannelBlock) -> bool:
+        raise NotImplementedError
+
+    def sources(self, model: ir.Model, block: ChannelBlock) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """a (B, heads, width, N), b^T (B, heads, N, width), c (B, heads, width, N)."""
+        raise NotImplementedError
+
+    def _write(self, model: ir.Model, block: ChannelBlock) -> None:
+        before = block.context
+        batch, heads, width, tokens = block.shape
+        a, b, c = self.sources(model, block)
+        scores = insert(before, "MatMul", [a, b], shape=(batch, heads, width, width))
+        weights = insert(before, "Softmax", [scores], axis=-1, shape=(batch, heads, width, width))
+        out = insert(before, "MatMul", [weights, c], shape=block.shape)
+        image, shape = sizes(block.layers[0].x), sizes(block.out)
+        assert image is not None and shape is not None
+        if len(image) == 4:  # tokens that are a map: say so, a convolution may follow
+            flat = reshaped(model, before, out, (batch, heads * width, *image[1:3]))
+            turned = insert(before, "Transpose", [flat], perm=TO_TOKENS, shape=(*image[:3], heads * width))
+        else:
+            flat = reshaped(model, before, out, (batch, heads * width, tokens))
+            turned = insert(before, "Transpose", [flat], perm=(0, 2, 1), shape=(batch, tokens, heads * width))
+        replace_value(block.out, turned if sizes(turned) == shape else reshaped(model, before, turned, shape))
+
+    def linear(
+        self, model: ir.Model, block: ChannelBlock, x: ir.Value, weights: np.ndarray, bias: np.ndarray | None, name: str
+    ) -> ir.Value:
+        shape = sizes(x)
+        assert shape is not None
+        after = (*shape[:-1], weights.shape[1])
+        name = f"{block.layers[0].weights_name}_{name}"
+        value = insert(block.context, "MatMul", [x, new_constant(model, name, weights)], shape=after)
+        if bias is not None:
+            value = insert(block.context, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=after)
+        return value
+
+
+class PackedChannels(_ChannelAttention):
+    """One product for a, b and c, transposed once: for engines that fuse."""
+
+    def is_normal(self, block: ChannelBlock) -> bool:
+        first = block.context.inputs[1].producer()  # type: ignore[union-attr]
+        return first is not None and first.op_type == "Split" and len(first.outputs) == 3 and block.scale == 1
+
+    def sources(self, model: ir.Model, block: ChannelBlock) -> tuple[ir.Value, ir.Value, ir.Value]:
+        before = block.context
+        batch, heads, width, tokens = block.shape
+        weights, bias = packed([_columns(block, index) for index in range(3)])
+        x = block.layers[0].x
+        if (
+            len(sizes(x) or ()) != 3
+        ):  # seen as tokens before the product: a view after it keeps TensorRT from writing it turned
+            x = reshaped(model, before, x, (batch, tokens, weights.shape[0]))
+        product = self.linear(model, block, x, weights, bias, "abc")
+        turned = insert(before, "Transpose", [product], perm=(0, 2, 1), shape=(batch, 3 * heads * width, tokens))
+        turned = reshaped(model, before, turned, (batch, 3 * heads, width, tokens))
+        thirds = new_constant(model, "thirds", np.array([heads] * 3, np.int64))
+        a, b, c = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
+        for value in (a, b, c):
+            value.shape = ir.Shape(block.shape)
+        return a, insert(before, "Transpose", [b], perm=(0, 1, 3, 2), shape=(batch, heads, tokens, width)), c
+
+
+class SeparateChannels(_ChannelAttention):
+    """A product each for a, b and c: for engines that run node by node."""
+
+    def is_normal(self, block: ChannelBlock) -> bool:
+        whole = all(part.columns == part.dim for part in block.parts)
+        return whole and len({part.root for part in block.parts}) == 3 and block.scale == 1
+
+    def sources(self, model: ir.Model, block: ChannelBlock) -> tuple[ir.Value, ir.Value, ir.Value]:
+        before = block.context
+        batch, heads, width, tokens = block.shape
+        values = []
+        for index, (letter, perm) in enumerate(zip("abc", ((0, 2, 3, 1), (0, 2, 1, 3), (0, 2, 3, 1)), strict=True)):
+            value = self.linear(model, block, block.layers[0].x, *_columns(block, index), letter)
+            view = (batch, tokens, heads, width)
+            value = reshaped(model, before, value, view)
+            values.append(insert(before, "Transpose", [value], perm=perm, shape=[view[axis] for axis in perm]))
+        return values[0], values[1], values[2]
+
+
+def _columns(block: ChannelBlock, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights and bias of a, b or c; those of a times the scale, in float64 and rounded once."""
+    weights, bias = block.layers[index].columns(block.parts[index])
+    if index == 0 and block.scale != 1:
+        weights, bias = [
+            None if x is None else (x.astype(np.float64) * block.scale).astype(x.dtype) for x in (weights, bias)
+        ]
+    return np.ascontiguousarray(weights), None if bias is None else np.ascontiguousarray(bias)
+
+
+def _block(softmax: ir.Node) -> ChannelBlock | str | None:
+    """The block around a softmax; None where it is another attention, a reason where one part does not fit."""
+    shape = sizes(softmax.inputs[0])
+    if shape is None or len(shape) != 4 or shape[2] != shape[3] or attribute(softmax, "axis", -1) not in (-1, 3):
+        return None
+    scale, value = 1.0, softmax.inputs[0]
+    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
+        value, factor = scaled
+        scale *= factor
+    scores = value.producer() if value is not None else None
+    context = only_consumer(softmax.outputs[0])
+    if scores is None or scores.op_type != "MatMul" or context is None or context.op_type != "MatMul":
+        return None
+    if context.inputs[0] is not softmax.outputs[0] or only_consumer(scores.outputs[0]) is None:
+        return None
+    a = find_heads(scores.inputs[0], transposed=True)  # type: ignore[arg-type]
+    b = find_heads(scores.inputs[1])  # type: ignore[arg-type]
+    c = find_heads(context.inputs[1], transposed=True)  # type: ignore[arg-type]
+    if not isinstance(a, Heads) or not isinstance(b, Heads) or not isinstance(c, Heads):
+        return None
+    if len({(part.batch, part.heads, part.width, part.tokens) for part in (a, b, c)}) > 1 or a.width != shape[2]:
+        return None
+    if c.scale != 1:
+        return "c, the factor after the softmax, is multiplied by a number of its own"
+    layers = [projection(part.root) for part in (a, b, c)]
+    first, second, third = layers
+    if first is None or second is None or third is None or len({first.x, second.x, third.x}) > 1:
+        return "a, b and c are not linear layers of one input"
+    ends = {scores.inputs[0], scores.inputs[1], context.inputs[1]}
+    if not all(read_only_by(part.root, ends) for part in (a, b, c)):  # type: ignore[arg-type]
+        return "a, b or c is read outside the attention too"
+    out = _tokens_after(context.outputs[0], a)
+    if out is None:
+        return "the result is not brought back to (batch, tokens, channels)"
+    return ChannelBlock((a, b, c), (first, second, third), scale * a.scale * b.scale, softmax, context, out)
+
+
+def _tokens_after(value: ir.Value, part: Heads) -> ir.Value | None:
+    """From (B, heads, width, N) down to (..., C) with the elements of (B, N, C); None where it does not get there."""
+    batch = part.batch if isinstance(part.batch, int) else OPEN_BATCH
+    shape = (batch, part.heads, part.width, part.tokens)
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    wanted = numbers.transpose(0, 3, 1, 2).ravel()
+    while (node := only_consumer(value)) is not None and node.op_type in ("Transpose", "Reshape"):
+        value = node.outputs[0]
+        moved = MOVES[node.op_type](numbers, node, value)
+        if moved is None:
+            return None
+        numbers = moved
+        if numbers.shape[-1] == part.dim and np.array_equal(numbers.ravel(), wanted):
+            return value
+    return None
