@@ -8,10 +8,13 @@ from importlib.util import find_spec
 def main() -> None:
     """``edgesmith ...``; never returns."""
     if find_spec("typer") and find_spec("rich"):
-        from edgesmith.exporter.cli import main as run
+        from edgesmith.exporter import cli
+
+        cli.main()
     else:
-        from edgesmith.runtime.cli import main as run
-    run()
+        from edgesmith.runtime import cli as device
+
+        device.main()
 
 
 if __name__ == "__main__":
