@@ -1,0 +1,77 @@
+"""SMT and VAN with open batch, height and width: traced at one size, right at others, before and after the rewrites.
+
+Narrow networks of the real classes; sizes include one that the strides do not divide. The weights are seeded and the
+BatchNorms have statistics of their own, so that nothing folds away by being 0 or 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import nn
+
+from edgesmith.exporter.artifacts import ExportedGraph, Shapes
+from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.trace import trace
+from edgesmith.models.smt import SMT
+from edgesmith.models.van import VAN
+
+OPEN = Shapes((1, 3, 64, 64), (1, 3, 96, 96), (4, 3, 160, 160))
+BATCHES_AND_SIZES = [(1, 3, 96, 96), (3, 3, 64, 128), (2, 3, 90, 122)]
+PASSES = {
+    "smt": {"MergeScaleHeads": 3, "FoldDepthwiseShortcut": 5, "FoldLayerScale": 10},
+    "van": {"FoldNormalisedShortcut": 5, "FoldBatchNorm": 5, "RescaleTrunk": 5, "FoldLayerScale": 5},
+}
+TOLERANCE = 2e-5  # the product's limit for float32 (exporter/verify.py)
+
+
+def network(family: str) -> nn.Module:
+    torch.manual_seed(0)
+    dims = (16, 32, 48, 64)
+    if family == "smt":
+        model: nn.Module = SMT(dims, (1, 1, 2, 1), (2, 2, 2, 2), (2, 4), layer_scale=0.5, num_classes=10)
+    else:
+        model = VAN(dims, (1, 2, 1, 1), (2, 2, 2, 2), num_classes=10)
+    for name, value in model.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            value.normal_(0, 0.1)
+        elif name.endswith("running_var") or "layer_scale" in name:
+            value.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["smt", "van"])
+def traced(request) -> tuple[str, nn.Module, ExportedGraph]:
+    model = network(request.param)
+    return request.param, model, trace(model, OPEN, name=request.param)
+
+
+def largest_difference(model: nn.Module, graph: ir.Model, shape: tuple[int, ...]) -> float:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(ir.to_proto(graph).SerializeToString(), options)
+    images = np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images)).numpy()
+    assert expected.std() > 1e-3, "the logits do not depend on the picture: nothing would be compared"
+    return float(np.abs(session.run(None, {"images": images})[0] - expected).max())
+
+
+@pytest.mark.parametrize("shape", BATCHES_AND_SIZES, ids=lambda shape: "x".join(map(str, shape)))
+def test_the_plain_export_is_right(traced, shape):
+    _, model, exported = traced
+    assert largest_difference(model, exported.model, shape) <= TOLERANCE
+
+
+@pytest.mark.parametrize("target", ["cpu", "openvino", "rtx"])
+def test_the_rewritten_graph_is_right_and_every_pass_applied(traced, target):
+    family, model, exported = traced
+    rewritten = rewrite(exported, target)
+    counts = {record.name: record.count for record in rewritten.passes}
+    assert {name: counts[name] for name in PASSES[family]} == PASSES[family]
+    for shape in BATCHES_AND_SIZES:
+        assert largest_difference(model, rewritten.model, shape) <= TOLERANCE
