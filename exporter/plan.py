@@ -173,7 +173,7 @@ def _check_open_size(spec: ModelSpec, shapes: Shapes) -> None:
             f"One graph of {spec.name} serves one image size",
             found=f"heights and widths from {sizes[0]} to {sizes[1]}",
             expected="the same height and width in the smallest and the largest shape",
-            because="its position terms are built for one grid of patches",
+            because="its grid of patches or windows is worked out while it is traced, for one size",
             attempt="open the batch only (--batch 1..8), or export one bundle for each size",
         )
 
