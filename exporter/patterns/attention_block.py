@@ -69,7 +69,7 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
         return ""
     if scores.op_type == "Add":
         return "scores with an added term (mask or bias) are not in this normal form"
-    if any(len(list(output.uses())) != 1 for output in (scores.outputs[0], softmax.outputs[0])):
+    if any(only_consumer(output) is None for output in (scores.outputs[0], softmax.outputs[0])):
         return "scores or probabilities have other uses"
     context, rows, added = only_consumer(softmax.outputs[0]), softmax.outputs[0], None
     if (
@@ -88,7 +88,7 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
         if isinstance(part, str):
             return f"{name}: {part}"
     assert isinstance(q, Heads) and isinstance(k, Heads) and isinstance(v, Heads)
-    if (q.heads, q.width, q.batch) != (k.heads, k.width, k.batch) or (k.heads, k.tokens) != (v.heads, v.tokens):
+    if (q.heads, q.width) != (k.heads, k.width) or (k.heads, k.tokens) != (v.heads, v.tokens):
         return f"q {q.heads} x {q.width}, k {k.heads} x {k.width} and v {v.heads} heads do not belong together"
     if v.scale != 1:
         return "v is multiplied by a number of its own"

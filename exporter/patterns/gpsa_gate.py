@@ -110,7 +110,7 @@ class GateInAttention(_GpsaGate):
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.content)
         values = find_heads(gate.values)
-        folded = (gate.gate / gate.keep).max() < LARGEST_RATIO and isinstance(values, Heads)
+        folded = (gate.gate < LARGEST_RATIO * gate.keep).all() and isinstance(values, Heads)
         if folded and _scale_columns(model, values, gate.keep.ravel()):  # type: ignore[arg-type]
             share = gate.gate / gate.keep
             content = gate.content

@@ -50,10 +50,8 @@ def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
     if shape is None or len(shape) != 4:
         return f"heads of shape {shape}, expected (batch, heads, tokens, width)"
     batch, heads, tokens, width = shape[0], shape[1], *(shape[:1:-1] if transposed else shape[2:])
-    if batch is None or not (isinstance(heads, int) and isinstance(tokens, int) and isinstance(width, int)):
+    if not (isinstance(heads, int) and isinstance(tokens, int) and isinstance(width, int)):
         return f"heads, tokens or width of {shape} are open"
-    if not isinstance(batch, (int, str)):
-        return f"nothing is known about the batch of {shape}"
     path, scale = _path(value)
     found: Heads | None = None
     for start in range(len(path) + 1):  # the furthest origin with the plain layout wins
@@ -66,7 +64,9 @@ def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
             continue
         columns = numbers.shape[-1]
         offset = _plain_offset(moved.swapaxes(2, 3) if transposed else moved, columns)
-        if offset is not None:
+        outer = sizes(root) or ()
+        batch = outer[0] if len(outer) > 2 else batch  # the name that the network uses, not one of a reshape
+        if offset is not None and batch is not None:
             found = Heads(root, offset, columns, batch, heads, tokens, width, scale)
             break
     return found or f"element order of {value.name} is not that of a projection split into heads"
