@@ -153,9 +153,8 @@ def _columns(block: ChannelBlock, index: int) -> tuple[np.ndarray, np.ndarray | 
     """Weights and bias of a, b or c; those of a times the scale, in float64 and rounded once."""
     weights, bias = block.layers[index].columns(block.parts[index])
     if index == 0 and block.scale != 1:
-        weights, bias = [
-            None if x is None else (x.astype(np.float64) * block.scale).astype(x.dtype) for x in (weights, bias)
-        ]
+        weights = (weights.astype(np.float64) * block.scale).astype(weights.dtype)
+        bias = None if bias is None else (bias.astype(np.float64) * block.scale).astype(bias.dtype)
     return np.ascontiguousarray(weights), None if bias is None else np.ascontiguousarray(bias)
 
 

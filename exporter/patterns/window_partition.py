@@ -152,7 +152,7 @@ def _before(tokens: ir.Value) -> Step | None:
     if image[0] != batch or image[-1] != channels or not all(isinstance(size, int) for size in image[1:]):
         return None
     rows = math.prod(size for size in image[1:-1] if isinstance(size, int))
-    return step if rows == math.prod((high, side, wide, across)) else None  # type: ignore[arg-type]
+    return step if rows == math.prod((high, side, wide, across)) else None
 
 
 def _after(product: ir.Value) -> Step | None:
