@@ -24,8 +24,8 @@ from ..models.registry import find
 from ..runtime.benchmark import measure, to_json
 from ..runtime.bundle import Bundle, open_bundle, update_bundle
 from ..runtime.errors import UserMistake
+from ..runtime.load import load
 from ..runtime.report import write_report
-from ..runtime.session import load
 from . import arguments, verify
 from .artifacts import Shapes
 from .footprint import footprint

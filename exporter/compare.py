@@ -120,7 +120,7 @@ def _open(name: str, weights: str, num_classes: int | None) -> Side:
 
 
 def _open_bundle(path: Path) -> Side:
-    from ..runtime.session import load
+    from ..runtime.load import load
 
     bundle = open_bundle(path)
     session = load(bundle)

@@ -31,7 +31,7 @@ def _load(request: Mapping[str, Any]) -> Any:
     """A function of images. ``kind`` bundle: the runtime alone; graph: ONNX Runtime alone; eager, compile: PyTorch."""
     threads = request["threads"]
     if request["kind"] == "bundle":
-        from ..runtime.session import load
+        from ..runtime.load import load
 
         session = load(request["path"], threads=threads)
         return lambda images: session.run({"images": images})

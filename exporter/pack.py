@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,8 @@ from .stages import Run
 from .verify import Row, seeded
 
 if TYPE_CHECKING:
-    from ..models.loading import Prepared
-    from .artifacts import ExportedGraph, RewrittenGraph
-    from .build import Built
+    from .made import Made
     from .parity import Judge
-    from .precision import PrecisionResult
-
-
-@dataclass(frozen=True)
-class Made:
-    """What the stages made, left to right."""
-
-    source: Prepared
-    exported: ExportedGraph
-    rewritten: RewrittenGraph
-    typed: PrecisionResult
-    built: Built
 
 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..runtime.bundle import Bundle
-    from .pack import Made
+    from .made import Made
 
 
 class Judge:
@@ -110,7 +110,7 @@ def typed_runner(typed: ir.Model, precision: str) -> Runner:
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
     """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
-    from ..runtime.session import load
+    from ..runtime.load import load
 
     plan = judge.plan
     try:

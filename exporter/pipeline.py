@@ -71,7 +71,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
     from ..models import prepare
     from .build import build
-    from .pack import Made, draft, publish
+    from .made import Made
+    from .pack import draft, publish
     from .parity import Judge, check, check_each_pass
     from .rewrite import rewrite
     from .trace import trace

@@ -18,7 +18,7 @@ def classify(
     bundle: str, images: Sequence[str], backend: str | None = None, threads: int | None = None, top: int = 5
 ) -> list[dict[str, Any]]:
     """One entry a picture, in the order given: its name and the ``top`` best classes."""
-    from .session import load
+    from .load import load
 
     answers = []
     with load(bundle, backend=backend, threads=threads) as session:
@@ -33,7 +33,7 @@ def classify(
 
 def self_test(bundle: str, backend: str | None = None, threads: int | None = None) -> list[dict[str, Any]]:
     """Golden outputs against what this device computes, one entry an output."""
-    from .session import load
+    from .load import load
 
     with load(bundle, backend=backend, threads=threads) as session:
         return [row.to_json() for row in session.self_test()]

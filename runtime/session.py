@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import numpy as np
 
-from .bundle import Bundle, open_bundle
+from .bundle import Bundle
 from .checks import check_feeds, check_results
 from .errors import UserMistake
 from .postprocess import Prediction, top_k
@@ -166,31 +166,6 @@ class Session(ABC):
         if self._open:
             self._open = False
             self.release()
-
-
-def load(
-    bundle: str | os.PathLike[str] | Bundle, backend: str | None = None, threads: int | None = None, **options: Any
-) -> Session:
-    """Open a bundle for inference on ``backend``, by default the one it was exported for.
-
-    ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
-
-    Raises:
-        BundleRefused: the bundle does not hold.
-        BackendUnavailable: the engine's library or device is not here; the text says what is missing.
-        UserMistake: no such backend or option.
-    """
-    from .backends import default_backend, find_backend
-
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    cls = find_backend(backend or default_backend(opened.target))
-    try:
-        session = cls(opened, threads, **options)
-    except TypeError:
-        if not options:
-            raise
-        raise UserMistake(f"the backend {cls.backend} has no such option", found=", ".join(options)) from None
-    return session.start()
 
 
 def _at_least(batch: np.ndarray, least: int) -> np.ndarray:

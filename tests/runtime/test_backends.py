@@ -9,7 +9,8 @@ import pytest
 
 from edgesmith.runtime.backends import MODULES, default_backend, find_backend
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMistake
-from edgesmith.runtime.session import Session, load
+from edgesmith.runtime.load import load
+from edgesmith.runtime.session import Session
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
 BACKENDS = sorted(MODULES)

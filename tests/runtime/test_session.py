@@ -7,7 +7,7 @@ import pytest
 import edgesmith
 from edgesmith.runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from edgesmith.runtime.golden import golden_bytes
-from edgesmith.runtime.session import load
+from edgesmith.runtime.load import load
 
 
 @pytest.fixture

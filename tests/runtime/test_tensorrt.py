@@ -16,7 +16,7 @@ from edgesmith.runtime.backends import tensorrt as backend
 from edgesmith.runtime.bundle import update_bundle
 from edgesmith.runtime.cuda import Device
 from edgesmith.runtime.errors import EdgesmithError
-from edgesmith.runtime.session import load
+from edgesmith.runtime.load import load
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
 DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)

@@ -1,0 +1,23 @@
+"""What the stages of one run made, left to right: what is verified, and packed when it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..models.loading import Prepared
+    from .artifacts import ExportedGraph, RewrittenGraph
+    from .build import Built
+    from .precision import PrecisionResult
+
+
+@dataclass(frozen=True)
+class Made:
+    """One noun a stage."""
+
+    source: Prepared
+    exported: ExportedGraph
+    rewritten: RewrittenGraph
+    typed: PrecisionResult
+    built: Built

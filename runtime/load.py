@@ -1,0 +1,34 @@
+"""Bundle -> session: find the backend that the bundle was exported for, and open it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .backends import default_backend, find_backend
+from .bundle import Bundle, open_bundle
+from .errors import UserMistake
+from .session import Session
+
+
+def load(
+    bundle: str | os.PathLike[str] | Bundle, backend: str | None = None, threads: int | None = None, **options: Any
+) -> Session:
+    """Open a bundle for inference on ``backend``, by default the one it was exported for.
+
+    ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
+
+    Raises:
+        BundleRefused: the bundle does not hold.
+        BackendUnavailable: the engine's library or device is not here; the text says what is missing.
+        UserMistake: no such backend or option.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    cls = find_backend(backend or default_backend(opened.target))
+    try:
+        session = cls(opened, threads, **options)
+    except TypeError:
+        if not options:
+            raise
+        raise UserMistake(f"the backend {cls.backend} has no such option", found=", ".join(options)) from None
+    return session.start()
