@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .runtime.version import __version__
+
 if TYPE_CHECKING:
     from .runtime.session import Session
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "export", "load"]
 
 

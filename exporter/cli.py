@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import __version__
 from ..runtime.errors import EdgesmithError
+from ..runtime.version import __version__
 from . import usage
 
 app = typer.Typer(

@@ -19,6 +19,7 @@ from .errors import BundleRefused
 from .golden import GOLDEN, Golden, read_golden
 from .manifest import SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, publish
+from .version import __version__
 from .vet import GRAPH, check_folder, check_name
 
 if TYPE_CHECKING:
@@ -145,8 +146,6 @@ def write_bundle(
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
     """
-    from .. import __version__
-
     place = Path(os.path.abspath(out))
     check_place(place, overwrite)
     head = {"schema": SCHEMA, "edgesmith": __version__}
