@@ -24,19 +24,19 @@ from .base import Surgery, attribute, constant, only_consumer, sizes
 from .heads import Heads, find_heads
 from .replace import insert, new_constant, replace_value, sweep
 
-LARGEST_RATIO = 1e4  # g / (1 - g) beyond which float32 would lose the content half beside the position half
+LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half
 
 
 @dataclass(frozen=True)
 class _Gate:
-    """One gated block: softmax S, v as heads, 1 - g and g (1, H, 1, 1), P (1, H, N, N), and the product with v."""
+    """One gated block: softmax S, v as heads, 1 - g (1, H, 1, 1), g P (1, H, N, N), and the product with v."""
 
     content: ir.Value
     values: ir.Value
     keep: np.ndarray
-    gate: np.ndarray
     position: np.ndarray
     product: ir.Node
+    short: bool  # nothing to leave out: the position term is a constant, and nobody divides by the sum
 
 
 class _GpsaGate(Surgery):
@@ -65,29 +65,23 @@ class _GpsaGate(Surgery):
 
     def _find(self, added: ir.Node) -> _Gate | str:
         """The gate whose sum is ``added``; an empty reason where the node is no gate at all."""
-        left, right = _gated(added.inputs[0]), _gated(added.inputs[1])
-        if left is None or right is None:
+        for index in (0, 1):
+            content, position = _gated(added.inputs[index]), _position_term(added.inputs[1 - index])
+            if content is not None and position is not None:
+                break
+        else:
             return ""
-        (keep, content), (gate, position) = left, right
-        table = _position(position)
-        if table is None:
-            (keep, content), (gate, position) = (gate, position), (keep, content)
-            table = _position(position)
-        if table is None:
-            return ""
-        if isinstance(table, str):
-            return table
-        if keep.size != gate.size or np.abs(keep.astype(np.float64) + gate - 1).max() > 1e-6:
-            return f"gates {keep.ravel()} and {gate.ravel()} do not sum to 1, so the rows would need their own sum"
+        keep = content[0].astype(np.float64).reshape(1, -1, 1, 1)
+        if keep.shape[1] != position.shape[1] or np.abs(keep[..., 0] + position.sum(-1) - 1).max() > 1e-5:
+            return f"gate {keep.ravel()} and the position term do not sum to 1, so the rows would need their own sum"
         normalised = _renormalised(added.outputs[0])
         product = only_consumer(normalised)
         if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
             return "the gated rows have other uses than the product with v"
         if product.inputs[1] is None:
             return "the product has no v"
-        heads = table.shape[1]
-        g = gate.astype(np.float64).reshape(1, heads, 1, 1)
-        return _Gate(content, product.inputs[1], 1 - g, g, table, product)
+        short = normalised is added.outputs[0] and constant(added.inputs[1 - index]) is not None
+        return _Gate(content[1], product.inputs[1], keep, position, product, short)
 
 
 class GateBesideAttention(_GpsaGate):
@@ -95,7 +89,7 @@ class GateBesideAttention(_GpsaGate):
 
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.product.outputs[0])
-        weighed = new_constant(model, "position_term", (gate.gate * gate.position).astype(np.float32))
+        weighed = new_constant(model, "position_term", gate.position.astype(np.float32))
         keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
         content = insert(product, "MatMul", [gate.content, gate.values], shape=shape)
         content = insert(product, "Mul", [content, keep], shape=shape)
@@ -110,15 +104,16 @@ class GateInAttention(_GpsaGate):
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.content)
         values = find_heads(gate.values)
-        folded = (gate.gate < LARGEST_RATIO * gate.keep).all() and isinstance(values, Heads)
+        folded = (gate.keep * LARGEST_RATIO > 1).all() and isinstance(values, Heads)
         if folded and _scale_columns(model, values, gate.keep.ravel()):  # type: ignore[arg-type]
-            share = gate.gate / gate.keep
-            content = gate.content
+            position, content = gate.position / gate.keep, gate.content
+        elif gate.short:
+            return 0
         else:
-            share = gate.gate
+            position = gate.position
             keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
             content = insert(product, "Mul", [gate.content, keep], shape=shape)
-        weighed = new_constant(model, "position_term", (share * gate.position).astype(np.float32))
+        weighed = new_constant(model, "position_term", position.astype(np.float32))
         mixed = insert(product, "Add", [content, weighed], shape=shape)
         product.replace_input_with(0, mixed)
         return 1
@@ -136,25 +131,26 @@ def _gated(value: ir.Value | None) -> tuple[np.ndarray, ir.Value] | None:
     return None
 
 
-def _position(value: ir.Value) -> np.ndarray | str | None:
-    """P (1, H, N, N) in float64 where ``value`` is a softmax that does not depend on the image.
-
-    None: it depends on the image. A string: it does not, yet is not a softmax of scores linear in a table.
-    """
+def _position_term(value: ir.Value | None) -> np.ndarray | None:
+    """g P (1, H, N, N) in float64 where ``value`` does not depend on the image: a constant, or gated position scores."""
     known = constant(value)
     if known is not None:
-        rows = known.astype(np.float64).sum(-1)
-        return (
-            known.astype(np.float64) if np.abs(rows - 1).max() < 1e-5 else "rows of the position term do not sum to 1"
-        )
-    softmax = value.producer()
-    if softmax is None or softmax.op_type != "Softmax" or attribute(softmax, "axis", -1) not in (-1, 3):
+        return known.astype(np.float64) if known.ndim == 4 and known.shape[0] == 1 else None
+    gated = _gated(value)
+    softmax = gated[1].producer() if gated is not None else None
+    if (
+        gated is None
+        or softmax is None
+        or softmax.op_type != "Softmax"
+        or attribute(softmax, "axis", -1) not in (-1, 3)
+    ):
         return None
     scores = _scores(softmax.inputs[0])
-    if scores is None or scores.ndim != 4 or scores.shape[0] != 1:
+    if scores is None or scores.ndim != 4 or scores.shape[0] != 1 or scores.shape[1] != gated[0].size:
         return None
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+    gate = gated[0].astype(np.float64).reshape(1, -1, 1, 1)
+    return gate * exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def _scores(value: ir.Value | None) -> np.ndarray | None:

@@ -69,6 +69,14 @@ def test_the_position_term_is_exact_to_float64():
     np.testing.assert_allclose(term, expected, rtol=1e-6)
 
 
+def test_a_position_term_that_the_exporter_folded():
+    start, end = GATED.index("  batch_size ="), GATED.index("  a = Mul")
+    term = "float[1, 2, 4, 4] b = {" + ", ".join(["0.075"] * 16 + ["0.2"] * 16) + "}, int64[1] last"
+    text = (GATED[:start] + GATED[end:]).replace("b = Mul(position, gate)", "").replace("int64[1] last", term)
+    assert_rewrites(GateInAttention, text, to=[*LINEAR, "MatMul", "Mul", "Softmax", "Add", "MatMul"])
+    assert_refuses(GateInAttention, text.replace("0.075", "0.08"), because="do not sum to 1")
+
+
 def test_without_the_renormalisation_too():
     start, end = GATED.index("  total ="), GATED.index("  y = MatMul")
     text = GATED[:start] + GATED[end:].replace("normal", "rows")
