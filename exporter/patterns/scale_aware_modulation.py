@@ -8,7 +8,8 @@ Paper: Lin et al., Scale-Aware Modulation Meet Transformer, arXiv:2307.08579.
 
 Channel j * 4 + i of the result is channel j of group i. The rows of the linear layer (or 1x1 convolution) before it are
 written in that order, and the smaller kernels get zeros around them, so neither Split, Concat nor Reshape is left. 81
-taps a channel in place of 41 on average: the copies cost more than the taps on every target measured.
+taps a channel in place of 41 on average: with the rest of the pipeline the copies cost more than the taps on every engine
+(smt_tiny, fp16, sm89: 234 kernels without, 182 with; ONNX Runtime 0.82 and 0.79 of the plain export).
 """
 
 from __future__ import annotations
