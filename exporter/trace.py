@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.errors import UserMistake
 from .artifacts import ExportedGraph, Shapes
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int 
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
 
     Raises:
+        UserMistake: height or width are open and the module cuts its maps into windows.
         torch.onnx.OnnxExporterError: the module cannot be traced.
     """
     import torch
 
     dynamic = shapes.dynamic_axes
+    if {2, 3}.intersection(dynamic):
+        _check_open_sides(module, shapes)
     example_shape = [max(2, low) if axis == 0 and axis in dynamic else size
                      for axis, (low, size) in enumerate(zip(shapes.min, shapes.opt, strict=True))]  # fmt: skip
     example = torch.zeros(example_shape, dtype=next(module.parameters()).dtype)
@@ -55,6 +59,25 @@ def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int 
     _name_open_axes(model, shapes)
     _own_the_weights(model)
     return ExportedGraph(model, name, shapes, INPUT, OUTPUT)
+
+
+def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:
+    """Padding to whole windows of an open size: torch.export does not come to an end (stopped after ten minutes).
+
+    Every stage pads by (7 - W % 7) % 7, so the size of the next holds that of the last, and the shape guards of each view
+    are proved over the whole nested expression again. Sides declared as multiples of 224 do not help: 4 minutes and on.
+    """
+    windows = next((name for name, part in module.named_modules() if hasattr(part, "window_size")), None)
+    if windows is None:
+        return
+    raise UserMistake(
+        "A network with windows cannot be traced with open height and width",
+        found=f"{windows} cuts its map into windows; heights and widths from "
+        + " to ".join("x".join(map(str, shape[2:])) for shape in (shapes.min, shapes.max)),
+        expected="the same height and width in the smallest and the largest shape; the batch may be open",
+        because="the padding to whole windows becomes a nested expression that torch.export does not finish proving",
+        attempt="export once for each image size (any fixed size works)",
+    )
 
 
 def _name_open_axes(model: Any, shapes: Shapes) -> None:
