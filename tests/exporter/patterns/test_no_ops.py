@@ -50,7 +50,9 @@ def test_views_of_views_are_one_view():
     assert_rewrites(DropNoOps, text, to=["Relu"])
 
 
-PARTS = "a = Slice(x, zero, two, one) b = Slice(x, two, four, one) c = Slice(x, four, six, one) d = Mul(a, b) y = Add(d, c)"
+PARTS = (
+    "a = Slice(x, zero, two, one) b = Slice(x, two, four, one) c = Slice(x, four, six, one) d = Mul(a, b) y = Add(d, c)"
+)
 
 
 def test_slices_that_cut_a_value_into_its_parts_become_a_split():
