@@ -18,6 +18,7 @@ from .grouped_convolution import WidenGroups
 from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
+from .mean_before_linear import MeanBeforeLinear
 from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
 from .rescale_trunk import RescaleTrunk
@@ -63,6 +64,7 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (FoldDepthwiseShortcut, ALL),
     (LinearsOnMaps, ALL - {"openvino"}),
     (WidenGroups, CPUS),
+    (MeanBeforeLinear, CPUS),  # on a GPU one kernel more
     (CleanUp, ALL),
 )
 
