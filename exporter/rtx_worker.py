@@ -14,17 +14,32 @@ only parses.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+_one_at_a_time = threading.Lock()  # the builder reports from threads of its own
+_events = sys.stdout
+
 
 def emit(event: str, **fields: Any) -> None:
-    print(json.dumps({"event": event, **fields}), flush=True)
+    with _one_at_a_time:
+        _events.write(json.dumps({"event": event, **fields}) + "\n")
+        _events.flush()
+
+
+def own_stdout() -> None:
+    """Keep stdout for the events: what the library's C++ code prints goes to stderr."""
+    global _events
+    _events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
 
 
 def main() -> int:
+    own_stdout()
     request = json.load(sys.stdin)
     import tensorrt_rtx as trt
 
