@@ -7,9 +7,10 @@ RUN := $(VENV)/bin/python
 KEY := $(shell { cat pyproject.toml; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(KEY)
 EXTRAS := export,cpu,rtx,openvino,dev
-# Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB).
+# Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB). One file goes to one
+# worker, so that an export which its tests share is made once.
 WORKERS ?= 2
-PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup
+PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: help env demo test test-slow lint format bench clean
 

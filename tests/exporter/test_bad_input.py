@@ -17,7 +17,6 @@ import pytest
 from command_line import edgesmith
 from small_bundle import write_small_bundle
 
-pytestmark = pytest.mark.xdist_group("bad-input")  # one worker, so that what the tests share is made once
 SCREEN_LINES = 24
 
 

@@ -16,7 +16,6 @@ from edgesmith.exporter.footprint import footprint
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 
-pytestmark = pytest.mark.xdist_group("bench")  # one worker, so that what the tests share is made once
 SIZE = {"num_classes": 10, "image_size": 64}
 
 

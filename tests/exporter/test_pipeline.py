@@ -18,7 +18,6 @@ from edgesmith.exporter.rewrite import clone
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker, so that what the tests share is made once
 SMALL = {"num_classes": 5, "image_size": (64, 96)}  # a quarter of the work of 224x224, and not square
 WORDS = ("export", "--model", "van_b0", "--num-classes", "5", "--imgsz", "64", "96")
 
