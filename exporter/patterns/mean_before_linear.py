@@ -6,7 +6,7 @@ DaViT (arXiv:2204.03645) pools before its last norm, so nothing between the MLP 
 
 timm takes the mean over height and width of the map (B, C, H, W) that it makes of the tokens again; that is the same mean.
 
-At 224 x 224 that is a product of 1 x 3072 by 3072 x 768 instead of 49 x 3072 by it. On a GPU the second mean is a kernel more.
+At 224 x 224 that is a product of 1 x 3072 by 3072 x 768 instead of 49 x 3072 by it.
 """
 
 from __future__ import annotations
