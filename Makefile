@@ -47,8 +47,8 @@ format: $(STAMP)  ## let ruff put the code into shape
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-bench: $(STAMP)  ## measure every rewrite and every family against the peers (benchmarks/README.md)
-	$(RUN) benchmarks/families.py
+bench: $(STAMP)  ## measure every family against the peers on the CPU (benchmarks/README.md)
+	$(RUN) benchmarks/cpu_peers.py
 
 clean:  ## remove what the targets made, the environment included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run
