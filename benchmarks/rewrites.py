@@ -164,34 +164,42 @@ def line(row: dict[str, Any]) -> str:
 
 
 def write(rows: list[dict[str, Any]], command: str, rounds: int) -> None:
-    """rewrites.json and rewrites.md; rows measured earlier for other models and targets stay."""
+    """rewrites.json and rewrites.md; rows measured earlier for other models and targets stay, with the run they are of."""
     path = OUT.with_suffix(".json")
-    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    old = json.loads(path.read_text()) if path.exists() else {"runs": [], "rows": []}
     measured = {(row["model"], row["target"]) for row in rows}
-    facts = {
-        "date": date.today().isoformat(),
-        "command": command,
-        "rounds": rounds,
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("torch", "onnxruntime", "openvino", "tensorrt-rtx")},
-    }
-    rows = [{**row, "run": facts["date"]} for row in rows]
-    kept = sorted([row for row in old if (row["model"], row["target"]) not in measured] + rows, key=_place)
-    path.write_text(json.dumps({**facts, "rows": kept}, indent=1) + "\n")
-    head = "| model | target | form | nodes | kernels fp16 sm89 | fused attention | device MB | CPU time, ratio to plain (quartiles) |"
+    packages = {name: version(name) for name in ("torch", "onnxruntime", "openvino", "tensorrt-rtx")}
+    run = {"date": date.today().isoformat(), "command": command, "rounds": rounds, "machine": machine(), **packages}
+    runs = [*old["runs"], run]
+    kept = [row for row in old["rows"] if (row["model"], row["target"]) not in measured]
+    kept = sorted([*kept, *({**row, "run": len(runs) - 1} for row in rows)], key=_place)
+    used = sorted({row["run"] for row in kept})
+    kept = [{**row, "run": used.index(row["run"])} for row in kept]
+    runs = [runs[number] for number in used]
+    path.write_text(json.dumps({"runs": runs, "rows": kept}, indent=1) + "\n")
     text = [
         "# What every rewrite brings, measured",
         "",
-        f"`{command}`, {facts['date']}, {rounds} rounds, {facts['machine']['cpu']}, "
-        + ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-        + ". How to read it: the head of [rewrites.py](rewrites.py).",
-        "Kernels are counted in engines built without a GPU: launches, not latency; not yet run on hardware.",
+        "How to read it: the head of [rewrites.py](rewrites.py). Kernels are counted in engines built without a GPU: launches,",
+        "not latency; not yet run on hardware. CPU columns: one thread, CPU time, quartiles of the ratio in brackets.",
         "",
-        head,
+        *(f"- {_of_run(number, kept)}: {_described(run)}" for number, run in enumerate(runs)),
+        "",
+        "| model | target | form | nodes | kernels fp16 sm89 | fused attention | device MB | time / plain |",
         "|" + "---|" * 8,
         *(line(row) for row in kept),
     ]
     OUT.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+def _of_run(number: int, rows: list[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(f"{row['model']} {row['target']}" for row in rows if row["run"] == number))
+
+
+def _described(run: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {run[name]}" for name in ("torch", "onnxruntime", "openvino", "tensorrt-rtx"))
+    machine = f"{run['machine']['cpu']}, {run['machine']['cores']} cores, load {run['machine']['load']}"
+    return f"`{run['command']}`, {run['date']}, {run['rounds']} rounds, {machine}, {packages}"
 
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ OPEN = Shapes((1, 3, 64, 64), (1, 3, 96, 96), (4, 3, 160, 160))
 BATCHES_AND_SIZES = [(1, 3, 96, 96), (3, 3, 64, 128), (2, 3, 90, 122)]
 PASSES = {
     "smt": {"MergeScaleHeads": 3, "FoldDepthwiseShortcut": 5, "FoldLayerScale": 10},
-    "van": {"FoldNormalisedShortcut": 5, "FoldBatchNorm": 5, "RescaleTrunk": 5, "FoldLayerScale": 5},
+    "van": {"FoldNormalisedShortcut": 5, "FoldBatchNorm": 5, "FoldLayerScale": 5},
 }
 TOLERANCE = 2e-5  # the product's limit for float32 (exporter/verify.py)
 
@@ -72,6 +72,8 @@ def test_the_rewritten_graph_is_right_and_every_pass_applied(traced, target):
     family, model, exported = traced
     rewritten = rewrite(exported, target)
     counts = {record.name: record.count for record in rewritten.passes}
+    if family == "van" and target == "rtx":
+        assert counts["RescaleTrunk"] == 5
     assert {name: counts[name] for name in PASSES[family]} == PASSES[family]
     for shape in BATCHES_AND_SIZES:
         assert largest_difference(model, rewritten.model, shape) <= TOLERANCE
