@@ -21,6 +21,7 @@ from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear
 from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
+from .project_channels import ProjectChannels
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 from .static_padding import DropZeroPads
@@ -58,6 +59,7 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
     (FlattenLate, GPUS),
     (PackedChannels, GPUS),
     (FlattenLate, GPUS),  # past what PackedChannels wrote
+    (ProjectChannels, GPUS),
     (MergeWindows, GPUS),
     (BranchesOnMaps, GPUS),
     (SeparateChannels, frozenset({"cpu"})),

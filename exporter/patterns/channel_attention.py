@@ -30,6 +30,8 @@ from .projection import Projection, packed, projection
 from .replace import insert, insert_node, new_constant, replace_value, sweep
 from .views import reshaped
 
+ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
+
 
 @dataclass(frozen=True)
 class ChannelBlock:
@@ -121,8 +123,13 @@ class PackedChannels(_ChannelAttention):
         ):  # seen as tokens before the product: a view after it keeps TensorRT from writing it turned
             x = reshaped(model, before, x, (batch, tokens, weights.shape[0]))
         product = self.linear(model, block, x, weights, bias, "abc")
-        turned = insert(before, "Transpose", [product], perm=(0, 2, 1), shape=(batch, 3 * heads * width, tokens))
-        turned = reshaped(model, before, turned, (batch, 3 * heads, width, tokens))
+        if tokens % ALIGNED:  # TensorRT would pad and copy to write such rows turned: cut the channels first
+            tall = reshaped(model, before, product, (batch, tokens, 3 * heads, width))
+            turned = insert(before, "Transpose", [tall], perm=(0, 2, 3, 1), shape=(batch, 3 * heads, width, tokens))
+        else:
+            wide = (batch, 3 * heads * width, tokens)
+            turned = insert(before, "Transpose", [product], perm=(0, 2, 1), shape=wide)
+            turned = reshaped(model, before, turned, (batch, 3 * heads, width, tokens))
         thirds = new_constant(model, "thirds", np.array([heads] * 3, np.int64))
         a, b, c = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
         for value in (a, b, c):
@@ -189,16 +196,15 @@ def _block(softmax: ir.Node) -> ChannelBlock | str | None:
     ends = {scores.inputs[0], scores.inputs[1], context.inputs[1]}
     if not all(read_only_by(part.root, ends) for part in (a, b, c)):  # type: ignore[arg-type]
         return "a, b or c is read outside the attention too"
-    out = _tokens_after(context.outputs[0], a)
+    batch = a.batch if isinstance(a.batch, int) else OPEN_BATCH
+    out = tokens_after(context.outputs[0], (batch, a.heads, a.width, a.tokens))
     if out is None:
         return "the result is not brought back to (batch, tokens, channels)"
     return ChannelBlock((a, b, c), (first, second, third), scale * a.scale * b.scale, softmax, context, out)
 
 
-def _tokens_after(value: ir.Value, part: Heads) -> ir.Value | None:
+def tokens_after(value: ir.Value, shape: tuple[int, int, int, int]) -> ir.Value | None:
     """From (B, heads, width, N) down to (..., C) with the elements of (B, N, C); None where it does not get there."""
-    batch = part.batch if isinstance(part.batch, int) else OPEN_BATCH
-    shape = (batch, part.heads, part.width, part.tokens)
     numbers = np.arange(math.prod(shape)).reshape(shape)
     wanted = numbers.transpose(0, 3, 1, 2).ravel()
     while (node := only_consumer(value)) is not None and node.op_type in ("Transpose", "Reshape"):
@@ -207,6 +213,6 @@ def _tokens_after(value: ir.Value, part: Heads) -> ir.Value | None:
         if moved is None:
             return None
         numbers = moved
-        if numbers.shape[-1] == part.dim and np.array_equal(numbers.ravel(), wanted):
+        if numbers.shape[-1] == shape[1] * shape[2] and np.array_equal(numbers.ravel(), wanted):
             return value
     return None
