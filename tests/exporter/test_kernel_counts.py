@@ -33,7 +33,7 @@ def xray_of(name: str) -> XRay:
     [
         ("convit_tiny", 12, 120),  # plain export: 2 and 218
         ("smt_tiny", 5, 182),  # plain: 5 and 231, the authors' code 299
-        ("davit_tiny", 10, 155),  # plain: 10 and 177; two channel attentions are too long to fuse
+        ("davit_tiny", 10, 154),  # plain: 10 and 177; two channel attentions are too long to fuse
         ("van_b0", 0, 117),  # plain: 122; folding without RescaleTrunk: 128
         ("vit_ggem_tiny_patch16", 12, 110),  # 12 and 100 for timm's ViT, and the pooling in float32
     ],
