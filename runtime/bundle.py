@@ -105,13 +105,6 @@ class Bundle:
             EngineFile(self.path / check_name(r.get("file")), *(str(r.get(k, "")) for k in keys)) for r in rows
         )
 
-    @property
-    def has_external_data(self) -> bool:
-        """Whether the graph keeps weights in a file of their own."""
-        from .onnx_scan import scan
-
-        return bool(scan(self.graph))
-
 
 def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
     """Open a bundle. ``check=False`` skips the hashes (for a start in milliseconds), never the names and the paths.
