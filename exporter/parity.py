@@ -179,6 +179,8 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
 
 def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
     """A hook for ``rewrite``: after each pass that changed something the graph must still agree in float32."""
+    from .rewrite import clone
+
     plan = judge.plan
     shape = plan.shapes.opt
     previous: list[ir.Model] = []
@@ -198,12 +200,6 @@ def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
                 because=f"first at {jump}" if jump else "the graph before it agreed",
                 attempt=f"--skip {name}, or look at the graphs kept in {keep(run, plan.run_folder)}",
             )
-        previous[:] = [_copy(model)]
+        previous[:] = [clone(model)]
 
     return hook
-
-
-def _copy(model: ir.Model) -> ir.Model:
-    from .rewrite import clone
-
-    return clone(model)

@@ -122,7 +122,10 @@ def make_plan(
             attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
         )
     steps = tuple(skip)
-    _check_skip(steps, goal)
+    if steps:
+        from .rewrite import check_skip
+
+        check_skip(steps, goal.order)
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     _check_out(destination, overwrite)
     _check_weights(str(weights))
@@ -176,22 +179,6 @@ def _check_open_size(spec: ModelSpec, shapes: Shapes) -> None:
             because="its grid of patches or windows is worked out while it is traced, for one size",
             attempt="open the batch only (--batch 1..8), or export one bundle for each size",
         )
-
-
-def _check_skip(skip: tuple[str, ...], target: Target) -> None:
-    if not skip:
-        return
-    from .patterns import passes_for
-
-    known = list(dict.fromkeys(step.__name__ for step in passes_for(target.order)))
-    for name in skip:
-        if name not in known:
-            raise UserMistake(
-                f"No rewrite pass is called {name!r}",
-                found=f"--skip {name}",
-                expected="one of " + ", ".join(known),
-                attempt=arguments.nearest(name, known) or "leave --skip out",
-            )
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..runtime.errors import UserMistake
+from .arguments import nearest
 from .artifacts import ExportedGraph, PassRecord, RewrittenGraph
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def rewrite(
     from .patterns import passes_for
 
     steps = passes_for(target)
-    _check_names(skip, [step.__name__ for step in steps])
+    check_skip(skip, target)
     model = clone(exported.model)
     before = node_types(model)
     records = []
@@ -76,12 +77,16 @@ def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
     return tuple(merged.values())
 
 
-def _check_names(skip: Iterable[str], known: list[str]) -> None:
+def check_skip(skip: Iterable[str], target: str) -> None:
+    """UserMistake for a name that is no pass of the target."""
+    from .patterns import passes_for
+
+    known = list(dict.fromkeys(step.__name__ for step in passes_for(target)))
     for name in skip:
         if name not in known:
             raise UserMistake(
                 f"No rewrite pass is called {name!r}",
-                found=name,
-                expected="one of " + ", ".join(dict.fromkeys(known)),
-                attempt="edgesmith export --help",
+                found=f"--skip {name}",
+                expected="one of " + ", ".join(known),
+                attempt=nearest(name, known) or "leave --skip out",
             )
