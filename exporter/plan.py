@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OPSETS = range(16, 24)
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)
+LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def make_plan(
 ) -> Plan:
     """Check and complete every choice. Raises UserMistake for the first that cannot work."""
     spec = find(model)
+    _check_weight_bytes(spec)
     goal = find_target(target)
     kind = goal.check_precision(arguments.precision(precision or goal.default_precision))
     size = arguments.image_size(image_size) or spec.contract.size
@@ -148,6 +150,18 @@ def make_plan(
         overwrite=overwrite,
         seed=seed,
     )
+
+
+def _check_weight_bytes(spec: ModelSpec) -> None:
+    """What does not fit in one ONNX file would fail after minutes of tracing."""
+    if (needed := 4 * spec.parameters) > LARGEST_BYTES:
+        raise UserMistake(
+            f"{spec.name} is too large for one ONNX file",
+            found=f"{needed / 1e9:.1f} GB of float32 weights",
+            expected=f"at most {LARGEST_BYTES / 1e9:.1f} GB",
+            because="an ONNX file is one protobuf message, and weights beside it are not supported in this version",
+            attempt="a smaller variant of the family; edgesmith list shows their parameters",
+        )
 
 
 def _check_size(spec: ModelSpec, size: tuple[int, int]) -> None:
