@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,23 @@ def closing(result: Result, to: Console) -> None:
     if result.artefacts:
         to.print(Text(f"  stages   {result.artefacts}"))
     to.print(Text(f"  report   {out / 'report.html'}"))
-    to.print(Text(f"  next     edgesmith run {out} photo.jpg"))
-    to.print(Text(f"           edgesmith bench {out}"))
-    to.print(Text(f"           edgesmith inspect {out}"))
+    for label, command in zip(("next", "", "", ""), next_commands(result), strict=False):
+        to.print(Text(f"  {label:<8} {command}"))
+
+
+def next_commands(result: Result) -> list[str]:
+    """What works from here: on this machine, or on the device when the engine could not run here."""
+    out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
+    inspect = f"edgesmith inspect {out}"
+    if not any(row.stage == "bundle" for row in result.parity):
+        return [
+            inspect,
+            f"copy {out} to the device, and there",
+            f"edgesmith test {out}",
+            f"edgesmith run {out} photo.jpg",
+        ]
+    checkpoint = "" if weights in ("random", "pretrained") else f" --weights {shlex.quote(weights)}"
+    return [f"edgesmith run {out} photo.jpg", f"edgesmith bench {out}{checkpoint}", inspect]
 
 
 def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
