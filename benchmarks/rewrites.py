@@ -33,7 +33,7 @@ import onnx_ir as ir
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.patterns import ORDER, passes_for
-from edgesmith.exporter.patterns.base import Pass
+from edgesmith.exporter.patterns.base import Surgery
 from edgesmith.exporter.patterns.cleanup import CleanUp
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import clone, rewrite
@@ -68,19 +68,19 @@ def forms(exported: ExportedGraph, target: str) -> Forms:
     return found
 
 
-def _needed(step: type[Pass]) -> list[type[Pass]]:
+def _needed(step: type[Surgery]) -> list[type[Surgery]]:
     """The passes that ``step`` names as needed before it, theirs included, in order."""
     by_name = {one.__name__: one for one, _ in ORDER}
-    needed: list[type[Pass]] = []
+    needed: list[type[Surgery]] = []
     for name in step.runs_after:
         if name in by_name:
             needed += [one for one in (*_needed(by_name[name]), by_name[name]) if one not in needed]
     return needed
 
 
-def _run(exported: ExportedGraph, steps: list[type[Pass]], only_if: type[Pass] | None = None) -> ir.Model | None:
+def _run(exported: ExportedGraph, steps: list[type[Surgery]], only_if: type[Surgery] | None = None) -> ir.Model | None:
     """A copy after ``steps``, clean-up around them; None when the one that matters changed nothing."""
-    model, counts = clone(exported.model), Counter[type[Pass]]()
+    model, counts = clone(exported.model), Counter[type[Surgery]]()
     for step in (CleanUp, *steps, CleanUp):
         counts[step] += step().run(model).count
     return model if counts[only_if or steps[-1]] else None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.selftest import COSINE  # below it an export fails
 from .precision import LARGEST, to_precision
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Feeds = Mapping[str, np.ndarray]
 Run = Callable[["ir.Model", Feeds, "Sequence[str] | None"], dict[str, np.ndarray]]
-COSINE_LIMIT = {"fp16": 0.9999, "bf16": 0.999}  # as verify.COSINE: below it an export fails
 OPTIMISM = (
     "measured on the CPU with every stored 16-bit value rounded and sums inside an operator in float32: "
     "an engine that accumulates in fp16 can be worse"
@@ -63,7 +63,7 @@ def choose_islands(
 ) -> Islands:
     """The float32 islands that ``model`` (float32) needs on ``feeds``; ``run(model, feeds, names or None) -> values``."""
     run = run or run_rounded
-    wanted = COSINE_LIMIT[precision] if limit is None else limit
+    wanted = COSINE[precision] if limit is None else limit
     names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
     truth = run(model, feeds, names)
     outputs = [str(output.name) for output in model.graph.outputs]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.selftest import COSINE, FP32_MAX_ABS  # the device holds its self-test to the same limits
+from ..runtime.selftest import verdict  # the device holds its self-test to the same limits
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -62,11 +62,7 @@ def agreement(
     ours, theirs = (np.argsort(-logits, axis=1, kind="stable")[:, :best] for logits in (other, judge))
     top1 = float((ours[:, 0] == theirs[:, 0]).mean())
     top5 = float(np.mean([len(set(a) & set(b)) / best for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)]))
-    if precision == "fp32":
-        bound = FP32_MAX_ABS * max(1.0, largest)
-        limit, passed = f"max abs <= {bound:.1e}", max_abs <= bound
-    else:
-        limit, passed = f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
+    limit, passed = verdict(precision, max_abs, largest, cosine)
     return Row(stage, runner, inputs, shape, len(judge), max_abs, largest, cosine, top1, top5, limit, passed)
 
 

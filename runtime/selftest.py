@@ -41,9 +41,13 @@ def agreement(output: str, expected: np.ndarray, found: np.ndarray, precision: s
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())
     top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine)
+    return SelfTestRow(output, cases, max_abs, cosine, top1, limit, passed)
+
+
+def verdict(precision: str, max_abs: float, largest: float, cosine: float) -> tuple[str, bool]:
+    """The limit of a precision in words, and whether it holds; ``largest`` is the largest expected value."""
     if precision in COSINE:
-        return SelfTestRow(
-            output, cases, max_abs, cosine, top1, f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
-        )
-    bound = FP32_MAX_ABS * max(1.0, float(np.abs(a).max()))
-    return SelfTestRow(output, cases, max_abs, cosine, top1, f"max abs <= {bound:.1e}", max_abs <= bound)
+        return f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
+    bound = FP32_MAX_ABS * max(1.0, largest)
+    return f"max abs <= {bound:.1e}", max_abs <= bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -73,3 +74,19 @@ def assert_refuses(step: type, text: str | ir.Model, *, because: str) -> None:
     assert op_types(model) == before
     reasons = [refusal.why for refusal in record.refused]
     assert any(because in why for why in reasons), f"{because!r} is in none of {reasons}"
+
+
+def distance_to_eager(module: Any, graph: ir.Model, shape: tuple[int, ...]) -> float:
+    """The largest difference of a graph to the torch module, on seeded images of ``shape``."""
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(ir.to_proto(graph).SerializeToString(), options)
+    images = np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    assert expected.std() > 1e-3, "the logits do not depend on the picture: nothing would be compared"
+    return float(np.abs(session.run(None, {"images": images})[0] - expected).max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .attention import PackedHeads, SeparateHeads
-from .base import Pass
+from .base import Surgery
 from .branches_on_maps import BranchesOnMaps
 from .channel_attention import PackedChannels, SeparateChannels
 from .cleanup import CleanUp
@@ -35,7 +35,7 @@ GPUS = ALL - CPUS
 
 # (pass, targets it runs for): a target is left out where the rewrite was measured to lose (benchmarks/rewrites).
 # "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
-ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
+ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
@@ -71,6 +71,6 @@ ORDER: tuple[tuple[type[Pass], frozenset[str]], ...] = (
 )
 
 
-def passes_for(target: str) -> list[type[Pass]]:
+def passes_for(target: str) -> list[type[Surgery]]:
     """The passes of one target ("cpu", "openvino", "rtx", "tensorrt"), in order."""
     return [step for step, targets in ORDER if target in targets]

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import onnx_ir as ir
 import pytest
-import torch
+from graph_asserts import distance_to_eager
 from reference_weights import reference_state
 from safetensors.torch import save_file
 from torch import nn
@@ -35,21 +33,6 @@ def opened(module: nn.Module, height: int, width: int) -> ExportedGraph:
     return trace(module, Shapes((1, 3, height, width), (1, 3, height, width), (8, 3, height, width)))
 
 
-def difference(module: nn.Module, graph: ir.Model, shape: tuple[int, ...]) -> float:
-    """The largest difference to PyTorch eager."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(ir.to_proto(graph).SerializeToString(), options)
-    images = np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
-    with torch.no_grad():
-        expected = module(torch.from_numpy(images)).numpy()
-    assert expected.std() > 1e-3, "the logits do not depend on the picture: nothing would be compared"
-    return float(np.abs(session.run(None, {"images": images})[0] - expected).max())
-
-
 @pytest.fixture(scope="module", params=FIXTURES)
 def traced(request) -> tuple[nn.Module, ExportedGraph, ExportedGraph]:
     """(module, open batch, fixed batch 1) of a trained fixture."""
@@ -63,7 +46,7 @@ def test_right_at_every_batch(traced, target):
     module, graph, _ = traced
     model = rewrite(graph, target).model
     sides = graph.shapes.opt[2:]
-    assert max(difference(module, model, (batch, 3, *sides)) for batch in BATCHES) <= TOLERANCE
+    assert max(distance_to_eager(module, model, (batch, 3, *sides)) for batch in BATCHES) <= TOLERANCE
 
 
 @pytest.mark.parametrize("target", ["cpu", "rtx"])
@@ -83,7 +66,7 @@ def test_davit_with_real_padding(sides):
     for target in ("cpu", "rtx"):
         rewritten = rewrite(graph, target).model
         assert any(node.op_type == "Pad" for node in rewritten.graph)
-        assert max(difference(module, rewritten, (batch, 3, *sides)) for batch in (1, 3)) <= TOLERANCE
+        assert max(distance_to_eager(module, rewritten, (batch, 3, *sides)) for batch in (1, 3)) <= TOLERANCE
 
 
 @pytest.mark.slow
@@ -96,7 +79,7 @@ def test_full_size_at_another_size(name, sides, tmp_path):
     save_file({key: tensor.contiguous() for key, tensor in reference_state(name).items()}, path)
     module = create(name, weights=path, image_size=sides)
     model = rewrite(opened(module, *sides), "cpu").model
-    assert max(difference(module, model, (batch, 3, *sides)) for batch in (1, 3)) <= TOLERANCE
+    assert max(distance_to_eager(module, model, (batch, 3, *sides)) for batch in (1, 3)) <= TOLERANCE
 
 
 def test_open_sides_of_a_network_with_windows_are_refused_not_tried():
