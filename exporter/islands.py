@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calibration.run import run_values
 from ..runtime.selftest import COSINE  # below it an export fails
 from .precision import LARGEST, to_precision
 
@@ -150,21 +151,3 @@ def run_rounded(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> d
 
     precision = model.metadata_props.get("edgesmith.precision", "fp32")
     return run_values(emulate(model, precision) if precision in LARGEST else model, feeds, names)
-
-
-def run_values(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """One run on ONNX Runtime, one thread, without fusions: the named values, or only the outputs of the graph."""
-    import onnx
-    import onnx_ir
-    import onnxruntime
-
-    proto = onnx_ir.to_proto(model)
-    have = {output.name for output in proto.graph.output}
-    known = {name for node in proto.graph.node for name in node.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names or () if name in known - have)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    wanted = [output.name for output in session.get_outputs() if "bfloat16" not in output.type]
-    return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))

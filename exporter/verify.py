@@ -5,20 +5,29 @@ A row stands for some inputs of one shape, run through one stage: the rewritten 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calibration.run import Runner, graph_runner
 from ..runtime.selftest import verdict  # the device holds its self-test to the same limits
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from .artifacts import Shapes
 
-Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, C) float32
+__all__ = [
+    "Row",
+    "Runner",
+    "agreement",
+    "graph_runner",
+    "in_batches",
+    "run_all",
+    "seeded",
+    "shapes_to_try",
+    "torch_runner",
+]
 
 
 @dataclass(frozen=True)
@@ -112,28 +121,5 @@ def torch_runner(module: Any, threads: int = 1) -> Runner:
                 return np.asarray(module(torch.from_numpy(np.ascontiguousarray(images))).numpy())
         finally:
             torch.set_num_threads(before)
-
-    return run
-
-
-def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = True, threads: int = 0) -> Runner:
-    """ONNX Runtime on the CPU runs the graph; ``optimise=False`` keeps it from changing even one node."""
-    import onnx_ir
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # a thread that spins while it waits takes the core from PyTorch, which runs in turns with it here
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads else "0")
-    proto = onnx_ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def run(images: np.ndarray) -> np.ndarray:
-        (logits,) = session.run([output], {name: images})
-        return np.asarray(logits, dtype=np.float32)
 
     return run

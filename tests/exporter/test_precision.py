@@ -6,7 +6,8 @@ import onnx_ir as ir
 import pytest
 from attention_graph import cosine, images, run, vit
 
-from edgesmith.exporter.islands import OPTIMISM, choose_islands, run_rounded, run_values
+from edgesmith.calibration.run import run_values
+from edgesmith.exporter.islands import OPTIMISM, choose_islands, run_rounded
 from edgesmith.exporter.precision import to_precision
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 

@@ -1,0 +1,1 @@
+"""rewritten graph + images -> quantised graph. The flow on one screen: quantise.py."""
