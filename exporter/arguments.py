@@ -16,8 +16,12 @@ PRECISIONS = {
     "fp32": ("fp32", "float32", "32", "full"),
     "fp16": ("fp16", "float16", "16", "half"),
     "bf16": ("bf16", "bfloat16"),
+    "int8": ("int8", "8", "i8", "w8a8"),
+    "fp8": ("fp8", "float8", "e4m3"),
+    "int4": ("int4", "4", "i4", "w4a16"),
+    "nvfp4": ("nvfp4", "fp4"),
+    "auto": ("auto", "mixed"),
 }
-QUANTISED = ("int8", "8", "int4", "4", "fp8", "nvfp4")
 BATCH = re.compile(r"(\d+)(?:(?:\.\.|-|:)(\d+))?")
 SIDE_LIMIT_PX = 8192
 
@@ -29,19 +33,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def precision(word: str) -> str:
-    """``half`` -> ``fp16`` and so on; quantised precisions are named as what is still missing."""
+    """``half`` -> ``fp16``, ``8`` -> ``int8`` and so on."""
     lowered = str(word).lower()
     for name, spellings in PRECISIONS.items():
         if lowered in spellings:
             return name
-    if lowered in QUANTISED:
-        raise UserMistake(
-            f"Precision {lowered} is not supported yet",
-            found=f"--precision {lowered}",
-            expected="one of " + ", ".join(PRECISIONS),
-            because="quantising needs calibration, which comes with the INT8 work; a guess would cost accuracy silently",
-            attempt="--precision fp16 (half the size; on a GPU the fastest of the three)",
-        )
     raise UserMistake(
         f"Unknown precision {word!r}",
         found=f"--precision {word}",

@@ -11,6 +11,10 @@ import numpy as np
 FP32_MAX_ABS = 2e-5
 # fp16 keeps 10 fraction bits, bf16 7: no absolute limit can hold over many layers, the direction of the outputs must
 COSINE = {"fp16": 0.9999, "bf16": 0.999}
+# below these a quantised graph is broken whatever its accuracy (0.95 is a signal 10 dB above its error); how good it has
+# to be is the budget of the export, and on the device what was measured when it was made
+QUANTISED = {"int8": 0.95, "fp8": 0.95, "int4": 0.9, "nvfp4": 0.9}
+DEVICE_ERROR = 4  # times the error energy (6 dB): another engine rounds the same codes in another order
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class SelfTestRow:
         return asdict(self)
 
 
-def agreement(output: str, expected: np.ndarray, found: np.ndarray, precision: str) -> SelfTestRow:
-    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row."""
+def agreement(
+    output: str, expected: np.ndarray, found: np.ndarray, precision: str, measured: float | None = None
+) -> SelfTestRow:
+    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row. ``measured``: see ``verdict``."""
     cases = len(expected)
     if expected.shape != found.shape:
         return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, f"shape {expected.shape}, not {found.shape}", False)
@@ -41,12 +47,22 @@ def agreement(output: str, expected: np.ndarray, found: np.ndarray, precision: s
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())
     top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
-    limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine)
+    limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine, measured)
     return SelfTestRow(output, cases, max_abs, cosine, top1, limit, passed)
 
 
-def verdict(precision: str, max_abs: float, largest: float, cosine: float) -> tuple[str, bool]:
-    """The limit of a precision in words, and whether it holds; ``largest`` is the largest expected value."""
+def verdict(
+    precision: str, max_abs: float, largest: float, cosine: float, measured: float | None = None
+) -> tuple[str, bool]:
+    """The limit of a precision in words, and whether it holds; ``largest`` is the largest expected value.
+
+    ``measured`` is the cosine that a quantised graph had on the same inputs where it was made.
+    """
+    if precision in QUANTISED:
+        limit = QUANTISED[precision]
+        if measured is not None:
+            limit = max(limit, 1 - DEVICE_ERROR * (1 - measured))
+        return f"cosine >= {limit:.6g}", cosine >= limit
     if precision in COSINE:
         return f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
     bound = FP32_MAX_ABS * max(1.0, largest)

@@ -145,8 +145,10 @@ class Session(ABC):
             results = self.run({name: _at_least(array, least) for name, array in feeds.items()})
             for name, rows in parts.items():
                 rows.append(results[name][:count])
+        measured = self.bundle.manifest.get("precision_report", {}).get("golden_cosine")
         return [
-            agreement(name, golden.outputs[name], np.concatenate(rows), self.precision) for name, rows in parts.items()
+            agreement(name, golden.outputs[name], np.concatenate(rows), self.precision, measured)
+            for name, rows in parts.items()
         ]
 
     def _check_open(self) -> None:
