@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from .observers import TensorStats
+
 PRECISIONS = ("int8", "fp8", "int4", "nvfp4")
 FORMS = ("qdq", "dynamic", "u8", "weights")
 RULES = ("best", "minmax", "mse", "percentile", "entropy")
@@ -126,6 +128,7 @@ class QuantisedGraph:
     scales: ScaleTable
     smoothed: tuple[dict[str, Any], ...] = ()  # groups: kind, nodes, strength, largest factor
     notes: tuple[str, ...] = ()
+    statistics: Mapping[str, TensorStats] = field(default_factory=dict)  # of the sites' inputs, after smoothing
 
     @property
     def share(self) -> float:
