@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
+from .quantised_words import number, percent
 from .report_graph import nodes, precision, rewrites, xray
 from .report_origin import contract, files, origin
+from .report_quantised import quantised
 
 Data = Mapping[str, Any]
 
@@ -30,6 +32,7 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         tag("p", _subtitle(manifest), "soft"),
         tiles(_headline(manifest)),
         section("Notes and limits", join(tag("p", note) for note in notes)),
+        quantised(manifest.get("quantisation")),
         section("Stages", _stages(stages)),
         section("Parity with PyTorch", _parity(manifest.get("parity") or [])),
         section("Speed", _speed(manifest.get("benchmark"), name)),
@@ -69,6 +72,11 @@ def _headline(manifest: Data) -> list[tuple[Any, str]]:
             default=None,
         )
         found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
+    if told := manifest.get("quantisation"):
+        found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', 'int8')}"))
+        drop = (told.get("accuracy") or {}).get("drop") or {}
+        if (points := number(drop.get("points"))) is not None:
+            found.append((f"{points:+.2f}", f"points lost, {drop.get('n')} pictures"))
     rewrite = manifest.get("rewrite") or {}
     if rewrite.get("nodes_after"):
         counts = (sum(rewrite[key].values()) for key in ("nodes_before", "nodes_after"))
