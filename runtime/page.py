@@ -27,7 +27,7 @@ th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px soli
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .8rem; }
-td.words { min-width: 11rem; white-space: normal; }
+td.words { min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 pre { background: var(--panel); border-radius: .6rem; padding: .7rem .9rem; overflow-x: auto; font-size: .85rem; }
 details { margin: .4rem 0; } summary { cursor: pointer; color: var(--soft); }
 .good { color: var(--good); } .bad { color: var(--bad); } .good, .bad { font-weight: 600; }
