@@ -151,7 +151,8 @@ class Observer:
         """A copy of what was seen so far; EdgesmithError when nothing was."""
         if self._parts is None:
             raise EdgesmithError(f"tensor {self.name!r} had no values in {self._images} images", attempt="other images")
-        return TensorStats(*(part.copy() for part in self._parts), images=self._images)
+        low, high, radius, counts, zeros = (part.copy() for part in self._parts)
+        return TensorStats(low, high, radius, counts, zeros, self._images)
 
     def _widen(self, radius: np.ndarray, values: int) -> None:
         """Double the radius of the channels that need it, and the counters when 32 bits may not do."""
