@@ -78,3 +78,25 @@ def add_node(
     assert isinstance(before.graph, ir.Graph)
     before.graph.insert_before(before, node)
     return value
+
+
+def take_over(old: ir.Node, new: ir.Value) -> None:
+    """``new`` takes the place, the name and the readers of the output of ``old``, which goes, as does its node name."""
+    import onnx_ir as ir
+
+    value, graph = old.outputs[0], old.graph
+    assert isinstance(graph, ir.Graph)
+    name, value.name = value.name, None
+    new.name, new.shape, new.type = name, value.shape, value.type
+    for index, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[index] = new
+    ir.convenience.replace_all_uses_with(value, new)
+    graph.remove(old, safe=True)
+
+
+def drop_unread(model: ir.Model) -> None:
+    """Remove what nobody reads any more, float weights included."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    RemoveUnusedNodesPass()(model)
