@@ -92,6 +92,7 @@ class WeightScales:
     block: int = 0
     rule: str = "max"
     sqnr_db: float = float("inf")
+    outer: float = 1.0  # nvfp4: block scales are stored in E4M3, times this power of two
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class QuantisedGraph:
     smoothed: tuple[dict[str, Any], ...] = ()  # groups: kind, nodes, strength, largest factor
     notes: tuple[str, ...] = ()
     statistics: Mapping[str, TensorStats] = field(default_factory=dict)  # of the sites' inputs, after smoothing
+    base: ir.Model | None = None  # the float32 graph that was quantised, smoothed and equalised
 
     @property
     def share(self) -> float:
