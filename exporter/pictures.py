@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.errors import UserMistake
+from ..runtime.image_file import SUFFIXES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
 PACKAGED = (
     ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")),

@@ -2,7 +2,9 @@
 
 OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates whatever a header claims, so the size and
 the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
-EXIF orientation is applied, 16-bit samples keep their high byte, alpha is dropped, grey becomes three equal channels.
+EXIF orientation is applied, 16-bit samples keep their high byte, alpha is dropped, grey becomes three equal channels,
+CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
+only warns), so that damage is not found here.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from .errors import UserMistake
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
 MAX_FILE_BYTES = 512 * 1024 * 1024
 JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
@@ -23,6 +26,11 @@ JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOF
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3) RGB; UserMistake if it is missing, empty, cut off, too large or no picture."""
+    return decode_image(read_file(path), str(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture file, not decoded; UserMistake if it is missing, a folder, unreadable or too large."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -30,25 +38,34 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         found_bytes = path.stat().st_size
         if found_bytes > MAX_FILE_BYTES:
             raise _too_large(path, f"{found_bytes:,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserMistake(
             f"cannot read the picture {path}", found="no such file", attempt="check the path and the folder you are in"
         ) from None
     except OSError as error:
         raise UserMistake(f"cannot read the picture {path}", found=error.strerror or str(error)) from error
-    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     """Encoded bytes -> uint8 (H, W, 3) RGB; ``name`` stands in the error."""
+    return cv2.cvtColor(_decode(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def check_image(data: bytes, name: str = "image") -> None:
+    """Raise what ``decode_image`` would raise; a JPEG is decoded at an eighth of its size, 3x faster at 12 megapixels."""
+    _decode(data, name, cv2.IMREAD_REDUCED_COLOR_8 if data.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR)
+
+
+def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
+    """Encoded bytes -> uint8 (H, W, 3) BGR."""
     if not data:
         raise UserMistake(f"cannot read the picture {name}", found="an empty file", expected="a picture")
     size = _look_before_decoding(data, name)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise _too_large(name, f"{size[1]} x {size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise UserMistake(f"cannot read the picture {name}", found=str(error.err), expected="a picture") from None
     if image is None:
@@ -57,7 +74,7 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
             found=f"{len(data):,} bytes that OpenCV cannot decode, beginning with {data[:8]!r}",
             expected="JPEG, PNG, WebP, BMP or TIFF",
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def _too_large(name: object, found: str, expected: str) -> UserMistake:

@@ -1,0 +1,67 @@
+"""Whatever was given as calibration data -> pools of pictures to draw from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime.errors import UserMistake
+from ..runtime.image_file import SUFFIXES
+from ..runtime.preprocess import ImageContract
+from .image_arrays import as_array, from_arrays, open_arrays
+from .image_files import open_folder, open_list, open_picture
+from .image_items import Noise, Opened, Pool
+from .image_iterables import open_iterable
+
+
+def open_source(
+    data: Any, contract: ImageContract, labels: tuple[str, ...], count: int, held_out: int, seed: int
+) -> Opened:
+    """Folder, list file, picture, .npz, .npy, arrays, iterable or "random"; UserMistake for anything else."""
+    if isinstance(data, str) and data == "random":
+        total = count + min(held_out, count)
+        pool = Pool([f"noise {i}" for i in range(total)], [None] * total, None, lambda i: Noise(seed, i, contract.size))
+        note = "RANDOM DATA: the ranges fit noise, not pictures; try the tool with this, never ship its result"
+        return Opened("random", "random", pool, notes=(note,))
+    if isinstance(data, (str, os.PathLike)):
+        return _open_path(Path(data), contract, labels)
+    if isinstance(data, Mapping):
+        return from_arrays(data, "the given arrays", contract, labels)
+    if isinstance(data, np.ndarray) or hasattr(data, "numpy"):
+        return from_arrays({"images": as_array(data)}, "the given array", contract, labels)
+    if isinstance(data, (bytes, bytearray)) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise UserMistake(
+            "this is no calibration data",
+            found=type(data).__name__,
+            expected='a folder, a list file, .npz, .npy, an iterable of pictures, or "random"',
+        )
+    return open_iterable(data, contract, labels)
+
+
+def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> Opened:
+    kind = path.suffix.lower()
+    if path.is_dir():
+        return open_folder(path, labels)
+    if not path.is_file():
+        raise UserMistake(
+            f"there is no calibration data at {path}",
+            found="nothing at that path" if not path.exists() else "neither a file nor a folder",
+            expected="a folder of pictures, a list file .txt, .npz or .npy",
+            attempt='check the spelling and the folder you are in; "random" needs no data and proves nothing',
+        )
+    if kind in (".npz", ".npy"):
+        return open_arrays(path, contract, labels)
+    if kind in SUFFIXES:
+        return open_picture(path)
+    if kind not in ("", ".txt", ".lst", ".list"):
+        raise UserMistake(
+            f"{path} cannot be used as calibration data",
+            found=f"a {kind} file",
+            expected="a folder of pictures, a list file .txt, .npz or .npy",
+            attempt="unpack an archive first; a table becomes a .txt with one path a line",
+        )
+    return open_list(path, labels)

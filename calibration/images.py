@@ -1,0 +1,136 @@
+"""Pictures to calibrate with and pictures to judge by: drawn once, checked, then decoded batch by batch.
+
+    folder | list file | .npz | .npy | iterable | "random"  ->  CalibrationData(calibration, held_out)
+
+The calibration pictures are balanced over the classes; the held-out ones keep the mix of the data, so that an accuracy
+measured on them is the data's. Every picture of both sets has been decoded once when ``open_data`` returns (a JPEG at an
+eighth of its size), therefore ``batches`` never leaves one out and labels and digest stay true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..runtime.errors import UserMistake
+from ..runtime.preprocess import ImageContract
+from .image_draw import Checker, Skipped, balanced, draw, shuffled
+from .image_items import Item, Opened, Pool
+from .image_sources import open_source
+
+__all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
+
+FEW = 16  # fewer pictures than this do not show the ranges of a network
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Some pictures in a fixed order; nothing but array data is held in memory."""
+
+    source: str
+    kind: str  # "folder", "list", "arrays", "iterable" or "random"
+    names: tuple[str, ...]
+    labels: tuple[int, ...] | None
+    contract: ImageContract
+    digest: str  # SHA-256 over the contents in their order: of a file its bytes, never its path or time
+    items: tuple[Item, ...] = field(default=(), repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batches(self, size: int, start: int = 0) -> Iterator[np.ndarray]:
+        """(n, 3, H, W) float32 from picture ``start`` on, n = ``size`` but for the last; preprocessed by the contract."""
+        if size < 1 or start < 0:
+            raise ValueError(f"batches of {size} from picture {start}")
+        for at in range(start, len(self), size):
+            yield np.stack([item.tensor(self.contract) for item in self.items[at : at + size]])
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """What was drawn, what could not be used, and what the user should know."""
+
+    calibration: ImageSet
+    held_out: ImageSet
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+def open_data(
+    data: str | os.PathLike[str] | Iterable[Any],
+    contract: ImageContract,
+    *,
+    labels: Sequence[str] = (),
+    count: int = 128,
+    held_out: int = 1000,
+    seed: int = 0,
+) -> CalibrationData:
+    """Draw ``count`` pictures to calibrate and up to ``held_out`` others to judge by.
+
+    ``labels``: class names of the model, in the order of its outputs; () when they are not known. The same call on the
+    same contents draws the same pictures everywhere. UserMistake when there is no picture that can be used.
+    """
+    for name, value, least in (("count", count, 1), ("held_out", held_out, 0), ("seed", seed, 0)):
+        if not isinstance(value, int) or not least <= value < 2**31:
+            raise UserMistake(f"the number of pictures or the seed: {name} = {value!r}", expected=f"{least} or more")
+    opened = open_source(data, contract, tuple(labels), count, held_out, seed)
+    notes = list(opened.notes)
+
+    checker = Checker(opened.pool)
+    drawn = balanced(opened.pool, count, seed, checker)
+    if not drawn:
+        first = checker.skipped[0]
+        raise UserMistake(
+            f"no picture of {opened.source} can be used",
+            found=f"{len(checker.skipped)} that cannot be read; {_shown(first.name)}: {first.why}",
+            attempt="open one of them in a viewer; name another folder",
+        )
+    calibration = _image_set(opened, opened.pool, checker, drawn, contract)
+
+    pool = opened.validation or opened.pool
+    judge = Checker(pool, frozenset(item.digest for item in calibration.items))
+    looked_at = set() if opened.validation else checker.seen
+    left = deque(index for index in shuffled(len(pool.names), seed) if index not in looked_at)
+    kept = draw([left], held_out, judge)
+    if len(kept) < (1 if opened.validation else FEW) and len(kept) < held_out:
+        notes.append(
+            f"no held-out pictures: the calibration took {len(drawn)}, and {len(kept)} were left. Accuracy cannot be "
+            "measured; give more pictures, or fewer to the calibration"
+        )
+        kept = []
+    held = _image_set(opened, pool, judge, kept, contract)
+
+    if len(calibration) < FEW:
+        notes.append(
+            f"only {len(calibration)} pictures to calibrate with: below {FEW} the ranges are guesses, 128 are usual"
+        )
+    skipped = (*checker.skipped, *judge.skipped)
+    if skipped:
+        some = ", ".join(f"{_shown(one.name)} ({one.why.splitlines()[0][:60]})" for one in skipped[:3])
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        notes.append(f"{len(skipped)} pictures cannot be used, others took their place: {some}{more}")
+    if judge.repeated:
+        notes.append(f"{len(judge.repeated)} held-out pictures left out: the calibration has the same contents")
+    return CalibrationData(calibration, held, skipped, tuple(notes))
+
+
+def _image_set(
+    opened: Opened, pool: Pool, checker: Checker, chosen: Sequence[int], contract: ImageContract
+) -> ImageSet:
+    """The chosen pictures as a set, with the digest over their contents in this order."""
+    items = tuple(checker.items[index] for index in chosen)
+    digest = hashlib.sha256("\n".join(item.digest for item in items).encode()).hexdigest()
+    labels = None if pool.labels is None else tuple(pool.labels[index] for index in chosen)
+    names = tuple(_shown(pool.names[index]) for index in chosen)
+    return ImageSet(opened.source, opened.kind, names, labels, contract, digest, items)
+
+
+def _shown(name: str) -> str:
+    """A file name that can be printed: no control characters, no bytes that are no UTF-8."""
+    return name if name.isprintable() else name.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
