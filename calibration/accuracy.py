@@ -1,0 +1,181 @@
+"""How good are these outputs, and how sure is that: scores, paired differences and their 95 % intervals.
+
+A value is a share of pictures in percent ("points" are percent, too), so that a budget of 0.3 means 0.3 points of the metric's
+own scale.  ``hits`` metrics judge every picture by itself (top-1, agreement) and have exact intervals; any other metric
+of a set (mAP of a detector) is a ``Metric`` without ``hits`` and gets its intervals from a seeded bootstrap over pictures.
+
+Intervals: Wilson (1927) for a share; Agresti and Min (2005), "simple improved confidence intervals for comparing matched
+proportions", for the difference of two sets of answers to the same pictures: only the pictures that changed sides count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..runtime.errors import UserMistake
+
+Z = 1.959963984540054  # standard normal quantile of 97.5 %: two-sided 95 %
+RESAMPLES = 400  # of the bootstrap; its 2.5 % ends then rest on ten resamples each
+Outputs = np.ndarray  # (n, ...) what the graph gives for n pictures
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name and what it measures in percent; ``truth`` is one item a picture: a label, a set of boxes, reference logits.
+
+    ``hits(outputs, truth) -> (n,) bool`` where a picture is right or wrong by itself; else ``value(outputs, truth)`` of a set.
+    """
+
+    name: str
+    hits: Callable[[Outputs, Any], np.ndarray] | None = None
+    value: Callable[[Outputs, Any], float] | None = None
+
+    def __call__(self, outputs: Outputs, truth: Any) -> float:
+        """The metric of the whole set, in percent."""
+        if self.hits is not None:
+            return 100.0 * float(self.hits(outputs, truth).mean())
+        assert self.value is not None, f"metric {self.name} has neither hits nor value"
+        return float(self.value(outputs, truth))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric on n pictures, in percent, with its 95 % interval."""
+
+    metric: str
+    value: float
+    n: int
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.value:.2f} % of {self.n} ({self.low:.1f} to {self.high:.1f})"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Points lost against the reference on the same n pictures, with the 95 % interval; a gain is negative."""
+
+    points: float
+    n: int
+    low: float
+    high: float
+    lost: int | None = None  # pictures that only the reference has right; None where a picture is not right or wrong
+    won: int | None = None
+
+    def __str__(self) -> str:
+        sides = "" if self.lost is None else f"; {self.lost} lost, {self.won} won"
+        return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}{sides})"
+
+
+def right(outputs: Outputs, labels: Any) -> np.ndarray:
+    """(n, C) and n labels -> (n,) bool: the first largest value is the label's; a picture with a NaN is wrong."""
+    flat = np.asarray(outputs).reshape(len(outputs), -1)
+    return (flat.argmax(axis=1) == np.asarray(labels)) & ~np.isnan(flat).any(axis=1)
+
+
+def same(outputs: Outputs, reference: Any) -> np.ndarray:
+    """(n, C) twice -> (n,) bool: both answer the same class."""
+    return right(outputs, np.asarray(reference).reshape(len(outputs), -1).argmax(axis=1))
+
+
+TOP1 = Metric("top1", hits=right)
+AGREEMENT = Metric("agreement", hits=same)
+
+
+def score(outputs: Outputs, labels: Sequence[int] | np.ndarray | None, reference: Outputs) -> Score:
+    """Top-1 where there are labels, else the share of pictures on which ``outputs`` and ``reference`` agree."""
+    return measure(AGREEMENT, outputs, reference) if labels is None else measure(TOP1, outputs, labels)
+
+
+def measure(metric: Metric, outputs: Outputs, truth: Any) -> Score:
+    """The metric and its interval. UserMistake when outputs and truth are not one to one or there are none."""
+    count = _checked(outputs, truth)
+    value = metric(outputs, truth)
+    if metric.hits is not None:
+        low, high = wilson(int(metric.hits(outputs, truth).sum()), count)
+    else:
+        draws = [metric(outputs[rows], _take(truth, rows)) for rows in _resamples(count)]
+        low, high = np.percentile(draws, (2.5, 97.5))
+    return Score(metric.name, value, count, float(low), float(high))
+
+
+def difference(metric: Metric, reference: Outputs, found: Outputs, truth: Any) -> Drop:
+    """What ``found`` loses against ``reference``, paired picture by picture: metric(reference) - metric(found)."""
+    count = _checked(found, truth)
+    _checked(reference, truth)
+    if metric.hits is not None:
+        before, after = metric.hits(reference, truth), metric.hits(found, truth)
+        lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+        # a reference that is right everywhere (as in agreement with itself) leaves nothing to win: a plain share
+        low, high = wilson(lost, count) if before.all() else _matched(lost, won, count)
+        return Drop(100.0 * (lost - won) / count, count, low, high, lost, won)
+    points = metric(reference, truth) - metric(found, truth)
+    draws = []
+    for rows in _resamples(count):
+        some = _take(truth, rows)
+        draws.append(metric(reference[rows], some) - metric(found[rows], some))
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return Drop(points, count, float(low), float(high))
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share, in percent; never outside 0 to 100, and not a point at either end."""
+    share, weight = hits / count, Z * Z / count
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z * math.sqrt(share * (1 - share) / count + weight / (4 * count)) / (1 + weight)
+    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+
+
+def _matched(lost: int, won: int, count: int) -> tuple[float, float]:
+    """Agresti and Min: half a picture is added to each of the four cells, then Wald's interval."""
+    more = count + 2
+    middle = (lost - won) / more
+    half = Z * math.sqrt(max(lost + won + 1 - (lost - won) ** 2 / more, 0.0)) / more
+    return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
+
+
+def sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
+    """10 log10 of signal energy over error energy; inf when equal, -inf when ``found`` is not finite."""
+    expected = np.asarray(reference, dtype=np.float64)
+    error = expected - np.asarray(found, dtype=np.float64)
+    signal, noise = float((expected**2).sum()), float((error**2).sum())
+    if not math.isfinite(noise) or (signal == 0 and noise > 0):
+        return -math.inf
+    return math.inf if noise == 0 else 10 * math.log10(signal / noise)
+
+
+def cosine(reference: np.ndarray, found: np.ndarray) -> float:
+    """The smallest cosine of a picture's outputs, (n, ...) twice; -1 when ``found`` is not finite."""
+    left, right = (np.asarray(array, dtype=np.float64).reshape(len(array), -1) for array in (reference, found))
+    if not np.isfinite(right).all():
+        return -1.0
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+
+
+def _resamples(count: int) -> list[np.ndarray]:
+    """The same draws for every graph that is judged on ``count`` pictures."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, count, count) for _ in range(RESAMPLES)]
+
+
+def _take(truth: Any, rows: np.ndarray) -> Any:
+    return truth[rows] if isinstance(truth, np.ndarray) else [truth[row] for row in rows]
+
+
+def _checked(outputs: Outputs, truth: Any) -> int:
+    if len(outputs) == 0 or len(outputs) != len(truth):
+        raise UserMistake(
+            "Outputs and truth do not belong together",
+            found=f"{len(outputs)} outputs, {len(truth)} labels",
+            expected="one label for each picture, and at least one picture",
+            because="accuracy is a share of the pictures",
+            attempt="give the labels of exactly these pictures, or none to measure agreement",
+        )
+    return len(outputs)

@@ -1,0 +1,154 @@
+"""Full int8 first; where it misses the budget, nodes go back to high precision until it holds, and no more than needed.
+
+``make(keep)`` builds the graph with the named nodes high.  Nodes go back in ``sensitivity.order``, 1, 2, 4, ... of them; once
+the budget holds, a bisection gives back what was one step too many: the chosen count holds, one less was tried and fails.
+
+The budget holds when the measured drop is at most ``max_drop`` points.  Whether the pictures can tell is said in the notes:
+the interval of the drop may reach past the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Generic, TypeVar
+
+from .evaluation import Evaluation, Figures
+from .run import Runner
+from .sensitivity import Sensitivity, order
+
+SLACK = 1e-9  # points: 3 of 1000 pictures are 0.3 points whatever the last bit of the division says
+G = TypeVar("G")  # a QuantisedGraph, or whatever ``make`` makes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of the trade curve."""
+
+    high: int  # nodes given back to high precision
+    share: float  # of the MACs that are quantised
+    figures: Figures
+    holds: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {"high": self.high, "share": self.share, "holds": self.holds, **self.figures.to_json()}
+
+
+@dataclass(frozen=True)
+class Budget(Generic[G]):
+    """The graph that was chosen, whether it holds the budget, and everything that was tried, fewest high nodes first."""
+
+    graph: G
+    row: Row
+    met: bool
+    max_drop: float
+    keep: Mapping[str, str]  # nodes given back and why
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "max_drop": self.max_drop,
+            "met": self.met,
+            "high": self.row.high,
+            "keep": dict(self.keep),
+            "curve": [row.to_json() for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+
+def meet(
+    make: Callable[[Mapping[str, str]], G],
+    share: Callable[[G], float],
+    run: Callable[[G], Runner],
+    evaluation: Evaluation,
+    max_drop: float,
+    sensitivities: Callable[[], Sequence[Sensitivity]],
+    *,
+    progress: Callable[[Row], None] | None = None,
+) -> Budget[G]:
+    """The graph with the fewest nodes high, in the order of their worth, that loses at most ``max_drop`` points.
+
+    ``sensitivities`` is asked for only when the fully quantised graph misses the budget.  Where nothing holds, or only the
+    graph without a quantised node, ``met`` is False and the graph with the smallest drop is returned: exit code 1 is the
+    caller's.
+    """
+    tried: dict[int, tuple[G, Row]] = {}
+    ranked: tuple[Sensitivity, ...] = ()
+
+    def attempt(count: int) -> bool:
+        if count not in tried:
+            graph = make({found.node: _alone(found) for found in ranked[:count]})
+            figures = evaluation.evaluate(run(graph))
+            row = Row(count, share(graph), figures, figures.drop.points <= max_drop + SLACK)
+            tried[count] = graph, row
+            if progress is not None:
+                progress(row)
+        return tried[count][1].holds
+
+    chosen = 0 if attempt(0) else None
+    if chosen is None:
+        ranked = order(sensitivities())
+        chosen = _fewest(attempt, len(ranked))
+    met = chosen is not None and tried[chosen][1].share > 0
+    if chosen is None:
+        chosen = min(tried, key=lambda count: (tried[count][1].figures.drop.points, count))
+    graph, row = tried[chosen]
+    rows = tuple(tried[count][1] for count in sorted(tried))
+    notes = (*evaluation.notes(max_drop), *_said(row, rows, met, max_drop))
+    return Budget(graph, row, met, max_drop, _reasons(ranked[:chosen], rows), rows, notes)
+
+
+def _fewest(holds: Callable[[int], bool], most: int) -> int | None:
+    """The smallest tried count that holds, its predecessor being tried and failing; None when even ``most`` fails."""
+    low, count = 0, 1
+    while True:
+        count = min(count, most)
+        if count <= low:
+            return None
+        if holds(count):
+            break
+        low, count = count, 2 * count
+    while count - low > 1:
+        middle = (low + count) // 2
+        low, count = (low, middle) if holds(middle) else (middle, count)
+    return count
+
+
+def _alone(found: Sensitivity) -> str:
+    return f"one-node SQNR {found.sqnr_db:.1f} dB at {100 * found.share:.1f} % of the MACs"
+
+
+def _reasons(ranked: Sequence[Sensitivity], rows: Sequence[Row]) -> dict[str, str]:
+    """Why each node is high: its own noise, and what the step that gave it back brought."""
+    why = {}
+    for before, after in pairwise(rows):
+        nodes = ranked[before.high : after.high]
+        together = f" together with {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        why.update({found.node: f"{_alone(found)}; int8 here cost {_gain(before, after)}{together}" for found in nodes})
+    return why
+
+
+def _gain(before: Row, after: Row) -> str:
+    points = before.figures.drop.points - after.figures.drop.points
+    brought = after.figures.sqnr_db - before.figures.sqnr_db
+    if points > 0:
+        return f"{points:.2f} points"
+    return f"{brought:.1f} dB of output SQNR" if math.isfinite(brought) else "no picture"
+
+
+def _said(row: Row, rows: Sequence[Row], met: bool, max_drop: float) -> list[str]:
+    """What the reader of the curve must know, in words."""
+    drop, most = row.figures.drop, rows[-1]
+    if met:
+        if drop.high <= max_drop:
+            return []
+        return [f"{drop}: with {drop.n} pictures a drop of more than {max_drop:g} points is not excluded"]
+    if row.holds:
+        return [f"only the graph without a quantised node holds the budget of {max_drop:g} points"]
+    if most.share == 0:
+        itself = f"the graph without a quantised node loses {most.figures.drop.points:.2f} points itself"
+        return [f"{itself}: the loss is not that of the rounding"]
+    return [f"no choice of nodes holds the budget of {max_drop:g} points; the smallest drop is {drop.points:.2f}"]

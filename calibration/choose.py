@@ -1,0 +1,127 @@
+"""``--precision auto --max-drop 0.3``: which precision? The fastest that holds the budget, or the preferred one where no clock can say.
+
+A candidate is asked for its graph only when its turn comes.  Where every candidate can be timed on this machine, all are
+tried and the fastest within the budget wins.  Where one cannot (a Jetson's engine is built on the Jetson), the order of
+the candidates decides: the first that holds the budget is taken, and the words say that nothing was timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ..runtime.errors import EdgesmithError
+from .budget import SLACK
+from .evaluation import Evaluation, Figures
+from .run import Runner
+
+G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
+
+# What to try first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on every model
+# tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. Not yet run on hardware.
+PREFERENCE = {
+    "cpu": ("int8", "fp32"),
+    "openvino": ("int8", "bf16", "fp32"),
+    "sm110": ("fp8", "fp16", "int8"),
+    "gpu": ("fp16", "fp8", "int8"),
+}
+
+
+def preferred(target: str, arch: str, able: Sequence[str]) -> tuple[str, ...]:
+    """The precisions to try on a target, in order; ``able`` is what its engine can compute."""
+    order = PREFERENCE.get(target) or PREFERENCE.get(arch) or PREFERENCE["gpu"]
+    return tuple(precision for precision in order if precision in able)
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[G]):
+    """A precision and how to get it."""
+
+    precision: str
+    make: Callable[[], G]  # may raise EdgesmithError: the reason then stands in the row
+    run: Callable[[G], Runner]
+    latency_ms: Callable[[G], float] | None = None  # None: its engine does not run on this machine
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One row of the table: what a candidate brought, or why it has no figures."""
+
+    precision: str
+    figures: Figures | None = None
+    latency_ms: float | None = None
+    holds: bool = False
+    why_not: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        figures = self.figures.to_json() if self.figures else None
+        return {
+            "precision": self.precision,
+            "holds": self.holds,
+            "latency_ms": self.latency_ms,
+            "why_not": self.why_not,
+            "figures": figures,
+        }
+
+
+@dataclass(frozen=True)
+class Choice(Generic[G]):
+    """The precision that was chosen and why; ``graph`` is None when no candidate holds the budget."""
+
+    precision: str
+    graph: G | None
+    why: str
+    rows: tuple[Tried, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"precision": self.precision, "why": self.why, "tried": [row.to_json() for row in self.rows]}
+
+
+def choose(candidates: Sequence[Candidate[G]], evaluation: Evaluation, max_drop: float) -> Choice[G]:
+    """The fastest candidate within ``max_drop`` points where all can be timed here, else the first that holds.
+
+    A candidate that cannot be made is a row with its reason.  Without one that holds, ``precision`` is "" and the caller
+    exits with 1.
+    """
+    timed = all(candidate.latency_ms is not None for candidate in candidates)
+    rows: list[Tried] = []
+    graphs: dict[str, G] = {}
+    for candidate in candidates:
+        if graphs and not timed:
+            rows.append(Tried(candidate.precision, why_not=f"not tried: {next(iter(graphs))} comes first and holds"))
+            continue
+        try:
+            graph = candidate.make()
+        except EdgesmithError as error:
+            rows.append(Tried(candidate.precision, why_not=str(error).splitlines()[0]))
+            continue
+        figures = evaluation.evaluate(candidate.run(graph))
+        holds = figures.drop.points <= max_drop + SLACK
+        latency = candidate.latency_ms(graph) if timed and candidate.latency_ms is not None else None
+        rows.append(Tried(candidate.precision, figures, latency, holds))
+        if holds:
+            graphs[candidate.precision] = graph
+    if not graphs:
+        return Choice("", None, f"no precision holds the budget of {max_drop:g} points", tuple(rows))
+    within = [row for row in rows if row.holds]
+    best = min(within, key=lambda row: row.latency_ms or 0.0) if timed else within[0]
+    return Choice(best.precision, graphs[best.precision], _why(best, rows, within, max_drop), tuple(rows))
+
+
+def _why(best: Tried, rows: Sequence[Tried], within: Sequence[Tried], max_drop: float) -> str:
+    assert best.figures is not None
+    lost = f"{best.figures.drop.points:.2f} of {max_drop:g} points"
+    if best.latency_ms is None:
+        others = " and ".join(row.precision for row in rows if row is not best) or "nothing else"
+        return (
+            f"{best.precision} loses {lost} and is the first of the target's order that holds; not timed here: compare "
+            f"with {others} on the device"
+        )
+    slower = [row for row in within if row is not best and row.latency_ms]
+    ratios = ", ".join(
+        f"{row.latency_ms / best.latency_ms:.2f} x as fast as {row.precision}" for row in slower if row.latency_ms
+    )
+    return (
+        f"{best.precision} is the fastest within the budget ({ratios or 'the only one'}), timed here, and loses {lost}"
+    )
