@@ -1,0 +1,82 @@
+"""Channel groups of a graph -> the same function with activations that fit one scale (smooth.py, equalise.py).
+
+Xiao et al., SmoothQuant, arXiv:2211.10438: with a_c the largest |x_c| of an activation and w_c the largest weight it meets,
+
+    s_c = a_c^alpha / w_c^(1 - alpha)        x_c / s_c,  w_c * s_c
+
+at alpha 1/2 both end equally far from their own mean.  The factors are powers of two: floating point then loses nothing,
+the float32 answer stays the same bit for bit (but for numbers that leave the range of normal ones), and so does fp16's.
+Weights have one scale for each *output* channel, so a layer pays nothing for dividing its own outputs.
+Statistics of the scaled activation follow from the old ones: no second pass over the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .channels import Group, follow, with_ones
+from .edit import constant, nodes_by_name
+from .nouns import Site
+from .observers import Statistics, TensorStats
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+FLOOR = 1e-6  # of the largest: a channel that is never used gets no larger factor than this
+WIDEST = 2.0**10  # factor: gamma, weights and activations stay in fp16's range
+
+
+def balance(
+    model: ir.Model, sources: Iterable[ir.Node], sites: Iterable[Site], statistics: Statistics, alpha: float, kind: str
+) -> tuple[Statistics, tuple[dict[str, Any], ...]]:
+    """Scale the channels of every source that reaches one of ``sites``, in ``model`` itself.
+
+    Returns the statistics of the new graph and one record a group: kind, source, nodes, strength, the largest ratio of
+    two factors, and what was refused.
+    """
+    tensors, records = dict(statistics.tensors), []
+    by_node = {site.node: site for site in sites if site.input in tensors}
+    nodes = nodes_by_name(model)
+    for source in sources:
+        group = follow(model, source, set(tensors))
+        sinks = [by_node[name] for name in group.sinks() if name in by_node]
+        record = {"kind": kind, "source": str(source.name), "nodes": [site.node for site in sinks], "strength": alpha}
+        if not sinks:
+            if group.refused and source.op_type == "LayerNormalization":
+                records.append(record | {"strength": 0.0, "ratio": 1.0, "refused": list(group.refused)})
+            continue
+        factors = strengths(group, sinks, nodes, tensors, alpha)
+        ratio = float(factors.max() / factors.min())
+        if ratio > 1:
+            group.apply(model, factors)
+            for name, labels in group.labels.items():
+                tensors[name] = tensors[name].scaled(1 / with_ones(factors)[labels])
+        records.append(record | {"ratio": ratio, "refused": list(group.refused)})
+    return replace(statistics, tensors=tensors), tuple(records)
+
+
+def strengths(
+    group: Group, sinks: list[Site], nodes: Mapping[str, ir.Node], tensors: Mapping[str, TensorStats], alpha: float
+) -> np.ndarray:
+    """(size,) powers of two, 1 for channels that must stay."""
+    act, weight = np.zeros(group.size + 2), np.zeros(group.size + 2)
+    for site in sinks:
+        np.maximum.at(act, group.labels[site.input], tensors[site.input].absmax)
+        met = group.sinks()[site.node]
+        array = constant(nodes[site.node].inputs[1])
+        assert array is not None
+        np.maximum.at(weight, np.broadcast_to(met, array.shape).ravel(), np.abs(array).ravel())
+    free = (act[:-2] > 0) & (weight[:-2] > 0)
+    if not free.any():
+        return np.ones(group.size)
+    act, weight = act[:-2][free], weight[:-2][free]
+    act, weight = np.maximum(act, act.max() * FLOOR), np.maximum(weight, weight.max() * FLOOR)
+    power = alpha * np.log2(act) - (1 - alpha) * np.log2(weight)
+    power = np.clip(np.rint(power - power.mean()), -np.log2(WIDEST), np.log2(WIDEST))
+    factors = np.ones(group.size)
+    factors[free] = np.exp2(power)
+    return factors

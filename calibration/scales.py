@@ -1,0 +1,72 @@
+"""Sites that are quantised + statistics -> the table of scales: a range for each input, codes for each weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..runtime.errors import EdgesmithError
+from .edit import constant, nodes_by_name
+from .nouns import Decision, Range, Recipe, ScaleTable, Site
+from .observers import Statistics
+from .ranges import choose_range
+from .weights import quantise_weight
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+STATIC = ("qdq", "u8")  # forms whose activations have a range; the others measure it while they run, or not at all
+
+
+def build_table(
+    model: ir.Model,
+    sites: Iterable[Site],
+    decisions: Mapping[str, Decision],
+    statistics: Statistics | None,
+    recipe: Recipe,
+) -> ScaleTable:
+    """The numbers of every site that ``decisions`` quantises; the same statistics give the same table, bit for bit.
+
+    Raises:
+        EdgesmithError: the form needs a range and ``statistics`` has none for an input.
+    """
+    nodes = nodes_by_name(model)
+    activations: dict[str, Range] = {}
+    weights = {}
+    for site in sites:
+        if not decisions[site.node].quantise:
+            continue
+        array = constant(nodes[site.node].inputs[1])
+        assert array is not None, f"{site.node} is no site: its weight is computed"
+        weights[site.node] = quantise_weight(
+            array,
+            site.weight_out_axis,
+            precision=recipe.precision,
+            rule=recipe.weights,
+            low=recipe.low,
+            block=recipe.block,
+        )
+        if recipe.form in STATIC:
+            if statistics is None or site.input not in statistics.tensors:
+                raise EdgesmithError(
+                    f"{site.node} has no range",
+                    found=f"no statistics of {site.input!r}",
+                    because=f"the form {recipe.form!r} fixes the range of every input beforehand",
+                    attempt="give calibration images: --data FOLDER",
+                )
+            activations[site.node] = choose_range(
+                statistics.tensors[site.input], weight_energy(array, site), rules=recipe.rules,
+                precision=recipe.precision, symmetric=recipe.form != "u8", low=recipe.low,
+            )  # fmt: skip
+    return ScaleTable(activations, weights)
+
+
+def weight_energy(array: np.ndarray, site: Site) -> np.ndarray:
+    """(C,) sum of squares of the weights that meet each input channel; groups of a Conv have channels of their own."""
+    squares = np.square(array, dtype=np.float64)
+    if site.groups == 1:
+        return squares.sum(axis=tuple(axis for axis in range(array.ndim) if axis != site.weight_in_axis))
+    grouped = squares.reshape(site.groups, array.shape[0] // site.groups, array.shape[1], -1)  # (g, O/g, I/g, k)
+    return grouped.sum(axis=(1, 3)).ravel()
