@@ -154,6 +154,10 @@ class Observer:
         low, high, radius, counts, zeros = (part.copy() for part in self._parts)
         return TensorStats(low, high, radius, counts, zeros, self._images)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a cache file keeps: ``TensorStats.to_arrays`` so far."""
+        return self.stats().to_arrays()
+
     def _widen(self, radius: np.ndarray, values: int) -> None:
         """Double the radius of the channels that need it, and the counters when 32 bits may not do."""
         assert self._parts is not None

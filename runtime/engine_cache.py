@@ -22,6 +22,7 @@ from typing import Any
 
 from .bundle import Bundle
 from .cuda import Device
+from .user_cache import user_cache
 from .vet import DEVICE_ENGINE, ENGINES
 
 MAGIC = b"EDGE"
@@ -89,8 +90,7 @@ def unseal(content: bytes, key: str, with_secret: bytes) -> bytes | None:
 
 def folders(bundle: Bundle) -> tuple[Path, Path]:
     """Where engines are kept: in the bundle, or in the cache of the user."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return bundle.path / ENGINES, cache / "edgesmith" / ENGINES
+    return bundle.path / ENGINES, user_cache() / ENGINES
 
 
 def secret() -> bytes:
