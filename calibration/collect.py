@@ -77,9 +77,9 @@ def one_pass(
         raise UserMistake("calibration needs images", found="none", attempt="a folder with about 128 pictures")
 
     def restore(saved: Saved) -> tuple[dict[str, Counter], int, int]:
-        if list(saved.arrays) != list(tensors) or not 0 < saved.done <= total:
+        if set(saved.arrays) != set(tensors) or not 0 < saved.done <= total:
             raise ValueError("it is of other tensors or images")
-        found = {name: make(name, arrays) for name, arrays in saved.arrays.items()}
+        found = {name: make(name, saved.arrays[name]) for name in tensors}
         return found, saved.done, int(saved.settings["batch"])
 
     counters: dict[str, Any]
