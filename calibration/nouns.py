@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .observers import TensorStats
 
 PRECISIONS = ("int8", "fp8", "int4", "nvfp4")
-FORMS = ("qdq", "dynamic", "u8", "weights")
+FORMS = ("qdq", "dynamic", "u8", "weights", "nbits")
 RULES = ("best", "minmax", "mse", "percentile", "entropy")
 
 
@@ -56,7 +56,7 @@ class Recipe:
     """How to quantise; every field has a default that was measured (docs/quantisation.md)."""
 
     precision: str = "int8"
-    form: str = "qdq"  # "qdq" static Q/DQ, "dynamic" int8 MatMul, "u8" static asymmetric with outputs, "weights" only
+    form: str = "qdq"  # "qdq" static Q/DQ, "dynamic" int8 MatMul, "u8" static asymmetric with outputs, "weights" only, "nbits" those of ORT
     rules: str = "best"
     smooth: float = 0.5  # strength alpha of moving activation scale into weights; 0 leaves the graph as it is
     equalise: bool = True

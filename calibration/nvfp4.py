@@ -10,12 +10,17 @@ both scales are then exact in float16: the file holds the same weights whatever 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .blocks import Grid, choose_scales, from_rows, other_axis, to_rows
+from .edit import add_constant, attribute, constant, drop_unread
 from .nouns import WeightScales
 from .weights import QUANTISERS
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 BLOCK = 16  # the only size that the hardware has
 LARGEST = 6.0  # of E2M1
@@ -74,6 +79,33 @@ def pack(
         scale=(doubled.scale * 2 / np.float32(outer)).astype(ml_dtypes.float8_e4m3fn),
         outer=outer,
     )
+
+
+def as_float(model: ir.Model) -> ir.Model:
+    """A copy whose 4-bit and 8-bit weights are float32 initializers again: the same numbers for an engine without these types.
+
+    ONNX Runtime has no FLOAT4E2M1; this is what parity of an nvfp4 file is judged on.
+    """
+    import onnx_ir as ir
+
+    model = model.clone()
+    for node in list(model.graph):
+        if node.op_type != "DequantizeLinear" or node.domain:
+            continue
+        parts = [constant(value) for value in node.inputs]
+        if any(part is None for part in parts) or len(parts) > 2:
+            continue  # of an activation, or with a zero point: ONNX Runtime has those
+        codes, scale = (np.asarray(part).astype(np.float32) for part in parts)
+        block, axis = attribute(node, "block_size", 0), attribute(node, "axis", 1)
+        if block:
+            scale = np.repeat(scale, block, axis=axis)
+        elif scale.ndim:
+            scale = scale.reshape([-1 if index == axis % codes.ndim else 1 for index in range(codes.ndim)])
+        weight = node.outputs[0]
+        ir.convenience.replace_all_uses_with(weight, add_constant(model, f"{weight.name}_float", codes * scale))
+        model.graph.remove(node, safe=True)
+    drop_unread(model)
+    return model
 
 
 def _nvfp4(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
