@@ -42,7 +42,7 @@ def correct(exported: ExportedGraph, target: str, precision: str) -> int:
     """How many of the 1000 held-out digits the graph for ``target`` at ``precision`` gets right."""
     graph = rewrite(exported, target).model
     typed = to_precision(graph, precision).model
-    run = graph_runner(typed) if precision == "fp32" else typed_runner(typed, precision)
+    run = graph_runner(typed) if precision == "fp32" else typed_runner(typed)
     pictures, labels = digits("held_out")
     contract = find(exported.name).contract
     found = [run(preprocess(list(pictures[i : i + BATCH]), contract)) for i in range(0, len(pictures), BATCH)]

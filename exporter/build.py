@@ -91,7 +91,7 @@ def _with_engine(
     files = _save(model, out)
     step = progress.step if progress else None
     built = build_rtx(files["model.onnx"], chip, shapes, progress=step)
-    precision = model.metadata_props.get("edgesmith.precision", "fp32")
+    precision = precision_of(model)
     file = f"engines/{name}.{precision}.{chip}.engine"
     path = out / file
     path.parent.mkdir(exist_ok=True)
@@ -112,11 +112,17 @@ def _with_engine(
     return Built({**files, file: path}, (engine,), seen, tuple(notes), summary, model.graph.opset_imports[""])
 
 
+def precision_of(model: ir.Model) -> str:
+    """What the graph computes in: a quantised precision, else that of the floating-point part."""
+    props = model.metadata_props
+    return props.get("edgesmith.quantised") or props.get("edgesmith.precision", "fp32")
+
+
 def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
     """A copy that the device's parser reads: opset and IR version within what it knows; same numbers, checked here."""
     from .rewrite import clone
 
-    have, limit = model.graph.opset_imports.get("", 0), target.parser_opset or target.max_opset
+    have, limit = model.graph.opset_imports.get("", 0), target.opset_limit(precision_of(model))
     original, model, notes = model, clone(model), []
     if have > limit:
         try:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .artifacts import ExportedGraph, RewrittenGraph
     from .build import Built
     from .precision import PrecisionResult
+    from .quantise import Quantised
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,4 @@ class Made:
     rewritten: RewrittenGraph
     typed: PrecisionResult
     built: Built
+    quantised: Quantised | None = None

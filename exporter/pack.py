@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.bundle import Bundle, write_bundle
 from ..runtime.golden import GOLDEN, golden_bytes
 from ..runtime.report import write_report
+from ..runtime.selftest import QUANTISED, agreement
+from .parity import typed_runner
 from .plan import Plan
 from .stages import Run
 from .verify import Row, seeded
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..calibration.choose import Choice
     from .made import Made
     from .parity import Judge
 
@@ -24,25 +29,38 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
     labels = plan.spec.labels(plan.num_classes)
     files["labels.json"] = json.dumps(labels, ensure_ascii=False, indent=0).encode()
-    files[GOLDEN] = golden(plan, judge)
-    return write_bundle(run.folder / "draft.edge", files, manifest(plan, made))
+    images = golden_images(plan, judge)
+    logits = judge.runner(images)
+    files[GOLDEN] = golden_bytes({"images": images}, {"logits": logits})
+    content = manifest(plan, made)
+    if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
+        found = typed_runner(made.typed.model)(images)
+        content["precision_report"]["golden_cosine"] = agreement("logits", logits, found, plan.precision).cosine
+    return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content)
 
 
-def publish(plan: Plan, run: Run, bundle: Bundle, parity: list[Row], notes: list[str]) -> Bundle:
-    """The draft with parity, stages and report, written to its place in one rename."""
+def publish(
+    plan: Plan, run: Run, bundle: Bundle, made: Made, parity: list[Row], notes: list[str], choice: Choice | None = None
+) -> Bundle:
+    """The draft with what was measured since, parity, stages and report, written to its place in one rename."""
     files: dict[str, bytes | Path] = {name: bundle.path / name for name in bundle.manifest["files"]}
     content = {key: value for key, value in bundle.manifest.items() if key != "files"}
     content["parity"] = [row.to_json() for row in parity]
     content["stages"] = [stage.to_json() for stage in run.stages]
-    content["notes"] = [*content["notes"], *notes]
+    told = [*made.quantised.notes] if made.quantised else []
+    if made.quantised:
+        content["quantisation"] = made.quantised.report
+    if choice:
+        told.append(choice.why)
+        content["choice"] = choice.to_json()
+    content["notes"] = [*content["notes"], *told, *notes]
     files["report.html"] = write_report({**content, "files": bundle.manifest["files"]}).encode()
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
 
 
-def golden(plan: Plan, judge: Judge) -> bytes:
-    """Inputs and PyTorch's outputs for the self-test on the device: one batch of the usual shape."""
-    images = seeded(plan.shapes.opt)
-    return golden_bytes({"images": images}, {"logits": judge.runner(images)})
+def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
+    """Inputs for the self-test on the device, one batch of the usual shape: pictures where ranges were fitted to them."""
+    return judge.one_batch(plan.shapes.opt) if plan.precision in QUANTISED else seeded(plan.shapes.opt)
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
@@ -79,7 +97,8 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
             "nodes_before": dict(made.rewritten.nodes_before),
             "nodes_after": dict(made.rewritten.nodes_after),
         },
-        "precision_report": made.typed.report,
+        "precision_report": dict(made.typed.report),
+        "quantisation": made.quantised.report if made.quantised else None,
         "parity": [],
         "benchmark": None,
         "engines": [engine for engine in made.built.engines],

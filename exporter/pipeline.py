@@ -1,11 +1,11 @@
-"""The whole flow on one screen: checkpoint -> torch model -> exported -> rewritten -> typed graph -> engine -> bundle.
+"""The whole flow on one screen: checkpoint -> torch model -> exported -> rewritten -> quantised -> typed -> engine -> bundle.
 
 Start reading here. Each stage is one module of the same name, and hands the next a frozen noun (artifacts.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .arguments import spell
@@ -15,12 +15,8 @@ from .stages import Progress, Run, Stage, keep, run_beside
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import onnx_ir as ir
-
     from ..runtime.bundle import Bundle
     from .artifacts import RewrittenGraph
-    from .parity import Judge
-    from .precision import PrecisionResult
     from .verify import Row
 
 
@@ -34,6 +30,8 @@ class Result:
     stages: tuple[Stage, ...] = ()
     artefacts: Path | None = None
     notes: tuple[str, ...] = field(default=())
+    quantisation: dict[str, Any] | None = None  # as the manifest has it
+    beside: Bundle | None = None  # the bundle in floating point, kept because the quantised one is not faster here
 
     @property
     def path(self) -> Path:
@@ -48,6 +46,8 @@ class Result:
             "plan": self.plan.to_json(),
             "stages": [stage.to_json() for stage in self.stages],
             "parity": [row.to_json() for row in self.parity],
+            "quantisation": self.quantisation,
+            "beside": str(self.beside.path) if self.beside else None,
             "notes": list(self.notes),
         }
 
@@ -58,7 +58,8 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 
     Raises:
         UserMistake: something asked for cannot be done; nothing was written.
-        ParityFailed: the graph does not compute what PyTorch computes; the artefacts are kept in the folder it names.
+        ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
+            kept in the folder it names.
     """
     plan = make_plan(model, weights, **choices)
     if dry_run:
@@ -70,12 +71,17 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
     from ..models import prepare
+    from .auto import choose_precision
     from .build import build
+    from .duel import race
     from .made import Made
     from .pack import draft, publish
     from .parity import Judge, check, check_each_pass
+    from .quantise import hold_budget, quantise_within
     from .rewrite import rewrite
     from .trace import trace
+    from .typed import typed_graph
+    from .variant import Traced
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
         size = (plan.shapes.opt[2], plan.shapes.opt[3])
@@ -89,15 +95,26 @@ def run_plan(plan: Plan, run: Run) -> Result:
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic())}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 
+    traced = Traced(source, exported, judge, run)
+    choice = None
+    if plan.precision == "auto":
+        plan, choice = choose_precision(plan, traced)
+        judge.plan = plan
+
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
         each = check_each_pass(judge, run) if plan.verify_each else None
-        rewritten = rewrite(exported, plan.target.order, skip=plan.skip, verify_each=each)
+        rewritten = rewrite(exported, plan.target.order, skip=plan.left_out, verify_each=each)
         stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
-    with run.stage("precision", plan.precision) as stage:
-        typed = typed_graph(plan, rewritten.model, judge)
-        stage.detail = plan.precision + (f", {len(typed.islands)} nodes kept in fp32" if typed.islands else "")
+    quantised = quantise_within(plan, rewritten.model, run) if plan.calibration else None
+    if quantised:
+        hold_budget(plan, quantised, run)
+
+    with run.stage("precision", plan.rest) as stage:
+        typed = typed_graph(plan, rewritten.model, judge, quantised)
+        stage.detail = plan.rest + (" around it" if quantised else "")
+        stage.detail += f", {len(typed.islands)} nodes kept in fp32" if typed.islands else ""
         stage.size_bytes = run.save(30, plan.precision, typed.model)
 
     with run.stage("build", f"for {plan.target.engine}") as stage:
@@ -105,31 +122,24 @@ def run_plan(plan: Plan, run: Run) -> Result:
         stage.detail = built.summary
         stage.size_bytes = built.size_bytes
 
-    made = Made(source, exported, rewritten, typed, built)
+    made = Made(source, exported, rewritten, typed, built, quantised)
     with run.stage("verify", "against PyTorch eager fp32") as stage:
         bundle = draft(plan, run, made, judge)
         parity, notes = check(judge, made, bundle, run)
         stage.detail = f"{sum(row.passed for row in parity)} of {len(parity)} checks against PyTorch eager fp32 hold"
 
+    beside = race(plan, made, bundle, traced) if quantised else None
+
     with run.stage("bundle", str(plan.out)) as stage:
-        bundle = publish(plan, run, bundle, parity, [*source.notes, *notes])
+        bundle = publish(plan, run, bundle, made, parity, [*source.notes, *notes], choice)
         stage.detail = f"{plan.out}, report and self-test inside"
         stage.size_bytes = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
 
     artefacts = keep(run, plan.run_folder) if plan.keep else None
-    return Result(plan, bundle, tuple(parity), tuple(run.stages), artefacts, tuple(bundle.manifest["notes"]))
-
-
-def typed_graph(plan: Plan, model: ir.Model, judge: Judge) -> PrecisionResult:
-    """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed."""
-    from .islands import choose_islands
-    from .precision import to_precision
-
-    if plan.precision == "fp32":
-        return to_precision(model, "fp32")
-    islands = choose_islands(model, {"images": judge.one_batch(plan.shapes.opt)}, precision=plan.precision)
-    typed = to_precision(model, plan.precision, keep=islands.why, max_opset=plan.target.max_opset)
-    return replace(typed, report={**typed.report, "measured": islands.to_json()})
+    told = bundle.manifest["quantisation"]
+    return Result(
+        plan, bundle, tuple(parity), tuple(run.stages), artefacts, tuple(bundle.manifest["notes"]), told, beside
+    )
 
 
 def passes_told(rewritten: RewrittenGraph) -> str:

@@ -17,7 +17,8 @@ from ..runtime.errors import UserMistake
 from . import arguments
 from .artifacts import Shapes
 from .pictures import Picture, pictures
-from .targets import Target, check_arch, find_target
+from .plan_quantised import Calibration, Data, plan_calibration
+from .targets import QUANTISED, Target, check_arch, find_target
 
 if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract
@@ -43,6 +44,7 @@ class Plan:
     contract: ImageContract
     out: Path
     pictures: tuple[Picture, ...]
+    calibration: Calibration | None = None
     skip: tuple[str, ...] = ()
     keep: bool = False
     verify_each: bool = False
@@ -54,6 +56,17 @@ class Plan:
     def run_folder(self) -> Path:
         """Where the numbered artefacts go, when they are kept."""
         return self.out.with_name(self.out.name.removesuffix(".edge") + ".run")
+
+    @property
+    def rest(self) -> str:
+        """What the floating-point part computes in: fp16 around quantised nodes on a GPU, fp32 on a CPU."""
+        return self.target.default_precision if self.precision in (*QUANTISED, "auto") else self.precision
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The passes that do not run: those skipped on request, and one that hides weights from quantisation."""
+        hides = self.calibration is not None and self.target.order == "cpu"
+        return (*self.skip, "OrtAttention") if hides else self.skip
 
     def to_json(self) -> dict[str, Any]:
         """The plan as ``--dry-run --json`` prints it."""
@@ -73,6 +86,7 @@ class Plan:
             "skip": list(self.skip),
             "check": self.check,
             "pictures": [picture.name for picture in self.pictures],
+            "quantise": self.calibration.to_json() if self.calibration else None,
             "out": str(self.out),
         }
 
@@ -93,19 +107,26 @@ def make_plan(
     max_shapes: str | None = None,
     opset: int | None = None,
     out: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
+    data: Data | None = None,
     skip: Iterable[str] = (),
     keep: bool = False,
     verify_each: bool = False,
     check: bool = True,
     overwrite: bool = False,
     seed: int = 0,
+    **quantising: Any,
 ) -> Plan:
-    """Check and complete every choice. Raises UserMistake for the first that cannot work."""
+    """Check and complete every choice; ``quantising`` are those of ``plan_quantised.plan_calibration``.
+
+    Raises UserMistake for the first that cannot work.
+    """
     spec = find(model)
     _check_weight_bytes(spec)
     goal = find_target(target)
-    kind = goal.check_precision(arguments.precision(precision or goal.default_precision))
+    kind = arguments.precision(precision or goal.default_precision)
+    arch = _arch(goal, gpu_arch, kind)
+    if kind != "auto":
+        goal.check_precision(kind, arch)
     size = arguments.image_size(image_size) or spec.contract.size
     batches = DYNAMIC_BATCH if dynamic and str(batch) == "1" else arguments.batch(batch)
     given = [
@@ -131,24 +152,40 @@ def make_plan(
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     _check_out(destination, overwrite)
     _check_weights(str(weights))
+    contract = spec.contract_for((shapes.opt[2], shapes.opt[3]))
+    classes = num_classes or spec.num_classes
+    calibration = plan_calibration(kind, goal, spec, contract, classes, data, seed=seed, **quantising)
     return Plan(
         spec=spec,
         weights=str(weights),
-        num_classes=num_classes or spec.num_classes,
+        num_classes=classes,
         target=goal,
         precision=kind,
-        gpu_arch=_arch(goal, gpu_arch),
+        gpu_arch=arch,
         opset=_opset(goal, opset),
         shapes=shapes,
-        contract=spec.contract_for((shapes.opt[2], shapes.opt[3])),
+        contract=contract,
         out=destination,
-        pictures=pictures(None if data is None else Path(data)),
+        pictures=() if calibration and calibration.data else _pictures(data),
+        calibration=calibration,
         skip=steps,
         keep=keep,
         verify_each=verify_each,
         check=check,
         overwrite=overwrite,
         seed=seed,
+    )
+
+
+def _pictures(data: Data | None) -> tuple[Picture, ...]:
+    """Pictures to judge a graph in floating point by."""
+    if data is None or isinstance(data, (str, os.PathLike)):
+        return pictures(None if data is None else Path(data))
+    raise UserMistake(
+        "Pictures in memory are for quantised precisions",
+        found=f"data of type {type(data).__name__}",
+        expected="a folder, or nothing",
+        attempt='precision="int8", or data="photos/"',
     )
 
 
@@ -257,11 +294,11 @@ def _check_weights(weights: str) -> None:
         )
 
 
-def _arch(target: Target, arch: str | None) -> str | None:
-    """``sm_89``, ``89``, ``8.9`` -> ``sm89``; the target's first when none was asked for."""
+def _arch(target: Target, arch: str | None, precision: str) -> str | None:
+    """``sm_89``, ``89``, ``8.9`` -> ``sm89``; when none was asked for, the target's first that has the precision."""
     known = target.archs
     if arch is None:
-        return known[0] if known else None
+        return target.default_arch(precision)
     if not known:
         raise UserMistake(
             f"Target {target.name} has no --gpu-arch",

@@ -42,6 +42,7 @@ _SMT: dict[str, Any] = {
     "licence_code": "Apache-2.0 (our own code); the authors' repository is MIT",
     "licence_weights": "MIT",
     "contract": _contract(0.875, IMAGENET),
+    "convolutional": True,
     "dynamic_size": True,
 }
 _DAVIT: dict[str, Any] = {
@@ -57,6 +58,7 @@ _VAN: dict[str, Any] = {
     "licence_code": "Apache-2.0 (our own code); the authors' repository is Apache-2.0",
     "licence_weights": "Apache-2.0; the authors ask to be contacted for commercial use",
     "contract": _contract(0.9, HALVES),
+    "convolutional": True,
     "dynamic_size": True,
 }
 _VIT_GGEM: dict[str, Any] = {

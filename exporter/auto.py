@@ -1,0 +1,107 @@
+"""``--precision auto``: which precision? The fastest within the budget where the engine runs here, else the first that holds.
+
+Every candidate goes through the same stages as an export of its own; the statistics are cached, so that the export of
+the chosen one, which follows, only repeats what costs seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..calibration.choose import Candidate, Choice, choose, preferred
+from ..calibration.run import Runner
+from ..runtime.benchmark import measure
+from ..runtime.errors import ParityFailed
+from ..runtime.load import load
+from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
+from .parity import session_runner, typed_runner
+from .plan import Plan
+from .plan_quantised import for_precision
+from .quantise import evaluation_of, fitting
+from .targets import QUANTISED
+from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
+
+if TYPE_CHECKING:
+    from ..runtime.bundle import Bundle
+
+
+def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:
+    """The plan with its precision decided, and the table of what was tried.
+
+    Raises:
+        ParityFailed: no precision holds the budget, or there are no pictures to measure on.
+    """
+    assert plan.calibration is not None and plan.calibration.max_drop is not None
+    able = [word for word in plan.target.precisions if not plan.target.refuses(word, plan.gpu_arch)]
+    names = preferred(plan.target.name, plan.gpu_arch or "", able)
+    tried = _Trying(plan, traced)
+    with traced.run.stage("choose", ", ".join(names)) as stage:
+        candidates = [Candidate(name, partial(tried.make, name), tried.runner, tried.clock) for name in names]
+        evaluation = evaluation_of(plan, tried.make(plan.target.default_precision).rewritten.model)
+        if evaluation is None:
+            raise ParityFailed(
+                "auto has no pictures to measure on",
+                found="no pictures left beside those that calibrate",
+                expected="more pictures than --calib-images",
+                attempt="--calib-images with a smaller number, or more pictures",
+            )
+        choice = choose(candidates, evaluation, plan.calibration.max_drop)
+        stage.detail = choice.why
+    if not choice.precision:
+        lost = [f"{row.precision}: {row.figures.drop if row.figures else row.why_not}" for row in choice.rows]
+        raise ParityFailed(
+            f"{plan.spec.name}: {choice.why}",
+            found="\n".join(lost),
+            expected=f"a drop of at most {plan.calibration.max_drop:g} points",
+            attempt="--max-drop with more points, or --precision fp32",
+        )
+    return tried.plan_for(choice.precision), choice
+
+
+class _Trying:
+    """Makes each precision once, and times it against the floating-point bundle where the engine runs here."""
+
+    def __init__(self, plan: Plan, traced: Traced) -> None:
+        self.plan, self.traced = plan, traced
+        self.made: dict[str, Variant] = {}
+        self.bundles: dict[str, Bundle] = {}
+        self.clock = self.latency_ms if plan.target.engine in RUNS_HERE else None
+
+    def plan_for(self, precision: str) -> Plan:
+        assert self.plan.calibration is not None
+        if precision not in QUANTISED:
+            return replace(self.plan, precision=precision, calibration=None)
+        calibration = for_precision(self.plan.calibration, precision, self.plan.target, self.plan.spec)
+        return replace(self.plan, precision=precision, calibration=calibration)
+
+    def make(self, precision: str) -> Variant:
+        if precision not in self.made:
+            plan = self.plan_for(precision) if precision in QUANTISED else in_floating_point(self.plan, precision)
+            self.made[precision] = make_variant(plan, self.traced)
+        return self.made[precision]
+
+    def bundle(self, variant: Variant) -> Bundle:
+        precision = variant.plan.precision
+        if precision not in self.bundles:
+            self.bundles[precision] = pack_variant(variant, self.traced)[1]
+        return self.bundles[precision]
+
+    def runner(self, variant: Variant) -> Runner:
+        """The engine itself where it runs here, else the typed graph with explicit rounding."""
+        if self.clock is None:
+            return fitting(self.plan, typed_runner(variant.typed.model))
+        return fitting(self.plan, session_runner(load(self.bundle(variant), threads=1)))
+
+    def latency_ms(self, variant: Variant) -> float:
+        """CPU time of one batch on one thread; the ratio to the floating-point bundle is taken in turns."""
+        images = self.traced.judge.one_batch(self.plan.shapes.opt)
+        usual = self.make(self.plan.target.default_precision)
+        if variant is usual:
+            with load(self.bundle(usual), threads=1) as session:
+                calls = {usual.plan.precision: lambda: session.run({"images": images})}
+                return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms
+        run = self.traced.run
+        duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, run)
+        return duel.timings["rows"][0]["median_ms"] * duel.ratio if duel else float("inf")

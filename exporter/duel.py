@@ -1,0 +1,99 @@
+"""Does the quantised bundle win on this machine? It and the bundle in floating point, interleaved in one process.
+
+Only where the engine runs here (targets cpu and openvino). "int8 lost" is a result: then both bundles are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..runtime.benchmark import measure, to_json
+from ..runtime.errors import BackendUnavailable
+from .plan import Plan
+from .stages import Run
+from .variant import Traced, in_floating_point, make_variant, pack_variant
+
+if TYPE_CHECKING:
+    from ..runtime.bundle import Bundle
+    from .made import Made
+
+ROUNDS, WARMUP = 21, 3
+RUNS_HERE = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class Duel:
+    """CPU time of one thread for one batch as exported; ``ratio`` is quantised / float, below 1 the first is faster."""
+
+    precision: str
+    against: str
+    ratio: float
+    low: float  # quartiles of the ratio over the rounds
+    high: float
+    timings: dict[str, Any]
+
+    @property
+    def won(self) -> bool:
+        """Faster by more than the spread: the upper quartile of the ratio is below 1."""
+        return self.high < 1
+
+    def __str__(self) -> str:
+        ours, theirs = (row["median_ms"] for row in reversed(self.timings["rows"]))
+        speed = f"{1 / self.ratio:.2f} x {self.against} ({ours:.1f} against {theirs:.1f} ms CPU, one thread)"
+        return f"{self.precision} runs at {speed}" if self.won else f"{self.precision} LOST here: {speed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """``latency`` of the manifest's ``quantisation``."""
+        ratios = {"ratio": self.ratio, "low": self.low, "high": self.high}
+        return {**ratios, "against": self.against, "won": self.won, "runner": "CPU time, one thread", **self.timings}
+
+
+def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
+    """Time both and write the result into ``made.quantised.report``; the float bundle where the quantised one lost.
+
+    None where it won, or where the engine does not run on this machine.
+    """
+    if plan.target.engine not in RUNS_HERE or made.quantised is None:
+        return None
+    other, run = in_floating_point(plan), traced.run
+    with run.stage("compare", f"with {other.precision}, in turns") as stage:
+        rival, opposite = pack_variant(make_variant(other, traced), traced)
+        duel = fight(plan, bundle, other, opposite, traced.judge.one_batch(plan.shapes.opt), run)
+        if duel is None:
+            stage.detail = "the engine does not run here: not timed"
+            return None
+        stage.detail = str(duel)
+        made.quantised.report["latency"] = duel.to_json()
+        return None if duel.won else keep_both(other, rival, opposite, traced)
+
+
+def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.ndarray, run: Run) -> Duel | None:
+    """Run both in turns on one thread; None when the backend is not here."""
+    from ..runtime.load import load
+
+    feeds = {"images": images}
+    try:
+        with load(bundle, threads=1) as one, load(opposite, threads=1) as two:
+            timings = measure(
+                {other.precision: lambda: two.run(feeds), plan.precision: lambda: one.run(feeds)},
+                ROUNDS, WARMUP, "cpu", len(images), progress=lambda done, total: run.progress.step("rounds", done, total),
+            )  # fmt: skip
+    except BackendUnavailable:
+        return None
+    ours = timings[plan.precision]
+    details = to_json(timings, threads=1, shape=list(images.shape))
+    return Duel(plan.precision, other.precision, ours.ratio, ours.ratio_low, ours.ratio_high, details)
+
+
+def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
+    """Verify and publish the float bundle too; None where its path is taken and may not be replaced."""
+    from .pack import publish
+    from .parity import check
+
+    if plan.out.exists() and not plan.overwrite:
+        return None
+    rows, notes = check(traced.judge, made, bundle, traced.run)
+    return publish(plan, traced.run, bundle, made, rows, [*made.source.notes, *notes])

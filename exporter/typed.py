@@ -1,0 +1,34 @@
+"""The graph in the types that its engine will compute: floating point decided here, around quantised nodes too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .islands import choose_islands
+from .precision import PrecisionResult, to_precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .parity import Judge
+    from .plan import Plan
+    from .quantise import Quantised
+
+
+def typed_graph(plan: Plan, model: ir.Model, judge: Judge, quantised: Quantised | None = None) -> PrecisionResult:
+    """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed.
+
+    Islands are measured on the graph in floating point; a quantised graph keeps the names of its nodes.
+    """
+    source, float_graph = (quantised.graph.model, quantised.graph.base or model) if quantised else (model, model)
+    if plan.rest == "fp32":
+        typed = to_precision(source, "fp32")
+    else:
+        feeds = {"images": judge.one_batch(plan.shapes.opt)}
+        islands = choose_islands(float_graph, feeds, precision=plan.rest)
+        typed = to_precision(source, plan.rest, keep=islands.why, max_opset=plan.target.max_opset)
+        typed = replace(typed, report={**typed.report, "measured": islands.to_json()})
+    if quantised:
+        typed.model.metadata_props["edgesmith.quantised"] = plan.precision
+    return typed

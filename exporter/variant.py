@@ -1,0 +1,69 @@
+"""One traced model in another precision, without stages of its own: what "auto" tries, and the rival of a quantised bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .made import Made
+from .plan import Plan
+from .stages import Run
+
+if TYPE_CHECKING:
+    from ..models.loading import Prepared
+    from ..runtime.bundle import Bundle
+    from .artifacts import ExportedGraph, RewrittenGraph
+    from .parity import Judge
+    from .precision import PrecisionResult
+    from .quantise import Quantised
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What all variants share."""
+
+    source: Prepared
+    exported: ExportedGraph
+    judge: Judge
+    run: Run
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A plan and the graphs it led to."""
+
+    plan: Plan
+    rewritten: RewrittenGraph
+    typed: PrecisionResult
+    quantised: Quantised | None = None
+
+
+def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
+    """The same export without quantisation: ``NAME.fp32.edge``, in the target's own precision unless another is named."""
+    kind = precision or plan.target.default_precision
+    out = plan.out.with_name(f"{plan.out.name.removesuffix('.edge')}.{kind}.edge")
+    return replace(plan, precision=kind, calibration=None, out=out)
+
+
+def make_variant(plan: Plan, traced: Traced) -> Variant:
+    """Rewritten, quantised where the plan says so, typed."""
+    from .quantise import quantise_within
+    from .rewrite import rewrite
+    from .typed import typed_graph
+
+    rewritten = rewrite(traced.exported, plan.target.order, skip=plan.left_out)
+    quantised = quantise_within(plan, rewritten.model, traced.run) if plan.calibration else None
+    return Variant(plan, rewritten, typed_graph(plan, rewritten.model, traced.judge, quantised), quantised)
+
+
+def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
+    """The variant built for its target, as a draft bundle."""
+    from .build import build
+    from .pack import draft
+
+    plan, run = variant.plan, traced.run
+    folder = run.folder / f"variant-{plan.precision}"
+    folder.mkdir(exist_ok=True)
+    built = build(variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress)
+    made = Made(traced.source, traced.exported, variant.rewritten, variant.typed, built, variant.quantised)
+    return made, draft(plan, run, made, traced.judge)
