@@ -80,7 +80,7 @@ class Cache:
             found = restore(Saved(arrays, int(meta["done"]), meta["settings"]))
             os.utime(self.path)  # used: not the next to go
             return found
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._explain_miss()
         except UNREADABLE as error:
             self.notes.append(f"{self.path.name} in the cache cannot be used and is counted again: {_words(error)}")
