@@ -101,11 +101,13 @@ class ScaleTable:
 
     activations: Mapping[str, Range]  # site node -> range of its input
     weights: Mapping[str, WeightScales]  # site node -> quantised weight
+    values: Mapping[str, Range] = field(default_factory=dict)  # form "u8": every value that becomes codes -> its range
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats are printed so that they read back bit for bit."""
         return {
             "activations": {name: asdict(found) for name, found in self.activations.items()},
+            "values": {name: asdict(found) for name, found in self.values.items()},
             "weights": {
                 name: {"scale": found.scale.astype(np.float64).ravel().tolist(), "axis": found.axis,
                        "block": found.block, "rule": found.rule, "codes_sha256": hashlib.sha256(found.codes.tobytes()).hexdigest()}
