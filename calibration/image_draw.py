@@ -46,7 +46,7 @@ class Checker:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
             for index, found in zip(indices, threads.map(self._check, indices), strict=True):
                 if isinstance(found, str):
-                    self.skipped.append(Skipped(self.pool.names[index], found))
+                    self.skipped.append(Skipped(printable(self.pool.names[index]), found))
                 elif found.digest in self.known:
                     self.repeated.append(self.pool.names[index])
                 else:
@@ -95,3 +95,8 @@ def _deal(queues: Sequence[deque[int]], count: int) -> list[tuple[deque[int], in
     while len(dealt) < count and any(queues):
         dealt += [(queue, queue.popleft()) for queue in [q for q in queues if q][: count - len(dealt)]]
     return dealt
+
+
+def printable(name: str) -> str:
+    """A file name as it may stand on a screen: control characters and bytes that are no UTF-8 are escaped."""
+    return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..runtime.errors import UserMistake
 from ..runtime.image_file import SUFFIXES
-from .image_items import Opened, PictureFile, Pool
+from .image_items import Opened, PictureFile, Pool, many
 from .image_labels import class_number, folder_classes
 
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there is taken
@@ -37,7 +37,7 @@ def open_folder(root: Path, labels: Sequence[str]) -> Opened:
     notes = []
     left = sum(others[kind] for kind in OTHER_PICTURES)
     if left:
-        notes.append(f"{left} pictures are not read, because of their format: convert them to JPEG or PNG to use them")
+        notes.append(f"{many(left)} not read because of the format: convert to JPEG or PNG to use them")
     train, held = _split(names, labels)
     names = [name for name in names if name.startswith((train, held))]
     folders = sorted({group for name in names if (group := _group(name, train, held))})

@@ -100,3 +100,8 @@ class Opened:
     pool: Pool
     validation: Pool | None = None  # the held-out pictures, where the source keeps them apart
     notes: tuple[str, ...] = ()
+
+
+def many(number: int) -> str:
+    """A number of pictures in words."""
+    return f"{number:,} picture" + ("" if number == 1 else "s")

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..runtime.errors import UserMistake
 from ..runtime.preprocess import ImageContract
-from .image_draw import Checker, Skipped, balanced, draw, shuffled
-from .image_items import Item, Opened, Pool
+from .image_draw import Checker, Skipped, balanced, draw, printable, shuffled
+from .image_items import Item, Opened, Pool, many
 from .image_sources import open_source
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
@@ -88,7 +88,7 @@ def open_data(
         first = checker.skipped[0]
         raise UserMistake(
             f"no picture of {opened.source} can be used",
-            found=f"{len(checker.skipped)} that cannot be read; {_shown(first.name)}: {first.why}",
+            found=f"{len(checker.skipped)} that cannot be read; {first.name}: {first.why}",
             attempt="open one of them in a viewer; name another folder",
         )
     calibration = _image_set(opened, opened.pool, checker, drawn, contract)
@@ -108,15 +108,15 @@ def open_data(
 
     if len(calibration) < FEW:
         notes.append(
-            f"only {len(calibration)} pictures to calibrate with: below {FEW} the ranges are guesses, 128 are usual"
+            f"only {many(len(calibration))} to calibrate with: below {FEW} the ranges are guesses, 128 are usual"
         )
     skipped = (*checker.skipped, *judge.skipped)
     if skipped:
-        some = ", ".join(f"{_shown(one.name)} ({one.why.splitlines()[0][:60]})" for one in skipped[:3])
+        some = ", ".join(f"{one.name} ({one.why.splitlines()[0][:60]})" for one in skipped[:3])
         more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        notes.append(f"{len(skipped)} pictures cannot be used, others took their place: {some}{more}")
+        notes.append(f"{many(len(skipped))} cannot be used, others took the place: {some}{more}")
     if judge.repeated:
-        notes.append(f"{len(judge.repeated)} held-out pictures left out: the calibration has the same contents")
+        notes.append(f"{many(len(judge.repeated))} left out of those held out: the calibration has the same contents")
     return CalibrationData(calibration, held, skipped, tuple(notes))
 
 
@@ -127,10 +127,5 @@ def _image_set(
     items = tuple(checker.items[index] for index in chosen)
     digest = hashlib.sha256("\n".join(item.digest for item in items).encode()).hexdigest()
     labels = None if pool.labels is None else tuple(pool.labels[index] for index in chosen)
-    names = tuple(_shown(pool.names[index]) for index in chosen)
+    names = tuple(printable(pool.names[index]) for index in chosen)
     return ImageSet(opened.source, opened.kind, names, labels, contract, digest, items)
-
-
-def _shown(name: str) -> str:
-    """A file name that can be printed: no control characters, no bytes that are no UTF-8."""
-    return name if name.isprintable() else name.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
