@@ -10,6 +10,7 @@ import numpy as np
 from ..runtime.errors import EdgesmithError
 from .edit import constant, nodes_by_name
 from .nouns import Decision, Range, Recipe, ScaleTable, Site
+from .observed import chain_values
 from .observers import Statistics
 from .ranges import choose_range
 from .weights import quantise_weight
@@ -60,7 +61,20 @@ def build_table(
                 statistics.tensors[site.input], weight_energy(array, site), rules=recipe.rules,
                 precision=recipe.precision, symmetric=recipe.form != "u8", low=recipe.low,
             )  # fmt: skip
-    return ScaleTable(activations, weights)
+    values = chain_ranges(model, set(weights), statistics, recipe) if statistics and recipe.form == "u8" else {}
+    return ScaleTable(activations, weights, values)
+
+
+def chain_ranges(model: ir.Model, sites: set[str], statistics: Statistics, recipe: Recipe) -> dict[str, Range]:
+    """Form "u8": the range of every value that becomes codes; all channels count alike, since several nodes read it."""
+    ranges = {}
+    for name in dict.fromkeys(str(value.name) for value in chain_values(model, sites).values()):
+        stats = statistics.tensors[name]
+        energy = np.ones(len(stats.low))
+        ranges[name] = choose_range(
+            stats, energy, rules=recipe.rules, precision=recipe.precision, symmetric=False, low=recipe.low
+        )
+    return ranges
 
 
 def weight_energy(array: np.ndarray, site: Site) -> np.ndarray:
