@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .insert_blocks import insert_blocks
 from .insert_dynamic import insert_dynamic
+from .insert_nbits import insert_nbits
 from .insert_qdq import insert_qdq
+from .insert_u8 import insert_u8
 from .nouns import Recipe, ScaleTable, Site
 
 if TYPE_CHECKING:
@@ -20,4 +23,10 @@ def dynamic(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recipe: 
     return insert_dynamic(model, sites, scales.weights)
 
 
-FORMS: dict[str, Insert] = {"qdq": insert_qdq, "dynamic": dynamic}
+FORMS: dict[str, Insert] = {
+    "qdq": insert_qdq,
+    "dynamic": dynamic,
+    "u8": insert_u8,
+    "weights": insert_blocks,
+    "nbits": insert_nbits,
+}
