@@ -10,6 +10,10 @@ of the graph stay float32.  A node computes in the low type unless it is in a fl
 - ``keep``: what the caller names, for instance the result of ``islands.choose_islands``.
 
 LayerNormalization stays one node: its ``stash_type`` makes every engine compute mean and variance in float32.
+
+In a quantised graph the codes and zero points stay as they are, and a scale has the type of the tensor beside it: of the
+values that QuantizeLinear reads, of the product that reads what DequantizeLinear makes (``quantised_islands``).  Channel
+scales move behind the product (scales_behind.py), or the sum of codes would leave fp16.
 """
 
 from __future__ import annotations
@@ -21,13 +25,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import EdgesmithError, UserMistake
-from .typing_rules import Types, ggem_chain, shape_arithmetic
+from .scales_behind import scales_behind
+from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 LARGEST = {"fp16": 65504.0, "bf16": 3.3895e38}
 MASKS = {"Add", "Where", "Clip", "Max", "Min", "Sub"}  # here an infinite constant is a bound or a mask: it saturates
+SCALES_BEHIND = {
+    "tensorrt_rtx": ("MatMul", "Conv")
+}  # engine -> products whose channel scales go behind; others: MatMul
+QDQ_OPSET = 19
 Keep = Callable[["ir.Node"], bool] | Collection[str]
 
 
@@ -44,11 +53,16 @@ class PrecisionResult:
         return self.report.get("islands", [])
 
 
-def to_precision(model: ir.Model, precision: str, keep: Keep = (), *, max_opset: int = 23) -> PrecisionResult:
-    """A copy of ``model`` (float32) that computes in ``precision`` (fp32, fp16 or bf16).
+def to_precision(
+    model: ir.Model, precision: str, keep: Keep = (), *, max_opset: int = 23, engine: str = ""
+) -> PrecisionResult:
+    """A copy of ``model`` (float32, Q/DQ allowed) that computes in ``precision`` (fp32, fp16 or bf16) what is not quantised.
 
     ``keep`` names further nodes that stay float32: node names, node names with a reason each, or a predicate.  bf16 raises the opset to 22,
-    where convolution has bfloat16, unless ``max_opset`` forbids it.  fp32 returns the graph as it is.
+    where convolution has bfloat16, unless ``max_opset`` forbids it.  ``engine`` is that of the target: for "tensorrt_rtx"
+    the channel scales of convolutions move behind them too, which TensorRT itself takes along.  fp32 returns the graph as it is.
+
+    Raises UserMistake: a precision that is not one of these, or Q/DQ in an opset that knows them in float32 only.
     """
     if precision == "fp32":
         return PrecisionResult(model, {"precision": "fp32", "islands": [], "casts": 0})
@@ -57,13 +71,34 @@ def to_precision(model: ir.Model, precision: str, keep: Keep = (), *, max_opset:
             f"Precision {precision} is not in this version of Edgesmith",
             found=precision,
             expected="fp32, fp16 or bf16",
-            because="quantised precisions need calibration images",
+            because="this is the type around what is quantised; quantise the graph first",
             attempt="--precision fp16",
         )
     from .rewrite import clone
 
+    _check_opset(model, precision)
     model = clone(model)
-    return _Conversion(model, precision, keep, max_opset).run()
+    kept = {str(node.name) for node in model.graph if _chooser(keep)(node)}
+    moved = scales_behind(model, SCALES_BEHIND.get(engine, ("MatMul",)), kept)
+    found = _Conversion(model, precision, keep, max_opset).run()
+    return PrecisionResult(found.model, {**found.report, "scales_behind": moved}) if moved else found
+
+
+def _check_opset(model: ir.Model, precision: str) -> None:
+    """Q/DQ take 16-bit scales from opset 19 on; below it every quantised product would be wrapped in casts."""
+    opset = model.graph.opset_imports.get("", 0)
+    if opset < QDQ_OPSET and any(node.op_type == "QuantizeLinear" for node in model.graph):
+        raise UserMistake(
+            f"Opset {opset} has no quantisation beside {precision}",
+            found=f"opset {opset}",
+            expected=f"opset {QDQ_OPSET} or later",
+            because="before it, QuantizeLinear and DequantizeLinear know float32 scales only",
+            attempt="--opset 20, or leave --opset out",
+        )
+
+
+def _chooser(keep: Keep) -> Callable[[ir.Node], bool]:
+    return keep if callable(keep) else lambda node: node.name in keep
 
 
 class _Conversion:
@@ -125,7 +160,7 @@ class _Conversion:
 
     def _islands(self, keep: Keep) -> dict[ir.Node, str]:
         why: dict[ir.Node, str] = {}
-        chosen = keep if callable(keep) else lambda node: node.name in keep
+        chosen = _chooser(keep)
         chain, shapes = ggem_chain(self.graph), shape_arithmetic(self.graph, self.types)
         for node in self.graph:
             reason = (
@@ -141,7 +176,7 @@ class _Conversion:
             )
             if reason and (self.types.low_inputs(node) or self.types.low_outputs(node)):
                 why[node] = reason
-        return why
+        return quantised_islands(self.graph, why, self.precision)
 
     def _constants_refuse(self, node: ir.Node) -> str:
         """A constant of this node that the low type cannot hold, in words."""
@@ -155,8 +190,10 @@ class _Conversion:
             largest = float(np.abs(array).max())
             if np.isfinite(largest) and largest > LARGEST[self.precision] and node.op_type not in MASKS:
                 return f"constant {value.name} reaches {largest:.1e}, more than {self.precision} holds"
-            if array.size == 1 and array.item() != 0 and self._converted(array).astype(np.float32).item() == 0:
-                return f"constant {array.item():.1e} becomes 0 in {self.precision}"
+            lost = (array != 0) & (self._converted(array).astype(np.float32) == 0)
+            if lost.any() and (array.size == 1 or node.op_type in ("QuantizeLinear", "DequantizeLinear")):
+                what = "scale" if array.size > 1 else "constant"
+                return f"{what} {array[lost].flat[0]:.1e} becomes 0 in {self.precision}"
         return ""
 
     def _cast(self, node: ir.Node) -> bool:

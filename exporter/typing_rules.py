@@ -1,6 +1,6 @@
 """Which inputs and outputs of a node may change their floating-point type, read from the ONNX schemas.
 
-Three kinds of nodes are found here too: the GGeM pooling chain, arithmetic on shapes, and constants that are data types.
+Found here too: the GGeM pooling chain, arithmetic on shapes, and what of a quantised graph follows a float32 neighbour.
 """
 
 from __future__ import annotations
@@ -185,3 +185,35 @@ def shape_arithmetic(graph: ir.Graph, types: Types) -> set[ir.Node]:
 def _to_integer(node: ir.Node, types: Types) -> bool:
     outputs = {getattr(types.dtypes.get(output), "name", "") for output in node.outputs}
     return bool(outputs) and outputs <= INTEGERS and any(types.is_float(value) for value in node.inputs)
+
+
+def quantised_islands(graph: ir.Graph, why: dict[ir.Node, str], precision: str) -> dict[ir.Node, str]:
+    """``why`` and what goes with it: Q of a float32 value, DQ of a float32 product, the bias that was cut off a Gemm.
+
+    A cast between them would hide the quantised product from TensorRT.  A scale whose reciprocal leaves fp16 stays
+    float32 too: TensorRT-RTX multiplies by the reciprocal, in the type of the tensor.
+    """
+    found = dict(why)
+    for node in graph:
+        source = node.inputs[0] if node.inputs else None
+        maker = source.producer() if source is not None else None
+        if node.op_type == "QuantizeLinear" and not node.domain and node not in found:
+            if maker in found:
+                found[node] = f"quantises the float32 result of {maker.name}"
+            elif precision == "fp16" and _smallest(node.inputs[1]) < 1 / 65504:
+                found[node] = f"the reciprocal of the scale {_smallest(node.inputs[1]):.1e} is more than fp16 holds"
+        elif node.op_type == "Sub" and maker in found and node.name == f"{maker.name}_bias":
+            found[node] = found[maker]
+    for node in graph:
+        readers = [use.node for use in node.outputs[0].uses()] if node.op_type == "DequantizeLinear" else []
+        if readers and all(reader in found for reader in readers):
+            found[node] = f"feeds {readers[0].name} in float32"
+    return found
+
+
+def _smallest(value: ir.Value | None) -> float:
+    """The smallest of a constant's values that is not 0; infinite where it is no constant."""
+    if value is None or value.const_value is None:
+        return float("inf")
+    array = value.const_value.numpy().astype(np.float64)
+    return float(array[array > 0].min(initial=np.inf))

@@ -11,6 +11,7 @@ raises.  The counts agree with the layer list that the builder writes to its ver
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,9 +26,15 @@ GPU_STEPS = {
     "runtime_fusion": "runtime_fusion",
     "runtime_function": "runtime_function",
 }
+PRODUCTS = {"fully_connected", "corrltn"}  # library kernels: their inputs are x, weight and then the small ones
 SYNC_STEPS = {"signal", "wait"}
 HOST_STEPS = {"assert", "shape_call"}  # others are known as host work by the memory that they write
-TYPES = {"half": "fp16", "float": "fp32", "bfloat": "bf16", "bfloat16": "bf16"}
+TYPES = {
+    "half": "fp16", "float": "fp32", "bfloat": "bf16", "bfloat16": "bf16", "fp8_e4m3": "fp8", "fp4e2m1": "fp4",
+    "fp4_e2m1": "fp4",
+}  # fmt: skip
+BITS = {"int4": 4, "fp4": 4, "int8": 8, "uint8": 8, "bool": 8, "fp8": 8, "fp16": 16, "bf16": 16, "int64": 64}  # else 32
+QUANTISED = {"int8", "int4", "fp8", "fp4"}
 MAGIC = {b"vtrt": "TensorRT-RTX", b"ftrt": "TensorRT", b"ptrt": "TensorRT"}
 
 
@@ -40,6 +47,12 @@ class Kernel:
     role: str  # "attention", "gemm", "convolution" or "other"
     operands: tuple[str, ...]
     layers: tuple[str, ...]
+    moved_bytes: int = 0  # read and written, weights included, each tensor once
+
+    @property
+    def quantised(self) -> bool:
+        """A product whose two operands are both codes: integer (or fp8, fp4) tensor cores do the work."""
+        return self.role in ("gemm", "convolution") and bool(self.operands) and set(self.operands) <= QUANTISED
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,11 @@ class XRay:
     def kernels(self) -> int:
         """Kernel launches for one inference."""
         return len(self.kernel_list)
+
+    @property
+    def moved_bytes(self) -> int:
+        """What all kernels read and write: at batch 1 a small network waits for memory, not for arithmetic."""
+        return sum(kernel.moved_bytes for kernel in self.kernel_list)
 
     @property
     def attention(self) -> tuple[Kernel, ...]:
@@ -108,6 +126,7 @@ class XRay:
             "sync_steps": self.sync_steps,
             "device_memory_bytes": self.device_memory_bytes,
             "constant_bytes": self.constant_bytes,
+            "moved_bytes": self.moved_bytes,
             "engine_bytes": self.engine_bytes,
             "archs": list(self.archs),
             "recognised": round(self.recognised, 4),
@@ -116,9 +135,10 @@ class XRay:
         }
         if kernels:
             data["kernel_list"] = [
-                {"kind": k.kind, "name": k.name, "role": k.role, "operands": list(k.operands), "layers": list(k.layers)}
+                {"kind": k.kind, "name": k.name, "role": k.role, "operands": list(k.operands), "layers": list(k.layers),
+                 "moved_bytes": k.moved_bytes}
                 for k in self.kernel_list
-            ]
+            ]  # fmt: skip
         return data
 
 
@@ -153,6 +173,7 @@ class _Program:
         self.device_memory_bytes = sum(int(size) for name, size, _ in regions if name.startswith("devmem"))
         self.host_regions = {name for name, _, place in regions if place == "host"}
         self.types: dict[str, tuple[str, int]] = {}  # tensor -> type, rank-independent size class (1 = scalar)
+        self.bytes: dict[str, int] = {}
         self.region: dict[str, str] = {}
         payloads: dict[tuple[str, str], int] = {}
         for _, body in _items(descriptors):
@@ -160,6 +181,8 @@ class _Program:
             self.region[name] = _field(body, "region") or self.region.get(base, "")
             dims = _field(body, "dims").split()
             self.types[name] = (TYPES.get(kind := _field(body, "type"), kind), 1 if set(dims) <= {"1"} else 2)
+            count = math.prod(int(size) for size in dims if size.isdigit())
+            self.bytes[name] = (count * BITS.get(self.types[name][0], 32) + 7) // 8
             place = (self.region[name], _field(body, "offset"))  # tensors that share a payload share its offset
             if self.region[name] not in self.host_regions:
                 payloads[place] = max(payloads.get(place, 0), int(_field(body, "const_payload_size") or 0))
@@ -174,10 +197,14 @@ class _Program:
 
     def kernel(self, kind: str, body: str) -> Kernel:
         name = _field(body, "name")
-        inputs = (self.types.get(tensor, ("?", 2)) for tensor in _names(body, "input_args", "input"))
-        operands = tuple(sorted(type_ for type_, size in inputs if size > 1))
+        inputs, outputs = _names(body, "input_args", "input"), _names(body, "output_args", "output")
+        read = inputs[:2] if kind in PRODUCTS else inputs  # behind x and weight: factors, bias, residual
+        types = [self.types.get(tensor, ("?", 2)) for tensor in read]
+        operands = tuple(sorted(type_ for type_, size in types if size > 1))
         layers = tuple(re.findall(r"\[ONNX Layer: ([^\]]*)\]", body))
-        return Kernel(GPU_STEPS.get(kind, kind), name, _role(kind, name, _field(body, "backbone")), operands, layers)
+        moved = sum(self.bytes.get(tensor, 0) for tensor in {*inputs, *outputs})
+        role = _role(kind, name, _field(body, "backbone"))
+        return Kernel(GPU_STEPS.get(kind, kind), name, role, operands, layers, moved)
 
 
 def _role(kind: str, name: str, backbone: str) -> str:
@@ -228,7 +255,10 @@ def _main_programs(raw: bytes) -> list[str]:
         length = int.from_bytes(raw[start - 8 : start], "little") if raw[start - 16 : start - 12] == b"NLYM" else 0
         end = start + length if 0 < length <= len(raw) - start else raw.find(b"\0", start)
         texts.append(raw[start : end if end > 0 else None].decode("latin1"))
-    return [text for text in texts if "\nshape_main {" in text and "\nmain {" in text]
+    programs = [text for text in texts if "\nmain {" in text]
+    return [text for text in programs if "\nshape_main {" in text] or programs[
+        :1
+    ]  # one layer alone has no shape program
 
 
 def _items(block: str) -> list[tuple[str, str]]:

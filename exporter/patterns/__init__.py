@@ -29,12 +29,17 @@ from .tokens_as_maps import TokensAsMaps
 from .unread_tokens import DropUnreadTokens
 from .window_partition import MergeWindows
 
-ALL = frozenset({"cpu", "openvino", "rtx", "tensorrt"})
-CPUS = frozenset({"cpu", "openvino"})
-GPUS = ALL - CPUS
+CPU = frozenset({"cpu", "cpu-quantised"})
+CPUS = CPU | {"openvino"}
+GPUS_FLOAT = frozenset({"rtx", "tensorrt"})
+GPUS = GPUS_FLOAT | {"rtx-quantised", "tensorrt-quantised"}
+ALL = CPUS | GPUS
 
-# (pass, targets it runs for): a target is left out where the rewrite was measured to lose (benchmarks/rewrites).
+QUANTISED = ("int8", "fp8", "int4", "nvfp4")
+
+# (pass, orders it runs in): an order is left out where the rewrite was measured to lose (benchmarks/rewrites).
 # "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
+# "-quantised" is for graphs that get Q/DQ afterwards: other passes win there (benchmarks/int8_kernels).
 ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
@@ -45,11 +50,14 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
     (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
-    (GGeMPowers, frozenset({"cpu"})),
+    (GGeMPowers, CPU),
     (CleanUp, ALL),
-    (OrtAttention, frozenset({"cpu"})),  # before SeparateHeads, which takes what it leaves
-    (SeparateHeads, frozenset({"cpu"})),
-    (PackedHeads, ALL - {"cpu"}),
+    (
+        OrtAttention,
+        frozenset({"cpu"}),
+    ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
+    (SeparateHeads, CPU),
+    (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
     (FoldBatchNorm, ALL),
@@ -57,12 +65,12 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (MergeScaleHeads, ALL),
     (TokensAsMaps, ALL),
     (FlattenLate, GPUS),
-    (PackedChannels, GPUS),
+    (PackedChannels, GPUS_FLOAT),  # int8: 5 kernels of DaViT more
     (FlattenLate, GPUS),  # past what PackedChannels wrote
     (ProjectChannels, GPUS),
     (MergeWindows, GPUS),
-    (BranchesOnMaps, GPUS),
-    (SeparateChannels, frozenset({"cpu"})),
+    (BranchesOnMaps, GPUS_FLOAT),  # int8: 2 kernels of DaViT more, and its layers are products again
+    (SeparateChannels, CPU),
     (FoldDepthwiseShortcut, ALL),
     (LinearsOnMaps, ALL - {"openvino"}),
     (WidenGroups, CPUS),
@@ -71,6 +79,16 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
 )
 
 
-def passes_for(target: str) -> list[type[Surgery]]:
-    """The passes of one target ("cpu", "openvino", "rtx", "tensorrt"), in order."""
-    return [step for step, targets in ORDER if target in targets]
+def passes_for(order: str) -> list[type[Surgery]]:
+    """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised")."""
+    return [step for step, orders in ORDER if order in orders]
+
+
+def order_for(order: str, precision: str) -> str:
+    """The order of a target ("cpu", ...) for a graph that will be quantised to ``precision``, or stays as it is.
+
+    int4 and nvfp4 on a GPU keep the order of fp16: their products read fp16 activations, and fuse as fp16 ones do.
+    """
+    weights_only = precision in ("int4", "nvfp4") and order in GPUS
+    quantised = f"{order}-quantised"
+    return quantised if precision in QUANTISED and quantised in ALL and not weights_only else order
