@@ -20,6 +20,7 @@ from .run import Runner
 from .sensitivity import Sensitivity, order
 
 SLACK = 1e-9  # points: 3 of 1000 pictures are 0.3 points whatever the last bit of the division says
+DEAR = 0.05  # share of the MACs: what the last pictures cost is worth a note from here on
 G = TypeVar("G")  # a QuantisedGraph, or whatever ``make`` makes
 
 
@@ -118,7 +119,7 @@ def _fewest(holds: Callable[[int], bool], most: int) -> int | None:
 
 
 def _alone(found: Sensitivity) -> str:
-    return f"one-node SQNR {found.sqnr_db:.1f} dB at {100 * found.share:.1f} % of the MACs"
+    return f"one-node SQNR {found.sqnr_db:.1f} dB at {100 * found.share:.2f} % of the MACs"
 
 
 def _reasons(ranked: Sequence[Sensitivity], rows: Sequence[Row]) -> dict[str, str]:
@@ -136,19 +137,33 @@ def _gain(before: Row, after: Row) -> str:
     brought = after.figures.sqnr_db - before.figures.sqnr_db
     if points > 0:
         return f"{points:.2f} points"
-    return f"{brought:.1f} dB of output SQNR" if math.isfinite(brought) else "no picture"
+    if math.isfinite(brought) and brought > 0:
+        return f"{brought:.1f} dB of output SQNR"
+    return "nothing that these pictures show"
 
 
-def _said(row: Row, rows: Sequence[Row], met: bool, max_drop: float) -> list[str]:
+def _said(chosen: Row, rows: Sequence[Row], met: bool, max_drop: float) -> list[str]:
     """What the reader of the curve must know, in words."""
-    drop, most = row.figures.drop, rows[-1]
-    if met:
-        if drop.high <= max_drop:
-            return []
-        return [f"{drop}: with {drop.n} pictures a drop of more than {max_drop:g} points is not excluded"]
-    if row.holds:
+    drop, most = chosen.figures.drop, rows[-1]
+    if not met and chosen.holds:
         return [f"only the graph without a quantised node holds the budget of {max_drop:g} points"]
-    if most.share == 0:
+    if not met and most.share == 0:
         itself = f"the graph without a quantised node loses {most.figures.drop.points:.2f} points itself"
         return [f"{itself}: the loss is not that of the rounding"]
-    return [f"no choice of nodes holds the budget of {max_drop:g} points; the smallest drop is {drop.points:.2f}"]
+    if not met:
+        return [f"no choice of nodes holds the budget of {max_drop:g} points; the smallest drop is {drop.points:.2f}"]
+    notes = []
+    if drop.high > max_drop:
+        notes.append(f"drop {drop}: with {drop.n} pictures more than {max_drop:g} points is not excluded")
+    if len(rows) > 1:
+        notes.append(
+            f"chosen among {len(rows)} graphs by the pictures that judge it: other pictures may show more loss"
+        )
+    # a row that fails by less than the pictures can tell, and quantises far more
+    close = next((row for row in rows if row.figures.drop.low <= max_drop and row.share > chosen.share + DEAR), None)
+    if close is not None:
+        notes.append(
+            f"{100 * close.share:.0f} % of the MACs in place of {100 * chosen.share:.0f} % could be quantised at a drop of "
+            f"{close.figures.drop.points:.2f}, which {drop.n} pictures cannot tell from {max_drop:g}: more pictures decide it"
+        )
+    return notes

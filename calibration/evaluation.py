@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..runtime.errors import EdgesmithError
 from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, difference, measure, same, sqnr_db
-from .run import Runner
+from .run import Runner, open_session
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+BATCH = 8  # pictures at a time where the graph takes any number: more are no faster on a CPU and hold more memory
 
 
 class Pictures(Protocol):
@@ -41,6 +46,27 @@ class Figures:
         """Plain data; an infinite SQNR becomes None, because JSON has no infinity."""
         plain = asdict(self)
         return {**plain, "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
+
+
+def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> Runner:
+    """The first output of ``model`` on any number of pictures, whatever batch it was written for.
+
+    Q and DQ round as they are written; ``optimise=True`` lets ONNX Runtime put its integer kernels in their place.
+    """
+    session = open_session(model, optimise=optimise, threads=threads)
+    feed, output = session.get_inputs()[0], session.get_outputs()[0].name
+    fixed = feed.shape[0] if isinstance(feed.shape[0], int) else 0
+
+    def run(images: np.ndarray) -> np.ndarray:
+        found = []
+        for start in range(0, len(images), fixed or BATCH):
+            some = images[start : start + (fixed or BATCH)]
+            missing = max(fixed - len(some), 0)
+            filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
+            found.append(np.asarray(session.run([output], {feed.name: filled})[0], np.float32)[: len(some)])
+        return np.concatenate(found)
+
+    return run
 
 
 class Evaluation:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .accuracy import sqnr_db
+from .evaluation import any_batch
 from .nouns import Site
-from .run import Runner, graph_runner
+from .run import Runner
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,7 +58,6 @@ def scan(
     reference: np.ndarray,
     *,
     runner: Callable[[ir.Model], Runner] | None = None,
-    batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Sensitivity, ...]:
     """Every site alone, worst first; ties keep the order of the graph.
@@ -66,11 +66,10 @@ def scan(
     float32 graph's outputs on them.  Q and DQ round as they are written (no integer kernels) unless ``runner`` says else.
     ``progress(done, total)`` after each site.
     """
-    make = runner or (lambda model: graph_runner(model, str(model.graph.outputs[0].name), optimise=False))
+    make = runner or any_batch
     rows = []
     for done, site in enumerate(sites, start=1):
-        run = make(quantise_one(site))
-        found = np.concatenate([run(images[start : start + batch]) for start in range(0, len(images), batch)])
+        found = make(quantise_one(site))(images)
         rows.append(Sensitivity(site.node, site.op, site.kind, sqnr_db(reference, found), site.share))
         if progress is not None:
             progress(done, len(sites))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
 from edgesmith.calibration.accuracy import (
     AGREEMENT,
@@ -18,7 +19,6 @@ from edgesmith.calibration.accuracy import (
 )
 from edgesmith.calibration.evaluation import Evaluation
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
-from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
 
 @pytest.mark.parametrize("hits", [0, 1, 5, 9, 10])
