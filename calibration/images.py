@@ -26,6 +26,7 @@ from .image_sources import open_source
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
 
+LOOK_AT = 4  # times as many pictures as are to be held out: copies and broken files by the thousand end the search
 FEW = 16  # fewer pictures than this do not show the ranges of a network
 
 
@@ -96,8 +97,8 @@ def open_data(
     pool = opened.validation or opened.pool
     judge = Checker(pool, frozenset(item.digest for item in calibration.items))
     looked_at = set() if opened.validation else checker.seen
-    left = deque(index for index in shuffled(len(pool.names), seed) if index not in looked_at)
-    kept = draw([left], held_out, judge)
+    left = [index for index in shuffled(len(pool.names), seed) if index not in looked_at]
+    kept = draw([deque(left[: LOOK_AT * held_out])], held_out, judge)
     if len(kept) < (1 if opened.validation else FEW) and len(kept) < held_out:
         notes.append(
             f"no held-out pictures: the calibration took {len(drawn)}, and {len(kept)} were left. Accuracy cannot be "

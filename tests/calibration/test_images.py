@@ -266,6 +266,11 @@ def test_what_calibrates_does_not_judge():
     assert any("the same contents" in note for note in data.notes) and data.skipped == ()
 
 
+def test_copies_by_the_thousand_end_the_search_for_held_out_pictures():
+    data = open_data([picture(0)] * 500, CONTRACT, count=2, held_out=20)
+    assert len(data.held_out) == 0 and any(note.startswith("80 pictures left out") for note in data.notes)
+
+
 def test_a_file_that_changes_under_our_hands_is_noticed(tmp_path):
     data = open_data(folder(tmp_path, {"cat": 4}), CONTRACT)
     write(tmp_path / "cat" / "002.png", 500)
