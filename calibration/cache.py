@@ -58,6 +58,7 @@ class Cache:
 
     facts: Fingerprint
     folder: Path | None = None  # None: the cache of the account
+    squeeze: bool = True  # whether the whole file is worth it: counts are, to a sixth; moments are not
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,13 +88,13 @@ class Cache:
         return None
 
     def save(self, saved: Saved, *, whole: bool) -> None:
-        """Write the file; where that fails, say so once and go on without a cache. Only a whole one is worth squeezing."""
+        """Write the file; where that fails, say so once and go on without a cache."""
         if self.path is None:
             return
         meta: dict[str, Any] = {"key": self.facts.key, "done": saved.done, "settings": saved.settings}
         meta |= {name: getattr(self.facts, name) for name in ("what", "name", "graph", "images")}
         try:
-            write(self.path, meta, saved.arrays, squeeze=whole)
+            write(self.path, meta, saved.arrays, squeeze=whole and self.squeeze)
         except OSError as error:
             self.notes.append(f"statistics are not kept in {self.path.parent}: {_words(error)}")
             self.folder = None

@@ -168,18 +168,30 @@ def test_moments_are_those_of_the_tensors(tmp_path):
 
 
 def test_moments_come_from_the_cache_and_continue_after_an_interrupt(tmp_path):
-    whole = collect_moments(small_net(), TENSORS, RandomImages(24), cache=tmp_path / "whole", batch=4)
+    tensors = {**TENSORS, "logits": -1}  # a row an image: some still wait for a product when the file is written
+    whole = collect_moments(small_net(), tensors, RandomImages(24), cache=tmp_path / "whole", batch=1)
     with pytest.raises(KeyboardInterrupt):
-        collect_moments(small_net(), TENSORS, Interrupted(24, 17), cache=tmp_path, batch=4, save_every=2)
+        collect_moments(small_net(), tensors, Interrupted(24, 13), cache=tmp_path, batch=1, save_every=3)
     notes: list[str] = []
-    again = collect_moments(small_net(), TENSORS, RandomImages(24), cache=tmp_path, batch=4, notes=notes)
-    assert notes == ["continued after 16 of 24 images, which an earlier run had counted"]
+    again = collect_moments(small_net(), tensors, RandomImages(24), cache=tmp_path, batch=1, notes=notes)
+    assert notes == ["continued after 12 of 24 images, which an earlier run had counted"]
     images = RandomImages(24)
-    third = collect_moments(small_net(), TENSORS, images, cache=tmp_path, batch=4)
+    third = collect_moments(small_net(), tensors, images, cache=tmp_path, batch=1)
     assert images.fed == 0
+    logits = run_values(small_net(), {"images": next(images.batches(24))}, None)["logits"].astype(np.float64)
+    np.testing.assert_allclose(whole["logits"], logits.T @ logits / 24, rtol=1e-4, atol=1e-5)
     for name, moments in whole.items():
         np.testing.assert_array_equal(again[name], moments)
         np.testing.assert_array_equal(third[name], moments)
+
+
+def test_moments_that_overflow_name_the_tensor(tmp_path):
+    class Loud(RandomImages):
+        def image(self, number):
+            return super().image(number) * np.float32(1e25)
+
+    with pytest.raises(EdgesmithError, match="(?s)'images' cannot be calibrated.*second moments"):
+        collect_moments(small_net(), {"images": 1}, Loud(2), cache=tmp_path)
 
 
 def test_moments_and_statistics_share_a_folder(tmp_path):
