@@ -34,6 +34,8 @@ def quantise_weight(
     Raises:
         EdgesmithError: nobody quantises weights to ``precision``, or a weight is not finite.
     """
+    from . import blocks, fp8, nvfp4  # noqa: F401  each enters itself in the table
+
     if precision not in QUANTISERS:
         raise EdgesmithError(f"no quantiser of weights for {precision}", expected=", ".join(QUANTISERS))
     if not np.isfinite(array).all():
