@@ -38,7 +38,7 @@ class _Net:
 
 
 def silu_detector(size: int = 64, width: int = 16, stages: int = 3, deep: int = 1, seed: int = 0) -> ir.Model:
-    """images (1, 3, size, size) -> boxes (1, 8, size/8, size/8) of random weights."""
+    """images (1, 3, size, size) -> boxes (1, 8, size / 2^stages, ...), random weights; ``deep`` residual pairs a block."""
     net = _Net(seed)
     x, channels = net.conv("images", 3, width, 3, 2), width
     for stage in range(stages):
@@ -50,13 +50,15 @@ def silu_detector(size: int = 64, width: int = 16, stages: int = 3, deep: int = 
     pooled = net.node("MaxPool", [x], kernel_shape=[5, 5], pads=[2] * 4, strides=[1, 1])
     x = net.conv(net.node("Concat", [x, pooled], axis=1), channels * 2, channels // 2, 1)
     scales = net.constant(np.array([1, 1, 2, 2], np.float32))
-    x = net.node("Resize", [x, "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    x = net.node(
+        "Resize", [x, "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
     x = net.block(net.node("Concat", [x, middle], axis=1), channels, deep)
     boxes = net.conv(x, channels, 8, 1, silu=False)
     net.nodes.append(helper.make_node("Identity", [boxes], ["boxes"], name="out"))
     graph = helper.make_graph(
         net.nodes, "detector",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, size, size])],
-        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, None)], net.arrays,
+        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 8, *[size >> stages] * 2])], net.arrays,
     )  # fmt: skip
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))

@@ -1,0 +1,90 @@
+"""The dynamic form: standard nodes, the same numbers but for eight bits, weights that are really int8."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from linear_graph import LINEARS, feeds, linear_graph
+from scale_tables import int8_weights
+from silu_detector import silu_detector
+
+from edgesmith.calibration.accuracy import sqnr_db
+from edgesmith.calibration.insert_dynamic import insert_dynamic
+from edgesmith.calibration.run import run_values
+from edgesmith.calibration.sites import find_sites
+
+
+@pytest.fixture(scope="module")
+def model() -> ir.Model:
+    return linear_graph()
+
+
+@pytest.fixture(scope="module")
+def sites(model):
+    return find_sites(model, feeds())
+
+
+@pytest.fixture(scope="module")
+def inserted(model, sites) -> ir.Model:
+    return insert_dynamic(model, sites, int8_weights(model, sites))
+
+
+def test_every_linear_is_an_integer_product_and_the_rest_stays(model, sites, inserted):
+    assert tuple(site.node for site in sites) == LINEARS
+    onnx.checker.check_model(ir.to_proto(inserted), full_check=True)
+    ops = Counter(node.op_type for node in inserted.graph)
+    assert ops["MatMulInteger"] == len(LINEARS)
+    assert ops["Gemm"] == 0
+    assert ops["MatMul"] == 2  # of attention
+    assert ops["DynamicQuantizeLinear"] == 4, "q, k and v read one quantised input"
+
+
+def test_the_numbers_are_those_of_the_float_graph_but_for_eight_bits(model, inserted):
+    expected, found = run_values(model, feeds(), None), run_values(inserted, feeds(), None)
+    for name in ("y", "side"):
+        assert 28 < sqnr_db(expected[name], found[name]) < 60  # 31 and 34 dB measured; a bit less would cost 6
+
+
+def test_it_computes_what_the_scales_say(model, sites, inserted):
+    """One linear by hand: (codes of x - zero point) times codes of w, times both scales, plus the bias."""
+    parts = [f"normal_{part}" for part in ("codes", "scale", "zero")]
+    values = run_values(inserted, feeds(), ["normal", *parts, "q"])
+    codes, scale, zero = (values[part] for part in parts)
+    np.testing.assert_allclose((codes.astype(np.float32) - zero) * scale, values["normal"], atol=scale * 0.51)
+    weight = int8_weights(model, sites)["q_product"]
+    bias = model.graph.initializers["b_q"].const_value.numpy()
+    expected = (codes.astype(np.float64) - zero) @ weight.codes.astype(np.float64) * scale * weight.scale + bias
+    np.testing.assert_allclose(values["q"], expected, atol=1e-5)
+
+
+def test_names_stay(model, inserted):
+    before, after = (({node.name for node in m.graph}, [v.name for v in m.graph.outputs]) for m in (model, inserted))
+    assert before[0] <= after[0]
+    assert before[1] == after[1]
+    by_name = {node.name: node for node in inserted.graph}
+    assert by_name["hidden"].outputs[0].name == "hidden"
+
+
+def test_only_the_sites_with_weights_change(model, sites):
+    table = int8_weights(model, [site for site in sites if site.node in ("k", "hidden")])
+    ops = Counter(node.op_type for node in insert_dynamic(model, sites, table).graph)
+    assert (ops["MatMulInteger"], ops["Gemm"], ops["MatMul"]) == (2, 1, 5)
+    assert Counter(node.op_type for node in model.graph)["Gemm"] == 2, "the graph given was changed"
+
+
+def test_the_file_is_less_than_0_3_of_float32(model, inserted):
+    before, after = (ir.to_proto(m).SerializeToString() for m in (model, inserted))
+    floats = [t for t in onnx.load_from_string(after).graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    assert max(len(t.dims) for t in floats) == 1, "a float weight is still in the file"
+    assert len(after) <= 0.30 * len(before)
+
+
+def test_a_convolution_has_no_dynamic_form():
+    net = silu_detector(32, 8, 2)
+    sites = find_sites(net, {"images": np.zeros((1, 3, 32, 32), np.float32)})
+    with pytest.raises(ValueError, match="is a Conv"):
+        insert_dynamic(net, sites, int8_weights(net, sites))
