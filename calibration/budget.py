@@ -48,6 +48,7 @@ class Budget(Generic[G]):
     keep: Mapping[str, str]  # nodes given back and why
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()  # of the scan, in the order of giving back; empty where none was needed
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -99,7 +100,7 @@ def meet(
     graph, row = tried[chosen]
     rows = tuple(tried[count][1] for count in sorted(tried))
     notes = (*evaluation.notes(max_drop), *_said(row, rows, met, max_drop))
-    return Budget(graph, row, met, max_drop, _reasons(ranked[:chosen], rows), rows, notes)
+    return Budget(graph, row, met, max_drop, _reasons(ranked[:chosen], rows), rows, notes, ranked)
 
 
 def _fewest(holds: Callable[[int], bool], most: int) -> int | None:

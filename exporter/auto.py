@@ -19,9 +19,10 @@ from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
 from .parity import session_runner, typed_runner
 from .plan import Plan
 from .plan_quantised import for_precision
-from .quantise import evaluation_of, fitting
+from .quantise import evaluation_of
 from .targets import QUANTISED
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
+from .verify import run_all
 
 if TYPE_CHECKING:
     from ..runtime.bundle import Bundle
@@ -90,9 +91,9 @@ class _Trying:
 
     def runner(self, variant: Variant) -> Runner:
         """The engine itself where it runs here, else the typed graph with explicit rounding."""
-        if self.clock is None:
-            return fitting(self.plan, typed_runner(variant.typed.model))
-        return fitting(self.plan, session_runner(load(self.bundle(variant), threads=1)))
+        here = self.clock is not None
+        run = session_runner(load(self.bundle(variant), threads=1)) if here else typed_runner(variant.typed.model)
+        return lambda images: run_all(run, images, self.plan.shapes.opt[0])
 
     def latency_ms(self, variant: Variant) -> float:
         """CPU time of one batch on one thread; the ratio to the floating-point bundle is taken in turns."""

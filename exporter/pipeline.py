@@ -103,7 +103,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
         each = check_each_pass(judge, run) if plan.verify_each else None
-        rewritten = rewrite(exported, plan.target.order, skip=plan.left_out, verify_each=each)
+        rewritten = rewrite(exported, plan.order, skip=plan.skip, verify_each=each)
         stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 

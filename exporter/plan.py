@@ -63,10 +63,11 @@ class Plan:
         return self.target.default_precision if self.precision in (*QUANTISED, "auto") else self.precision
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """The passes that do not run: those skipped on request, and one that hides weights from quantisation."""
-        hides = self.calibration is not None and self.target.order == "cpu"
-        return (*self.skip, "OrtAttention") if hides else self.skip
+    def order(self) -> str:
+        """Which rewrites run: a graph that will be quantised takes others than one that stays in floating point."""
+        from .patterns import order_for
+
+        return order_for(self.target.order, self.precision)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as ``--dry-run --json`` prints it."""
@@ -146,9 +147,10 @@ def make_plan(
         )
     steps = tuple(skip)
     if steps:
+        from .patterns import order_for
         from .rewrite import check_skip
 
-        check_skip(steps, goal.order)
+        check_skip(steps, order_for(goal.order, kind))
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     _check_out(destination, overwrite)
     _check_weights(str(weights))

@@ -5,30 +5,26 @@ find_sites > collect (cached) > quantise > evaluate on the held-out pictures > g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..calibration.nouns import QuantisedGraph
-from ..calibration.run import Runner, graph_runner
+from ..calibration.run import Runner
 from ..runtime.errors import ParityFailed
-from .parity import typed_runner
 from .plan import Plan
 from .stages import Run, keep
-from .verify import run_all
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..calibration.budget import Budget, Row
     from ..calibration.evaluation import Evaluation, Figures
-    from ..calibration.nouns import Recipe, Site
+    from ..calibration.nouns import Site
     from ..calibration.observers import Statistics
-    from ..calibration.sensitivity import Sensitivity
 
-EVALUATED_TOGETHER = 32  # pictures in one run, where the graph's batch is open
+COUNTED_TOGETHER = 8  # pictures in one run, where the graph's batch is open
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
         statistics = collect_statistics(plan, model, sites, run)
         stage.detail = calibration_told(plan, statistics)
     with run.stage("quantise", f"{recipe.precision}, form {recipe.form}") as stage:
-        made = _Making(plan, model, sites, statistics, run)
-        quantised = made.within_budget()
+        quantised = within_budget(plan, model, sites, statistics, run)
         graph = quantised.graph
         stage.detail = f"{sum(decision.quantise for decision in graph.decisions.values())} of {len(sites)} sites in "
         stage.detail += f"{recipe.precision}, {graph.share:.1%} of the MACs" + accuracy_words(quantised.figures)
@@ -93,116 +88,78 @@ def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run
     if calibration.data is None:
         return None
     tensors = tensors_for(calibration.recipe.form, sites, model)
-    return collect(
-        model, tensors, calibration.data.calibration, cache=calibration.cache, batch=batch_of(plan, 8),
-        progress=run.progress.step,
-    )  # fmt: skip
-
-
-def batch_of(plan: Plan, wanted: int) -> int:
-    """How many pictures one run may take: what was asked for where the batch is open, else the graph's own."""
     low, high = plan.shapes.min[0], plan.shapes.max[0]
-    return max(low, min(high, wanted)) if low != high else high
-
-
-def fitting(plan: Plan, run: Runner) -> Runner:
-    """Any number of pictures through a graph whose batch may be fixed."""
-    return lambda images: run_all(run, images, batch_of(plan, EVALUATED_TOGETHER))
+    batch = max(low, min(high, COUNTED_TOGETHER)) if low != high else high
+    return collect(
+        model, tensors, calibration.data.calibration, cache=calibration.cache, batch=batch, progress=run.progress.step
+    )
 
 
 def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
     """The held-out pictures with the answers of the float32 graph; None where there are none."""
-    from ..calibration.evaluation import Evaluation
+    from ..calibration.evaluation import Evaluation, any_batch
 
     assert plan.calibration is not None
     data = plan.calibration.data
     if data is None or not len(data.held_out):
         return None
     truth = None if data.held_out.labels is None else np.asarray(data.held_out.labels)
-    batch = batch_of(plan, EVALUATED_TOGETHER)
-    return Evaluation(data.held_out, fitting(plan, graph_runner(model)), truth, batch=batch)
+    return Evaluation(data.held_out, any_batch(model, optimise=True), truth)
 
 
-class _Making:
-    """One graph, its statistics and its judge: builds, scans and chooses."""
+def judged(plan: Plan, model: ir.Model) -> Runner:
+    """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
+    from ..calibration.evaluation import any_batch
 
-    def __init__(
-        self, plan: Plan, model: ir.Model, sites: tuple[Site, ...], statistics: Statistics | None, run: Run
-    ) -> None:
-        assert plan.calibration is not None
-        self.plan, self.model, self.sites, self.statistics, self.run = plan, model, sites, statistics, run
-        self.calibration, self.recipe = plan.calibration, plan.calibration.recipe
-        self.scanned: tuple[Sensitivity, ...] = ()
+    return any_batch(model, optimise=plan.target.engine == "onnxruntime")
 
-    def within_budget(self) -> Quantised:
-        """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
-        from ..calibration.budget import meet
 
-        first = self.make({})
-        evaluation = evaluation_of(self.plan, self.model)
-        if evaluation is None:
-            return self.told(first, None, None)
-        if self.calibration.max_drop is None:
-            return self.told(first, evaluation, evaluation.evaluate(self.runner(first.model)))
-        budget = meet(
-            lambda keep: self.make(keep) if keep else first,
-            lambda graph: graph.share,
-            lambda graph: self.runner(graph.model),
-            evaluation,
-            self.calibration.max_drop,
-            lambda: self.scan(first),
-            progress=lambda row: self.run.progress.step(f"{row.high} nodes high", 0, 0),
-        )
-        return self.told(budget.graph, evaluation, budget.row.figures, budget)
+def within_budget(
+    plan: Plan, model: ir.Model, sites: tuple[Site, ...], statistics: Statistics | None, run: Run
+) -> Quantised:
+    """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
+    from ..calibration.quantise import quantise
+    from ..calibration.within import keep_within
 
-    def make(self, keep: Mapping[str, str]) -> QuantisedGraph:
-        from ..calibration.quantise import quantise
+    calibration = plan.calibration
+    assert calibration is not None
+    graph = quantise(model, statistics, calibration.recipe, sites)
+    evaluation = evaluation_of(plan, model)
+    if evaluation is None or calibration.data is None:
+        return told(plan, graph, statistics)
+    if calibration.max_drop is None:
+        return told(plan, graph, statistics, evaluation, evaluation.evaluate(judged(plan, graph.model)))
+    budget = keep_within(
+        graph, evaluation, calibration.max_drop, calibration.data.calibration,
+        run=lambda found: judged(plan, found), progress=run.progress.step,
+    )  # fmt: skip
+    return told(plan, budget.graph, statistics, evaluation, budget.row.figures, budget)
 
-        recipe: Recipe = replace(self.recipe, keep={**self.recipe.keep, **keep})
-        return quantise(self.model, self.statistics, recipe, self.sites)
 
-    def runner(self, model: ir.Model) -> Runner:
-        """The graph as its engine will compute it: integer kernels on target cpu, Q and DQ as written elsewhere."""
-        on_cpu = self.plan.target.engine == "onnxruntime"
-        return fitting(self.plan, graph_runner(model) if on_cpu else typed_runner(model))
+def told(
+    plan: Plan,
+    graph: QuantisedGraph,
+    statistics: Statistics | None,
+    evaluation: Evaluation | None = None,
+    figures: Figures | None = None,
+    budget: Budget[QuantisedGraph] | None = None,
+) -> Quantised:
+    """The graph with everything that was measured of it as plain data."""
+    from ..calibration.report import accuracy_told, data_told, describe
 
-    def scan(self, graph: QuantisedGraph) -> tuple[Sensitivity, ...]:
-        """One node at a time, on some of the held-out pictures."""
-        from ..calibration.quantise import alone
-        from ..calibration.sensitivity import pictures_for, scan
-
-        assert graph.base is not None and self.calibration.data is not None
-        chosen = [site for site in graph.sites if graph.decisions[site.node].quantise]
-        images = next(self.calibration.data.held_out.batches(pictures_for(chosen)))
-        reference = fitting(self.plan, graph_runner(graph.base))(images)
-        self.scanned = scan(
-            chosen, lambda site: alone(graph, site), images, reference, runner=self.runner, batch=len(images),
-            progress=lambda done, total: self.run.progress.step("one node at a time", done, total),
-        )  # fmt: skip
-        return self.scanned
-
-    def told(
-        self,
-        graph: QuantisedGraph,
-        evaluation: Evaluation | None,
-        figures: Figures | None,
-        budget: Budget | None = None,
-    ) -> Quantised:
-        from ..calibration.report import accuracy_told, data_told, describe
-
-        data = self.calibration.data
-        report = describe(graph, {row.node: row.sqnr_db for row in self.scanned})
-        notes = [*graph.notes, *(self.statistics.notes if self.statistics else ())]
-        if data is not None:
-            report["data"] = data_told(data)
-            notes += data.notes
-        if evaluation is not None and figures is not None:
-            report["accuracy"] = accuracy_told(figures, evaluation.expected)
-            notes += budget.notes if budget else evaluation.notes()
-        if budget is not None:
-            report["budget"] = budget.to_json()
-        curve = budget.rows if budget else ()
-        return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget is None or budget.met, figures, curve)
+    data = plan.calibration.data if plan.calibration else None
+    report = describe(graph, {row.node: row.sqnr_db for row in budget.sensitivities} if budget else None)
+    notes = [*graph.notes, *(statistics.notes if statistics else ())]
+    if data is not None:
+        report["data"] = data_told(data)
+        notes += data.notes
+    if evaluation is not None and figures is not None:
+        report["accuracy"] = accuracy_told(figures, evaluation.expected)
+        notes += budget.notes if budget else evaluation.notes()
+    if budget is not None:
+        report["budget"] = budget.to_json()
+    rows = budget.rows if budget else ()
+    return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget is None or budget.met, figures, rows)
 
 
 def calibration_told(plan: Plan, statistics: Statistics | None) -> str:

@@ -47,11 +47,13 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
+    from .patterns import passes_for
     from .quantise import quantise_within
     from .rewrite import rewrite
     from .typed import typed_graph
 
-    rewritten = rewrite(traced.exported, plan.target.order, skip=plan.left_out)
+    runs = {step.__name__ for step in passes_for(plan.order)}  # a pass skipped on request may not run here at all
+    rewritten = rewrite(traced.exported, plan.order, skip=[name for name in plan.skip if name in runs])
     quantised = quantise_within(plan, rewritten.model, traced.run) if plan.calibration else None
     return Variant(plan, rewritten, typed_graph(plan, rewritten.model, traced.judge, quantised), quantised)
 
