@@ -71,7 +71,7 @@ def test_a_budget_that_holds_at_once_scans_nothing():
     net = Net([0, 1] + [0] * 10)
     net.scanned = lambda: pytest.fail("the scan is not needed")
     found = net.meet(0.3)
-    assert found.met and found.row.high == 0 and found.keep == {} and len(found.rows) == 1
+    assert found.met and found.row.high == 0 and found.keep == {} and len(found.rows) == 1 and not found.sensitivities
     assert found.row.figures.drop.points == pytest.approx(0.1)
 
 
@@ -102,6 +102,7 @@ def test_the_curve_is_monotone_and_says_what_each_step_brought():
     assert found.rows[0].figures.drop.points == pytest.approx(7.8)
     assert found.row.high == 5 and found.row.figures.drop.points == pytest.approx(0.1)
     assert found.keep["node_0"] == "one-node SQNR 11.0 dB at 8.33 % of the MACs; int8 here cost 4.00 points"
+    assert [row.node for row in found.sensitivities] == list(NODES)
     assert found.keep["node_2"].endswith("int8 here cost 1.50 points together with 1 more")
     told = found.to_json()
     assert told["high"] == 5 and [one["high"] for one in told["curve"]] == [row.high for row in found.rows]
