@@ -38,9 +38,9 @@ SHAPES = {
 LINEARS = ("map_product", "q_product", "k", "v_product", "hidden", "y")
 
 
-def linear_graph(seed: int = 0) -> ir.Model:
+def linear_graph(batch: int | str = "B", seed: int = 0) -> ir.Model:
     """x (B, 8, 8, 96) -> y (B, 40) and side (B, 64, 64); the sites are the nodes named LINEARS."""
-    proto, rng = onnx.parser.parse_model(TEXT), np.random.default_rng(seed)
+    proto, rng = onnx.parser.parse_model(TEXT.replace("[B,", f"[{batch},")), np.random.default_rng(seed)
     for name, shape in SHAPES.items():
         array = (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
         if name == "w_q":
