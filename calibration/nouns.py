@@ -58,7 +58,7 @@ class Recipe:
     precision: str = "int8"
     form: str = "qdq"  # "qdq" static Q/DQ, "dynamic" int8 MatMul, "u8" static asymmetric with outputs, "weights" only, "nbits" those of ORT
     rules: str = "best"
-    smooth: float = 0.5  # strength alpha of moving activation scale into weights; 0 leaves the graph as it is
+    smooth: float = 0.75  # strength alpha of moving activation scale into weights; 0 leaves the graph as it is
     equalise: bool = True
     weights: str = "mse"  # range of the weights: "max" or "mse"
     block: int = 128  # values of a weight that share a scale (int4); nvfp4 has 16

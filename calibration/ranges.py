@@ -9,7 +9,7 @@ weights are small may be clipped, one whose weights are large may not.
 
 - ``minmax``: the largest |x| seen;
 - ``percentile``: 99.99 % of the values;
-- ``mse``: the range with the smallest error of the activation itself;
+- ``mse``: the range with the smallest local error of a grid (of 48 fractions of the largest |x|);
 - ``entropy``: the smallest Kullback-Leibler divergence of the 128-level histogram; only when asked for (docs/quantisation.md);
 - ``best``: the best of the first three.
 
@@ -120,7 +120,7 @@ def _bounds(whole: Histogram, rule: str, precision: str, symmetric: bool) -> tup
     if rule == "mse":
         fractions = FRACTIONS if precision != "fp8" else np.geomspace(0.25, 2.0, 49)
         costs = [
-            _cost(whole, whole.counts, _quantiser(low * part, high * part, precision, symmetric, "fp32"), precision)
+            _cost(whole, whole.energy, _quantiser(low * part, high * part, precision, symmetric, "fp32"), precision)
             for part in fractions
         ]
         part = float(fractions[int(np.argmin(costs))])

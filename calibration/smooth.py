@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def smooth(
-    model: ir.Model, sites: Iterable[Site], statistics: Statistics, alpha: float = 0.5
+    model: ir.Model, sites: Iterable[Site], statistics: Statistics, alpha: float = 0.75
 ) -> tuple[ir.Model, Statistics, tuple[dict[str, Any], ...]]:
     """A copy of ``model`` in which every LayerNormalization before one of ``sites`` is smoothed; its statistics; the groups.
 
