@@ -55,6 +55,8 @@ class Types:
             return floats if self.low_inputs(node) else []
         if node.op_type in MAKERS:
             return floats
+        if node.op_type == "DequantizeLinear" and 1 in self.low_inputs(node):
+            return floats  # from opset 23 its output has a type parameter of its own, which follows the scale
         bound = {self._formal(schema.inputs, i).type_str for i in self.low_inputs(node)}
         return [o for o in floats if self._formal(schema.outputs, node.outputs.index(o)).type_str in bound]
 
