@@ -82,9 +82,9 @@ def pack(
 
 
 def as_float(model: ir.Model) -> ir.Model:
-    """A copy whose 4-bit and 8-bit weights are float32 initializers again: the same numbers for an engine without these types.
+    """A copy whose weights in 4 and 8 bits are floats again, of the type the graph computes with; the same numbers.
 
-    ONNX Runtime has no FLOAT4E2M1; this is what parity of an nvfp4 file is judged on.
+    ONNX Runtime has no FLOAT4E2M1: this is what it runs in place of an nvfp4 file, and what parity is judged on.
     """
     import onnx_ir as ir
 
@@ -101,11 +101,19 @@ def as_float(model: ir.Model) -> ir.Model:
             scale = np.repeat(scale, block, axis=axis)
         elif scale.ndim:
             scale = scale.reshape([-1 if index == axis % codes.ndim else 1 for index in range(codes.ndim)])
-        weight = node.outputs[0]
-        ir.convenience.replace_all_uses_with(weight, add_constant(model, f"{weight.name}_float", codes * scale))
+        weight = (codes * scale).astype(np.asarray(parts[1]).dtype)
+        replacement = add_constant(model, f"{node.outputs[0].name}_float", weight)
+        ir.convenience.replace_all_uses_with(node.outputs[0], replacement)
         model.graph.remove(node, safe=True)
     drop_unread(model)
     return model
+
+
+def holds_fp4(model: ir.Model) -> bool:
+    """Whether a weight of the graph has a type that ONNX Runtime cannot load."""
+    import onnx_ir as ir
+
+    return any(value.dtype == ir.DataType.FLOAT4E2M1 for value in model.graph.initializers.values())
 
 
 def _nvfp4(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:

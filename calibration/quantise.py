@@ -7,7 +7,7 @@ Nothing here looks at an image, so another recipe for the same statistics costs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +23,19 @@ from .placement import place
 from .scales import build_table
 from .sites import find_sites
 from .smooth import smooth
+from .weight_only import WEIGHT_ONLY, quantise_weights
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
 def quantise(
-    model: ir.Model, statistics: Statistics | None, recipe: Recipe, sites: Sequence[Site] | None = None
-) -> QuantisedGraph:
+    model: ir.Model, statistics: Statistics | None, recipe: Recipe, sites: Sequence[Site] | None = None,
+    moments: Mapping[str, np.ndarray] | None = None,
+) -> QuantisedGraph:  # fmt: skip
     """``model`` (float32, left as it is) quantised as ``recipe`` says; ``statistics`` may be None for a form without ranges.
+
+    ``moments`` (input -> E[x x^T]) improve the rounding of 4-bit weights, whose forms read no statistics.
 
     Raises:
         EdgesmithError: a static form without statistics, or a form nobody inserts.
@@ -39,6 +43,8 @@ def quantise(
     if recipe.form not in FORMS:
         raise EdgesmithError(f"no form is called {recipe.form!r}", expected=", ".join(FORMS))
     sites = tuple(find_sites(model, blank(model)) if sites is None else sites)
+    if recipe.form in WEIGHT_ONLY:
+        return quantise_weights(model, recipe, sites, moments)
     decisions = place(sites, recipe)
     chosen = [site for site in sites if decisions[site.node].quantise]
     groups: tuple[dict[str, Any], ...] = ()

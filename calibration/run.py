@@ -25,6 +25,10 @@ def open_session(
     import onnx_ir
     import onnxruntime
 
+    from .nvfp4 import as_float, holds_fp4
+
+    if not isinstance(model, bytes) and holds_fp4(model):
+        model = as_float(model)  # the same numbers in types that ONNX Runtime knows
     proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx_ir.to_proto(model)
     have = {output.name for output in proto.graph.output}
     known = {name for node in proto.graph.node for name in node.output}

@@ -24,6 +24,7 @@ from .weights import quantise_weight
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+WEIGHT_ONLY = ("weights", "nbits")  # the forms that this file makes
 HIGH = {
     "stem": "the first layer is small and reads the picture",
     "head": "the last layer makes the scores: its error is not averaged by anything behind it",

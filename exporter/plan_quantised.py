@@ -47,7 +47,7 @@ class Calibration:
             "form": self.recipe.form,
             "ranges": self.recipe.rules,
             "smooth": self.recipe.smooth,
-            "block": self.recipe.block if self.recipe.form == "weights" else None,
+            "block": self.recipe.block if self.recipe.form in ("weights", "nbits") else None,
             "calibration": None if found is None else {
                 "source": found.calibration.source, "images": len(found.calibration), "skipped": len(found.skipped),
                 "held_out": len(found.held_out), "sha256": found.calibration.digest,
@@ -125,7 +125,7 @@ def for_precision(calibration: Calibration, precision: str, target: Target, spec
 
 def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
     if precision in ("int4", "nvfp4"):
-        return "weights"
+        return "nbits" if target.engine == "onnxruntime" else "weights"
     if asked != "auto" and precision in ("int8", "auto"):
         if target.engine != "onnxruntime" and FORMS[asked] != "qdq":
             raise UserMistake(
@@ -142,7 +142,7 @@ def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
-    if data is not None or (form in ("dynamic", "weights") and precision != "auto"):
+    if data is not None or (form in ("dynamic", "weights", "nbits") and precision != "auto"):
         return
     raise UserMistake(
         f"Precision {precision} needs pictures",
