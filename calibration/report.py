@@ -30,7 +30,7 @@ OUTLIER = 8.0  # largest channel against the median one: three of the seven bits
 ONE_SIDED = 0.1  # the smaller side of the range against the larger: a symmetric code wastes almost one bit
 TAIL = 4.0  # largest value against the 99.9 % quantile: two bits go to one value in a thousand
 FINE = 4096  # steps of |x| in which that quantile is found
-ACTIVATIONS = {"qdq": "int8", "u8": "uint8", "dynamic": "uint8, range found at run time"}
+ACTIVATIONS = {"qdq": "int8", "u8": "uint8", "dynamic": "dynamic uint8"}
 WEIGHTS = {"int8": "int8", "fp8": "fp8 e4m3", "int4": "int4", "nvfp4": "fp4 e2m1"}
 
 

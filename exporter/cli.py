@@ -269,6 +269,39 @@ def inspect(
         show(findings, screen.console())
 
 
+@app.command("quant-report")
+def quant_report(
+    path: Annotated[str, typer.Argument(help="Quantised bundle, or quantised ONNX file of any tool.")],
+    ref: Annotated[Text, typer.Option(help="The float ONNX file or bundle that it was made from.")] = None,
+    model: Annotated[Text, typer.Option("--model", "-m", help="Or the name of the model, with --weights.")] = None,
+    weights: Annotated[Text, typer.Option("--weights", "-w", help="Checkpoint of --model, or of the bundle.")] = None,
+    num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
+    data: Annotated[Text, typer.Option(help="Pictures to measure on: folder, list file, .npz, or random.")] = None,
+    eval_images: Annotated[int, typer.Option(help="How many of them at most.", min=1)] = 1000,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Accuracy budget in points; exit 1 when missed.", min=0)
+    ] = None,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also one node at a time.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What quantisation cost, node by node, and why; exit 1 when the accuracy budget is missed."""
+    from . import screen
+    from .quant_report import Asked
+    from .quant_report import quant_report as look
+    from .quant_screen import lines, watched
+
+    asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity)
+    with watched(screen.StageScreen(stderr=as_json)) as step:
+        result = look(path, asked, step)
+    if as_json:
+        _print_json(result)
+    else:
+        for line in lines(result):
+            screen.console().print(line)
+    if result["met"] is False:
+        raise typer.Exit(1)
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed, what is missing, what each target can do on this machine."""

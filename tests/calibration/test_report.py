@@ -63,7 +63,7 @@ def test_it_travels_through_a_manifest_to_the_page():
     [
         (Recipe(), "int8 x int8"),
         (Recipe(form="u8"), "uint8 x int8"),
-        (Recipe(form="dynamic", low="fp32"), "uint8, range found at run time x int8"),
+        (Recipe(form="dynamic", low="fp32"), "dynamic uint8 x int8"),
         (Recipe(precision="fp8"), "fp8 e4m3 x fp8 e4m3"),
         (Recipe(precision="int4", form="weights"), "fp16 x int4"),
         (Recipe(precision="nvfp4", form="weights", low="bf16"), "bf16 x fp4 e2m1"),

@@ -1,0 +1,291 @@
+"""``edgesmith quant-report PATH``: what a quantised bundle or ONNX file holds, and what it costs on pictures.
+
+A bundle brings its own account (``manifest["quantisation"]``); pictures judge it again.  Any other quantised ONNX file, of
+whatever tool, is read (calibration/quantised_file.py) and measured against the float model that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..runtime.bundle import open_bundle
+from ..runtime.errors import BackendUnavailable, UserMistake
+from .quant_sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
+from .verify import run_all
+
+if TYPE_CHECKING:
+    from ..calibration.images import ImageSet
+    from ..calibration.run import Runner
+    from ..runtime.bundle import Bundle
+
+Step = Callable[[str, int, int], None]
+SCANNED = 16  # pictures of a sensitivity scan
+CLIPPED = 0.2  # share of clipped values from which the pictures must be of another kind
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings of the command."""
+
+    ref: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    num_classes: int | None = None
+    data: str | None = None
+    eval_images: int = 1000
+    max_drop: float | None = None
+    sensitivity: bool = False
+
+
+def quant_report(path: str, asked: Asked, step: Step = lambda words, done, total: None) -> dict[str, Any]:
+    """``kind``, ``path``, ``quantisation`` (as in a manifest) and ``met``: whether the budget holds, None without one.
+
+    Raises:
+        UserMistake: not quantised, no reference to compare with, inputs that do not fit, or no picture that can be used.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserMistake(
+            f"There is nothing at {path}",
+            found="no file and no folder at that path",
+            expected="a bundle that edgesmith export quantised, or a quantised ONNX file",
+            attempt="check the path",
+        )
+    _check_asked(asked)
+    told = _bundle(place, asked, step) if place.is_dir() else _file(place, asked, step)
+    if asked.max_drop is not None or told.get("budget"):
+        told["budget"] = _budget(told, asked.max_drop)
+    kind = "bundle" if place.is_dir() else "file"
+    budget = told.get("budget") or {}
+    return {"kind": kind, "path": str(place), "quantisation": told, "met": budget.get("met")}
+
+
+def _check_asked(asked: Asked) -> None:
+    needs = {
+        "--max-drop": asked.max_drop is not None,
+        "--sensitivity": asked.sensitivity,
+        "--ref": asked.ref is not None,
+    }
+    wanting = [flag for flag, given in needs.items() if given]
+    if wanting and asked.data is None:
+        raise UserMistake(
+            f"{wanting[0]} needs pictures",
+            found=f"{wanting[0]} without --data",
+            expected="--data with a folder, a list file or an .npz of pictures",
+            because="it is measured on them",
+            attempt="--data photos/",
+        )
+
+
+def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
+    """The account in the manifest, with the accuracy measured again where there are pictures."""
+    bundle = open_bundle(path)
+    told = dict(bundle.manifest.get("quantisation") or {})
+    if not told:
+        raise UserMistake(
+            f"{path} is not quantised",
+            found=f"a bundle in {bundle.precision}",
+            expected="a bundle in int8, fp8, int4 or nvfp4",
+            attempt=f"edgesmith export --model {bundle.manifest.get('model')} --precision int8 --data photos/",
+        )
+    told["notes"] = list(told.get("notes") or [])
+    if asked.data is None:
+        return told
+    data = told.get("data") or {}
+    images = _pictures(asked, bundle.contract, bundle.labels, told["notes"], calibrated=int(data.get("images") or 128))
+    shape = shape_of(bundle.manifest["inputs"][0]["shape"], bundle.contract.size)
+    reference = (
+        open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape)
+        if asked.ref or asked.model
+        else bundle_reference(bundle, asked.weights, shape)
+    )
+    batch = shape[0] or 32
+    told["notes"] += reference.notes
+    run = _bundle_runner(bundle, told["notes"])
+    told["accuracy"] = _accuracy(reference, run, images, batch, asked.max_drop, told["notes"], step)
+    if asked.sensitivity:
+        _scan(open_file(bundle.graph), told["nodes"], images, step, told["notes"])
+    return told
+
+
+def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
+    """The places of any quantised ONNX file, with what can be measured."""
+    from ..calibration.file_figures import INNER, measure_places
+
+    file = open_file(path)
+    notes: list[str] = []
+    told: dict[str, Any] = {"precision": file.precision, "form": file.form, "notes": notes, "sizes": {}}
+    if asked.data is None:
+        told["nodes"] = measure_places(file.model, file.places)
+        notes.append("nothing was measured: --data with --ref or --model measures SQNR and accuracy")
+        return told
+    if not (asked.ref or asked.model):
+        raise UserMistake(
+            f"Nothing to compare {path} with",
+            found="--data without --ref and without --model",
+            expected="the float model that the file was made from",
+            because="what quantisation cost is a difference",
+            attempt="--ref model.onnx, or --model NAME --weights FILE",
+        )
+    reference = open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, file.shape)
+    notes += reference.notes
+    classes = tuple(str(number) for number in range(reference.classes))
+    images = _pictures(asked, reference.contract, reference.labels or classes, notes)
+    few = next(images.batches(max(INNER, SCANNED)))
+    told["nodes"] = measure_places(
+        file.model, file.places, few, reference.graph, lambda done, total: step("one picture at a time", done, total)
+    )
+    notes += _clipping(told["nodes"])
+    told["share"] = sum(row["share"] for row in told["nodes"])
+    told["sizes"] = {"fp32": file_bytes(reference.path), "quantised": file_bytes(path)} if reference.path else {}
+    told["data"] = {
+        "judged_on": images.source,
+        "kind": images.kind,
+        "held_out": len(images),
+        "held_out_sha256": images.digest,
+    }
+    run = _file_runner(file, notes)
+    told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
+    if asked.sensitivity:
+        _scan(file, told["nodes"], images, step, notes)
+    return told
+
+
+def _clipping(rows: list[dict[str, Any]]) -> list[str]:
+    """What clipping of a fifth and more means: nobody chooses such a range on purpose."""
+    cut = [row for row in rows if row.get("clipped", 0) > CLIPPED]
+    if not cut:
+        return []
+    most = max(cut, key=lambda row: float(row["clipped"]))
+    told = f"{most['node']} clips {most['clipped']:.0%} of what it reads"
+    return [f"{told}: are these pictures prepared as those that it was calibrated with?"]
+
+
+def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], calibrated: int = 0) -> ImageSet:
+    """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
+    from ..calibration.images import open_data
+
+    assert asked.data is not None
+    count, held_out = (calibrated, asked.eval_images) if calibrated else (asked.eval_images, 0)
+    data = open_data(asked.data, contract, labels=labels, count=count, held_out=held_out)
+    notes += [note for note in data.notes if "no held-out" not in note]
+    if calibrated and not len(data.held_out):
+        notes.append("judged on pictures that may have calibrated it: there are too few for others")
+    return data.held_out if len(data.held_out) else data.calibration
+
+
+def _accuracy(
+    reference: Reference,
+    run: Runner,
+    images: ImageSet,
+    batch: int,
+    max_drop: float | None,
+    notes: list[str],
+    step: Step,
+) -> dict[str, Any]:
+    """Both models on all pictures."""
+    from ..calibration.evaluation import Evaluation
+    from ..calibration.report import accuracy_told
+
+    done = 0
+
+    def counted(runner: Runner) -> Runner:
+        def run_some(some: np.ndarray) -> np.ndarray:
+            nonlocal done
+            found = run_all(runner, some, batch)
+            done += len(some)
+            step("float and quantised", done, 2 * len(images))
+            return found
+
+        return run_some
+
+    truth = None if images.labels is None else np.asarray(images.labels)
+    evaluation = Evaluation(images, counted(reference.run), truth, batch=batch)
+    outputs = evaluation.reference.shape[1:]
+
+    def fitting(some: np.ndarray) -> np.ndarray:
+        found = run(some)
+        if found.shape[1:] != outputs:
+            raise UserMistake(
+                "The two models do not have the same outputs",
+                found=f"reference {outputs}, quantised {found.shape[1:]}",
+                expected="the same number of classes",
+                attempt="--ref with the model that the file was made from, or --num-classes",
+            )
+        return found
+
+    notes += evaluation.notes(max_drop)
+    return accuracy_told(evaluation.evaluate(counted(fitting)), evaluation.expected)
+
+
+def _scan(file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str]) -> None:
+    """``output_sqnr_db`` of every row whose rounding can be switched."""
+    from ..calibration.switches import scan_places
+
+    shares = {row["node"]: row["share"] for row in rows}
+    few = next(images.batches(SCANNED))
+    found = scan_places(
+        file.model, file.places, shares, few, lambda done, total: step("one node at a time", done, total)
+    )
+    if not found:
+        notes.append("no sensitivity: the file has integer operators only, whose rounding cannot be switched off")
+        return
+    for row in rows:
+        alone = next((one.sqnr_db for one in found if one.node == row["node"]), None)
+        if alone is not None:
+            row["output_sqnr_db"] = alone
+    notes.append(
+        f"sensitivity on {len(few)} pictures: one activation rounded alone, weights as in the file, against the same file "
+        "with no activation rounded"
+    )
+
+
+def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
+    """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
+    import onnx_ir
+
+    from ..runtime.load import load
+    from .parity import session_runner, typed_runner
+
+    try:
+        return session_runner(load(bundle))
+    except BackendUnavailable as unavailable:
+        notes.append(
+            f"measured on the graph with every rounding as written, engine not yet run on hardware: {unavailable.what}"
+        )
+        return typed_runner(onnx_ir.load(bundle.graph))
+
+
+def _file_runner(file: File, notes: list[str]) -> Runner:
+    """Integer kernels where ONNX Runtime has them; the roundings as written where it cannot open the file otherwise."""
+    from ..calibration.evaluation import any_batch
+
+    for optimise in (True, False):
+        try:
+            return any_batch(file.runnable, optimise=optimise)
+        except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a graph it cannot run
+            last = str(error).splitlines()[0][:200]
+            if optimise:
+                notes.append(f"ONNX Runtime cannot optimise this file; the roundings ran as they are written ({last})")
+    raise UserMistake(
+        f"{file.path} does not run on ONNX Runtime",
+        found=last,
+        expected="a graph with operators that ONNX Runtime has on a CPU",
+        attempt="leave --data out to see what the file holds",
+    )
+
+
+def _budget(told: dict[str, Any], asked: float | None) -> dict[str, Any]:
+    """The budget asked for, or the bundle's own, held against the accuracy just measured (or the one in the manifest)."""
+    from ..calibration.budget import SLACK
+
+    old = dict(told.get("budget") or {})
+    limit = asked if asked is not None else old["max_drop"]
+    drop = ((told.get("accuracy") or {}).get("drop") or {}).get("points")
+    met = old.get("met") if drop is None else bool(drop <= limit + SLACK)
+    return {**old, "max_drop": limit, "met": met}

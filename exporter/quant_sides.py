@@ -1,0 +1,252 @@
+"""The two sides of ``quant-report``: a quantised ONNX file, and the float model that it is compared with."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.registry import find
+from ..runtime.bundle import Bundle, open_bundle
+from ..runtime.errors import UserMistake
+from ..runtime.preprocess import ImageContract
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..calibration.quantised_file import Place
+    from ..calibration.run import Runner
+
+Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
+FAMILIES = {"float8": "fp8", "float4": "nvfp4", "int4": "int4", "uint4": "int4", "int16": "int16", "uint16": "int16"}
+ASSUMED = (
+    "an ONNX file does not say how its pictures are prepared: bicubic, centre crop, ImageNet's mean and std are assumed; "
+    "--model NAME prepares them as that model does"
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A quantised ONNX file: ``model`` has probes, ``runnable`` is the graph as it is."""
+
+    path: Path
+    runnable: ir.Model
+    model: ir.Model
+    places: tuple[Place, ...]
+    shape: Shape
+
+    @property
+    def precision(self) -> str:
+        """Of most weights, else of most activations: int8, fp8, int4 ..."""
+        kinds = Counter(place.weight.dtype for place in self.places if place.weight)
+        kinds = kinds or Counter(one.dtype for place in self.places for one in place.activations)
+        word = kinds.most_common(1)[0][0]
+        return next((name for start, name in FAMILIES.items() if word.startswith(start)), "int8")
+
+    @property
+    def form(self) -> str:
+        """In words: how the file says that it is quantised."""
+        ops = Counter(node.op_type for node in self.runnable.graph)
+        parts = [
+            f"{count} {op}"
+            for op, count in ops.items()
+            if "quantize" in op.lower() or "Integer" in op or "QLinear" in op
+        ]
+        return ", ".join(parts + [f"{ops[op]} {op}" for op in ("MatMulNBits", "QGemm") if ops[op]])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The float model: how to run it, what it wants, and its graph where it has one."""
+
+    run: Runner
+    contract: ImageContract
+    classes: int
+    graph: ir.Model | None = None
+    path: Path | None = None
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_file(path: Path) -> File:
+    """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
+    from ..calibration.quantised_file import read_places
+    from .emulate import emulate
+
+    graph = _load(path)
+    rest = graph.metadata_props.get("edgesmith.precision", "")
+    runnable = emulate(graph, "bf16") if rest == "bf16" else graph  # ONNX Runtime has no bfloat16 kernels on a CPU
+    model, places = read_places(runnable)
+    if not places:
+        raise UserMistake(
+            f"{path} is not quantised",
+            found="no QuantizeLinear, DequantizeLinear or integer operator in it",
+            expected="a Q/DQ file, or one with QLinearConv, MatMulInteger or MatMulNBits",
+            because="a calibration table of TensorRT or an engine is another thing: it has no graph",
+            attempt="edgesmith inspect shows what the file is",
+        )
+    return File(path, runnable, model, places, _picture_shape(runnable, path))
+
+
+def open_reference(
+    ref: str | None, model: str | None, weights: str | None, num_classes: int | None, shape: Shape
+) -> Reference:
+    """An ONNX file, the graph of a bundle, or a model by name; it must take pictures of ``shape``.
+
+    With both, the file is the reference and the name says how its pictures are prepared.
+    """
+    if ref is None:
+        assert model is not None
+        return _named(model, weights, num_classes, shape)
+    path = Path(ref)
+    if not path.exists():
+        raise UserMistake(
+            f"There is no reference at {ref}",
+            found="no file and no folder at that path",
+            expected="the float ONNX file or bundle that the quantised one was made from",
+            attempt="check the path, or --model NAME --weights FILE",
+        )
+    bundle = open_bundle(path) if path.is_dir() else None
+    file = bundle.graph if bundle else path
+    graph = _load(file)
+    sizes = [
+        (ours, theirs)
+        for ours, theirs in zip(shape[1:], _picture_shape(graph, file)[1:], strict=True)
+        if ours and theirs
+    ]
+    if any(ours != theirs for ours, theirs in sizes):
+        raise UserMistake(
+            "The two do not take the same pictures",
+            found=f"quantised {shape[1]} x {shape[2]}, reference {' x '.join(str(theirs) for _, theirs in sizes)}",
+            expected="the same height and width",
+            attempt="--ref with the model that the file was made from",
+        )
+    from ..calibration.evaluation import any_batch
+
+    notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    classes, size = _classes(graph), _size(shape, _picture_shape(graph, file))
+    if bundle:
+        contract, labels = bundle.contract, tuple(bundle.labels)
+    elif model:
+        spec = find(model)
+        contract = replace(spec.contract, size=size)
+        labels = tuple(spec.labels(classes)) if classes else ()
+    else:
+        contract = ImageContract(size=size)
+        notes = (ASSUMED,)
+    return Reference(any_batch(graph, optimise=True), contract, classes, graph, file, labels, notes)
+
+
+def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
+    """The PyTorch model that a bundle was made from; its checkpoint must be the same."""
+    told = bundle.manifest.get("weights") or {}
+    source = str(told.get("source", ""))
+    chosen = weights or ("random" if source.startswith("random") else source)
+    if chosen != "random" and not os.path.isfile(chosen) and chosen != "pretrained":
+        raise UserMistake(
+            "The checkpoint of this bundle was not found",
+            found=f"nothing at {chosen}",
+            expected="the file that the bundle was made from, to compare with",
+            attempt="--weights PATH, or --ref model.onnx",
+        )
+    return _named(
+        str(bundle.manifest["model"]), chosen, bundle.manifest.get("num_classes"), shape, bundle.contract,
+        int(told.get("seed") or 0), told.get("sha256"),
+    )  # fmt: skip
+
+
+def _named(
+    model: str,
+    weights: str | None,
+    num_classes: int | None,
+    shape: Shape,
+    contract: ImageContract | None = None,
+    seed: int = 0,
+    sha256: str | None = None,
+) -> Reference:
+    from ..models import prepare
+    from .verify import torch_runner
+
+    spec = find(model)
+    if weights is None:
+        raise UserMistake(
+            f"Which weights of {spec.name}?",
+            found=f"--model {model} without --weights",
+            expected="the checkpoint that the quantised file was made from",
+            because="with other weights the difference would not be that of the quantisation",
+            attempt="--weights FILE, or --weights pretrained",
+        )
+    size = _size(shape, (0, *spec.contract.size))
+    made = prepare(spec.name, weights, num_classes, size, seed)
+    if sha256 and made.sha256 and made.sha256 != sha256:
+        raise UserMistake(
+            "That is not the checkpoint of this bundle",
+            found=f"{weights}, sha256 {made.sha256[:12]}...",
+            expected=f"sha256 {sha256[:12]}...",
+            attempt="--weights with the file that the bundle was exported from",
+        )
+    wanted = contract or replace(spec.contract, size=size)
+    labels = tuple(spec.labels(made.num_classes))
+    return Reference(torch_runner(made.module, threads=os.cpu_count() or 1), wanted, made.num_classes, labels=labels)
+
+
+def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:
+    """The shape in a manifest -> batch, height, width; an open batch is 0, open sides are the usual ones."""
+    batch, _, *sides = (size if isinstance(size, int) else 0 for size in sizes)
+    return batch, sides[0] or usual[0], sides[1] or usual[1]
+
+
+def file_bytes(path: Path) -> int:
+    """Size of an ONNX file with the weights that lie beside it."""
+    import onnx_ir as ir
+
+    tensors = [value.const_value for value in _load(path).graph.initializers.values()]
+    beside = {Path(one.path) for one in tensors if isinstance(one, ir.ExternalTensor)}
+    return path.stat().st_size + sum(one.stat().st_size for one in beside)
+
+
+def _size(first: Shape, second: Shape) -> tuple[int, int]:
+    return first[1] or second[1] or 224, first[2] or second[2] or 224
+
+
+def _classes(graph: ir.Model) -> int:
+    shape = graph.graph.outputs[0].shape
+    last = shape[-1] if shape is not None and len(shape) else 0
+    return last if isinstance(last, int) else 0
+
+
+def _load(path: Path) -> ir.Model:
+    import onnx_ir
+
+    try:
+        return onnx_ir.load(path)
+    except Exception as error:  # noqa: BLE001 protobuf and onnx_ir raise many types for a file that is no graph
+        raise UserMistake(
+            f"{path} cannot be read as an ONNX file",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else 'no more is known'}",
+            expected="an ONNX graph",
+            attempt="edgesmith inspect tells engines, bundles and ONNX files apart",
+        ) from None
+
+
+def _picture_shape(model: ir.Model, path: Path) -> Shape:
+    """Batch, height, width of the only input; 0 where a size is open."""
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    shapes = [tuple(value.shape) if value.shape is not None else () for value in inputs]
+    if len(inputs) != 1 or len(shapes[0]) != 4 or (isinstance(shapes[0][1], int) and shapes[0][1] != 3):
+        told = ", ".join(
+            f"{value.name} {' x '.join(map(str, shape)) or 'of unknown shape'}"
+            for value, shape in zip(inputs, shapes, strict=True)
+        )
+        raise UserMistake(
+            f"{path} does not take pictures",
+            found=told or "no input",
+            expected="one input of shape batch x 3 x height x width",
+            because="only image models can be measured for now",
+            attempt="a file with one image input; edgesmith inspect shows what this one holds",
+        )
+    batch, _, height, width = (size if isinstance(size, int) else 0 for size in shapes[0])
+    return batch, height, width
