@@ -69,6 +69,7 @@ def alone(graph: QuantisedGraph, site: Site) -> ir.Model:
     table = ScaleTable(
         {name: found for name, found in scales.activations.items() if name == site.node},
         {name: found for name, found in scales.weights.items() if name == site.node},
+        scales.values,
     )
     return FORMS[graph.recipe.form](graph.base, [site], table, graph.recipe)
 

@@ -66,9 +66,12 @@ def build_table(
 
 
 def chain_ranges(model: ir.Model, sites: set[str], statistics: Statistics, recipe: Recipe) -> dict[str, Range]:
-    """Form "u8": the range of every value that becomes codes; all channels count alike, since several nodes read it."""
-    ranges = {}
-    for name in dict.fromkeys(str(value.name) for value in chain_values(model, sites).values()):
+    """Form "u8": the range of every value that becomes codes; all channels count alike, since several nodes read it.
+
+    A value that is only moved has one too: it starts a chain where the sites before it stay in float32.
+    """
+    ranges, chained = {}, chain_values(model, sites)
+    for name in dict.fromkeys(str(value.name) for value in (*chained, *chained.values())):
         stats = statistics.tensors[name]
         energy = np.ones(len(stats.low))
         ranges[name] = choose_range(

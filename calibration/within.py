@@ -84,6 +84,7 @@ def without(graph: QuantisedGraph, keep: Mapping[str, str]) -> QuantisedGraph:
     scales = ScaleTable(
         {node: found for node, found in graph.scales.activations.items() if node not in keep},
         {node: found for node, found in graph.scales.weights.items() if node not in keep},
+        graph.scales.values,
     )
     recipe = replace(graph.recipe, keep={**graph.recipe.keep, **keep})
     model = FORMS[recipe.form](graph.base, graph.sites, scales, recipe)
