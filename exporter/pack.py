@@ -36,7 +36,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
         found = typed_runner(made.typed.model)(images)
         content["precision_report"]["golden_cosine"] = agreement("logits", logits, found, plan.precision).cosine
-    return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content)
+    return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 
 def publish(

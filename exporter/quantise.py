@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..calibration.nouns import Site
     from ..calibration.observers import Statistics
 
-COUNTED_TOGETHER = 8  # pictures in one run, where the graph's batch is open
-
 
 @dataclass(frozen=True)
 class Quantised:
@@ -88,11 +86,7 @@ def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run
     if calibration.data is None:
         return None
     tensors = tensors_for(calibration.recipe.form, sites, model)
-    low, high = plan.shapes.min[0], plan.shapes.max[0]
-    batch = max(low, min(high, COUNTED_TOGETHER)) if low != high else high
-    return collect(
-        model, tensors, calibration.data.calibration, cache=calibration.cache, batch=batch, progress=run.progress.step
-    )
+    return collect(model, tensors, calibration.data.calibration, cache=calibration.cache, progress=run.progress.step)
 
 
 def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:

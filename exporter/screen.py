@@ -71,6 +71,8 @@ def closing(result: Result, to: Console) -> None:
     held = sum(row.passed for row in result.parity)
     to.print()
     to.print(Text(f"{out}   {held} of {len(result.parity)} parity checks hold", style="bold"))
+    for line in quantised_lines(result):
+        to.print(Text(f"  {line}"))
     for note in result.notes:
         to.print(Text(f"  note     {note}"))
     if result.artefacts:
@@ -78,6 +80,25 @@ def closing(result: Result, to: Console) -> None:
     to.print(Text(f"  report   {out / 'report.html'}"))
     for label, command in zip(("next", "", "", ""), next_commands(result), strict=False):
         to.print(Text(f"  {label:<8} {command}"))
+
+
+def quantised_lines(result: Result) -> list[str]:
+    """What quantisation cost and brought: the verdict of the report, the trade curve, and the bundle kept beside."""
+    from ..runtime.quantised_words import budget_told, verdict
+
+    told = result.quantisation
+    if not told:
+        return []
+    lines = [f"{result.plan.precision:<8} {verdict(told)}"]
+    if budget := budget_told(told):
+        lines.append(f"budget   {budget[1]}")
+        lines += [
+            f"         {row['high']:>3} nodes high  {row['share']:>6.1%} of the MACs  drop {row['drop']['points']:+.2f} points"
+            for row in told["budget"]["curve"]
+        ]
+    if result.beside:
+        lines.append(f"beside   {result.beside.path}: faster on this machine, so both are kept")
+    return lines
 
 
 def next_commands(result: Result) -> list[str]:
