@@ -17,22 +17,22 @@ net (float[{x}] x) => (float[{y}] y)
 {body}
 }}
 """
-CONV = dict(x="2, 3, 5, 5", y="2, 4, 5, 5")
+CONV = {"x": "2, 3, 5, 5", "y": "2, 4, 5, 5"}
 PAIRS = {  # name: shapes, weights, nodes, source, sink
-    "fc1 relu fc2": (dict(x="2, 4, 6", y="2, 4, 6"), dict(a=(6, 8), b=(8,), c=(8, 6)),
+    "fc1 relu fc2": ({"x": "2, 4, 6", "y": "2, 4, 6"}, {"a": (6, 8), "b": (8,), "c": (8, 6)},
                      "  h = MatMul(x, a)\n  i = Add(h, b)\n  j = Relu(i)\n  y = MatMul(j, c)", 0, 3),
-    "leaky conv": (CONV, dict(a=(6, 3, 1, 1), b=(6,), c=(4, 6, 1, 1)),
+    "leaky conv": (CONV, {"a": (6, 3, 1, 1), "b": (6,), "c": (4, 6, 1, 1)},
                    "  h = Conv(x, a, b)\n  i = LeakyRelu <alpha = 0.1> (h)\n  y = Conv(i, c)", 0, 2),
-    "into depthwise": (CONV, dict(a=(4, 3, 1, 1), c=(4, 1, 3, 3)),
+    "into depthwise": (CONV, {"a": (4, 3, 1, 1), "c": (4, 1, 3, 3)},
                        "  h = Conv(x, a)\n  y = Conv <group = 4, pads = [1, 1, 1, 1]> (h, c)", 0, 1),
-    "out of depthwise": (CONV, dict(a=(3, 1, 3, 3), c=(4, 3, 1, 1)),
+    "out of depthwise": (CONV, {"a": (3, 1, 3, 3), "c": (4, 3, 1, 1)},
                          "  h = Conv <group = 3, pads = [1, 1, 1, 1]> (x, a)\n  y = Conv(h, c)", 0, 1),
-    "grouped": (CONV, dict(a=(6, 3, 1, 1), c=(4, 3, 1, 1)), "  h = Conv(x, a)\n  y = Conv <group = 2> (h, c)", 0, 1),
-    "a gate": (CONV, dict(g=(6, 3, 1, 1), a=(6, 3, 1, 1), c=(4, 6, 1, 1)),
+    "grouped": (CONV, {"a": (6, 3, 1, 1), "c": (4, 3, 1, 1)}, "  h = Conv(x, a)\n  y = Conv <group = 2> (h, c)", 0, 1),
+    "a gate": (CONV, {"g": (6, 3, 1, 1), "a": (6, 3, 1, 1), "c": (4, 6, 1, 1)},
                "  s = Conv(x, g)\n  t = Sigmoid(s)\n  h = Conv(x, a)\n  i = Mul(t, h)\n  y = Conv(i, c)", 2, 4),
-    "gemm": (dict(x="4, 6", y="4, 5"), dict(a=(8, 6), b=(8,), c=(8, 5)),
+    "gemm": ({"x": "4, 6", "y": "4, 5"}, {"a": (8, 6), "b": (8,), "c": (8, 5)},
              "  h = Gemm <transB = 1> (x, a, b)\n  i = Relu(h)\n  y = Gemm(i, c)", 0, 2),
-    "two ways": (CONV, dict(a=(6, 3, 1, 1), c=(4, 6, 1, 1)), "  h = Conv(x, a)\n  r = Relu(h)\n  s = Add(h, r)\n  y = Conv(s, c)", 0, 3),
+    "two ways": (CONV, {"a": (6, 3, 1, 1), "c": (4, 6, 1, 1)}, "  h = Conv(x, a)\n  r = Relu(h)\n  s = Add(h, r)\n  y = Conv(s, c)", 0, 3),
 }  # fmt: skip
 ATTENTION = """
   q, k, v = Split <axis = -1, num_outputs = 3> (p)
@@ -88,7 +88,7 @@ def test_pairs_are_equalised_exactly(name):
 
 def test_only_the_values_of_an_attention_are_scaled():
     body = "  p = MatMul(x, w)" + ATTENTION
-    model = model_of(dict(x="2, 4, 6", y="2, 4, 5"), dict(w=(6, 24), c=(8, 5)), body)
+    model = model_of({"x": "2, 4, 6", "y": "2, 4, 5"}, {"w": (6, 24), "c": (8, 5)}, body)
     sites, statistics = calibrated(model)
     group = follow(model, model.graph.node("n0"), set())
     assert group.free.tolist() == [False] * 16 + [True] * 8
@@ -105,8 +105,8 @@ def test_only_the_values_of_an_attention_are_scaled():
 @pytest.mark.parametrize("curve", ["Gelu", "Sigmoid", "Softmax", "HardSwish", "Tanh"])
 def test_a_curve_between_stops_it(curve):
     model = model_of(
-        dict(x="2, 4, 6", y="2, 4, 6"),
-        dict(a=(6, 8), c=(8, 6)),
+        {"x": "2, 4, 6", "y": "2, 4, 6"},
+        {"a": (6, 8), "c": (8, 6)},
         f"  h = MatMul(x, a)\n  i = {curve}(h)\n  y = MatMul(i, c)",
     )
     sites, statistics = calibrated(model)

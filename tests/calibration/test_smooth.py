@@ -20,19 +20,19 @@ net (float[2, 4, 6] x) => (float[{out}] y)
 """
 
 SMOOTHABLE = {
-    "straight": ("2, 4, 5", dict(w=(6, 5)), "", "  y = MatMul(n, w)"),
-    "two readers": ("2, 4, 5", dict(w=(6, 5), v=(6, 5)), "", "  a = MatMul(n, w)\n  b = MatMul(n, v)\n  y = Add(a, b)"),
-    "a map": ("2, 5, 2, 2", dict(w=(5, 6, 1, 1)), "int64[4] to = {2, 2, 2, 6}",
+    "straight": ("2, 4, 5", {"w": (6, 5)}, "", "  y = MatMul(n, w)"),
+    "two readers": ("2, 4, 5", {"w": (6, 5), "v": (6, 5)}, "", "  a = MatMul(n, w)\n  b = MatMul(n, v)\n  y = Add(a, b)"),
+    "a map": ("2, 5, 2, 2", {"w": (5, 6, 1, 1)}, "int64[4] to = {2, 2, 2, 6}",
               "  m = Reshape(n, to)\n  t = Transpose <perm = [0, 3, 1, 2]> (m)\n  y = Conv(t, w)"),
-    "padded windows": ("12, 1, 5", dict(w=(6, 5)), "int64[6] pads = {0, 0, 0, 0, 2, 0}, int64[3] to = {12, 1, 6}",
+    "padded windows": ("12, 1, 5", {"w": (6, 5)}, "int64[6] pads = {0, 0, 0, 0, 2, 0}, int64[3] to = {12, 1, 6}",
                        "  p = Pad(n, pads)\n  r = Reshape(p, to)\n  y = MatMul(r, w)"),
-    "a gemm": ("8, 5", dict(w=(5, 6)), "int64[2] to = {8, 6}", "  r = Reshape(n, to)\n  y = Gemm <transB = 1> (r, w)"),
-    "split channels": ("2, 4, 5", dict(w=(2, 5), v=(4, 5)), "int64[2] parts = {2, 4}",
+    "a gemm": ("8, 5", {"w": (5, 6)}, "int64[2] to = {8, 6}", "  r = Reshape(n, to)\n  y = Gemm <transB = 1> (r, w)"),
+    "split channels": ("2, 4, 5", {"w": (2, 5), "v": (4, 5)}, "int64[2] parts = {2, 4}",
                        "  a, b = Split <axis = -1> (n, parts)\n  c = MatMul(a, w)\n  d = MatMul(b, v)\n  y = Add(c, d)"),
-    "one token": ("2, 5", dict(w=(5, 6)), "int64[1] zero = {0}, int64[1] one = {1}, int64[1] axes = {1}",
+    "one token": ("2, 5", {"w": (5, 6)}, "int64[1] zero = {0}, int64[1] one = {1}, int64[1] axes = {1}",
                   "  s = Slice(n, zero, one, axes)\n  q = Squeeze(s, axes)\n  y = Gemm <transB = 1> (q, w)"),
-    "a mean": ("2, 5", dict(w=(6, 5)), "int64[1] axes = {1}", "  a = ReduceMean <keepdims = 0> (n, axes)\n  y = MatMul(a, w)"),
-    "a group": ("2, 4, 2, 2", dict(w=(4, 3, 1, 1)), "int64[4] to = {2, 2, 2, 6}",
+    "a mean": ("2, 5", {"w": (6, 5)}, "int64[1] axes = {1}", "  a = ReduceMean <keepdims = 0> (n, axes)\n  y = MatMul(a, w)"),
+    "a group": ("2, 4, 2, 2", {"w": (4, 3, 1, 1)}, "int64[4] to = {2, 2, 2, 6}",
                 "  m = Reshape(n, to)\n  t = Transpose <perm = [0, 3, 1, 2]> (m)\n  y = Conv <group = 2> (t, w)"),
 }  # fmt: skip
 
