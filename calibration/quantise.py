@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import EdgesmithError
+from .compact import compact
 from .edit import nodes_by_name
 from .equalise import equalise
 from .forms import FORMS
@@ -59,6 +60,8 @@ def quantise(
     inputs = {site.input for site in chosen}
     kept = {name: one for name, one in statistics.tensors.items() if name in inputs} if statistics is not None else {}
     quantised = FORMS[recipe.form](model, sites, table, recipe)
+    if recipe.form in ("dynamic", "u8"):  # files for a CPU engine alone, which widens constants as it loads them
+        compact(quantised)
     return QuantisedGraph(quantised, recipe, sites, decisions, table, groups, statistics=kept, base=model)
 
 
@@ -77,7 +80,8 @@ def alone(graph: QuantisedGraph, site: Site) -> ir.Model:
 def with_weights_of(model: ir.Model, sites: Sequence[Site]) -> tuple[Site, ...]:
     """The sites as they stand in ``model``: a weight that two layers share has a copy of its own once it is scaled."""
     nodes = nodes_by_name(model)
-    return tuple(replace(site, weight=str(nodes[site.node].inputs[1].name)) for site in sites)
+    weights = {site.node: nodes[site.node].inputs[1] for site in sites}
+    return tuple(replace(site, weight=str(weight.name)) if (weight := weights[site.node]) else site for site in sites)
 
 
 def blank(model: ir.Model) -> dict[str, np.ndarray]:
