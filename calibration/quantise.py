@@ -87,6 +87,7 @@ def with_weights_of(model: ir.Model, sites: Sequence[Site]) -> tuple[Site, ...]:
 def blank(model: ir.Model) -> dict[str, np.ndarray]:
     """One image of zeros (an open size counts 1), from which the shapes inside the graph follow."""
     shapes = {
-        str(value.name): [size if isinstance(size, int) else 1 for size in value.shape] for value in model.graph.inputs
+        str(value.name): [size if isinstance(size, int) else 1 for size in value.shape or ()]
+        for value in model.graph.inputs
     }
     return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
