@@ -71,7 +71,7 @@ def measure_places(
     """
     kinds = _kinds(model)
     if images is None:
-        return [_row(place, kinds, {}, 0.0, None) for place in places]
+        return [_row(place, kinds, {}, None, None) for place in places]
     tallies = _activations(model, places, images[:INNER], progress)
     shares, weights = _once(model, places, full_batch(model, images[0]))
     known = _floats(reference) if reference is not None else {}

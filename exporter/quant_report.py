@@ -56,7 +56,7 @@ def quant_report(path: str, asked: Asked, step: Step = lambda words, done, total
             expected="a bundle that edgesmith export quantised, or a quantised ONNX file",
             attempt="check the path",
         )
-    _check_asked(asked)
+    _check_asked(asked, place.is_dir())
     told = _bundle(place, asked, step) if place.is_dir() else _file(place, asked, step)
     if asked.max_drop is not None or told.get("budget"):
         told["budget"] = _budget(told, asked.max_drop)
@@ -65,21 +65,22 @@ def quant_report(path: str, asked: Asked, step: Step = lambda words, done, total
     return {"kind": kind, "path": str(place), "quantisation": told, "met": budget.get("met")}
 
 
-def _check_asked(asked: Asked) -> None:
-    needs = {
-        "--max-drop": asked.max_drop is not None,
-        "--sensitivity": asked.sensitivity,
-        "--ref": asked.ref is not None,
-    }
+def _check_asked(asked: Asked, bundle: bool) -> None:
+    needs = {"--max-drop": asked.max_drop is not None and not bundle, "--sensitivity": asked.sensitivity}
+    needs |= {"--ref": asked.ref is not None, "--model": asked.model is not None}
     wanting = [flag for flag, given in needs.items() if given]
     if wanting and asked.data is None:
-        raise UserMistake(
-            f"{wanting[0]} needs pictures",
-            found=f"{wanting[0]} without --data",
-            expected="--data with a folder, a list file or an .npz of pictures",
-            because="it is measured on them",
-            attempt="--data photos/",
-        )
+        raise _needs_pictures(wanting[0], "it is measured on them")
+
+
+def _needs_pictures(flag: str, because: str) -> UserMistake:
+    return UserMistake(
+        f"{flag} needs pictures",
+        found=f"{flag} without --data",
+        expected="--data with a folder, a list file or an .npz of pictures",
+        because=because,
+        attempt="--data photos/",
+    )
 
 
 def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
@@ -95,7 +96,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         )
     told["notes"] = list(told.get("notes") or [])
     if asked.data is None:
-        return told
+        if asked.max_drop is not None and not told.get("accuracy"):
+            raise _needs_pictures("--max-drop", "no accuracy was measured when it was made")
+        return {**told, "notes": [*told["notes"], *(bundle.manifest.get("notes") or [])]}
     data = told.get("data") or {}
     images = _pictures(asked, bundle.contract, bundle.labels, told["notes"], calibrated=int(data.get("images") or 128))
     shape = shape_of(bundle.manifest["inputs"][0]["shape"], bundle.contract.size)

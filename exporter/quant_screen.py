@@ -28,12 +28,13 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield table(("", ""), [(f"  {name}", value) for name, value in facts])
     for note in told.get("notes") or []:
         yield f"  note: {note}"
-    shown = worst(nodes) or [one for one in nodes if one.get("quantised")][:10]
+    ranked = worst(nodes)
+    shown = ranked or [one for one in nodes if one.get("quantised")][:10]
     yield ""
     yield table(COLUMNS, [_row(one) for one in shown], right=NUMBERS)
     quantised = sum(bool(one.get("quantised")) for one in nodes)
     if quantised > len(shown):
-        yield f"and {quantised - len(shown)} more, each better than these; --json lists all"
+        yield f"and {quantised - len(shown)} more{', each better than these' if ranked else ''}; --json lists all"
 
 
 def _row(one: Mapping[str, Any]) -> Sequence[str]:

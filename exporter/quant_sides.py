@@ -144,8 +144,10 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
     """The PyTorch model that a bundle was made from; its checkpoint must be the same."""
     told = bundle.manifest.get("weights") or {}
     source = str(told.get("source", ""))
-    chosen = weights or ("random" if source.startswith("random") else source)
-    if chosen != "random" and not os.path.isfile(chosen) and chosen != "pretrained":
+    words = [word for word in ("random", "pretrained") if source.startswith(word)]
+    beside = str(bundle.path.parent / Path(source).name)  # a bundle is often left where the checkpoint lies
+    chosen = weights or next(iter(words), beside if os.path.isfile(beside) else source)
+    if chosen not in ("random", "pretrained") and not os.path.isfile(chosen):
         raise UserMistake(
             "The checkpoint of this bundle was not found",
             found=f"nothing at {chosen}",

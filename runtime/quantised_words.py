@@ -85,7 +85,7 @@ def summary(told: Data) -> dict[str, Any]:
     labelled = accuracy.get("metric") != "agreement"
     return {
         "form": told.get("form"),
-        "in " + str(told.get("precision", "int8")): f"{percent(told.get('share'))} of the MACs, {count} of {len(nodes)} places",
+        "in " + str(told.get("precision", "int8")): _share(told, f"{count} of {len(nodes)} places"),
         "float model": _score(accuracy.get("reference")) if labelled else "",
         "quantised model": _score(accuracy.get("quantised")) if labelled else "",
         "drop": _drop(accuracy.get("drop")),
@@ -100,6 +100,10 @@ def summary(told: Data) -> dict[str, Any]:
         "hash of the scales": told.get("scales_sha256"),
         "recipe": ", ".join(f"{key} {value}" for key, value in (told.get("recipe") or {}).items() if value not in ((), [], None)),
     }  # fmt: skip
+
+
+def _share(told: Data, places: str) -> str:
+    return f"{percent(told['share'])} of the MACs, {places}" if number(told.get("share")) is not None else places
 
 
 def worst(rows: Iterable[Data], count: int = 10) -> list[Data]:
