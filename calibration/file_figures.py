@@ -115,7 +115,7 @@ def _row(
     place: Place,
     kinds: Mapping[str, str],
     tallies: Mapping[str, Tally],
-    share: float,
+    share: float | None,
     weight: tuple[float, float] | None,
 ) -> dict[str, Any]:
     """One place; the worst of its activations stands for it."""

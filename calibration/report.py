@@ -5,7 +5,7 @@
     data_told(...)        what it was calibrated with: source, count, hash, what was skipped
 
     {**describe(graph), "data": data_told(data), "accuracy": accuracy_told(...), "budget": budget.to_json(), "sizes": {"fp32", "quantised"},
-     "latency": {"ratio", "low", "high", "runner"}, "xray": {"fp16": {...}, "quantised": {...}, "lost": [...]}}
+     "latency": {"ratio", "low", "high", "runner"}, "xray": audit.to_json()}
 
 Shares are of 1, SQNR in dB, accuracy in percent and drops in points, as accuracy.py has them.
 """
@@ -82,12 +82,12 @@ def row(graph: QuantisedGraph, site: Site, output_sqnr_db: float | None = None) 
 
 
 def types(recipe: Recipe, quantised: bool) -> str:
-    """``int8 x int8``: the types of activation and weight as the node reads them."""
+    """``int8 x int8``: the types of activation and weight as the node reads them; float is what the target computes in."""
     if not quantised:
-        return f"{recipe.low} x {recipe.low}"
+        return "float x float"
     weight = WEIGHTS.get(recipe.precision, recipe.precision)
     if recipe.form == "weights":
-        return f"{recipe.low} x {weight}"
+        return f"float x {weight}"
     return f"{ACTIVATIONS.get(recipe.form, weight) if recipe.precision == 'int8' else weight} x {weight}"
 
 

@@ -71,7 +71,12 @@ def warnings(told: Data) -> list[str]:
         )
     if (most := number(latency.get("high", latency.get("ratio")))) is not None and most >= 1:
         found.append(f"{told.get('precision', 'int8')} LOST on the machine that made this: {_latency(latency)}.")
-    found += [f"FUSION LOST: {what}" for what in (told.get("xray") or {}).get("lost") or []]
+    audit = told.get("xray") or {}
+    found += [
+        f"FUSION LOST against fp16: attention of {', '.join(block)}" for block in audit.get("attention_lost") or []
+    ]
+    if named := audit.get("in_name_only"):
+        found.append(f"QUANTISED IN NAME ONLY, the kernel multiplies 16-bit numbers: {', '.join(named)}")
     return found
 
 

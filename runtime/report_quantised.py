@@ -137,14 +137,21 @@ def _groups(groups: Sequence[Data]) -> Html:
 
 
 def _xray(told: Data) -> Html:
-    """The engine beside that of the same model in 16 bit."""
-    sides = {name: told[name] for name in told if isinstance(told[name], Mapping) and "kernels" in told[name]}
+    """The engine beside that of the same model in 16 bit (exporter/audit.py)."""
+    sides = {name: told[name] for name in ("fp16", "quantised") if isinstance(told.get(name), Mapping)}
     if not sides:
         return Html("")
     counts = {name: side.get("counts") or {} for name, side in sides.items()}
     kinds = dict.fromkeys(kind for one in counts.values() for kind in one)
-    lines = [("kernels", *(side.get("kernels") for side in sides.values()))]
-    lines += [("fused attention", *(side.get("fused_attention") for side in sides.values()))]
-    lines += [("engine", *(size(side.get("engine_bytes")) for side in sides.values()))]
+    lines: list[tuple[Any, ...]] = [
+        (words, *(side.get(key) for side in sides.values()))
+        for words, key in (("kernels", "kernels"), ("fused attention", "fused_attention"))
+    ]
+    lines += [
+        (words, *(size(side.get(f"{key}_bytes")) for side in sides.values()))
+        for words, key in (("moved by them", "moved"), ("activations", "device_memory"), ("engine", "engine"))
+    ]
     lines += [(kind, *(one.get(kind, 0) for one in counts.values())) for kind in kinds]
-    return table(("engine", *sides), lines, ("", *["number"] * len(sides)))
+    said = f"{told.get('sites_on_integer_kernels', '?')} of {told.get('sites', '?')} places run on integer kernels. "
+    listed = table(("X-ray of the engine", *sides), lines, ("", *["number"] * len(sides)))
+    return join([listed, tag("p", said + str(told.get("verdict", "")), "soft")])

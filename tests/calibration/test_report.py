@@ -42,7 +42,7 @@ def test_every_site_has_a_row_and_the_numbers_are_those_of_the_table():
     stem, linear = told["nodes"]
     assert told["share"] == pytest.approx(0.8)
     assert told["scales_sha256"] == graph().scales.sha256()
-    assert stem["quantised"] is False and stem["why"] == "reads the picture" and stem["types"] == "fp16 x fp16"
+    assert stem["quantised"] is False and stem["why"] == "reads the picture" and stem["types"] == "float x float"
     assert "scale" not in stem and "output_sqnr_db" not in stem
     assert linear["scale"] == 2 / 127 and linear["zero_point"] == 0 and linear["rule"] == "mse"
     assert linear["tried"] == {"mse": 0.1, "minmax": 0.2} and linear["clipped"] == 0.001
@@ -65,13 +65,13 @@ def test_it_travels_through_a_manifest_to_the_page():
         (Recipe(form="u8"), "uint8 x int8"),
         (Recipe(form="dynamic", low="fp32"), "dynamic uint8 x int8"),
         (Recipe(precision="fp8"), "fp8 e4m3 x fp8 e4m3"),
-        (Recipe(precision="int4", form="weights"), "fp16 x int4"),
-        (Recipe(precision="nvfp4", form="weights", low="bf16"), "bf16 x fp4 e2m1"),
+        (Recipe(precision="int4", form="weights"), "float x int4"),
+        (Recipe(precision="nvfp4", form="weights", low="bf16"), "float x fp4 e2m1"),
     ],
 )
 def test_types_of_activation_and_weight(recipe, expected):
     assert types(recipe, True) == expected
-    assert types(recipe, False) == f"{recipe.low} x {recipe.low}"
+    assert types(recipe, False) == "float x float"
 
 
 def test_a_weight_alone_needs_no_range():

@@ -41,7 +41,8 @@ QUANTISED = {
     "sizes": {"fp32": 10_000_000, "quantised": 2_900_000},
     "latency": {"ratio": 0.61, "low": 0.58, "high": 0.66, "runner": "ONNX Runtime", "against": "fp32"},
     "xray": {"fp16": {"kernels": 37, "fused_attention": 4, "counts": {"gemm fp16 x fp16": 20}, "engine_bytes": 2_500_000},
-             "int8": {"kernels": 46, "fused_attention": 4, "counts": {"gemm int8 x int8": 18}, "engine_bytes": 1_600_000}, "lost": []},
+             "quantised": {"kernels": 46, "fused_attention": 4, "counts": {"gemm int8 x int8": 18}, "moved_bytes": 1_600_000},
+             "sites": 18, "sites_on_integer_kernels": 17, "in_name_only": {}, "attention_lost": [], "verdict": "may win: measure it"},
     "notes": ["scales are rounded to fp16"],
 }  # fmt: skip
 
@@ -96,7 +97,7 @@ def said(**changes):
         "1000 other pictures", "/stem/Conv Conv, stem 2.8% fp16 x fp16", "float: reads the picture itself",
         "/blocks/0/qkv/MatMul MatMul, linear 31.0% int8 x int8 0.0421 0 mse (minmax 1.5 x) 0.012% 31.5 42.0 outlier channel 7: 64 x the median channel quantised: constant weight",
         "2 steps of the search for the budget", "0 99.9% +0.90", "the notes of the search", "1 groups smoothed", "/blocks/0/norm1 0.5 12.5",
-        "kernels 37 46", "fused attention 4 4", "gemm int8 x int8 0 18", "scales are rounded to fp16", "rules best, smooth 0.5, low fp16",
+        "kernels 37 46", "fused attention 4 4", "gemm int8 x int8 0 18", "moved by them 1.6 MB", "17 of 18 places run on integer kernels. may win: measure it", "scales are rounded to fp16", "rules best, smooth 0.5, low fp16",
         "97.1% of the MACs in int8", "+0.30 points lost, 1000 pictures",
     ],
 )  # fmt: skip
@@ -124,13 +125,18 @@ def test_random_calibration_a_lost_race_and_a_lost_fusion_are_loud():
     page = html(
         data={**QUANTISED["data"], "kind": "random"},
         latency={"ratio": 0.97, "low": 0.9, "high": 1.04, "against": "fp32"},
-        xray={**QUANTISED["xray"], "lost": ["attention of /blocks/3"]},
+        xray={
+            **QUANTISED["xray"],
+            "attention_lost": [["/blocks/3/scores", "/blocks/3/mix"]],
+            "in_name_only": {"/fc": ["fp16"]},
+        },
     )
     loud = re.findall(r'<p><span class="bad">(.*?)</span></p>', page)
-    assert len(loud) == 3
+    assert len(loud) == 4
     assert loud[0].startswith("CALIBRATED WITH RANDOM NUMBERS") and "--data" in loud[0]
     assert loud[1] == "int8 LOST on the machine that made this: 0.97 (0.90 to 1.04) x the time of fp32."
-    assert loud[2] == "FUSION LOST: attention of /blocks/3"
+    assert loud[2] == "FUSION LOST against fp16: attention of /blocks/3/scores, /blocks/3/mix"
+    assert loud[3].startswith("QUANTISED IN NAME ONLY") and loud[3].endswith(": /fc")
     assert not re.findall(r'<p><span class="bad">', html())
 
 
