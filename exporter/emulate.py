@@ -28,10 +28,11 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     import numpy as np
     import onnx_ir as ir
 
+    from ..calibration.nvfp4 import as_float, holds_fp4
     from .rewrite import clone
 
     low, wide = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision], ir.DataType.FLOAT
-    model = clone(typed)
+    model = as_float(typed) if holds_fp4(typed) else clone(typed)
     graph = model.graph
     for key, value in graph.initializers.items():
         if value.const_value is not None and value.const_value.dtype == low:
