@@ -49,13 +49,21 @@ def publish(
     content["stages"] = [stage.to_json() for stage in run.stages]
     told = [*made.quantised.notes] if made.quantised else []
     if made.quantised:
-        content["quantisation"] = made.quantised.report
+        content["quantisation"] = {**made.quantised.report, "sizes": sizes(made, bundle)}
     if choice:
         told.append(choice.why)
         content["choice"] = choice.to_json()
     content["notes"] = [*content["notes"], *told, *notes]
     files["report.html"] = write_report({**content, "files": bundle.manifest["files"]}).encode()
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
+
+
+def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
+    """Bytes of the rewritten graph in float32, and of the graph that ships; weights beside the file are counted."""
+    import onnx_ir
+
+    shipped = (told["bytes"] for name, told in bundle.manifest["files"].items() if name.startswith("model.onnx"))
+    return {"fp32": onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
 
 
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
