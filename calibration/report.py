@@ -31,6 +31,7 @@ ONE_SIDED = 0.1  # the smaller side of the range against the larger: a symmetric
 TAIL = 4.0  # largest value against the 99.9 % quantile: two bits go to one value in a thousand
 FINE = 4096  # steps of |x| in which that quantile is found
 ACTIVATIONS = {"qdq": "int8", "u8": "uint8", "dynamic": "dynamic uint8"}
+WEIGHTS_ONLY = ("weights", "nbits")
 WEIGHTS = {"int8": "int8", "fp8": "fp8 e4m3", "int4": "int4", "nvfp4": "fp4 e2m1"}
 
 
@@ -86,7 +87,7 @@ def types(recipe: Recipe, quantised: bool) -> str:
     if not quantised:
         return "float x float"
     weight = WEIGHTS.get(recipe.precision, recipe.precision)
-    if recipe.form == "weights":
+    if recipe.form in WEIGHTS_ONLY:
         return f"float x {weight}"
     return f"{ACTIVATIONS.get(recipe.form, weight) if recipe.precision == 'int8' else weight} x {weight}"
 

@@ -66,6 +66,7 @@ def test_it_travels_through_a_manifest_to_the_page():
         (Recipe(form="dynamic", low="fp32"), "dynamic uint8 x int8"),
         (Recipe(precision="fp8"), "fp8 e4m3 x fp8 e4m3"),
         (Recipe(precision="int4", form="weights"), "float x int4"),
+        (Recipe(precision="int4", form="nbits"), "float x int4"),
         (Recipe(precision="nvfp4", form="weights", low="bf16"), "float x fp4 e2m1"),
     ],
 )
