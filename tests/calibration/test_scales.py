@@ -22,7 +22,10 @@ net (float[2, 16, 6, 6] x) => (float[2, 36, 24] y)
 """
 
 
-def table(recipe=Recipe(), statistics=True, quantised=("n0", "n3")):
+DEFAULT = Recipe()
+
+
+def table(recipe=DEFAULT, statistics=True, quantised=("n0", "n3")):
     model = parse(NET)
     for index, node in enumerate(model.graph):
         node.name = f"n{index}"
