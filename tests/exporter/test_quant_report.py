@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,20 @@ def test_a_bundle_is_measured_again_on_other_pictures(folder: Path):
     assert code == 0 and accuracy["metric"] == "agreement" and accuracy["drop"]["points"] == 0
     assert accuracy["sqnr_db"] is None, "the bundle's graph is the reference itself: no noise"
     assert found["quantisation"]["nodes"] == TOLD["nodes"]
+
+
+def test_every_flag_that_the_documentation_names_is_one():
+    import typer
+
+    from edgesmith.exporter.cli import app
+
+    text = (Path(__file__).parents[2] / "docs" / "quantisation.md").read_text(encoding="utf-8")
+    commands = typer.main.get_command(app).commands
+    flags = {flag for name in ("export", "quant-report") for one in commands[name].params for flag in one.opts}
+    named = set(re.findall(r"--[a-z][a-z0-9-]+", text))
+    assert len(named) > 15 and named <= flags | {"--help"}
+    report = {flag for one in commands["quant-report"].params for flag in one.opts if flag.startswith("--")}
+    assert report <= named, "a flag of the command is not documented"
 
 
 def other(folder: Path, name: str, head: str, body: str) -> str:
