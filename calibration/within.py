@@ -63,7 +63,7 @@ def scanned(
     if not sites:
         return ()
     wanted = min(count or pictures_for(sites), len(pictures))
-    images = _first(pictures, wanted)
+    images = first_pictures(pictures, wanted)
     return scan(
         sites,
         lambda site: alone(graph, site),
@@ -91,7 +91,7 @@ def without(graph: QuantisedGraph, keep: Mapping[str, str]) -> QuantisedGraph:
     return replace(graph, model=model, recipe=recipe, decisions=decisions, scales=scales)
 
 
-def _first(pictures: Pictures, count: int) -> np.ndarray:
+def first_pictures(pictures: Pictures, count: int) -> np.ndarray:
     """(count, 3, H, W): the first ones."""
     found: list[np.ndarray] = []
     for batch in pictures.batches(min(8, count)):
