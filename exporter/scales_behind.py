@@ -1,7 +1,7 @@
 """typed, quantised graph: the channel scales of a weight move behind the product, where 16 bits can hold them.
 
     x_q, w_q (K, N), scale (N,)     DequantizeLinear(w_q, scale) > MatMul > Sub
-                                    DequantizeLinear(w_q, top) > MatMul > Mul(scale / top) > Sub        top: one power of two
+                                    DequantizeLinear(w_q, top) > MatMul > Mul(scale / top) > Sub        top: a power of two
 
 Both say the same, but not to TensorRT-RTX (read in engines of 1.7; the generated kernels are in them as source):
 
@@ -11,6 +11,7 @@ Both say the same, but not to TensorRT-RTX (read in engines of 1.7; the generate
 - A layer without bias, whose columns a view picks apart (ConViT's q, k and v), would have its codes permuted, and for that
   they are widened to fp16 at run time: the layer is int8 in name only.  The Mul keeps the views below it.
 - A convolution writes the sum in float32, twice the bytes.  With one scale it writes fp16, and its bias is fused.
+- Products of one input with equal scales become one kernel: q, k and v. Channel scales differ, ``top`` is made equal.
 
 A convolution that feeds another one whose weights are constants in floating point (a depthwise one) hands its factors to
 those weights, and no kernel stands between the two.
@@ -33,21 +34,29 @@ SMALLEST = 2.0**-10  # a factor below it would leave fp16 when a bias or a neigh
 
 def scales_behind(model: ir.Model, ops: Collection[str] = ("MatMul",), keep: Collection[str] = ()) -> int:
     """Change ``model`` (float32, Q/DQ) in place at the products ``ops`` not named in ``keep``; how many places."""
-    count = 0
-    for node in list(model.graph):
-        if node.op_type in ops and not node.domain and node.name not in keep:
-            count += _move(model, node)
-    if count:
+    found = {}
+    for node in model.graph:
+        scale = channel_scales(node) if node.op_type in ops and not node.domain and node.name not in keep else None
+        if scale is not None:
+            found[node] = scale
+    tops: dict[ir.Value | None, float] = {}
+    for node, scale in found.items():
+        tops[_source(node)] = max(tops.get(_source(node), 0.0), float(scale.max()))
+    powers = {node: np.float32(2.0 ** np.ceil(np.log2(tops[_source(node)]))) for node in found}
+    for node, scale in found.items():
+        _move(model, node, scale, powers[node])
+    if found:
         drop_unread(model)
-    return count
+    return len(found)
 
 
-def _move(model: ir.Model, node: ir.Node) -> bool:
-    """Move the scales of one product; False where it has none to move."""
-    scale = channel_scales(node)
-    if scale is None:
-        return False
-    top = np.float32(2.0 ** np.ceil(np.log2(scale.max())))
+def _source(node: ir.Node) -> ir.Value | None:
+    """What the codes of the activation were made from: products of one source share ``top`` and can become one kernel."""
+    return node.inputs[0].producer().inputs[0].producer().inputs[0]  # type: ignore[union-attr]
+
+
+def _move(model: ir.Model, node: ir.Node, scale: np.ndarray, top: np.float32) -> None:
+    """Move the scales of one product."""
     ratio = (scale / top).astype(np.float32)  # exact: a power of two changes no digit
     weight = node.inputs[1].producer()  # type: ignore[union-attr]
     assert weight is not None
@@ -58,7 +67,7 @@ def _move(model: ir.Model, node: ir.Node) -> bool:
     )  # fmt: skip
     node.replace_input_with(1, widened)
     if node.op_type == "Conv" and _into_the_next(model, node, ratio):
-        return True
+        return
     shape = (-1, 1, 1) if node.op_type == "Conv" else (-1,)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
@@ -77,13 +86,12 @@ def _move(model: ir.Model, node: ir.Node) -> bool:
         result = add_node(after, "Add", [result, vector], name, name=f"{node.name}_bias", dtype=dtype, shape=y.shape)
     for use in readers:
         use.node.replace_input_with(use.idx, result)
-    return True
 
 
 def channel_scales(node: ir.Node) -> np.ndarray | None:
     """(N,) scales of the output channels of a product of two quantised operands, None where it is no such product."""
     x, weight = (_dequantised(value) for value in node.inputs[:2])
-    if x is None or weight is None or node.outputs[0].is_graph_output():
+    if x is None or weight is None or constant(x.inputs[0]) is not None or node.outputs[0].is_graph_output():
         return None
     scale, axis = constant(weight.inputs[1]), attribute(weight, "axis", 1)
     codes = weight.inputs[0]

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from attention_graph import images, vit
-from quantised_graphs import chosen, quantised
+from quantised_flow import chosen, quantised
 
 from edgesmith.calibration.run import run_values
 from edgesmith.exporter.emulate import emulate
