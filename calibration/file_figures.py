@@ -132,7 +132,7 @@ def _row(
         if shown.bounds():
             row["clipped"] = worst.outside / worst.count
         site = Site(place.node, place.op, shown.before, "", (), 1, 1, 0, kind=kind)
-        row["reasons"] = reasons(site, worst.observer.stats())
+        row["reasons"] = reasons(site, worst.observer.stats(), symmetric=not shown.dtype.startswith("u"))
     if shown is not None and shown.scale is not None:
         row |= {"scale": shown.scale, "zero_point": shown.zero_point}
     if place.weight is not None:

@@ -70,7 +70,7 @@ def row(graph: QuantisedGraph, site: Site, output_sqnr_db: float | None = None) 
         "quantised": decision.quantise,
         "why": decision.why,
         "types": types(graph.recipe, decision.quantise),
-        "reasons": reasons(site, graph.statistics.get(site.input)),
+        "reasons": reasons(site, graph.statistics.get(site.input), graph.recipe.form not in ("u8", "dynamic")),
     }
     if decision.quantise and (range_ := graph.scales.activations.get(site.node)):
         told |= {"scale": range_.scale, "zero_point": range_.zero_point, "low": range_.low, "high": range_.high}
@@ -92,8 +92,11 @@ def types(recipe: Recipe, quantised: bool) -> str:
     return f"{ACTIVATIONS.get(recipe.form, weight) if recipe.precision == 'int8' else weight} x {weight}"
 
 
-def reasons(site: Site, stats: TensorStats | None) -> list[str]:
-    """Why the input of a site is hard to quantise, in words with the figure; empty where nothing stands out."""
+def reasons(site: Site, stats: TensorStats | None, symmetric: bool = True) -> list[str]:
+    """Why the input of a site is hard to quantise, in words with the figure; empty where nothing stands out.
+
+    One-sided values waste codes only where the code is ``symmetric``: a zero point shifts the range.
+    """
     found = ["depthwise: few values for each scale"] if site.kind == "depthwise" else []
     if stats is None or float(stats.absmax.max()) == 0:
         return found
@@ -103,7 +106,7 @@ def reasons(site: Site, stats: TensorStats | None) -> list[str]:
         found.append(f"outlier channel {int(stats.absmax.argmax())}: {times}")
     low, high = float(stats.low.min()), float(stats.high.max())
     sides = sorted((max(-low, 0.0), max(high, 0.0)))
-    if sides[0] < ONE_SIDED * sides[1]:
+    if symmetric and sides[0] < ONE_SIDED * sides[1]:
         found.append(f"one-sided: {low:.3g} to {high:.3g}")
     tail = largest / max(quantile(stats, 0.999), 1e-30)
     if tail > TAIL:

@@ -108,6 +108,7 @@ def test_one_sided_is_what_wastes_codes():
     gelu = array * 0.5 * (1 + np.tanh(0.7978845608 * (array + 0.044715 * array**3)))
     assert [reason.split(":")[0] for reason in reasons(LINEAR, stats(gelu))] == ["one-sided"]
     assert [reason.split(":")[0] for reason in reasons(LINEAR, stats(-np.abs(array)))] == ["one-sided"]
+    assert reasons(LINEAR, stats(gelu), symmetric=False) == [], "a zero point shifts the range"
 
 
 def test_a_heavy_tail_is_not_an_outlier_channel():
