@@ -70,7 +70,7 @@ def trade(told: Data) -> Html:
     columns = ("nodes in float", "share", "drop", "", "dB", "agreement %", "holds")
     listed = table(columns, lines, ("number", "number", "number", "", "number", "number"))
     tried = f"{len(steps)} {'step' if len(steps) == 1 else 'steps'} of the search for the budget"
-    return join([drawn, fold(tried, listed), *(tag("p", note, "soft") for note in budget.get("notes") or [])])
+    return join([drawn, fold(tried, listed)])  # its notes stand among those of the bundle
 
 
 def _worst(nodes: Sequence[Data]) -> Html:

@@ -35,7 +35,7 @@ QUANTISED = {
     "accuracy": {"metric": "top1", "n": 1000, "agreement": 99.2, "sqnr_db": 34.8, "cosine": 0.9993, "drop": DROP,
                  "reference": {"metric": "top1", "value": 94.1, "n": 1000, "low": 92.5, "high": 95.4},
                  "quantised": {"metric": "top1", "value": 93.8, "n": 1000, "low": 92.1, "high": 95.1}},
-    "budget": {"max_drop": 0.5, "met": True, "high": 1, "keep": {}, "notes": ["the notes of the search"], "curve": [
+    "budget": {"max_drop": 0.5, "met": True, "high": 1, "keep": {}, "notes": [], "curve": [
         {"high": 0, "share": 0.9990, "holds": False, "drop": {**DROP, "points": 0.9}, **STEP},
         {"high": 1, "share": 0.9712, "holds": True, "drop": DROP, **STEP}]},
     "sizes": {"fp32": 10_000_000, "quantised": 2_900_000},
@@ -96,7 +96,7 @@ def said(**changes):
         "0.61 (0.58 to 0.66) x the time of fp32, ONNX Runtime", "128 pictures of photos", "ab" * 32, "5c" * 32, "1: torn.jpg (cut off)",
         "1000 other pictures", "/stem/Conv Conv, stem 2.8% fp16 x fp16", "float: reads the picture itself",
         "/blocks/0/qkv/MatMul MatMul, linear 31.0% int8 x int8 0.0421 0 mse (minmax 1.5 x) 0.012% 31.5 42.0 outlier channel 7: 64 x the median channel quantised: constant weight",
-        "2 steps of the search for the budget", "0 99.9% +0.90", "the notes of the search", "1 groups smoothed", "/blocks/0/norm1 0.5 12.5",
+        "2 steps of the search for the budget", "0 99.9% +0.90", "1 groups smoothed", "/blocks/0/norm1 0.5 12.5",
         "kernels 37 46", "fused attention 4 4", "gemm int8 x int8 0 18", "moved by them 1.6 MB", "17 of 18 places run on integer kernels. may win: measure it", "scales are rounded to fp16", "rules best, smooth 0.5, low fp16",
         "97.1% of the MACs in int8", "+0.30 points lost, 1000 pictures",
     ],
