@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # what ONNX Runtime computes on codes: by a table, by integer arithmetic, or by moving them
 ARITHMETIC = frozenset({"Sigmoid", "LeakyRelu", "Mul", "Add", "Concat", "AveragePool", "GlobalAveragePool"})
-MOVED = frozenset({"MaxPool", "Resize", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split"})
+MOVED = frozenset({"MaxPool", "Resize", "Slice", "Split"})  # not Reshape or Transpose: channels stay on their axis
 CLAMPS = frozenset({"Relu", "Clip"})  # the end of the range of what follows: no kernel at all
 BETWEEN = ARITHMETIC | MOVED | CLAMPS
 
@@ -34,10 +34,18 @@ def tensors_for(form: str, sites: Sequence[Site], model: ir.Model) -> dict[str, 
     """
     found = {site.input: site.in_axis for site in sites}
     if form == "u8":
-        for value in chain_values(model, {site.node for site in sites}).values():
-            if value.name not in found:
-                found[str(value.name)] = 1 if value.shape is None or len(value.shape) != 3 else -1
+        for value in chain_values(model, {site.node for site in sites}):  # moved ones too: a choice may start there
+            found.setdefault(str(value.name), _channel_axis(value))
     return found
+
+
+def _channel_axis(value: ir.Value) -> int:
+    """1 for what comes from a Conv, -1 for what comes from a matrix product; a chain keeps the axis."""
+    node = value.producer()
+    while node is not None and node.op_type in BETWEEN and not node.domain:
+        source = next(iter(_read(node)), None)
+        node = source.producer() if source is not None else None
+    return -1 if node is not None and node.op_type in ("MatMul", "Gemm") else 1
 
 
 def chain_values(model: ir.Model, sites: set[str]) -> dict[ir.Value, ir.Value]:

@@ -143,9 +143,13 @@ def test_statistics_of_all_sites_serve_every_choice_among_them():
     net = silu_detector(32, 8, 2)
     sites = find_sites(net, IMAGES)
     every = set(tensors_for("u8", sites, net))
+    pool = next(node for node in net.graph if node.op_type == "MaxPool")
+    assert pool.outputs[0].name in every, "a chain may start behind the pool"
     for left_out in sites:
         some = [site for site in sites if site is not left_out]
         assert set(tensors_for("u8", some, net)) <= every
+        alone = chain_values(net, {left_out.node})
+        assert {str(value.name) for value in (*alone, *alone.values())} <= every
         table = chain_table(net, sites, IMAGES)
         fewer = {name: weight for name, weight in table.weights.items() if name != left_out.node}
         found = insert_u8(net, sites, ScaleTable({}, fewer, table.values), Recipe(form="u8"))

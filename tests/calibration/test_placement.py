@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgesmith.calibration.nouns import Recipe, Site
-from edgesmith.calibration.placement import float_convolutions, place
+from edgesmith.calibration.placement import float_convolutions, narrow_points, place
 
 LINEAR = Site("mlp", "MatMul", "x", "w", (192, 768), -1, 0, 1)
 CONV = Site("conv", "Conv", "x", "w", (64, 64, 3, 3), 1, 1, 0, kind="conv")
@@ -68,3 +68,11 @@ def test_every_reason_is_said():
 
 def test_the_portable_file_of_a_cpu_keeps_its_convolutions():
     assert quantised(Recipe(keep=float_convolutions(ALL))) == {"mlp"}
+
+
+def test_narrow_points_are_1x1_convolutions_only():
+    thin = replace(POINT, node="thin", weight_shape=(256, 32, 1, 1))
+    spatial = replace(CONV, weight_shape=(64, 32, 3, 3))
+    assert set(narrow_points((*ALL, thin, spatial))) == {"thin"}
+    assert set(narrow_points((*ALL, thin), least=128)) == {"thin", "point"}
+    assert "narrower than 64" in place([thin], Recipe(form="u8", keep=narrow_points([thin])))["thin"].why
