@@ -199,7 +199,7 @@ def _weight_db(place: Place, weights: Values, known: Values) -> tuple[float, flo
     found = weights[place.weight.after]
     before = weights.get(place.weight.before)
     if before is None:
-        names = [name for name in known if place.weight.codes.startswith(name) or name == place.node]
+        names = [name for name in known if name == place.node or _called_after(place.weight.codes, name)]
         before = known[max(names, key=len)] if names else None
     if before is None:
         return None
@@ -208,6 +208,11 @@ def _weight_db(place: Place, weights: Values, known: Values) -> tuple[float, flo
     if before.shape != found.shape or before.ndim < 2:
         return None
     return sqnr_db(before, found), sqnr_db(_with_factors(before, found), found)
+
+
+def _called_after(codes: str, name: str) -> bool:
+    """``w1_quantized`` is called after ``w1``, ``w12_quantized`` is not."""
+    return codes.startswith(name) and not codes[len(name) : len(name) + 1].isalnum()
 
 
 def _with_factors(weight: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -121,6 +121,15 @@ def test_a_smoothed_weight_is_compared_without_its_factors_and_another_weight_no
     assert "weight_sqnr_db" not in row and "not compared" in row["why"]
 
 
+def test_a_weight_is_not_compared_with_one_whose_name_only_begins_alike():
+    strange = network(FLOAT)
+    for node in strange.graph.node:
+        node.input[:] = ["w" if name == "w1" else name for name in node.input]
+    next(one for one in strange.graph.initializer if one.name == "w1").name = "w"
+    assert "weight_sqnr_db" not in rows(DYNAMIC, reference=ir.from_proto(strange))["/i1"]
+    assert "weight_sqnr_db" in rows(DYNAMIC)["/i1"]
+
+
 def test_with_all_switches_off_nothing_is_rounded_and_with_all_on_the_file_is_unchanged():
     model, places = read(QDQ)
     switched, numbers = with_switches(model, places)
