@@ -27,7 +27,8 @@ def typed_graph(plan: Plan, model: ir.Model, judge: Judge, quantised: Quantised 
     else:
         feeds = {"images": judge.one_batch(plan.shapes.opt)}
         islands = choose_islands(float_graph, feeds, precision=plan.rest)
-        typed = to_precision(source, plan.rest, keep=islands.why, max_opset=plan.target.max_opset)
+        limit, engine = plan.target.max_opset, plan.target.engine
+        typed = to_precision(source, plan.rest, keep=islands.why, max_opset=limit, engine=engine)
         typed = replace(typed, report={**typed.report, "measured": islands.to_json()})
     if quantised:
         typed.model.metadata_props["edgesmith.quantised"] = plan.precision
