@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+import onnx_ir as ir
 import pytest
 from attention_graph import vit
 from hypothesis import given, settings
@@ -113,3 +114,19 @@ def test_a_tensorrt_engine_is_called_what_it_is():
                                  b"function", b'name="a"', b"\0", b"region = { name=x size=9"]) | st.binary(max_size=9)))  # fmt: skip
 def test_no_bytes_make_it_raise(pieces):
     assert 0 <= read_engine(b"".join(pieces)).recognised <= 1
+
+
+@needs_rtx
+def test_one_layer_alone_is_read_and_its_bytes_are_counted():
+    """(64, 256) x (256, 512): casts of both inputs, the product, which writes float32 itself; no program for shapes."""
+    model = ir.from_onnx_text("""<ir_version: 10, opset_import: ["" : 20]>
+      g (float[64, 256] x, float[256, 512] w) => (float[64, 512] y) { [up] y = MatMul(x, w) }""")
+    seen = read_engine(rtx.build_rtx_engine(to_precision(model, "fp16").model, "sm89"))
+    assert seen.recognised == 1.0 and seen.kernels
+    product = next(kernel for kernel in seen.kernel_list if kernel.role == "gemm")
+    assert set(product.operands) == {"fp16"} and not product.quantised
+    read, written = 2 * (64 * 256 + 256 * 512), 4 * 64 * 512
+    # besides: the factors in front of the product and of what is added to it, one number each
+    assert read + written <= product.moved_bytes <= read + written + 64
+    assert seen.moved_bytes == sum(kernel.moved_bytes for kernel in seen.kernel_list) > product.moved_bytes
+    assert seen.to_json()["moved_bytes"] == seen.moved_bytes
