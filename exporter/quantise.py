@@ -5,13 +5,14 @@ find_sites > collect (cached) > quantise > evaluate on the held-out pictures > g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..calibration.nouns import QuantisedGraph
 from ..calibration.run import Runner
+from ..calibration.weight_only import WEIGHT_ONLY
 from ..runtime.errors import ParityFailed
 from .plan import Plan
 from .stages import Run, keep
@@ -48,16 +49,33 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
     sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
+    recipe = replace(recipe, keep={**recipe.keep, **slower_here(plan, sites)})
+    plan = replace(plan, calibration=replace(plan.calibration, recipe=recipe))
     with run.stage("calibrate", "running the pictures") as stage:
         statistics = collect_statistics(plan, model, sites, run)
-        stage.detail = calibration_told(plan, statistics)
+        moments = collect_weight_moments(plan, model, sites, run)
+        stage.detail = calibration_told(plan, statistics, moments)
     with run.stage("quantise", f"{recipe.precision}, form {recipe.form}") as stage:
-        quantised = within_budget(plan, model, sites, statistics, run)
+        quantised = within_budget(plan, model, sites, statistics, run, moments)
         graph = quantised.graph
         stage.detail = f"{sum(decision.quantise for decision in graph.decisions.values())} of {len(sites)} sites in "
-        stage.detail += f"{recipe.precision}, {graph.share:.1%} of the MACs" + accuracy_words(quantised.figures)
+        stage.detail += (
+            f"{recipe.precision}, {graph.share:.1%} of the MACs ({graph.share_of_weighted:.1%} of those with weights)"
+            + accuracy_words(quantised.figures)
+        )
         stage.size_bytes = run.save(25, "quantised", graph.model)
     return quantised
+
+
+def slower_here(plan: Plan, sites: tuple[Site, ...]) -> dict[str, str]:
+    """Nodes that ONNX Runtime's CPU kernels compute slower from codes, and why; no other engine minds."""
+    from ..calibration.placement import float_convolutions, narrow_points
+
+    assert plan.calibration is not None
+    if plan.target.engine != "onnxruntime":
+        return {}
+    rule = {"qdq": float_convolutions, "u8": narrow_points}.get(plan.calibration.recipe.form)
+    return rule(sites) if rule else {}
 
 
 def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
@@ -83,10 +101,28 @@ def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run
 
     calibration = plan.calibration
     assert calibration is not None
-    if calibration.data is None:
+    if calibration.data is None or calibration.recipe.form in WEIGHT_ONLY:
         return None
     tensors = tensors_for(calibration.recipe.form, sites, model)
     return collect(model, tensors, calibration.data.calibration, cache=calibration.cache, progress=run.progress.step)
+
+
+def collect_weight_moments(
+    plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run
+) -> dict[str, np.ndarray] | None:
+    """E[x x^T] of the inputs of 4-bit weights, which their rounding looks at; None for other forms or without pictures."""
+    from ..calibration.moments import collect_moments
+    from ..calibration.weight_only import inputs_of
+
+    calibration = plan.calibration
+    assert calibration is not None
+    if calibration.data is None or calibration.recipe.form not in WEIGHT_ONLY:
+        return None
+    tensors = inputs_of(sites, calibration.recipe)
+    if not tensors:
+        return None  # quantise_weights says which sizes there are
+    pictures = calibration.data.calibration
+    return collect_moments(model, tensors, pictures, cache=calibration.cache, progress=run.progress.step)
 
 
 def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
@@ -109,15 +145,24 @@ def judged(plan: Plan, model: ir.Model) -> Runner:
 
 
 def within_budget(
-    plan: Plan, model: ir.Model, sites: tuple[Site, ...], statistics: Statistics | None, run: Run
+    plan: Plan,
+    model: ir.Model,
+    sites: tuple[Site, ...],
+    statistics: Statistics | None,
+    run: Run,
+    moments: dict[str, np.ndarray] | None = None,
 ) -> Quantised:
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
+    from ..calibration.promote import promote
     from ..calibration.quantise import quantise
     from ..calibration.within import keep_within
 
     calibration = plan.calibration
     assert calibration is not None
-    graph = quantise(model, statistics, calibration.recipe, sites)
+    graph = quantise(model, statistics, calibration.recipe, sites, moments)
+    if calibration.data is not None and graph.recipe.form == "qdq":
+        pictures = calibration.data.calibration
+        graph = promote(graph, lambda recipe: quantise(model, statistics, recipe, sites), pictures)
     evaluation = evaluation_of(plan, model)
     if evaluation is None or calibration.data is None:
         return told(plan, graph, statistics)
@@ -156,13 +201,15 @@ def told(
     return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget is None or budget.met, figures, rows)
 
 
-def calibration_told(plan: Plan, statistics: Statistics | None) -> str:
+def calibration_told(plan: Plan, statistics: Statistics | None, moments: dict[str, np.ndarray] | None = None) -> str:
     """``128 pictures of photos/, 85 tensors`` and whether the cache had them."""
-    if statistics is None:
+    if statistics is None and moments is None:
         return "no pictures: the form needs none"
     assert plan.calibration is not None and plan.calibration.data is not None
     images = plan.calibration.data.calibration
     kind = "RANDOM NUMBERS, not pictures" if images.kind == "random" else f"pictures of {images.source}"
+    if statistics is None:
+        return f"{len(images)} {kind}, second moments of {len(moments or {})} tensors"
     return f"{len(images)} {kind}, {len(statistics.tensors)} tensors" + (
         ", from the cache" if statistics.from_cache else ""
     )
