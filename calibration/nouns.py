@@ -138,3 +138,8 @@ class QuantisedGraph:
     def share(self) -> float:
         """Share of the graph's MACs that are quantised."""
         return sum(site.share for site in self.sites if self.decisions[site.node].quantise)
+
+    @property
+    def share_of_weighted(self) -> float:
+        """The same of the MACs that have a constant weight: attention products cannot have Q/DQ by our placement."""
+        return self.share / max(sum(site.share for site in self.sites), 1e-12)

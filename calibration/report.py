@@ -43,6 +43,7 @@ def describe(graph: QuantisedGraph, scanned: Mapping[str, float] | None = None) 
         "form": graph.recipe.form,
         "recipe": recipe_told(graph.recipe),
         "share": graph.share,
+        "share_of_weighted": graph.share_of_weighted,
         "nodes": [row(graph, site, found.get(site.node)) for site in graph.sites],
         "smoothed": [dict(group) for group in graph.smoothed],
         "scales_sha256": graph.scales.sha256(),

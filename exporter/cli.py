@@ -79,7 +79,7 @@ def export(
     max_drop: Annotated[float | None, typer.Option(help="Accuracy budget in points; exit 1 when it is missed.")] = None,
     ranges: Annotated[str, typer.Option(help="best, minmax, mse, percentile or entropy.")] = "best",
     smooth: Annotated[
-        float | None, typer.Option(help="Strength of moving outliers into the weights; 0 is off, 0.5 the default.")
+        float | None, typer.Option(help="Strength of moving outliers into the weights; 0 is off, 0.75 the default.")
     ] = None,
     block: Annotated[int, typer.Option(help="int4: weights that share a scale; 32, 64 or 128.")] = 128,
     int8_form: Annotated[str, typer.Option(help="auto, static, dynamic or u8 (target cpu).")] = "auto",

@@ -81,8 +81,8 @@ def plan_calibration(
     _one_of("--ranges", ranges, RULES)
     _one_of("--int8-form", int8_form, tuple(FORMS))
     _one_of("--block", block, BLOCKS)
-    strength = 0.5 if smooth is None else smooth
-    _within("--smooth", strength, 0, 1, "0 leaves the weights as they are, 0.5 is the default")
+    strength = Recipe.smooth if smooth is None else smooth
+    _within("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
     _within("--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not")
     _within("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
     if precision == "auto" and max_drop is None:

@@ -38,7 +38,7 @@ class ModelSpec:
     dynamic_size: bool = False  # one exported graph may serve several image sizes
     size_multiple: int = 1  # both sides must be divisible by this
     size_min: int = 32  # the smallest side the last stage can still see
-    convolutional: bool = False  # most of its work is convolution: decides which int8 form is fast on a CPU
+    convolutional: bool = False  # convolutions only: decides which int8 form is fast on a CPU
     label_names: tuple[str, ...] = ()  # where they are not ImageNet's
     fixture: bool = False  # trained by us on digits, for tests and benchmarks
 

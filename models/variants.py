@@ -42,7 +42,6 @@ _SMT: dict[str, Any] = {
     "licence_code": "Apache-2.0 (our own code); the authors' repository is MIT",
     "licence_weights": "MIT",
     "contract": _contract(0.875, IMAGENET),
-    "convolutional": True,
     "dynamic_size": True,
 }
 _DAVIT: dict[str, Any] = {

@@ -72,7 +72,7 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (BranchesOnMaps, GPUS_FLOAT),  # int8: 2 kernels of DaViT more, and its layers are products again
     (SeparateChannels, CPU),
     (FoldDepthwiseShortcut, ALL),
-    (LinearsOnMaps, ALL - {"openvino"}),
+    (LinearsOnMaps, ALL - {"openvino", "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
     (CleanUp, ALL),
