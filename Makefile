@@ -6,16 +6,18 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 KEY := $(shell { cat pyproject.toml; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(KEY)
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/ready-$(shell { cat benchmarks/int8_peers.txt; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 EXTRAS := export,cpu,rtx,openvino,dev
 # Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB). One file goes to one
 # worker, so that an export which its tests share is made once.
 WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help env demo test test-slow lint format bench clean
+.PHONY: help env demo test test-slow lint format bench bench-int8 peers clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 env: $(STAMP)  ## make the environment in .venv, everything included
 
@@ -50,6 +52,18 @@ format: $(STAMP)  ## let ruff put the code into shape
 bench: $(STAMP)  ## measure every family against the peers on the CPU (benchmarks/README.md)
 	$(RUN) benchmarks/cpu_peers.py
 
+bench-int8: $(STAMP)  ## measure int8 against ONNX Runtime's tools, ModelOpt and NNCF (benchmarks/README.md)
+	@$(MAKE) --no-print-directory peers || echo "no environment for ModelOpt and NNCF: their rows will say so"
+	$(RUN) benchmarks/int8.py
+
+# ModelOpt and NNCF want other versions of onnx and ONNX Runtime than we do, so they have an environment of their own.
+peers: $(PEERS_STAMP)  ## make that environment in .venv-peers
+
+$(PEERS_STAMP):
+	@$(PEERS)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS); }
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/int8_peers.txt
+	@rm -f $(PEERS)/ready-* && touch $@
+
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
