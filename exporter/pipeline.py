@@ -71,6 +71,7 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
     from ..models import prepare
+    from .audited import audit_build
     from .auto import choose_precision
     from .build import build
     from .duel import race
@@ -121,6 +122,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
         built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
         stage.detail = built.summary
         stage.size_bytes = built.size_bytes
+
+    if quantised:
+        quantised, typed, built = audit_build(plan, quantised, typed, built, traced)
 
     made = Made(source, exported, rewritten, typed, built, quantised)
     with run.stage("verify", "against PyTorch eager fp32") as stage:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract
 
 OPSETS = range(16, 24)
+QUANTISED_OPSET = 19  # the first whose Q/DQ take 16-bit scales
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)
 LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
@@ -164,7 +165,7 @@ def make_plan(
         target=goal,
         precision=kind,
         gpu_arch=arch,
-        opset=_opset(goal, opset),
+        opset=_opset(goal, opset, kind),
         shapes=shapes,
         contract=contract,
         out=destination,
@@ -322,15 +323,17 @@ def _arch(target: Target, arch: str | None, precision: str) -> str | None:
     )
 
 
-def _opset(target: Target, opset: int | None) -> int:
+def _opset(target: Target, opset: int | None, precision: str) -> int:
     if opset is None:
         return target.opset
-    if opset not in OPSETS or opset > target.max_opset:
+    least = QUANTISED_OPSET if precision in (*QUANTISED, "auto") else OPSETS[0]
+    if opset not in OPSETS or not least <= opset <= target.max_opset:
         most = min(OPSETS[-1], target.max_opset)
         raise UserMistake(
-            f"Opset {opset} cannot be used for target {target.name}",
+            f"Opset {opset} cannot be used for target {target.name} in {precision}",
             found=f"--opset {opset}",
-            expected=f"{OPSETS[0]} to {most}",
+            expected=f"{least} to {most}",
+            because="older ones have no 16-bit scales for Q/DQ" if OPSETS[0] <= opset < least else "",
             attempt=f"leave --opset out ({target.opset} for this target)",
         )
     return opset

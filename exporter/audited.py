@@ -1,0 +1,76 @@
+"""After a quantised build: the engine beside that of fp16, read by X-ray; what broke a fusion goes back to fp16.
+
+For a target whose engine is built on the device, TensorRT-RTX builds both for the nearest chip as a stand-in: the same
+family of compiler, not the device's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from . import rtx
+from .audit import Audited, build_audited, quantised_products
+from .plan import Plan
+from .variant import Traced, in_floating_point, make_variant
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .build import Built
+    from .precision import PrecisionResult
+    from .quantise import Quantised
+
+    Parts = tuple[Quantised, PrecisionResult, Built]
+
+STAND_IN = {"sm87": "sm86", "sm110": "sm120", None: "sm89"}  # chip of the target -> the one TensorRT-RTX builds for
+ENGINES = ("tensorrt_rtx", "tensorrt")
+
+
+def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
+    """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
+    from ..calibration.report import describe
+    from ..calibration.within import without
+    from .build import build
+    from .typed import typed_graph
+    from .xray import read_engine
+
+    if plan.target.engine not in ENGINES or not rtx.installed():
+        return quantised, typed, built
+    run, here = traced.run, plan.target.builds_here
+    chip = str(plan.gpu_arch) if here else STAND_IN.get(plan.gpu_arch, "sm89")
+    graphs = {"graph": quantised.graph, "typed": typed}
+
+    def make(keep: Mapping[str, str]) -> tuple[ir.Model, tuple[str, ...]]:
+        if keep:
+            graph = without(quantised.graph, keep)
+            typed_now = typed_graph(plan, graph.model, traced.judge, replace(quantised, graph=graph))
+            graphs.update(graph=graph, typed=typed_now)
+        model = graphs["typed"].model
+        return model, quantised_products(model)
+
+    def engine(model: ir.Model) -> bytes:
+        if here and model is typed.model:
+            return next(path for name, path in built.files.items() if name.startswith("engines/")).read_bytes()
+        return rtx.build_rtx(model, chip, plan.shapes, progress=run.progress.step).data
+
+    with run.stage("audit", f"against fp16 for {chip}") as stage:
+        rival = make_variant(in_floating_point(plan), traced).typed.model
+        found = build_audited(
+            make, read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data), engine
+        )
+        stage.detail = found.audit.verdict()
+        quantised.report["xray"] = told(found, chip, here)
+        if not found.given_back:
+            return quantised, typed, built
+        graph, typed = graphs["graph"], graphs["typed"]
+        quantised = replace(quantised, graph=graph, report={**quantised.report, **describe(graph)})
+        built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
+    return quantised, typed, built
+
+
+def told(found: Audited, chip: str, here: bool) -> dict[str, Any]:
+    """The audit as plain data, with what was given back and whose compiler it was."""
+    builder = f"TensorRT-RTX for {chip}" + ("" if here else ", a stand-in for the device's own builder")
+    return {**found.audit.to_json(), "given_back": dict(found.given_back), "rounds": found.rounds, "builder": builder}
