@@ -6,7 +6,7 @@
 Both say the same, but not to TensorRT-RTX (read in engines of 1.7; the generated kernels are in them as source):
 
 - A MatMul of int8 with channel scales writes its *sum of codes* in fp16 and multiplies by the scales in the next kernel.
-  That sum leaves fp16 at 65504: with random weights in 47 of 48 layers of ConViT-tiny.  One scale for the tensor is
+  That sum leaves fp16 at 65504: in all 48 layers of ConViT-tiny (benchmarks/int8_kernels).  One scale for the tensor is
   applied in float32 inside the product, so what is written is as large as the layer's output.
 - A layer without bias, whose columns a view picks apart (ConViT's q, k and v), would have its codes permuted, and for that
   they are widened to fp16 at run time: the layer is int8 in name only.  The Mul keeps the views below it.
