@@ -95,5 +95,5 @@ def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle 
 
     if plan.out.exists() and not plan.overwrite:
         return None
-    rows, notes = check(traced.judge, made, bundle, traced.run)
+    rows, notes = check(traced.judge.with_plan(plan), made, bundle, traced.run)
     return publish(plan, traced.run, bundle, made, rows, [*made.source.notes, *notes])

@@ -41,6 +41,7 @@ class StageScreen:
         self.bar: Progress | None = None
 
     def start(self, name: str, doing: str) -> None:
+        self.abandon()  # of the stage that this one is a part of
         if not self.console.is_terminal:
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
