@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("int8", "fp8", "int4", "nvfp4")
 FORMS = ("qdq", "dynamic", "u8", "weights", "nbits")
+WEIGHT_ONLY = ("weights", "nbits")  # forms that leave the activations in floating point
 RULES = ("best", "minmax", "mse", "percentile", "entropy")
 
 

@@ -18,13 +18,13 @@ from .compact import compact
 from .edit import nodes_by_name
 from .equalise import equalise
 from .forms import FORMS
-from .nouns import QuantisedGraph, Recipe, ScaleTable, Site
+from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
 from .observers import Statistics
 from .placement import place
 from .scales import build_table
 from .sites import find_sites
 from .smooth import smooth
-from .weight_only import WEIGHT_ONLY, quantise_weights
+from .weight_only import quantise_weights
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -34,11 +34,11 @@ def build_table(
         EdgesmithError: the form needs a range and ``statistics`` has none for an input.
     """
     nodes = nodes_by_name(model)
+    sites = [site for site in sites if decisions[site.node].quantise]
+    energies = input_energies(nodes, sites)
     activations: dict[str, Range] = {}
     weights = {}
     for site in sites:
-        if not decisions[site.node].quantise:
-            continue
         array = constant(nodes[site.node].inputs[1])
         assert array is not None, f"{site.node} is no site: its weight is computed"
         weights[site.node] = quantise_weight(
@@ -58,11 +58,24 @@ def build_table(
                     attempt="give calibration images: --data FOLDER",
                 )
             activations[site.node] = choose_range(
-                statistics.tensors[site.input], weight_energy(array, site), rules=recipe.rules,
+                statistics.tensors[site.input], energies[site.input], rules=recipe.rules,
                 precision=recipe.precision, symmetric=recipe.form != "u8", low=recipe.low,
             )  # fmt: skip
     values = chain_ranges(model, set(weights), statistics, recipe) if statistics and recipe.form == "u8" else {}
     return ScaleTable(activations, weights, values)
+
+
+def input_energies(nodes: Mapping[str, ir.Node], sites: Iterable[Site]) -> dict[str, np.ndarray]:
+    """Input -> (C,) energy of all the weights that meet each of its channels.
+
+    q, k and v read one value: with one range for the three, TensorRT makes one product of them.
+    """
+    energies: dict[str, np.ndarray] = {}
+    for site in sites:
+        array = constant(nodes[site.node].inputs[1])
+        assert array is not None, f"{site.node} is no site: its weight is computed"
+        energies[site.input] = energies.get(site.input, 0.0) + weight_energy(array, site)
+    return energies
 
 
 def chain_ranges(model: ir.Model, sites: set[str], statistics: Statistics, recipe: Recipe) -> dict[str, Range]:

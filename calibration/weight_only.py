@@ -9,6 +9,7 @@ improve the rounding (rounding.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,6 @@ from .weights import quantise_weight
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-WEIGHT_ONLY = ("weights", "nbits")  # the forms that this file makes
 HIGH = {
     "stem": "the first layer is small and reads the picture",
     "head": "the last layer makes the scores: its error is not averaged by anything behind it",
@@ -69,6 +69,17 @@ def inputs_of(sites: Sequence[Site], recipe: Recipe) -> dict[str, int]:
     """Input of every site that takes blocks -> its channel axis: what ``collect_moments`` is to watch."""
     decisions = place_blocks(sites, recipe)
     return {site.input: site.in_axis for site in sites if decisions[site.node].quantise}
+
+
+def widest_block(sites: Sequence[Site], recipe: Recipe, least: float = 0.95) -> int:
+    """The widest block that takes nearly all of the MACs that the narrowest takes: fewer scales, as many layers."""
+
+    def share(block: int) -> float:
+        decisions = place_blocks(sites, replace(recipe, block=block))
+        return sum(site.share for site in sites if decisions[site.node].quantise)
+
+    narrow, *wider = sorted(BLOCKS)
+    return max([narrow, *(block for block in wider if share(block) >= least * share(narrow) > 0)])
 
 
 def place_blocks(sites: Sequence[Site], recipe: Recipe) -> dict[str, Decision]:

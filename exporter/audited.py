@@ -40,14 +40,14 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         return quantised, typed, built
     run, here = traced.run, plan.target.builds_here
     chip = str(plan.gpu_arch) if here else STAND_IN.get(plan.gpu_arch, "sm89")
-    graphs = {"graph": quantised.graph, "typed": typed}
+    tried = [(quantised.graph, typed)]
 
     def make(keep: Mapping[str, str]) -> tuple[ir.Model, tuple[str, ...]]:
         if keep:
             graph = without(quantised.graph, keep)
             typed_now = typed_graph(plan, graph.model, traced.judge, replace(quantised, graph=graph))
-            graphs.update(graph=graph, typed=typed_now)
-        model = graphs["typed"].model
+            tried.append((graph, typed_now))
+        model = tried[-1][1].model
         return model, quantised_products(model)
 
     def engine(model: ir.Model) -> bytes:
@@ -64,7 +64,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         quantised.report["xray"] = told(found, chip, here)
         if not found.given_back:
             return quantised, typed, built
-        graph, typed = graphs["graph"], graphs["typed"]
+        graph, typed = tried[-1]
         quantised = replace(quantised, graph=graph, report={**quantised.report, **describe(graph)})
         built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
     return quantised, typed, built

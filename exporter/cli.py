@@ -81,7 +81,9 @@ def export(
     smooth: Annotated[
         float | None, typer.Option(help="Strength of moving outliers into the weights; 0 is off, 0.75 the default.")
     ] = None,
-    block: Annotated[int, typer.Option(help="int4: weights that share a scale; 32, 64 or 128.")] = 128,
+    block: Annotated[
+        Number, typer.Option(help="int4: weights that share a scale; 32, 64, 128 (default: the widest that fits).")
+    ] = None,
     int8_form: Annotated[str, typer.Option(help="auto, static, dynamic or u8 (target cpu).")] = "auto",
     calib_cache: Annotated[Text, typer.Option(help="Folder of the statistics (default: your cache folder).")] = None,
     skip: Annotated[Words, typer.Option("--skip", metavar="PASS", help="Leave a rewrite out; may be repeated.")] = None,

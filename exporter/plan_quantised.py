@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..calibration.nouns import PRECISIONS, RULES, Recipe
+from ..calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
 from ..runtime.errors import UserMistake
 from .arguments import nearest
 from .targets import Target
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 BLOCKS = (32, 64, 128)
+WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
 CALIBRATION_IMAGES, HELD_OUT_IMAGES = 128, 1000
 Data = str | os.PathLike[str] | Iterable[Any]
@@ -47,7 +48,7 @@ class Calibration:
             "form": self.recipe.form,
             "ranges": self.recipe.rules,
             "smooth": self.recipe.smooth,
-            "block": self.recipe.block if self.recipe.form in ("weights", "nbits") else None,
+            "block": (self.recipe.block or "widest that fits") if self.recipe.form in WEIGHT_ONLY else None,
             "calibration": None if found is None else {
                 "source": found.calibration.source, "images": len(found.calibration), "skipped": len(found.skipped),
                 "held_out": len(found.held_out), "sha256": found.calibration.digest,
@@ -70,7 +71,7 @@ def plan_calibration(
     max_drop: float | None = None,
     ranges: str = "best",
     smooth: float | None = None,
-    block: int = 128,
+    block: int | None = None,
     int8_form: str = "auto",
     calib_cache: str | os.PathLike[str] | None = None,
 ) -> Calibration | None:
@@ -80,7 +81,8 @@ def plan_calibration(
         return None
     _one_of("--ranges", ranges, RULES)
     _one_of("--int8-form", int8_form, tuple(FORMS))
-    _one_of("--block", block, BLOCKS)
+    if block is not None:
+        _one_of("--block", block, BLOCKS)
     strength = Recipe.smooth if smooth is None else smooth
     _within("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
     _within("--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not")
@@ -89,6 +91,7 @@ def plan_calibration(
         max_drop = AUTO_MAX_DROP
     if max_drop is not None:
         _within("--max-drop", max_drop, 0, 100, "points, such as 0.5")
+    cache = None if calib_cache is None else _cache_folder(Path(calib_cache))
     form = _form(precision, target, spec, int8_form)
     _needs_data(precision, form, target, data)
     recipe = Recipe(
@@ -96,7 +99,7 @@ def plan_calibration(
         form=form,
         rules=ranges,
         smooth=strength,
-        block=16 if precision == "nvfp4" else block,
+        block=16 if precision == "nvfp4" else block or WIDEST,
         low="fp16",
     )
     found = None
@@ -114,7 +117,7 @@ def plan_calibration(
             because="the drop is what the quantised model loses on them",
             attempt="--data photos/, or leave --max-drop out",
         )
-    return Calibration(recipe, found, max_drop, None if calib_cache is None else Path(calib_cache))
+    return Calibration(recipe, found, max_drop, cache)
 
 
 def for_precision(calibration: Calibration, precision: str, target: Target, spec: ModelSpec) -> Calibration:
@@ -142,7 +145,7 @@ def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
-    if data is not None or (form in ("dynamic", "weights", "nbits") and precision != "auto"):
+    if data is not None or (form in ("dynamic", *WEIGHT_ONLY) and precision != "auto"):
         return
     raise UserMistake(
         f"Precision {precision} needs pictures",
@@ -153,6 +156,18 @@ def _needs_data(precision: str, form: str, target: Target, data: Data | None) ->
         else "the ranges of the activations are measured on them",
         attempt="--data photos/, or --data random to try the flow (the accuracy then means nothing)",
     )
+
+
+def _cache_folder(path: Path) -> Path:
+    """A folder that is missing is made when there is something to keep; a file in its place would lose every pass."""
+    if path.exists() and not path.is_dir():
+        raise UserMistake(
+            f"The statistics cannot be kept in {path}",
+            found="a file",
+            expected="a folder, there already or not",
+            attempt="--calib-cache with another name, or leave it out for your own cache folder",
+        )
+    return path
 
 
 def _only_for_quantised(precision: str, given: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibration.nouns import QuantisedGraph
+from ..calibration.nouns import WEIGHT_ONLY, QuantisedGraph
 from ..calibration.run import Runner
-from ..calibration.weight_only import WEIGHT_ONLY
+from ..calibration.weight_only import widest_block
 from ..runtime.errors import ParityFailed
 from .plan import Plan
 from .stages import Run, keep
@@ -50,6 +50,8 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     recipe = plan.calibration.recipe
     sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
     recipe = replace(recipe, keep={**recipe.keep, **slower_here(plan, sites)})
+    if recipe.form in WEIGHT_ONLY and not recipe.block:
+        recipe = replace(recipe, block=widest_block(sites, recipe))
     plan = replace(plan, calibration=replace(plan.calibration, recipe=recipe))
     with run.stage("calibrate", "running the pictures") as stage:
         statistics = collect_statistics(plan, model, sites, run)

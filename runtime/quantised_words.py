@@ -26,7 +26,8 @@ def number(value: Any) -> float | None:
 def verdict(told: Data) -> str:
     """One sentence: how much is quantised and what it costs."""
     accuracy = told.get("accuracy") or {}
-    words = f"{percent(told.get('share'))} of the multiplications run in {told.get('precision', 'int8')}"
+    run = "read weights in" if told.get("form") in ("weights", "nbits") else "run in"
+    words = f"{percent(told.get('share'))} of the multiplications {run} {told.get('precision', 'int8')}"
     if drop := accuracy.get("drop"):
         words += f"; {lost(accuracy)} ({interval(drop)}, {drop.get('n')} pictures)"
     return words
