@@ -18,6 +18,7 @@ from command_line import edgesmith
 from small_bundle import write_small_bundle
 
 SCREEN_LINES = 24
+CALIBRATION_CASES = 15
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ CASES = [
     Case("flag without its value", EXPORT + "--imgsz", ("--imgsz",)),
     Case("value of the wrong kind", EXPORT + "--num-classes many", ("--num-classes",)),
     Case("unknown precision", EXPORT + "--precision fp61", ("fp61", "fp16")),
-    Case("int8, which is not there yet", EXPORT + "--int8", ("int8", "calibration", "fp16")),
     Case("precision the engine cannot compute", EXPORT + "--precision bf16 --target cpu", ("bf16", "openvino")),
     Case("two precisions", EXPORT + "--half --precision fp32", ("--half", "--precision fp32")),
     Case("unknown target", EXPORT + "--target jetpak6", ("jetpak6", "jetpack6")),
@@ -97,6 +97,43 @@ CASES = [
     Case("bench: unknown peer", "bench good.edge --against eagr", ("eagr", "eager")),
 ]
 
+INT8 = EXPORT + "--int8 "
+STATIC = INT8 + "--int8-form static "
+DYNAMIC = "export --model vit_ggem --int8 "
+CASES += [
+    Case("int8: static without pictures", STATIC, ("without --data", "--data photos/", "--data random")),
+    Case("int8: rtx without pictures", INT8 + "--target rtx", ("measured on them", "--data photos/")),
+    Case("int8: pictures that are not there", STATIC + "--data photo", ("nothing at that path", "photo")),
+    Case("int8: folder without pictures", STATIC + "--data folder", ("folder", "picture")),
+    Case("int8: nothing but broken pictures", STATIC + "--data broken", ("2 that cannot be read", "viewer")),
+    Case("int8: npz with another key", STATIC + "--data key.npz", ("pixels", "images")),
+    Case("int8: npz of another shape", STATIC + "--data shape.npz", ("4, 9, 9", "shape.npz")),
+    Case("int8: an archive as pictures", STATIC + "--data digits.zip", ("digits.zip", "unpack")),
+    Case("int8: list with a path that is missing", STATIC + "--data list.txt", ("list.txt", "gone.png")),
+    Case("int8 on TensorRT 8", INT8 + "--target jetpack5", ("TensorRT 8", "--precision fp16")),
+    Case("fp8 on Orin", EXPORT + "--precision fp8 --target jetpack6", ("Orin (sm87)", "no fp8", "--precision int8")),
+    Case("fp8 on Ampere", EXPORT + "--precision fp8 --target rtx --gpu-arch sm86", ("sm86", "--gpu-arch sm89")),
+    Case("nvfp4 on Ada", EXPORT + "--precision nvfp4 --target rtx --gpu-arch sm89", ("sm89", "--gpu-arch sm120")),
+    Case("fp8 on a CPU", EXPORT + "--precision fp8", ("no kernels", "--precision int8")),
+    Case("int4 of a block that no kernel has", EXPORT + "--precision int4 --block 48", ("--block 48", "32, 64, 128")),
+    Case("int8: unknown rule", STATIC + "--data one --ranges minmx", ("minmx", "did you mean minmax")),
+    Case("int8: unknown form", INT8 + "--int8-form statc", ("statc", "did you mean static")),
+    Case("int8: a form of the CPU for a GPU", INT8 + "--int8-form u8 --target rtx --data one", ("u8", "--target cpu")),
+    Case("int8: budget without pictures", DYNAMIC + "--max-drop 0.5", ("--max-drop without --data", "--data photos/")),
+    Case("int8: budget on noise", INT8 + "--max-drop 0.5 --data random", ("--data random", "pictures")),
+    Case("int8: negative budget", INT8 + "--max-drop -1 --data one", ("--max-drop -1", "points")),
+    Case("int8: budget that is no number", INT8 + "--max-drop little --data one", ("--max-drop", "valid number")),
+    Case("fp16: budget", EXPORT + "--half --max-drop 0.5", ("--max-drop 0.5", "--precision int8")),
+    Case("int8: no pictures to calibrate with", STATIC + "--data one --calib-images 0", ("--calib-images 0", "128")),
+    Case("int8: negative held-out pictures", STATIC + "--data one --eval-images -5", ("--eval-images -5", "1000")),
+    Case("int8: smoothing of more than one", STATIC + "--data one --smooth 2", ("--smooth 2", "0.75")),
+    Case("int8: opset without 16-bit scales", DYNAMIC + "--opset 17", ("--opset 17", "16-bit scales")),
+    Case("int8: cache in a file", STATIC + "--data one --calib-cache notes.txt", ("notes.txt", "--calib-cache")),
+    Case("auto without pictures", EXPORT + "--precision auto", ("compares accuracies", "--data photos/")),
+    Case("quantize to 5 bits", EXPORT + "--quantize 5", ("'5'", "int8")),
+    Case("pass of another order", INT8 + "--skip OrtAttention", ("OrtAttention",)),
+]
+
 
 class Harmful:
     """What a hostile checkpoint does: it runs a command while it is unpickled."""
@@ -145,6 +182,15 @@ def _make_files(folder: Path) -> None:
     (folder / "notes.txt").write_text("no picture either")
     cv2.imwrite(str(folder / "photo.png"), np.full((32, 32, 3), 128, np.uint8))
     (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:40])
+    for place in ("broken", "one"):
+        (folder / place).mkdir()
+    shutil.copy(folder / "photo.png", folder / "one" / "photo.png")
+    for name in ("a.png", "b.jpg"):
+        shutil.copy(folder / "broken.png", folder / "broken" / name)
+    np.savez(folder / "key.npz", pixels=np.zeros((4, 3, 224, 224), np.float32))
+    np.savez(folder / "shape.npz", images=np.zeros((4, 9, 9), np.float32))
+    (folder / "digits.zip").write_bytes(b"PK\x03\x04" + bytes(60))
+    (folder / "list.txt").write_text("photo.png\ngone.png\n")
     (folder / "truncated.onnx").write_bytes(graph[: len(graph) // 2])
     (folder / "garbage.engine").write_bytes(bytes(range(256)) * 16)
     (folder / "empty.safetensors").touch()
@@ -175,8 +221,9 @@ def listing(folder: Path) -> set[tuple[str, int]]:
     return {(str(path.relative_to(folder)), path.lstat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-def test_there_are_at_least_twenty_five():
+def test_there_are_at_least_twenty_five_and_fifteen_of_calibration():
     assert len(CASES) >= 25 and len({case.name for case in CASES}) == len(CASES)
+    assert sum(case.command.startswith((INT8, DYNAMIC)) for case in CASES) >= CALIBRATION_CASES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
