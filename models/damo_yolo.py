@@ -1,0 +1,125 @@
+"""DAMO-YOLO: a detector whose backbone was searched for its target's latency (Xu et al., 2022, arXiv:2211.15444).
+
+Written from the architecture's description; the parameter names are those of the authors' checkpoints, so that these
+load as they are (training form).
+
+    image (B, 3, H, W), RGB, 0..255 as it is: no mean, no std; H and W divisible by 32
+      > backbone, maps at 1/8, 1/16, 1/32      damo_yolo_backbone.py
+      > neck, the same resolutions             damo_yolo_neck.py
+      > head and decoding                      damo_yolo_head.py
+      > boxes (B, N, 4) x1 y1 x2 y2 in pixels of the input, scores (B, N, classes); N = H W (1/64 + 1/256 + 1/1024)
+
+Two forms compute the same: the training form, and the deploy form with re-parameterised blocks (damo_yolo_deploy.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .damo_yolo_backbone import Stage, backbone
+from .damo_yolo_deploy import to_deploy
+from .damo_yolo_head import ZeroHead
+from .damo_yolo_neck import Neck
+
+CLASSES = 80  # COCO's, counted from 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the seven variants differ in. ``score`` and ``iou`` are the thresholds the authors evaluate with."""
+
+    kind: str  # of backbone: res, csp or mob
+    stem: int
+    stages: tuple[Stage, ...]
+    act: str
+    neck: tuple[int, int, int]  # channels out of the neck
+    depth: float  # of the neck
+    ratio: float = 1.0  # width of the neck's blocks
+    size: int = 640  # the side the authors train and test at, pixels
+    score: float = 0.05
+    iou: float = 0.7
+
+    @property
+    def nano(self) -> bool:
+        return self.kind == "mob"
+
+
+def _nano(stem: int, neck: tuple[int, int, int], *rows: tuple[int, int]) -> Layout:
+    strides = (2, 2, 2, 1, 2)
+    stages = tuple(Stage(channels, blocks, stride) for (channels, blocks), stride in zip(rows, strides, strict=True))
+    return Layout("mob", stem, stages, "silu", neck, depth=0.5, size=416, score=0.03, iou=0.65)
+
+
+_TINY = (Stage(64, 2, 2, 24), Stage(96, 2, 2, 64), Stage(192, 2, 2, 96), Stage(192, 2, 1, 152), Stage(384, 1, 2, 192))
+_SMALL = (
+    Stage(128, 1, 2, 24),
+    Stage(128, 5, 2, 88),
+    Stage(256, 3, 2, 128),
+    Stage(256, 2, 1, 120),
+    Stage(512, 1, 2, 144),
+)
+_MEDIUM = (
+    Stage(128, 2, 2, 64),
+    Stage(128, 4, 2, 64),
+    Stage(256, 4, 2, 256),
+    Stage(256, 4, 1, 256),
+    Stage(512, 3, 2, 256),
+)
+_LARGE = (
+    Stage(128, 3, 2, 96),
+    Stage(128, 5, 2, 96),
+    Stage(256, 5, 2, 384),
+    Stage(256, 5, 1, 384),
+    Stage(512, 4, 2, 384),
+)
+
+LAYOUTS = {
+    "tiny": Layout("res", 24, _TINY, "relu", (64, 128, 256), depth=1.0),
+    "small": Layout("res", 32, _SMALL, "relu", (128, 256, 512), depth=1.0, ratio=0.75),
+    "medium": Layout("csp", 32, _MEDIUM, "silu", (128, 256, 512), depth=1.5),
+    "large": Layout("csp", 32, _LARGE, "silu", (128, 256, 512), depth=2.0),
+    "nano_small": _nano(16, (40, 80, 160), (24, 1), (40, 2), (64, 2), (80, 2), (160, 2)),
+    "nano_medium": _nano(16, (64, 128, 256), (40, 2), (64, 2), (112, 2), (128, 2), (256, 1)),
+    "nano_large": _nano(24, (80, 160, 320), (48, 1), (80, 2), (160, 2), (160, 3), (320, 2)),
+}
+
+
+class DamoYolo(nn.Module):
+    """``deploy`` chooses the form; ``reg_max`` is 16, and 7 in the nano models."""
+
+    def __init__(self, layout: Layout, num_classes: int = CLASSES, deploy: bool = False) -> None:
+        super().__init__()
+        taken = [layout.stages[i].channels for i in (1, 3, 4)]
+        self.backbone = backbone(layout.kind, layout.stem, layout.stages, layout.act, deploy)
+        self.neck = Neck(taken, layout.neck, layout.depth, layout.ratio, layout.act, layout.nano, deploy)
+        reg_max, kernel = (7, 1) if layout.nano else (16, 3)
+        self.head = ZeroHead(layout.neck, num_classes, reg_max, kernel)
+        self.layout, self.deploy = layout, deploy
+
+    def levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What the head says before decoding: class logits and sides at strides 8, 16, 32."""
+        return self.head.levels(self.neck(self.backbone(x)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.neck(self.backbone(x)))
+
+
+def deployed(model: DamoYolo) -> DamoYolo:
+    """A copy in the deploy form, in the same type, on the same device and in the same mode."""
+    classes = model.head.gfl_cls[0].out_channels
+    copy = DamoYolo(model.layout, classes, deploy=True)
+    copy.to(model.head.integral.project)
+    copy.load_state_dict(to_deploy(model.state_dict()))
+    return copy.train(model.training)
+
+
+def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' names are ours."""
+    return state
+
+
+def build(num_classes: int, image_size: tuple[int, int], *, variant: str, deploy: bool = False) -> nn.Module:
+    """One model serves every image size whose sides are divisible by 32."""
+    return DamoYolo(LAYOUTS[variant], num_classes, deploy)
