@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .damo_yolo_backbone import Stage, backbone
+from .damo_yolo_backbone import TAKEN, Stage, backbone
 from .damo_yolo_deploy import to_deploy
 from .damo_yolo_head import ZeroHead
 from .damo_yolo_neck import Neck
@@ -46,43 +46,28 @@ class Layout:
         return self.kind == "mob"
 
 
-def _nano(stem: int, neck: tuple[int, int, int], *rows: tuple[int, int]) -> Layout:
-    strides = (2, 2, 2, 1, 2)
-    stages = tuple(Stage(channels, blocks, stride) for (channels, blocks), stride in zip(rows, strides, strict=True))
-    return Layout("mob", stem, stages, "silu", neck, depth=0.5, size=416, score=0.03, iou=0.65)
+def _stages(*rows: tuple[int, int, int]) -> tuple[Stage, ...]:
+    """Channels, blocks and bottleneck of the five stages; the fourth keeps the resolution in every variant."""
+    return tuple(Stage(*row, stride=stride) for row, stride in zip(rows, (2, 2, 2, 1, 2), strict=True))
 
 
-_TINY = (Stage(64, 2, 2, 24), Stage(96, 2, 2, 64), Stage(192, 2, 2, 96), Stage(192, 2, 1, 152), Stage(384, 1, 2, 192))
-_SMALL = (
-    Stage(128, 1, 2, 24),
-    Stage(128, 5, 2, 88),
-    Stage(256, 3, 2, 128),
-    Stage(256, 2, 1, 120),
-    Stage(512, 1, 2, 144),
-)
-_MEDIUM = (
-    Stage(128, 2, 2, 64),
-    Stage(128, 4, 2, 64),
-    Stage(256, 4, 2, 256),
-    Stage(256, 4, 1, 256),
-    Stage(512, 3, 2, 256),
-)
-_LARGE = (
-    Stage(128, 3, 2, 96),
-    Stage(128, 5, 2, 96),
-    Stage(256, 5, 2, 384),
-    Stage(256, 5, 1, 384),
-    Stage(512, 4, 2, 384),
-)
+def _nano(stem: int, neck: tuple[int, int, int], *rows: tuple[int, int, int]) -> Layout:
+    return Layout("mob", stem, _stages(*rows), "silu", neck, depth=0.5, size=416, score=0.03, iou=0.65)
+
+
+_TINY = _stages((64, 2, 24), (96, 2, 64), (192, 2, 96), (192, 2, 152), (384, 1, 192))
+_SMALL = _stages((128, 1, 24), (128, 5, 88), (256, 3, 128), (256, 2, 120), (512, 1, 144))
+_MEDIUM = _stages((128, 2, 64), (128, 4, 64), (256, 4, 256), (256, 4, 256), (512, 3, 256))
+_LARGE = _stages((128, 3, 96), (128, 5, 96), (256, 5, 384), (256, 5, 384), (512, 4, 384))
 
 LAYOUTS = {
     "tiny": Layout("res", 24, _TINY, "relu", (64, 128, 256), depth=1.0),
     "small": Layout("res", 32, _SMALL, "relu", (128, 256, 512), depth=1.0, ratio=0.75),
     "medium": Layout("csp", 32, _MEDIUM, "silu", (128, 256, 512), depth=1.5),
     "large": Layout("csp", 32, _LARGE, "silu", (128, 256, 512), depth=2.0),
-    "nano_small": _nano(16, (40, 80, 160), (24, 1), (40, 2), (64, 2), (80, 2), (160, 2)),
-    "nano_medium": _nano(16, (64, 128, 256), (40, 2), (64, 2), (112, 2), (128, 2), (256, 1)),
-    "nano_large": _nano(24, (80, 160, 320), (48, 1), (80, 2), (160, 2), (160, 3), (320, 2)),
+    "nano_small": _nano(16, (40, 80, 160), (24, 1, 0), (40, 2, 0), (64, 2, 0), (80, 2, 0), (160, 2, 0)),
+    "nano_medium": _nano(16, (64, 128, 256), (40, 2, 0), (64, 2, 0), (112, 2, 0), (128, 2, 0), (256, 1, 0)),
+    "nano_large": _nano(24, (80, 160, 320), (48, 1, 0), (80, 2, 0), (160, 2, 0), (160, 3, 0), (320, 2, 0)),
 }
 
 
@@ -91,12 +76,12 @@ class DamoYolo(nn.Module):
 
     def __init__(self, layout: Layout, num_classes: int = CLASSES, deploy: bool = False) -> None:
         super().__init__()
-        taken = [layout.stages[i].channels for i in (1, 3, 4)]
+        taken = [layout.stages[i].channels for i in TAKEN]
         self.backbone = backbone(layout.kind, layout.stem, layout.stages, layout.act, deploy)
         self.neck = Neck(taken, layout.neck, layout.depth, layout.ratio, layout.act, layout.nano, deploy)
         reg_max, kernel = (7, 1) if layout.nano else (16, 3)
         self.head = ZeroHead(layout.neck, num_classes, reg_max, kernel)
-        self.layout, self.deploy = layout, deploy
+        self.layout, self.num_classes, self.deploy = layout, num_classes, deploy
 
     def levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """What the head says before decoding: class logits and sides at strides 8, 16, 32."""
@@ -108,8 +93,7 @@ class DamoYolo(nn.Module):
 
 def deployed(model: DamoYolo) -> DamoYolo:
     """A copy in the deploy form, in the same type, on the same device and in the same mode."""
-    classes = model.head.gfl_cls[0].out_channels
-    copy = DamoYolo(model.layout, classes, deploy=True)
+    copy = DamoYolo(model.layout, model.num_classes, deploy=True)
     copy.to(model.head.integral.project)
     copy.load_state_dict(to_deploy(model.state_dict()))
     return copy.train(model.training)

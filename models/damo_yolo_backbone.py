@@ -23,12 +23,12 @@ TAKEN = (1, 3, 4)  # the stages the neck reads: the last one at each of 1/8, 1/1
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of a searched structure; ``bottleneck`` is the width inside a residual block (mobile blocks have none)."""
+    """One row of a searched structure; ``bottleneck`` is the width inside a residual block, 0 where blocks are mobile."""
 
     channels: int
     blocks: int
-    stride: int = 2
-    bottleneck: int = 0
+    bottleneck: int
+    stride: int
 
 
 class Focus(nn.Module):
