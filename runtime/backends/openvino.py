@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BundleRefused, UserMistake
+from ..selftest import QUANTISED
 from ..session import Session
 from . import backend, library
 
@@ -29,7 +30,8 @@ class OpenVinoSession(Session):
             raise UserMistake(f"OpenVINO has no precision {precision!r} here", expected=", ".join(HINTS))
         # an fp16 graph has its casts in itself; float32 arithmetic around them loses nothing
         self.computes = precision or ("bf16" if bundle.precision == "bf16" else "fp32")
-        self.precision = "bf16" if self.computes == "bf16" else bundle.precision
+        rounds_further = self.computes == "bf16" and bundle.precision not in QUANTISED  # int8 is held to its own limit
+        self.precision = "bf16" if rounds_further else bundle.precision
 
     def open(self) -> None:
         self._ov = library("openvino", "pip install 'edgesmith[openvino]'")
