@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .channels import Group, follow, with_ones
+from .channel_labels import with_ones
+from .channels import Group, follow
 from .edit import constant, nodes_by_name
 from .nouns import Site
 from .observers import Statistics, TensorStats

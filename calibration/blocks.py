@@ -19,7 +19,7 @@ import numpy as np
 
 from ..runtime.errors import EdgesmithError
 from .nouns import WeightScales
-from .weights import QUANTISERS, decibels, round_scale
+from .weights import decibels, round_scale
 
 BLOCKS = (32, 64, 128)
 TRIALS = 37  # scales that "mse" tries a block
@@ -134,9 +134,6 @@ def other_axis(axis: int, rank: int) -> int:
     return 0 if axis % rank == 1 else 1
 
 
-def _int4(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
+def int4_blocks(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
     """The entry in the table of quantisers, which names the axis of the output channels."""
     return quantise_blocks(array, other_axis(axis, array.ndim), block=block or BLOCKS[-1], rule=rule, low=low)
-
-
-QUANTISERS["int4"] = _int4

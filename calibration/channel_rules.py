@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .channels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
+from .channel_labels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
 from .edit import attribute, constant
 
 if TYPE_CHECKING:

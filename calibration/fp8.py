@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .nouns import WeightScales
-from .weights import QUANTISERS, decibels, round_scale
+from .weights import decibels, round_scale
 
 LARGEST = 448.0
 FRACTIONS = 2.0 ** np.linspace(0, 1, 9)  # of the scale that covers a channel; at 2 the grid repeats itself
@@ -48,9 +48,6 @@ def to_e4m3(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -LARGEST, LARGEST).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
 
 
-def _fp8(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
+def fp8_channels(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
     """The entry in the table of quantisers."""
     return quantise_fp8(array, axis % array.ndim, rule=rule, low=low)
-
-
-QUANTISERS["fp8"] = _fp8

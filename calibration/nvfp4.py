@@ -17,7 +17,6 @@ import numpy as np
 from .blocks import Grid, choose_scales, from_rows, other_axis, to_rows
 from .edit import add_constant, attribute, constant, drop_unread
 from .nouns import WeightScales
-from .weights import QUANTISERS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -116,9 +115,6 @@ def holds_fp4(model: ir.Model) -> bool:
     return any(value.dtype == ir.DataType.FLOAT4E2M1 for value in model.graph.initializers.values())
 
 
-def _nvfp4(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
+def nvfp4_blocks(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:
     """The entry in the table of quantisers, which names the axis of the output channels."""
     return quantise_nvfp4(array, other_axis(axis, array.ndim), rule=rule)
-
-
-QUANTISERS["nvfp4"] = _nvfp4

@@ -13,7 +13,7 @@ from .nouns import Decision, Range, Recipe, ScaleTable, Site
 from .observed import chain_values
 from .observers import Statistics
 from .ranges import choose_range
-from .weights import quantise_weight
+from .weight_codes import quantise_weight
 
 if TYPE_CHECKING:
     import onnx_ir as ir

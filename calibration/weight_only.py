@@ -20,7 +20,7 @@ from .edit import constant, nodes_by_name
 from .forms import FORMS
 from .nouns import Decision, QuantisedGraph, Recipe, ScaleTable, Site, WeightScales
 from .rounding import round_to_data
-from .weights import quantise_weight
+from .weight_codes import quantise_weight
 
 if TYPE_CHECKING:
     import onnx_ir as ir

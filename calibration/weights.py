@@ -11,36 +11,14 @@ rounding costs scale^2 / 12 a value, a clipped value (|w| - limit)^2, which only
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
 from .nouns import WeightScales
 
 LEVELS = 127
 SMALLEST = {"fp16": 2.0**-14, "bf16": 2.0**-126, "fp32": 2.0**-126}  # below it a number has fewer digits
 FRACTIONS = np.linspace(0.5, 1.0, 26)  # of the largest value: the ranges that "mse" tries
 TAIL = 64  # largest values of a channel that "mse" looks at; a range that clips more is never the best at 8 bits
-
-QUANTISERS: dict[str, Callable[..., WeightScales]] = {}  # precision -> function; other precisions register here
-
-
-def quantise_weight(
-    array: np.ndarray, axis: int, *, precision: str = "int8", rule: str = "mse", low: str = "fp16", block: int = 0
-) -> WeightScales:
-    """Codes and scales of a weight, one scale a channel of ``axis`` (and a block of ``block`` values, where one has blocks).
-
-    Raises:
-        EdgesmithError: nobody quantises weights to ``precision``, or a weight is not finite.
-    """
-    from . import blocks, fp8, nvfp4  # noqa: F401  each enters itself in the table
-
-    if precision not in QUANTISERS:
-        raise EdgesmithError(f"no quantiser of weights for {precision}", expected=", ".join(QUANTISERS))
-    if not np.isfinite(array).all():
-        raise EdgesmithError("a weight is not finite", found=f"shape {array.shape}", attempt="look at the checkpoint")
-    return QUANTISERS[precision](array, axis, rule=rule, low=low, block=block)
 
 
 def round_scale(scale: np.ndarray | float, low: str) -> np.ndarray:
@@ -93,6 +71,3 @@ def _limits(rows: np.ndarray, rule: str) -> np.ndarray:
         if count < size - 1:  # where the whole tail is clipped, so is more that was not counted
             cost[index][tail.min(axis=1) > limit] = np.inf
     return np.take_along_axis(limits, cost.argmin(axis=0)[None], axis=0)[0]
-
-
-QUANTISERS["int8"] = quantise_channels

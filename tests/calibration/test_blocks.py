@@ -10,8 +10,8 @@ from edgesmith.calibration.insert_blocks import insert_blocks
 from edgesmith.calibration.nouns import Recipe, ScaleTable, Site
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.weight_codes import quantise_weight
 from edgesmith.calibration.weight_only import place_blocks, quantise_weights
-from edgesmith.calibration.weights import quantise_weight
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 
 RECIPE = Recipe(precision="int4", form="weights", block=32)

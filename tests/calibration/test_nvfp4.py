@@ -11,8 +11,8 @@ from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.nvfp4 import as_float, nearest_code, outer_scale, quantise_nvfp4
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.weight_codes import quantise_weight
 from edgesmith.calibration.weight_only import quantise_weights
-from edgesmith.calibration.weights import quantise_weight
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)
 
