@@ -6,7 +6,8 @@ Every tool gets the plain float32 export at batch 1 and the same calibration pic
 every file is then measured by int8_figures.py. Peers are called as int8_peers.py says, each with its defaults and, where
 that helps it, set up by hand. Models of full size have random weights: there only size, parser and latency are compared.
 "Ours, cpu" is the default of ``--precision int8 --target cpu``; "portable" is ``--int8-form static``, one file for ONNX Runtime
-and TensorRT; "rtx" has fp16 around the codes.
+and TensorRT; "rtx" has fp16 around the codes. ModelOpt's files are meant for TensorRT, NNCF's for OpenVINO: their time is that
+of a user who runs them on ONNX Runtime.
 
 A row that is finished is kept in int8.run: a broken run goes on where it stopped. A finished run, or other code, starts
 afresh (--again keeps the rows all the same). Writes int8.json and int8.md beside this file.
@@ -19,12 +20,14 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,7 @@ RUN = HERE / "int8.run"
 PEERS_PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
 LIBRARIES = ("onnxruntime", "onnx", "onnxslim", "torch", "timm", "tensorrt-rtx")
 JOB_LIMIT_S = 900.0
+WORKERS = 2  # models at a time, but one alone while latency is taken
 
 
 def file_of(model: Model, row: str) -> Path:
@@ -116,12 +120,12 @@ def run_jobs(python: Path, models: Sequence[Model], ours: bool) -> None:
             Path(died["result"]).write_text(json.dumps({"failed": f"the process ended with exit code {code}"}))
 
 
-def make_ours_all(models: Sequence[Model]) -> None:
-    for model in models:
-        for row in model.ours:
-            output = file_of(model, row)
-            once(output.with_suffix(".made"), lambda m=model, r=row, o=output: _made(m, r, o))
-            say(f"{model.name}: {row}")
+def ours_of(model: Model) -> None:
+    """Our files of one model."""
+    for row in model.ours:
+        output = file_of(model, row)
+        once(output.with_suffix(".made"), lambda r=row, o=output: _made(model, r, o))
+        say(f"{model.name}: {row}")
 
 
 def _made(model: Model, row: str, output: Path) -> dict[str, Any]:
@@ -135,7 +139,10 @@ def figures(model: Model, row: str) -> dict[str, Any]:
     """One row but for its latency."""
     file, folder = file_of(model, row), RUN / model.name
     made = json.loads(file.with_suffix(".made").read_text()) if file.with_suffix(".made").is_file() else {}
-    found: dict[str, Any] = {"row": row, **{key: made[key] for key in ("failed", "form", "told") if key in made}}
+    found: dict[str, Any] = {
+        "row": row,
+        **{key: made[key] for key in ("failed", "form", "seconds", "cpu_seconds") if key in made},
+    }
     if not file.is_file():
         return found
     plain = file_of(model, PLAIN)
@@ -150,6 +157,16 @@ def figures(model: Model, row: str) -> dict[str, Any]:
         found["share"] = made["share"] if "share" in made else int8_share(file, folder / "pictures.npz")
     if model.kind == "fixture":
         found |= accuracy(file, plain, folder / "held_out.npz")
+    return found
+
+
+def figures_of(model: Model) -> list[dict[str, Any]]:
+    """Every row of one model but for the latency."""
+    found = [
+        once(RUN / model.name / f"{file_of(model, row).stem}.json", lambda r=row: figures(model, r))
+        for row in rows_of(model)
+    ]
+    say(f"{model.name}: accuracy, share and TensorRT-RTX of {len(found)} files")
     return found
 
 
@@ -194,30 +211,25 @@ def open_run(again: bool) -> None:
 
 def report_of(models: Sequence[Model], rounds: int, full_rounds: int) -> dict[str, Any]:
     """The whole run as plain data, made or read from the run folder."""
-    say("float exports and pictures")
-    for model in models:
-        prepare(model)
-    say("files: the peers beside ours")
-    threads = [
-        threading.Thread(target=run_jobs, args=(Path(sys.executable), models, True)),
-        threading.Thread(target=run_jobs, args=(PEERS_PYTHON, models, False)),
-    ]
-    for thread in threads:
-        thread.start()
-    make_ours_all(models)
-    for thread in threads:
-        thread.join()
-    found = []
-    for model in models:
-        rows = [once(RUN / model.name / f"{file_of(model, row).stem}.json", lambda m=model, r=row: figures(m, r)) for row in rows_of(model)]  # fmt: skip
-        say(f"{model.name}: accuracy, share and TensorRT-RTX of {len(rows)} files")
-        found.append({"name": model.name, "kind": model.kind, "rows": rows})
-    for model, one in zip(models, found, strict=True):  # last, when nothing else runs
-        times = once(
-            RUN / model.name / "latency.json",
-            lambda m=model: timed(m, rounds if m.kind == "fixture" else full_rounds),
-        )
-        for row in one["rows"]:
+    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
+        say("float exports and pictures")
+        list(pool.map(prepare, models))
+        say("files: the peers beside ours")
+        threads = [
+            threading.Thread(target=run_jobs, args=(Path(sys.executable), models, True)),
+            threading.Thread(target=run_jobs, args=(PEERS_PYTHON, models, False)),
+        ]
+        for thread in threads:
+            thread.start()
+        list(pool.map(ours_of, models))
+        for thread in threads:
+            thread.join()
+        found = list(pool.map(figures_of, models))
+    rows = {model.name: one for model, one in zip(models, found, strict=True)}
+    for model in models:  # last, when nothing else runs
+        count = rounds if model.kind == "fixture" else full_rounds
+        times = once(RUN / model.name / "latency.json", lambda m=model, c=count: timed(m, c))
+        for row in rows[model.name]:
             row |= times.get(row["row"], {})
         say(f"{model.name}: latency")
     return {
@@ -227,7 +239,7 @@ def report_of(models: Sequence[Model], rounds: int, full_rounds: int) -> dict[st
         "full_rounds": full_rounds,
         "versions": versions(models),
         "machine": machine(),
-        "models": found,
+        "models": [{"name": model.name, "kind": model.kind, "rows": rows[model.name]} for model in models],
     }
 
 

@@ -111,17 +111,16 @@ def save_pictures(model: Model, folder: Path) -> None:
 
 
 def make_ours(model: Model, row: str, folder: Path, output: Path) -> dict[str, Any]:
-    """Write our file of one row to ``output``; what the export itself says of it: share, accuracy, X-ray, seconds."""
+    """Write our file of one row to ``output``; what the export itself says of it: share, form, X-ray, seconds."""
     if model.kind == "detector":
         return _quantise_detector(model, row, folder, output)
     import edgesmith
 
     bundle = folder / (output.stem + ".edge")
     data = str(folder / "digits.npz") if model.kind == "fixture" else "random"
-    more = {} if model.kind == "fixture" else {"calib_images": RANDOM, "eval_images": 0}
     result = edgesmith.export(
         model.name, weights=model.weights, data=data, out=bundle, overwrite=True, calib_cache=folder / "statistics",
-        **OURS[row], **more,
+        calib_images=model.images, eval_images=0, **OURS[row],
     )  # fmt: skip
     (bundle / "model.onnx").replace(output)
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -129,8 +128,6 @@ def make_ours(model: Model, row: str, folder: Path, output: Path) -> dict[str, A
     found["seconds"] = round(
         sum(stage.seconds for stage in result.stages if stage.name in ("calibrate", "quantise")), 1
     )
-    if accuracy := manifest["quantisation"].get("accuracy"):
-        found["told"] = {key: accuracy[key] for key in ("sqnr_db", "agreement")}
     if manifest["engines"]:
         found["xray"] = {key: manifest["engines"][0]["xray"][key] for key in ("kernels", "fused_attention")}
     return found
