@@ -122,8 +122,8 @@ def plan_calibration(
 
 def for_precision(calibration: Calibration, precision: str, target: Target, spec: ModelSpec) -> Calibration:
     """The same pictures and budget for another quantised precision: what "auto" tries."""
-    recipe = replace(calibration.recipe, precision=precision, form=_form(precision, target, spec, "auto"))
-    return replace(calibration, recipe=recipe)
+    form = calibration.recipe.form if precision == "int8" else _form(precision, target, spec, "auto")  # as was asked
+    return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
 def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
