@@ -18,6 +18,7 @@ from .variant import Traced, in_floating_point, make_variant
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ..calibration.nouns import QuantisedGraph
     from .build import Built
     from .precision import PrecisionResult
     from .quantise import Quantised
@@ -30,7 +31,6 @@ ENGINES = ("tensorrt_rtx", "tensorrt")
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
     """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
-    from ..calibration.report import describe
     from ..calibration.within import without
     from .build import build
     from .typed import typed_graph
@@ -65,9 +65,23 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         if not found.given_back:
             return quantised, typed, built
         graph, typed = tried[-1]
-        quantised = replace(quantised, graph=graph, report={**quantised.report, **describe(graph)})
+        quantised = replace(quantised, graph=graph, report=told_again(plan, quantised, graph))
         built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
     return quantised, typed, built
+
+
+def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
+    """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
+    from ..calibration.report import accuracy_told, describe
+    from .quantise import evaluation_of, judged
+
+    before = quantised.report
+    scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}
+    report = {**before, **describe(graph, scanned)}
+    assert graph.base is not None
+    if evaluation := evaluation_of(plan, graph.base):
+        report["accuracy"] = accuracy_told(evaluation.evaluate(judged(plan, graph.model)), evaluation.expected)
+    return report
 
 
 def told(found: Audited, chip: str, here: bool) -> dict[str, Any]:

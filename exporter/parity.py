@@ -172,9 +172,11 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
     images = next(iter(verify.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0])))
     rest = made.typed.model.metadata_props.get("edgesmith.precision", "fp32")
     typed = made.typed.model if rest == "fp32" else emulate(made.typed.model, rest)
+    smoothed = made.quantised.graph.base if made.quantised else None  # its values are scaled, its answers are the same
+    floating = smoothed or made.rewritten.model
     places: list[tuple[str, ir.Model, ir.Model, str]] = [
         ("rewriting", made.exported.model, made.rewritten.model, "fp32"),
-        (f"the change to {plan.precision}", made.rewritten.model, typed, plan.precision),
+        (f"the change to {plan.precision}", floating, typed, plan.precision),
     ]
     first_off = verify.agreement(
         "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),

@@ -1,0 +1,107 @@
+"""int8 against the float bundle on the machine at hand: the words, the verdict, and both bundles where int8 loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import edgesmith as command
+from digit_pictures import WEIGHTS, export, traced_once, write_npz
+
+import edgesmith
+from edgesmith.exporter import duel
+from edgesmith.exporter.duel import Duel
+from edgesmith.models.digits import digits
+from edgesmith.runtime.bundle import open_bundle
+
+VIT = "vit_ggem_mnist"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once() -> Iterator[None]:
+    with traced_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 40)
+
+
+def made(ratio: float, low: float, high: float) -> Duel:
+    rows = [{"name": "fp32", "median_ms": 10.0}, {"name": "int8", "median_ms": 10.0 * ratio}]
+    return Duel("int8", "fp32", ratio, low, high, {"rows": rows, "threads": 1})
+
+
+@pytest.mark.parametrize(
+    "ratio, low, high, won", [(0.5, 0.45, 0.6, True), (0.97, 0.9, 1.01, False), (1.3, 1.2, 1.4, False)]
+)
+def test_it_wins_only_by_more_than_the_spread(ratio: float, low: float, high: float, won: bool):
+    found = made(ratio, low, high)
+    assert found.won is won and found.to_json()["won"] is won and ("LOST" in str(found)) is not won
+    assert f"{1 / ratio:.2f} x fp32" in str(found) and f"({10 * ratio:.1f} against 10.0 ms" in str(found)
+
+
+def verdict(monkeypatch: pytest.MonkeyPatch, won: bool) -> None:
+    monkeypatch.setattr(duel, "measure", lambda calls, *_, **__: _timings(calls, 0.5 if won else 2.0))
+
+
+def _timings(calls: dict[str, Any], ratio: float) -> dict[str, Any]:
+    """Both really run once; the clock says what the test wants."""
+    from edgesmith.runtime.benchmark import measure
+
+    found = measure(calls, 2, 0, "cpu")
+    ours = found["int8"]
+    return {**found, "int8": type(ours)(**{**vars(ours), "ratio": ratio, "ratio_low": ratio, "ratio_high": ratio})}
+
+
+def test_where_int8_loses_both_bundles_are_kept_and_each_is_whole(data: Path, tmp_path: Path, monkeypatch):
+    verdict(monkeypatch, won=False)
+    monkeypatch.chdir(tmp_path)
+    weights = str(WEIGHTS / f"{VIT}.safetensors")
+    answer = command("export", "--model", VIT, "--weights", weights, "--int8", "--data", str(data), "--out", "vit.edge")
+    assert answer.code == 0, answer.err
+    assert "int8 LOST here: 0.50 x fp32" in answer.out and "vit.fp32.edge: faster on this machine" in answer.out
+    assert {path.name for path in tmp_path.iterdir()} == {"vit.edge", "vit.fp32.edge"}
+    ours, beside = (open_bundle(tmp_path / name).manifest for name in ("vit.edge", "vit.fp32.edge"))
+    assert ours["precision"] == "int8" and ours["quantisation"]["latency"]["won"] is False
+    assert "int8 LOST on the machine that made this" in (tmp_path / "vit.edge" / "report.html").read_text()
+    assert beside["precision"] == "fp32" and beside["quantisation"] is None and beside["name"] == "vit.fp32"
+    limits = {row["limit"].split()[0] for row in beside["parity"]}
+    assert limits == {"max"}, "a float bundle is held to the limits of floating point"
+    assert {row["inputs"] for row in beside["parity"]} == {"seeded", "pictures"}
+    assert not any("no photographs" in note for note in beside["notes"])
+    picture = digits("held_out")[0][0]
+    with edgesmith.load(tmp_path / "vit.fp32.edge") as session, edgesmith.load(tmp_path / "vit.edge") as other:
+        assert all(row.passed for row in (*session.self_test(), *other.self_test()))
+        assert session(picture).top(1)[0].index == other(picture).top(1)[0].index
+
+
+def test_a_bundle_that_is_there_already_is_replaced_only_when_asked(data: Path, tmp_path: Path, monkeypatch):
+    verdict(monkeypatch, won=False)
+    first = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
+    assert first.beside is not None and first.beside.path == tmp_path / "vit.fp32.edge"
+    before = (first.beside.path / "manifest.json").stat().st_mtime_ns
+    second = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", overwrite=True)
+    assert second.beside is not None and (second.beside.path / "manifest.json").stat().st_mtime_ns > before
+    (tmp_path / "vit.edge").rename(tmp_path / "old.edge")
+    before = (second.beside.path / "manifest.json").stat().st_mtime_ns
+    third = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
+    assert third.beside is None and (tmp_path / "vit.fp32.edge" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_where_int8_wins_one_bundle_is_written(data: Path, tmp_path: Path, monkeypatch):
+    verdict(monkeypatch, won=True)
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
+    assert result.beside is None and {path.name for path in tmp_path.iterdir()} == {"vit.edge"}
+    assert {stage.name: stage.detail for stage in result.stages}["compare"].startswith("int8 runs at 2.00 x fp32")
+    assert open_bundle(result.path).manifest["quantisation"]["latency"]["won"] is True
+
+
+def test_without_the_engine_nothing_is_timed(data: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(duel, "fight", lambda *_, **__: None)
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
+    assert {stage.name: stage.detail for stage in result.stages}["compare"] == "the engine does not run here: not timed"
+    assert result.beside is None and "latency" not in open_bundle(result.path).manifest["quantisation"]
