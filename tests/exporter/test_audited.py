@@ -1,0 +1,83 @@
+"""The engine of a quantised export beside that of fp16: what the report says, and what is given back where fusion broke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from digit_pictures import export, traced_once, write_npz
+
+from edgesmith.exporter import audited, rtx
+from edgesmith.exporter.audit import Audited, audit
+from edgesmith.runtime.bundle import open_bundle
+
+VIT = "vit_ggem_mnist"
+WHY = "with int8 here the attention beside it is not one kernel any more"
+needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once() -> Iterator[None]:
+    with traced_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 40)
+
+
+@needs_rtx
+def test_a_target_that_builds_on_the_device_is_read_from_a_stand_in(data: Path, tmp_path: Path):
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="jetpack6")
+    told = open_bundle(result.path).manifest["quantisation"]
+    assert told["xray"]["builder"] == "TensorRT-RTX for sm86, a stand-in for the device's own builder"
+    assert told["xray"]["given_back"] == {} and told["xray"]["attention_lost"] == []
+    assert told["xray"]["sites"] == sum(row["quantised"] for row in told["nodes"]) > 0
+    assert not list((result.path / "engines").glob("*")) if (result.path / "engines").exists() else True
+    assert "may win" in told["xray"]["verdict"] or "expect fp16 to win" in told["xray"]["verdict"]
+
+
+@needs_rtx
+def test_what_was_given_back_is_what_ships_and_what_is_told(data: Path, tmp_path: Path, monkeypatch):
+    kept: list[str] = []
+
+    def build_audited(make, float16, build) -> Audited:
+        """As if the first engine had lost the attention beside its first two sites."""
+        first, nodes = make({})
+        build(first)
+        kept[:] = sorted(nodes)[:2]
+        model, left = make(dict.fromkeys(kept, WHY))
+        engine = build(model)
+        return Audited(model, engine, audit(engine, float16, left), dict.fromkeys(kept, WHY), 2)
+
+    whole = export(VIT, tmp_path / "whole.edge", data=data, precision="int8", target="rtx", max_drop=5)
+    monkeypatch.setattr(audited, "build_audited", build_audited)
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="rtx", max_drop=5, keep=True)
+    before, told = (open_bundle(found.path).manifest["quantisation"] for found in (whole, result))
+    assert told["xray"]["given_back"] == dict.fromkeys(kept, WHY) and told["xray"]["rounds"] == 2
+    rows = {row["node"]: row for row in told["nodes"]}
+    assert all(not rows[node]["quantised"] and rows[node]["why"] == WHY for node in kept)
+    lost = sum(rows[node]["share"] for node in kept)
+    assert told["share"] == pytest.approx(before["share"] - lost) and lost > 0
+    assert told["scales_sha256"] != before["scales_sha256"]
+    assert told["accuracy"]["sqnr_db"] > before["accuracy"]["sqnr_db"], "judged again, with fewer nodes in int8"
+    assert told["xray"]["sites"] == before["xray"]["sites"] - 2
+    assert all(row.passed for row in result.parity)
+    engine = next((result.path / "engines").iterdir()).read_bytes()
+    assert engine != next((whole.path / "engines").iterdir()).read_bytes()
+    assert WHY in (result.path / "report.html").read_text()
+
+
+def test_without_the_builder_a_device_target_has_no_audit(data: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(rtx, "installed", lambda: False)
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="jetpack6")
+    assert "audit" not in [stage.name for stage in result.stages]
+    assert "xray" not in open_bundle(result.path).manifest["quantisation"]
+
+
+def test_a_cpu_has_nothing_to_audit(data: Path, tmp_path: Path):
+    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
+    assert "audit" not in [stage.name for stage in result.stages]
+    assert "xray" not in open_bundle(result.path).manifest["quantisation"]
