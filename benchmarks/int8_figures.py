@@ -12,15 +12,14 @@ fp8 does not load in ONNX Runtime on a CPU; such a file is judged with ``session
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from int8_peers import first_line
 
-from edgesmith.runtime.benchmark import measure
+from edgesmith.runtime.benchmark import measure as take_turns
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,26 +27,6 @@ if TYPE_CHECKING:
 AS_WRITTEN = "session.disable_quant_qdq"  # "1": Q and DQ stay as they are and are computed as written
 BUILD_LIMIT_S = 240.0
 FAILED = (Exception,)  # a row of the table, whatever a file of another tool does to the reader
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Preprocessed pictures and labels, as ``calibration.evaluation.Evaluation`` takes them."""
-
-    images: np.ndarray  # (n, 3, H, W) float32
-    labels: np.ndarray
-
-    @classmethod
-    def load(cls, path: Path) -> HeldOut:
-        with np.load(path) as held:
-            return cls(held["images"], held["labels"])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batches(self, size: int, start: int = 0) -> Iterator[np.ndarray]:
-        for at in range(start, len(self), size):
-            yield self.images[at : at + size]
 
 
 class Opened:
@@ -71,24 +50,35 @@ class Opened:
 
 def accuracy(file: Path, plain: Path, held_out: Path) -> dict[str, Any]:
     """Top-1, agreement and SQNR; ``runs`` says how ONNX Runtime took the file, ``failed`` why it did not."""
-    from edgesmith.calibration.evaluation import Evaluation
+    from edgesmith.calibration.accuracy import AGREEMENT, TOP1, measure, sqnr_db
 
-    found: dict[str, Any] = {"runs": "as it is"}
+    settings: dict[str, str] = {}
     try:
         run = Opened(file)
     except FAILED as error:
         if "float8" not in str(error):
             return {"runs": "no", "failed": first_line(error)}
+        settings = {AS_WRITTEN: "1"}
         try:
-            run, found["runs"] = Opened(file, {AS_WRITTEN: "1"}), AS_WRITTEN
+            run = Opened(file, settings)
         except FAILED as again:
             return {"runs": "no", "failed": first_line(again)}
-    pictures = HeldOut.load(held_out)
-    figures = Evaluation(pictures, Opened(plain), pictures.labels, batch=100).evaluate(run)
+    with np.load(held_out) as held:
+        images, labels = held["images"], held["labels"]
+    reference, found = answers(plain, images), run(images)
+    top1, db = measure(TOP1, found, labels), sqnr_db(reference, found)
     return {
-        **found, "top1": figures.score.value, "low": figures.score.low, "high": figures.score.high, "n": figures.n,
-        "agreement": figures.agreement, "sqnr_db": figures.to_json()["sqnr_db"],
+        "runs": next(iter(settings), "as it is"), "top1": top1.value, "low_top1": top1.low, "high_top1": top1.high, "n": top1.n,
+        "agreement": measure(AGREEMENT, found, reference).value, "sqnr_db": db if np.isfinite(db) else None,
     }  # fmt: skip
+
+
+def answers(plain: Path, images: np.ndarray) -> np.ndarray:
+    """What the float export says of the held-out pictures; computed once and kept beside it."""
+    kept = plain.with_suffix(".answers.npy")
+    if not kept.is_file():
+        np.save(kept, Opened(plain)(images))
+    return np.load(kept)
 
 
 def int8_share(file: Path, pictures: Path) -> float | None:
@@ -153,7 +143,7 @@ def latency(files: Mapping[str, Path], images: np.ndarray, rounds: int) -> dict[
         except FAILED:
             continue
         candidates[row] = lambda opened=opened: opened(images[:1])
-    timings = measure(candidates, rounds=rounds, warmup=3, clock="cpu")
+    timings = take_turns(candidates, rounds=rounds, warmup=3, clock="cpu")
     return {
         row: {"ms": one.median_ms, "ratio": one.ratio, "low": one.ratio_low, "high": one.ratio_high}
         for row, one in timings.items()
