@@ -104,7 +104,8 @@ def _brief(row: Row | None, key: str) -> str:
     name = f"{row['row']}: " if is_peer(row) else ""
     last = f"time {row['ratio']:.2f}" if key == "ratio" and "ratio" in row else ""
     last = f"{row[key]} kernels, {row['fused_attention']} fused" if key == "kernels" and key in row else last
-    return f"{name}{row['sqnr_db']:.1f} dB, {row['top1']:.1f} %" + (f", {last}" if last else "")
+    share = f" at {row['share']:.0%} of the MACs" if row.get("share") else ""
+    return f"{name}{row['sqnr_db']:.1f} dB{share}, top-1 {row['top1']:.1f} %" + (f", {last}" if last else "")
 
 
 def _faster(row: Row | None, named: bool = False) -> str:
