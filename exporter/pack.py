@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..runtime.bundle import Bundle, write_bundle
 from ..runtime.golden import GOLDEN, golden_bytes
 from ..runtime.report import write_report
@@ -14,14 +16,15 @@ from ..runtime.selftest import QUANTISED, agreement
 from .parity import typed_runner
 from .plan import Plan
 from .stages import Run
-from .verify import Row, seeded
+from .verify import Row, in_batches, run_all, seeded
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..calibration.choose import Choice
     from .made import Made
     from .parity import Judge
+
+
+GOLDEN_PICTURES = 4  # of a quantised bundle: its error differs from picture to picture
 
 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
@@ -30,11 +33,11 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     labels = plan.spec.labels(plan.num_classes)
     files["labels.json"] = json.dumps(labels, ensure_ascii=False, indent=0).encode()
     images = golden_images(plan, judge)
-    logits = judge.runner(images)
+    logits = run_all(judge.runner, images, plan.shapes.opt[0])
     files[GOLDEN] = golden_bytes({"images": images}, {"logits": logits})
     content = manifest(plan, made)
     if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
-        found = typed_runner(made.typed.model)(images)
+        found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
         content["precision_report"]["golden_cosine"] = agreement("logits", logits, found, plan.precision).cosine
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
@@ -67,8 +70,12 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
 
 
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
-    """Inputs for the self-test on the device, one batch of the usual shape: pictures where ranges were fitted to them."""
-    return judge.one_batch(plan.shapes.opt) if plan.precision in QUANTISED else seeded(plan.shapes.opt)
+    """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
+    shape = plan.shapes.opt
+    if plan.precision not in QUANTISED:
+        return seeded(shape)
+    *_, images = judge.inputs(shape).values()
+    return np.concatenate(list(in_batches(images[: max(GOLDEN_PICTURES, shape[0])], shape[0])))
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
