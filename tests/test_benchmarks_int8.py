@@ -129,3 +129,12 @@ def test_other_code_or_a_finished_run_starts_afresh(module, tmp_path, monkeypatc
     (tmp_path / "run" / "code").write_text("another")
     int8.open_run(again=False)
     assert not kept.exists()
+
+
+def test_a_file_with_nothing_quantised_is_no_peer_and_is_named(module):
+    table = module("int8_table")
+    assert not table.is_peer(row("ORT dynamic, MatMul", 54.0, 1.0, share=0.0002))
+    assert table.is_peer(row("ORT dynamic, MatMul", 45.0, 0.8, share=0.92))
+    rows = [row("ours, cpu", 40.0, 0.5, share=0.9), row("ours, portable", None, 1.0, share=0)]
+    text = "\n".join(table.summary([{"name": "van_b0", "kind": "full", "rows": rows}]))
+    assert "| van_b0 | x 2.00 | nothing quantised | none |" in text
