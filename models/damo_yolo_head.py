@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,24 +43,33 @@ class Decode(nn.Module):
         self.project: Tensor
 
     def forward(self, levels: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        boxes, scores = [], []
-        for (logits, sides), stride in zip(levels, STRIDES, strict=True):
-            distances = self.distances(sides) * stride  # (B, h*w, 4) pixels
-            points = self.points(*sides.shape[-2:]) * stride  # (h*w, 2) pixels
-            boxes.append(torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1))
-            scores.append(logits.flatten(2).transpose(1, 2).sigmoid())  # (B, h*w, K)
-        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+        logits = torch.cat([_cells_first(logits) for logits, _ in levels], dim=1)  # (B, N, K)
+        sides = torch.cat([_cells_first(sides) for _, sides in levels], dim=1)  # (B, N, 4*(R+1))
+        points, reach = self.priors([(level.shape[-2], level.shape[-1]) for level, _ in levels])
+        return points + self.distances(sides) * reach, logits.sigmoid()
 
     def distances(self, sides: Tensor) -> Tensor:
-        """(B, 4*(R+1), h, w), sides left, top, right, bottom outermost -> (B, h*w, 4) in cells."""
-        distributions = sides.flatten(2).transpose(1, 2).unflatten(-1, (4, -1)).softmax(dim=-1)  # (B, h*w, 4, R+1)
-        return distributions @ self.project
+        """(B, N, 4*(R+1)), sides left, top, right, bottom outermost -> (B, N, 4) in cells."""
+        return sides.unflatten(-1, (4, -1)).softmax(dim=-1) @ self.project
 
-    def points(self, height: int, width: int) -> Tensor:
-        """(h*w, 2): x, y of every cell, in cells, row by row. No batch in it, so that one graph serves every batch."""
-        x = torch.arange(width, dtype=self.project.dtype, device=self.project.device)
-        y = torch.arange(height, dtype=self.project.dtype, device=self.project.device)
-        return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)
+    def priors(self, grids: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """(N, 4) each: x, y, x, y of a cell's corner in pixels, and what a distance of one cell adds to a box there.
+
+        They hold no batch, so that one graph serves every batch; where the image size is fixed they are constants.
+        """
+        like: dict[str, Any] = {"dtype": self.project.dtype, "device": self.project.device}
+        signs = torch.tensor([-1.0, -1.0, 1.0, 1.0], **like)  # left and top lead to smaller coordinates
+        points, reach = [], []
+        for (height, width), stride in zip(grids, STRIDES, strict=True):
+            x = (torch.arange(width, **like) * stride).expand(height, width)
+            y = (torch.arange(height, **like) * stride)[:, None].expand(height, width)
+            points.append(torch.stack([x, y, x, y], dim=-1).flatten(0, 1))  # (h*w, 4)
+            reach.append((signs * stride).expand(height * width, 4))
+        return torch.cat(points), torch.cat(reach)
+
+
+def _cells_first(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, h*w, C), row by row
 
 
 class ZeroHead(nn.Module):

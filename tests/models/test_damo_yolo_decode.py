@@ -48,7 +48,7 @@ def test_a_side_is_the_expectation_of_its_distribution():
     probabilities = torch.zeros(4, BINS, dtype=torch.float64) + 1e-300
     for side, (low, share) in enumerate([(0, 0.25), (3, 0.5), (7, 0.75), (15, 0.1)]):
         probabilities[side, low], probabilities[side, low + 1] = 1 - share, share
-    distances = decode.distances(probabilities.log().reshape(1, -1, 1, 1))
+    distances = decode.distances(probabilities.log().reshape(1, 1, -1))
     np.testing.assert_allclose(distances.numpy(), [[[0.25, 3.5, 7.75, 15.1]]], rtol=1e-12)
 
 

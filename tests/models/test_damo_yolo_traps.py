@@ -34,8 +34,13 @@ def row_by_row(module):
 
 
 def half_a_cell(module):
-    points = Decode.points
-    module.head.integral.points = lambda height, width: points(module.head.integral, height, width) + 0.5
+    decode = module.head.integral
+
+    def moved(grids):
+        points, reach = Decode.priors(decode, grids)
+        return points + reach.abs() / 2, reach
+
+    decode.priors = moved
 
 
 def neck_order(module):
