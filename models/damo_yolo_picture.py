@@ -11,7 +11,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..runtime.resize import resize_window
+from ..runtime.preprocess import ImageContract, fit_image
+
+
+def contract(size: tuple[int, int]) -> ImageContract:
+    """What a released model does to its pictures, as a bundle's input contract says it: stretched, 0..255."""
+    return ImageContract(
+        size=size,
+        resize="bilinear",
+        antialias=False,
+        crop_fraction=1.0,
+        fit="stretch",
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        colour="RGB",
+        scale=1.0,
+    )
 
 
 def covered(image_size: tuple[int, int], size: tuple[int, int], keep_ratio: bool) -> tuple[int, int]:
@@ -28,7 +43,7 @@ def to_network(image: np.ndarray, size: tuple[int, int], keep_ratio: bool = Fals
     """uint8 (H, W, 3) RGB -> float32 (3, height, width), integers 0..255."""
     height, width = covered(image.shape[:2], size, keep_ratio)
     canvas = np.zeros((*size, 3), np.uint8)
-    canvas[:height, :width] = resize_window(image, (height, width), "bilinear", False, (0, 0, height, width))
+    canvas[:height, :width] = fit_image(image, contract((height, width)))
     return canvas.transpose(2, 0, 1).astype(np.float32)
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from edgesmith.models.checkpoint import read_checkpoint
 from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
 from edgesmith.models.damo_yolo_deploy import is_training_form, to_deploy
+from edgesmith.models.damo_yolo_picture import contract
 from edgesmith.models.loading import prepare
 from edgesmith.models.spec import ModelSpec
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.preprocess import ImageContract
 
 
 class Trainer:
@@ -24,9 +24,6 @@ class Trainer:
 
 def spec(variant, deploy=False):
     """As the registry will have it."""
-    contract = ImageContract(
-        (416, 416), "bilinear", False, 1.0, "stretch", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "RGB", 1.0
-    )
     return ModelSpec(
         name=f"damo_yolo_{variant}",
         family="damo_yolo",
@@ -34,7 +31,7 @@ def spec(variant, deploy=False):
         licence_code="",
         licence_weights="",
         parameters=0,
-        contract=contract,
+        contract=contract((416, 416)),
         config={"variant": variant, "deploy": deploy},
         num_classes=80,
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from reference_weights import facts, golden
 
-from edgesmith.models.damo_yolo_picture import covered, to_image, to_network
-from edgesmith.runtime.preprocess import ImageContract, preprocess
+from edgesmith.models.damo_yolo_picture import contract, covered, to_image, to_network
+from edgesmith.runtime.preprocess import preprocess
 
 CASES = facts("damoyolo_preprocess")["cases"]
 
@@ -55,8 +55,5 @@ def test_the_house_s_contract_says_the_same():
     for case in CASES:
         if not case["keep_ratio"]:
             size = tuple(case["infer_hw"])
-            contract = ImageContract(
-                size, "bilinear", False, 1.0, "stretch", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=1.0
-            )
-            found = preprocess([stored[case["image"]]], contract)[0]
+            found = preprocess([stored[case["image"]]], contract(size))[0]
             np.testing.assert_array_equal(found, to_network(stored[case["image"]], size))
