@@ -20,6 +20,7 @@ DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("EDGESMITH_CACHE", raising=False)  # which would win, and all tests share one
 
 
 @pytest.mark.parametrize("batch", [1, "batch"])
