@@ -152,6 +152,7 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
     from edgesmith.calibration.images import open_data
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
+    from edgesmith.calibration.promote import promote
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites import find_sites
 
@@ -161,6 +162,7 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
     form = "u8" if row == "ours, cpu" else "qdq"
     statistics = collect(graph, tensors_for(form, sites, graph), pictures, cache=folder / "statistics", batch=1)
     quantised = quantise(graph, statistics, Recipe(form=form), sites)
+    quantised = promote(quantised, lambda recipe: quantise(graph, statistics, recipe, sites), pictures)
     ir.save(quantised.model, output)
     return {"share": quantised.share, "form": form}
 

@@ -5,6 +5,7 @@ find_sites > collect (cached) > quantise > evaluate on the held-out pictures > g
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..calibration.nouns import WEIGHT_ONLY, QuantisedGraph
 from ..calibration.run import Runner
 from ..calibration.weight_only import widest_block
-from ..runtime.errors import ParityFailed
+from ..runtime.errors import ParityFailed, UserMistake
 from .plan import Plan
 from .stages import Run, keep
 
@@ -162,7 +163,9 @@ def within_budget(
     calibration = plan.calibration
     assert calibration is not None
     graph = quantise(model, statistics, calibration.recipe, sites, moments)
-    if calibration.data is not None and graph.recipe.form == "qdq":
+    if not graph.share:
+        raise nothing_quantised(plan, graph)
+    if calibration.data is not None and graph.recipe.form in ("qdq", "u8"):
         pictures = calibration.data.calibration
         graph = promote(graph, lambda recipe: quantise(model, statistics, recipe, sites), pictures)
     evaluation = evaluation_of(plan, model)
@@ -175,6 +178,18 @@ def within_budget(
         run=lambda found: judged(plan, found), progress=run.progress.step,
     )  # fmt: skip
     return told(plan, budget.graph, statistics, evaluation, budget.row.figures, budget)
+
+
+def nothing_quantised(plan: Plan, graph: QuantisedGraph) -> UserMistake:
+    """A graph without one quantised node would be int8 in name only."""
+    reasons = Counter(decision.why for decision in graph.decisions.values())
+    static = plan.target.engine == "onnxruntime" and graph.recipe.form == "qdq"
+    return UserMistake(
+        f"Nothing in {plan.spec.name} can be quantised to {plan.precision} in the form {graph.recipe.form}",
+        found="\n".join(f"{count} x {why}" for why, count in reasons.most_common(4)),
+        expected="at least one layer that gains",
+        attempt="leave --int8-form out" if static else f"--precision {plan.target.default_precision}",
+    )
 
 
 def told(

@@ -58,6 +58,7 @@ def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int 
     model.ir_version = min(model.ir_version, IR_VERSION)
     _name_open_axes(model, shapes)
     _own_the_weights(model)
+    _forget_where_it_was_made(model)
     return ExportedGraph(model, name, shapes, INPUT, OUTPUT)
 
 
@@ -102,6 +103,22 @@ def _own_the_weights(model: Any) -> None:
     for name, value in model.graph.initializers.items():
         array = np.asarray(value.const_value.numpy(), order="C")  # ascontiguousarray would give a scalar an axis
         value.const_value = ir.tensor(array, name=name)
+
+
+def _forget_where_it_was_made(model: Any) -> None:
+    """Stack traces with paths of this machine, a fifth of a small file, are nothing that a device should carry."""
+    graph = model.graph
+    for thing in [
+        model,
+        graph,
+        *graph,
+        *graph.inputs,
+        *graph.initializers.values(),
+        *(o for n in graph for o in n.outputs),
+    ]:
+        for key in [key for key in thing.metadata_props if key.startswith("pkg.")]:
+            del thing.metadata_props[key]
+        thing.doc_string = None
 
 
 @contextlib.contextmanager
