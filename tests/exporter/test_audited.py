@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 from digit_pictures import export, traced_once, write_npz
 
 from edgesmith.exporter import audited, rtx
 from edgesmith.exporter.audit import Audited, audit
+from edgesmith.exporter.pipeline import Result
 from edgesmith.runtime.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"
+JETSON = {"precision": "int8", "target": "jetpack6"}
 WHY = "with int8 here the attention beside it is not one kernel any more"
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 
@@ -28,34 +31,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 40)
 
 
+@pytest.fixture(scope="module")
+def jetson(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return export(VIT, tmp_path_factory.mktemp("jetson") / "vit.edge", data=data, **JETSON)
+
+
 @needs_rtx
-def test_a_target_that_builds_on_the_device_is_read_from_a_stand_in(data: Path, tmp_path: Path):
-    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="jetpack6")
-    told = open_bundle(result.path).manifest["quantisation"]
+def test_a_target_that_builds_on_the_device_is_read_from_a_stand_in(jetson: Result):
+    told = open_bundle(jetson.path).manifest["quantisation"]
     assert told["xray"]["builder"] == "TensorRT-RTX for sm86, a stand-in for the device's own builder"
     assert told["xray"]["given_back"] == {} and told["xray"]["attention_lost"] == []
     assert told["xray"]["sites"] == sum(row["quantised"] for row in told["nodes"]) > 0
-    assert not list((result.path / "engines").glob("*")) if (result.path / "engines").exists() else True
+    assert not (jetson.path / "engines").exists(), "the engine is the device's own to build"
     assert "may win" in told["xray"]["verdict"] or "expect fp16 to win" in told["xray"]["verdict"]
 
 
 @needs_rtx
-def test_what_was_given_back_is_what_ships_and_what_is_told(data: Path, tmp_path: Path, monkeypatch):
+def test_what_was_given_back_is_what_ships_and_what_is_told(jetson: Result, data: Path, tmp_path: Path, monkeypatch):
     kept: list[str] = []
 
     def build_audited(make, float16, build) -> Audited:
-        """As if the first engine had lost the attention beside its first two sites."""
-        first, nodes = make({})
-        build(first)
+        """As if the first engine had lost the attention beside two of its sites."""
+        _, nodes = make({})
         kept[:] = sorted(nodes)[:2]
         model, left = make(dict.fromkeys(kept, WHY))
         engine = build(model)
         return Audited(model, engine, audit(engine, float16, left), dict.fromkeys(kept, WHY), 2)
 
-    whole = export(VIT, tmp_path / "whole.edge", data=data, precision="int8", target="rtx", max_drop=5)
     monkeypatch.setattr(audited, "build_audited", build_audited)
-    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="rtx", max_drop=5, keep=True)
-    before, told = (open_bundle(found.path).manifest["quantisation"] for found in (whole, result))
+    result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
+    before, told = (open_bundle(found.path).manifest["quantisation"] for found in (jetson, result))
     assert told["xray"]["given_back"] == dict.fromkeys(kept, WHY) and told["xray"]["rounds"] == 2
     rows = {row["node"]: row for row in told["nodes"]}
     assert all(not rows[node]["quantised"] and rows[node]["why"] == WHY for node in kept)
@@ -65,14 +70,16 @@ def test_what_was_given_back_is_what_ships_and_what_is_told(data: Path, tmp_path
     assert told["accuracy"]["sqnr_db"] > before["accuracy"]["sqnr_db"], "judged again, with fewer nodes in int8"
     assert told["xray"]["sites"] == before["xray"]["sites"] - 2
     assert all(row.passed for row in result.parity)
-    engine = next((result.path / "engines").iterdir()).read_bytes()
-    assert engine != next((whole.path / "engines").iterdir()).read_bytes()
+    shipped = onnx.load(result.path / "model.onnx").graph
+    makers = {output: node.op_type for node in shipped.node for output in node.output}
+    assert all(makers.get(node.input[1]) != "DequantizeLinear" for node in shipped.node if node.name in kept)
+    assert sum(node.name in kept for node in shipped.node) == 2
     assert WHY in (result.path / "report.html").read_text()
 
 
 def test_without_the_builder_a_device_target_has_no_audit(data: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rtx, "installed", lambda: False)
-    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8", target="jetpack6")
+    result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
     assert "audit" not in [stage.name for stage in result.stages]
     assert "xray" not in open_bundle(result.path).manifest["quantisation"]
 

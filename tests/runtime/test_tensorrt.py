@@ -121,6 +121,7 @@ def machine(monkeypatch, tmp_path):
     """A machine with a GPU, as far as the session can tell; ``machine.built`` lists the builds."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("EDGESMITH_CACHE", raising=False)
     cuda = HostCuda()
     trt = Library(cuda)
     trt.built = []
