@@ -116,6 +116,15 @@ def test_parity_stands_on_the_held_out_pictures_and_the_bundle_tests_itself(stat
     assert float(row["limit"].removeprefix("cosine >= ")) == pytest.approx(1 - 4 * (1 - cosine), abs=1e-5)
 
 
+def test_the_report_can_be_asked_for_again(static: Result):
+    answer = command("quant-report", str(static.path), "--json")
+    assert answer.code == 0, answer.err
+    document, told = json.loads(answer.out), manifest(static)["quantisation"]
+    assert document["met"] is True and told["scales_sha256"] in answer.out
+    words = command("quant-report", str(static.path)).out
+    assert f"{told['share']:.1%}" in words and "the budget of 1 points holds" in words
+
+
 def test_the_numbered_graphs_are_kept_when_asked(static: Result):
     assert static.artefacts is not None
     assert {"10-exported.onnx", "20-rewritten.onnx", "25-quantised.onnx", "30-int8.onnx"} <= {
@@ -353,13 +362,25 @@ def test_any_batch_from_one_to_four(data: Path, tmp_path: Path):
 
 
 def test_a_block_that_divides_no_layer_is_refused_in_words(tmp_path: Path, monkeypatch):
+    """A network whose layers have 64 inputs each: int4 with one scale for 128 of them, and for all that fit."""
+    from edgesmith.calibration import sites as module
+
+    real = module.find_sites
+
+    def narrow(*given: object) -> tuple:
+        return tuple(site for site in real(*given) if site.weight_shape[site.weight_in_axis] == 64)
+
+    monkeypatch.setattr(module, "find_sites", narrow)
     monkeypatch.chdir(tmp_path)
-    name = "convit_mnist"
-    words = ("--weights", str(WEIGHTS / f"{name}.safetensors"), "--precision", "int4", "--out", "convit.edge")
-    answer = command("export", "--model", name, *words, "--block", "128")
-    assert answer.code in (0, 2), answer.err
-    if answer.code == 2:
-        assert "128" in answer.err and "try" in answer.err and list(tmp_path.iterdir()) == []
+    words = (*WORDS[:-1], "int4", "--out", "vit.edge")
+    answer = command(*words, "--block", "128")
+    assert answer.code == 2 and "128" in answer.err and "64" in answer.err, answer.err
+    assert any(line.startswith("  try ") for line in answer.err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+    answer = command(*words)
+    assert answer.code == 0, answer.err
+    told = open_bundle(tmp_path / "vit.edge").manifest["quantisation"]
+    assert {row["block"] for row in told["nodes"] if row["quantised"]} == {64}, "the widest block that fits is taken"
 
 
 @needs_rtx
