@@ -22,6 +22,7 @@ from edgesmith.runtime.bundle import open_bundle
 pytestmark = pytest.mark.slow
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 TARGETS = ("cpu", "openvino", pytest.param("rtx", marks=needs_rtx))
+TRANSFORMERS = ("vit_ggem_mnist", "convit_mnist", "davit_mnist")
 LOSS_POINTS, SQNR_DB = 0.3, 33.0
 
 
@@ -47,6 +48,8 @@ def test_int8_keeps_the_accuracy_of_every_family(name: str, target: str, data: P
     assert accuracy["sqnr_db"] >= SQNR_DB
     assert all(row.passed for row in result.parity) and (result.path / "report.html").is_file()
     if target == "rtx":
+        if name in TRANSFORMERS:  # of the MACs with weights: products of attention have no Q/DQ
+            assert told["share_of_weighted"] >= 0.95
         assert told["xray"]["attention_lost"] == []
         assert told["xray"]["quantised"]["fused_attention"] >= told["xray"]["fp16"]["fused_attention"]
         return
