@@ -59,7 +59,7 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
     Raises:
         UserMistake: something asked for cannot be done; nothing was written.
         ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
-            kept in the folder it names.
+            kept in the folder it names ("auto" that finds no precision keeps none).
     """
     plan = make_plan(model, weights, **choices)
     if dry_run:
