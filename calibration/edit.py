@@ -5,7 +5,7 @@ exporter/patterns/replace.py has the same for rewrites; imports run downhill onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,10 +39,10 @@ def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
     return {str(node.name): node for node in model.graph}
 
 
-def behind_views(value: ir.Value | None) -> ir.Node | None:
-    """The node that computed ``value``, views looked through; None for a graph input or a constant."""
+def behind_views(value: ir.Value | None, through: Collection[str] = VIEWS) -> ir.Node | None:
+    """The node that computed ``value``, views (or the operators named) looked through; None for a graph input or a constant."""
     node = value.producer() if value is not None else None
-    while node is not None and node.op_type in VIEWS and not node.domain:
+    while node is not None and node.op_type in through and not node.domain:
         source = node.inputs[0]
         node = source.producer() if source is not None else None
     return node

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.selftest import QUANTISED
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from .observers import TensorStats
 
-PRECISIONS = ("int8", "fp8", "int4", "nvfp4")
+PRECISIONS = tuple(QUANTISED)
 FORMS = ("qdq", "dynamic", "u8", "weights", "nbits")
 WEIGHT_ONLY = ("weights", "nbits")  # forms that leave the activations in floating point
 RULES = ("best", "minmax", "mse", "percentile", "entropy")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .edit import VIEWS, add_constant, attribute, constant
+from .edit import VIEWS, add_constant, attribute, behind_views, constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -115,7 +115,7 @@ def _operands(model: ir.Model, node: ir.Node) -> Iterator[tuple[bool, Rounded]]:
             scale = _scale_before(codes) or _scale_behind(node)
         yield constant(codes) is not None, _probed(model, node, codes, scale, zero)
     for value in node.inputs:
-        rounding = _behind(value)
+        rounding = behind_views(value, PASSED)
         if rounding is not None and rounding.op_type == "DequantizeLinear":
             codes = rounding.inputs[0]
             if codes is not None and _dtype(codes) != "int32":
@@ -214,15 +214,6 @@ def _scale_behind(node: ir.Node) -> ir.Value | None:
                 return found
         value = uses[0].outputs[0]
     return None
-
-
-def _behind(value: ir.Value | None) -> ir.Node | None:
-    """The node that made a value, views and casts looked through."""
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in PASSED and not node.domain:
-        source = node.inputs[0]
-        node = source.producer() if source is not None else None
-    return node
 
 
 def _numbers(scale: np.ndarray | None, zero: np.ndarray | None) -> tuple[float | None, int, int | None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..calibration.blocks import BLOCKS
 from ..calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
 from ..runtime.errors import UserMistake
 from .arguments import nearest
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract
 
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
-BLOCKS = (32, 64, 128)
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
 CALIBRATION_IMAGES, HELD_OUT_IMAGES = 128, 1000

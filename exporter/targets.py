@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..runtime.errors import UserMistake
+from ..runtime.selftest import QUANTISED
 
 FLOATS = ("fp32", "fp16", "bf16")
-QUANTISED = ("int8", "fp8", "int4", "nvfp4")
 FIRST_CHIP = {  # compute capability that a quantised type starts with, and the chips in words
     # measured with the builder of TensorRT-RTX 1.7 for each of its chips; Xavier, Orin and Thor as NVIDIA documents them
     "int8": (72, "sm72 (Xavier)"),

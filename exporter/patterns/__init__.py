@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...runtime.selftest import QUANTISED
 from .attention import PackedHeads, SeparateHeads
 from .base import Surgery
 from .branches_on_maps import BranchesOnMaps
@@ -34,8 +35,6 @@ CPUS = CPU | {"openvino"}
 GPUS_FLOAT = frozenset({"rtx", "tensorrt"})
 GPUS = GPUS_FLOAT | {"rtx-quantised", "tensorrt-quantised"}
 ALL = CPUS | GPUS
-
-QUANTISED = ("int8", "fp8", "int4", "nvfp4")
 
 # (pass, orders it runs in): an order is left out where the rewrite was measured to lose (benchmarks/rewrites).
 # "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
