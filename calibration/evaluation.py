@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..runtime.answers import joined
 from ..runtime.errors import EdgesmithError
 from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, difference, measure, same, sqnr_db
 from .run import Runner, open_session
@@ -49,12 +50,12 @@ class Figures:
 
 
 def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> Runner:
-    """The first output of ``model`` on any number of pictures, whatever batch it was written for.
+    """The outputs of ``model`` as one array, on any number of pictures, whatever batch it was written for.
 
     Q and DQ round as they are written; ``optimise=True`` lets ONNX Runtime put its integer kernels in their place.
     """
     session = open_session(model, optimise=optimise, threads=threads)
-    feed, output = session.get_inputs()[0], session.get_outputs()[0].name
+    feed, outputs = session.get_inputs()[0], [output.name for output in session.get_outputs()]
     fixed = feed.shape[0] if isinstance(feed.shape[0], int) else 0
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -63,7 +64,8 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
             some = images[start : start + (fixed or BATCH)]
             missing = max(fixed - len(some), 0)
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
-            found.append(np.asarray(session.run([output], {feed.name: filled})[0], np.float32)[: len(some)])
+            results = dict(zip(outputs, session.run(outputs, {feed.name: filled}), strict=True))
+            found.append(joined(results)[: len(some)])
         return np.concatenate(found)
 
     return run

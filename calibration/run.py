@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.answers import joined
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, C) float32
+Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, as answers.joined makes it
 
 
 def open_session(
@@ -43,14 +45,14 @@ def open_session(
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def graph_runner(model: ir.Model, output: str = "logits", *, optimise: bool = True, threads: int = 0) -> Runner:
-    """Images (B, 3, H, W) -> the named output, float32."""
+def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
+    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/answers.py)."""
     session = open_session(model, optimise=optimise, threads=threads)
     name = session.get_inputs()[0].name
+    outputs = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> np.ndarray:
-        (logits,) = session.run([output], {name: images})
-        return np.asarray(logits, dtype=np.float32)
+        return joined(dict(zip(outputs, session.run(outputs, {name: images}), strict=True)))
 
     return run
 

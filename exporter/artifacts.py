@@ -40,7 +40,7 @@ class ExportedGraph:
     name: str
     shapes: Shapes
     input_name: str = "images"
-    output_name: str = "logits"
+    output_names: tuple[str, ...] = ("logits",)
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,4 @@ class RewrittenGraph:
     nodes_before: dict[str, int] = field(default_factory=dict)
     nodes_after: dict[str, int] = field(default_factory=dict)
     input_name: str = "images"
-    output_name: str = "logits"
+    output_names: tuple[str, ...] = ("logits",)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.answers import joined
 from ..runtime.errors import BackendUnavailable, ParityFailed
 from ..runtime.selftest import QUANTISED
 from . import verify
@@ -151,8 +152,7 @@ def session_runner(session: Any) -> Runner:
     """A runtime session as a plain function of images."""
 
     def run(images: np.ndarray) -> np.ndarray:
-        (logits,) = session.run({"images": images}).values()
-        return np.asarray(logits, np.float32)
+        return joined(session.run({"images": images}))
 
     return run
 

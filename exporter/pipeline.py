@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.answers import OUTPUTS
 from .arguments import spell
 from .plan import Plan, make_plan
 from .stages import Progress, Run, Stage, keep, run_beside
@@ -92,7 +93,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
         judge = Judge(source.module, plan)
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
-        exported = trace(source.module, plan.shapes, name=plan.spec.name, opset=plan.opset)
+        exported = trace(
+            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=OUTPUTS[plan.spec.task]
+        )
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic())}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 

@@ -51,7 +51,7 @@ def rewrite(
             verify_each(model, record.name)
     return RewrittenGraph(
         model, exported.name, exported.shapes, target, _merged(records), before, node_types(model),
-        exported.input_name, exported.output_name,
+        exported.input_name, exported.output_names,
     )  # fmt: skip
 
 

@@ -10,9 +10,10 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.answers import OUTPUTS
 from ..runtime.errors import UserMistake
 from .artifacts import ExportedGraph, Shapes
 
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 IR_VERSION = 10
-INPUT, OUTPUT = "images", "logits"
+INPUT = "images"
 
 
-def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int = 20) -> ExportedGraph:
-    """Export ``module`` (images (B, 3, H, W) float32 -> logits (B, classes)) for the given shapes.
+def trace(
+    module: nn.Module,
+    shapes: Shapes,
+    *,
+    name: str = "model",
+    opset: int = 20,
+    outputs: Sequence[str] = OUTPUTS["classification"],
+) -> ExportedGraph:
+    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/answers.py) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
@@ -49,7 +57,7 @@ def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int 
             dynamo=True,
             opset_version=opset,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=list(outputs),
             dynamic_shapes=(dims,) if dims else None,
             verbose=False,
         )
@@ -59,7 +67,7 @@ def trace(module: nn.Module, shapes: Shapes, *, name: str = "model", opset: int 
     _name_open_axes(model, shapes)
     _own_the_weights(model)
     _forget_where_it_was_made(model)
-    return ExportedGraph(model, name, shapes, INPUT, OUTPUT)
+    return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
 
 
 def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibration.run import Runner, graph_runner
+from ..runtime.answers import OUTPUTS, joined
 from ..runtime.selftest import verdict  # the device holds its self-test to the same limits
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ __all__ = [
     "shapes_to_try",
     "torch_runner",
 ]
+
+
+TASK = {1: "classification", 2: "detection"}  # by the number of tensors that a torch module returns
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,10 @@ def torch_runner(module: Any, threads: int = 1) -> Runner:
         torch.set_num_threads(threads)
         try:
             with torch.inference_mode():
-                return np.asarray(module(torch.from_numpy(np.ascontiguousarray(images))).numpy())
+                answer = module(torch.from_numpy(np.ascontiguousarray(images)))
         finally:
             torch.set_num_threads(before)
+        parts = answer if isinstance(answer, tuple) else (answer,)
+        return joined(dict(zip(OUTPUTS[TASK[len(parts)]], (part.numpy() for part in parts), strict=True)))
 
     return run

@@ -15,6 +15,20 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
+def detection_contract(size: tuple[int, int]) -> ImageContract:
+    """What DAMO-YOLO's released models do to their pictures: stretched, 0..255, no mean, no std."""
+    return ImageContract(
+        size=size,
+        resize="bilinear",
+        antialias=False,
+        crop_fraction=1.0,
+        fit="stretch",
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        scale=1.0,
+    )
+
+
 def _contract(crop_fraction: float, norm: dict[str, Any], size: int = 224) -> ImageContract:
     return ImageContract(
         size=(size, size),
@@ -70,7 +84,27 @@ _VIT_GGEM: dict[str, Any] = {
 }
 
 
-FAMILY_FACTS = {"convit": _CONVIT, "smt": _SMT, "davit": _DAVIT, "van": _VAN, "vit_ggem": _VIT_GGEM}
+_DAMO_YOLO: dict[str, Any] = {
+    "family": "damo_yolo",
+    "paper": "DAMO-YOLO, Xu et al., 2022, arXiv:2211.15444",
+    "licence_code": "Apache-2.0 (our own code); the authors' repository is Apache-2.0",
+    "licence_weights": "Apache-2.0",
+    "task": "detection",
+    "num_classes": 80,
+    "convolutional": True,
+    "dynamic_size": True,
+    "size_multiple": 32,
+}
+
+
+FAMILY_FACTS = {
+    "convit": _CONVIT,
+    "smt": _SMT,
+    "davit": _DAVIT,
+    "van": _VAN,
+    "vit_ggem": _VIT_GGEM,
+    "damo_yolo": _DAMO_YOLO,
+}
 
 
 def _convit(name: str, parameters: int) -> ModelSpec:
@@ -116,6 +150,16 @@ def _vit_ggem(size: str, parameters: int, dim: int, depth: int, heads: int, tag:
     )
 
 
+def _damo_yolo(variant: str, parameters: int, side: int = 640) -> ModelSpec:
+    return ModelSpec(
+        name=f"damo_yolo_{variant}",
+        parameters=parameters,
+        config={"variant": variant},
+        contract=detection_contract((side, side)),
+        **_DAMO_YOLO,
+    )
+
+
 _WIDE: dict[str, Any] = {"stem_kernel": 7, "mlp_ratios": (8, 6, 4, 2)}  # SMT base and large
 
 VARIANTS: tuple[ModelSpec, ...] = (
@@ -143,6 +187,13 @@ VARIANTS: tuple[ModelSpec, ...] = (
     _vit_ggem("small", 22_050_670, 384, 12, 6, "augreg_in21k_ft_in1k"),
     _vit_ggem("base", 86_567_668, 768, 12, 12, "augreg2_in21k_ft_in1k"),
     _vit_ggem("large", 304_326_648, 1024, 24, 16, "augreg_in21k_ft_in1k"),
+    _damo_yolo("tiny", 8_875_727),
+    _damo_yolo("small", 16_935_647),
+    _damo_yolo("medium", 29_241_727),
+    _damo_yolo("large", 43_861_759),
+    _damo_yolo("nano_small", 1_405_691, 416),
+    _damo_yolo("nano_medium", 2_707_219, 416),
+    _damo_yolo("nano_large", 5_688_579, 416),
 )
 
 FAMILIES = {  # family -> its default variant
@@ -151,6 +202,7 @@ FAMILIES = {  # family -> its default variant
     "davit": "davit_tiny",
     "van": "van_b0",
     "vit_ggem": "vit_ggem_tiny_patch16",
+    "damo_yolo": "damo_yolo_tiny",
 }
 ALIASES = {
     f"vit_ggem_{size}{suffix}": f"vit_ggem_{size}_patch16"
