@@ -60,10 +60,10 @@ def traced_once() -> Iterator[None]:
 
     real, kept = module.trace, {}
 
-    def trace(network: Any, shapes: Shapes, *, name: str, opset: int) -> ExportedGraph:
+    def trace(network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
         key = name, shapes.min, shapes.opt, shapes.max, opset
         if key not in kept:
-            kept[key] = real(network, shapes, name=name, opset=opset)
+            kept[key] = real(network, shapes, name=name, opset=opset, outputs=outputs)
         return ExportedGraph(kept[key].model.clone(), name, shapes)
 
     with pytest.MonkeyPatch.context() as patch:
