@@ -18,6 +18,7 @@ HIGH = {
     "head": "the last layer makes the scores: its error is not averaged by anything behind it",
     "depthwise": "depthwise: one weight channel a map, no arithmetic to save; int8 was slower (0.5 to 0.8 of float32)",
 }
+CUTS = ("Gelu", "LayerNormalization")  # computed in float32: what comes in and goes out changes its type
 # dynamic int8 of a (K, N) product against float32, one thread: 0.71 at 16 x 16, 0.84 at 32 x 32, 0.98 at 48 x 48, 1.12
 # at 64 x 64, 0.83 at 16 x 64 (196 rows); the harmonic mean of K and N orders them
 SMALLEST_MEAN = 48

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .edit import VIEWS, attribute, behind_views, constant
+from .edit import attribute, behind_views, constant
 from .nouns import Site
 from .run import run_values
 
@@ -32,7 +32,8 @@ def find_sites(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> tuple[Site, 
     batch = len(next(iter(feeds.values())))
     macs = {node: _macs(node, shapes) // batch for node in products}
     total = max(sum(macs.values()), 1)
-    return tuple(_site(node, macs[node], macs[node] / total) for node in products if is_site(node))
+    last = _last(model)
+    return tuple(_site(node, macs[node], macs[node] / total, node in last) for node in products if is_site(node))
 
 
 def is_site(node: ir.Node) -> bool:
@@ -54,7 +55,7 @@ def _is_product(node: ir.Node) -> bool:
     return (not node.domain and node.op_type in PRODUCTS) or node.op_type in ATTENTION
 
 
-def _site(node: ir.Node, macs: int, share: float) -> Site:
+def _site(node: ir.Node, macs: int, share: float, last: bool) -> Site:
     weight = node.inputs[1]
     array = constant(weight)
     assert array is not None and weight is not None and node.inputs[0] is not None
@@ -74,31 +75,33 @@ def _site(node: ir.Node, macs: int, share: float) -> Site:
         groups=groups,
         macs=macs,
         share=share,
-        kind=_kind(node, array.shape, groups),
+        kind=_kind(node, array.shape, groups, last),
         producer=made_by.op_type if made_by is not None else "",
     )
 
 
-def _kind(node: ir.Node, weight: Shape, groups: int) -> str:
+def _kind(node: ir.Node, weight: Shape, groups: int, last: bool) -> str:
     if behind_views(node.inputs[0]) is None:
         return "stem"
-    if _reaches_output(node.outputs[0]):
+    if last:
         return "head"
     if groups > 1 and weight[1] == 1:
         return "depthwise"
     return "conv" if node.op_type == "Conv" and max(weight[2:], default=1) > 1 else "linear"
 
 
-def _reaches_output(value: ir.Value) -> bool:
-    """Whether ``value`` is the output of the graph but for views and a bias."""
-    if value.is_graph_output():
-        return True
-    for use in value.uses():
-        node = use.node
-        bias = node.op_type in ("Add", "Sub") and any(constant(other) is not None for other in node.inputs)
-        if not node.domain and (bias or node.op_type in VIEWS) and _reaches_output(node.outputs[0]):
-            return True
-    return False
+def _last(model: ir.Model) -> set[ir.Node]:
+    """The sites that no other site stands behind: a classifier's one, the convolutions for classes and boxes of a detector."""
+    feeding: set[ir.Value] = set()  # values that a later site depends on
+    found = set()
+    for node in reversed(list(model.graph)):
+        later = any(value in feeding for value in node.outputs)
+        site = is_site(node)
+        if site and not later:
+            found.add(node)
+        if site or later:
+            feeding.update(value for value in node.inputs if value is not None)
+    return found
 
 
 def _shapes(model: ir.Model, products: list[ir.Node], feeds: Mapping[str, np.ndarray]) -> dict[ir.Value, Shape]:

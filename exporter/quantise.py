@@ -50,7 +50,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
     sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
-    recipe = replace(recipe, keep={**recipe.keep, **slower_here(plan, sites)})
+    recipe = replace(recipe, keep={**recipe.keep, **slower_here(plan, sites, model)})
     if recipe.form in WEIGHT_ONLY and not recipe.block:
         recipe = replace(recipe, block=widest_block(sites, recipe))
     plan = replace(plan, calibration=replace(plan.calibration, recipe=recipe))
@@ -70,15 +70,17 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     return quantised
 
 
-def slower_here(plan: Plan, sites: tuple[Site, ...]) -> dict[str, str]:
+def slower_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> dict[str, str]:
     """Nodes that ONNX Runtime's CPU kernels compute slower from codes, and why; no other engine minds."""
-    from ..calibration.placement import float_convolutions, narrow_points
+    from ..calibration.placement import CUTS, float_convolutions, narrow_points
 
     assert plan.calibration is not None
-    if plan.target.engine != "onnxruntime":
+    form = plan.calibration.recipe.form
+    if plan.target.engine != "onnxruntime" or form not in ("qdq", "u8"):
         return {}
-    rule = {"qdq": float_convolutions, "u8": narrow_points}.get(plan.calibration.recipe.form)
-    return rule(sites) if rule else {}
+    if form == "qdq":
+        return float_convolutions(sites)
+    return narrow_points(sites) if any(node.op_type in CUTS for node in model.graph) else {}
 
 
 def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
