@@ -1,4 +1,7 @@
-"""The pieces of a report page: escaped text, tables that scroll, bars as SVG. No scripts, nothing from outside."""
+"""The pieces of a report page: escaped text, tables that scroll, bars as SVG, pictures of the bundle.
+
+No scripts, nothing from outside.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ STYLE = """
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 0; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; margin: 1rem 0; }
@@ -30,6 +34,7 @@ td.code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .8re
 td.words { min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 pre { background: var(--panel); border-radius: .6rem; padding: .7rem .9rem; overflow-x: auto; font-size: .85rem; }
 details { margin: .4rem 0; } summary { cursor: pointer; color: var(--soft); }
+img { display: block; max-width: 100%; height: auto; border-radius: .4rem; background: var(--panel); }
 .good { color: var(--good); } .bad { color: var(--bad); } .good, .bad { font-weight: 600; }
 svg { display: block; } svg text { fill: var(--ink); font-size: 14px; } svg text.soft { fill: var(--soft); }
 """
@@ -104,6 +109,13 @@ def tiles(pairs: Iterable[tuple[Any, str]]) -> Html:
     """The few figures to see first: (value, what it is)."""
     boxes = join(Html(f'<div class="tile">{tag("b", value)}{tag("span", what)}</div>') for value, what in pairs)
     return Html(f'<div class="tiles">{boxes}</div>')
+
+
+def image(file: str, words: str, size_px: Sequence[int] | None = None) -> Html:
+    """A picture beside the page, as wide as the page at most; a click shows it in full. ``size_px``: (width, height)."""
+    place, sides = escape(file), [side for side in size_px or () if isinstance(side, int)]
+    room = f' width="{sides[0]}" height="{sides[1]}"' if len(sides) == 2 else ""  # so that nothing moves as it loads
+    return Html(f'<a href="{place}"><img src="{place}" alt="{escape(words)}"{room} loading="lazy"></a>')
 
 
 def bars(rows: Sequence[tuple[str, float, float, str, bool]], caption: str) -> Html:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import report_detection as detection
 from .page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
 from .quantised_words import number, percent
 from .report_graph import nodes, precision, rewrites, xray
@@ -33,6 +34,8 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         tiles(_headline(manifest)),
         section("Notes and limits", join(tag("p", note) for note in notes)),
         quantised(manifest.get("quantisation")),
+        section("PyTorch and this bundle, side by side", detection.pictures(manifest.get("detection_report"))),
+        section("Accuracy", detection.accuracy(manifest)),
         section("Stages", _stages(stages)),
         section("Parity with PyTorch", _parity(manifest.get("parity") or [])),
         section("Speed", _speed(manifest.get("benchmark"), name)),
@@ -40,10 +43,10 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         section("Precision", precision(manifest.get("precision_report") or {})),
         section("Nodes before and after", nodes(manifest.get("rewrite") or {})),
         section("Engine X-ray", *(xray(engine) for engine in manifest.get("engines") or [])),
-        section("Input and output", contract(manifest)),
+        section("Input and output", contract(manifest), detection.thresholds(manifest.get("detection"))),
         section("Where it comes from", origin(manifest)),
         section("Files", files(manifest.get("files") or {})),
-        section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name))))),
+        section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name, detection.is_detection(manifest)))))),
     )
 
 
@@ -72,6 +75,7 @@ def _headline(manifest: Data) -> list[tuple[Any, str]]:
             default=None,
         )
         found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
+    found += detection.headline(manifest)
     if told := manifest.get("quantisation"):
         found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', 'int8')}"))
         drop = (told.get("accuracy") or {}).get("drop") or {}
@@ -111,6 +115,8 @@ def _stages(stages: Sequence[Data]) -> Html:
 def _parity(rows: Sequence[Data]) -> Html:
     if not rows:
         return tag("p", "Not checked.", "soft")
+    if all("score_abs" in row for row in rows):
+        return detection.parity(rows)
     lines = [
         (
             r.get("stage"),
@@ -139,7 +145,7 @@ def _speed(benchmark: Data | None, name: str) -> Html:
     if not benchmark or not benchmark.get("rows"):
         return tag("p", f"Not measured yet: edgesmith bench {name}.edge", "soft")
     rows, clock = benchmark["rows"], CLOCKS.get(benchmark.get("clock", ""), str(benchmark.get("clock")))
-    ours = _ours(rows)
+    ours, matched = _ours(rows), any("matched" in row for row in rows)
     drawn = [(str(r["name"]), r["median_ms"], r["p90_ms"], f"{r['median_ms']:.4g} ms", r is ours) for r in rows]
     caption = f"Median {clock} in ms, the thin line ends at p90; shorter is better. {benchmark.get('rounds')} rounds in turns."
     lines = [
@@ -149,6 +155,7 @@ def _speed(benchmark: Data | None, name: str) -> Html:
             f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})" if "ratio" in r else "",
             size(r.get("peak_rss_bytes")),
             figure(r.get("max_abs"), ".1e"),
+            *([figure(r.get("matched"), ".1%")] if matched else []),
         )
         for r in rows
     ]
@@ -161,14 +168,19 @@ def _speed(benchmark: Data | None, name: str) -> Html:
         "per second",
         "ratio (quartiles)",
         "peak memory",
-        "max abs",
+        *(("max abs of scores", "boxes matched") if matched else ("max abs",)),
     )
     settings = {key: benchmark.get(key) for key in ("threads", "shape") if benchmark.get(key)}
     machine = ", ".join(
         f"{key} {text(value)}" for key, value in {**settings, **(benchmark.get("machine") or {})}.items()
     )
     base = f"Ratio to {benchmark.get('baseline')}, within each round. Peak memory is that of the process."
-    parts = [bars(drawn, caption), table(columns, lines, ("", *["number"] * 8)), tag("p", f"{base} {machine}", "soft")]
+    parts = [
+        bars(drawn, caption),
+        table(columns, lines, ("", *["number"] * (len(columns) - 1))),
+        tag("p", f"{base} {machine}", "soft"),
+    ]
+    parts += detection.end_to_end(benchmark.get("end_to_end"))
     parts += [tag("p", f"Not measured: {peer}, {why}") for peer, why in (benchmark.get("skipped") or {}).items()]
     return join(parts)
 
@@ -177,5 +189,6 @@ def _ours(rows: Sequence[Data]) -> Data | None:
     return next((row for row in rows if str(row.get("name", "")).lower().startswith("edgesmith")), None)
 
 
-def _next(name: str) -> list[str]:
-    return [f"edgesmith run {name}.edge photo.jpg", f"edgesmith bench {name}.edge", f"edgesmith inspect {name}.edge"]
+def _next(name: str, boxes: bool) -> list[str]:
+    run = f"edgesmith run {name}.edge photo.jpg" + (" --save boxes.jpg" if boxes else "")
+    return [run, f"edgesmith bench {name}.edge", f"edgesmith inspect {name}.edge"]

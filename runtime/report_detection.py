@@ -1,0 +1,170 @@
+"""The parts of the report that only detectors have: pictures side by side, boxes that match, parity and thresholds in words.
+
+    manifest["detection_report"], ["parity"], ["detection"] -> sections and tiles of report.py
+
+A part that the manifest does not have is left out. Pictures are files of the bundle, named relative to the report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .page import Html, facts, figure, fold, image, join, mark, table, tag
+from .quantised_words import number
+
+Data = Mapping[str, Any]
+INSIDE = re.compile(r"pictures/[\w-]+\.(jpg|png)")  # the only places that the page may load from
+PLACES = {
+    "runtime": "in the runtime, after the graph",
+    "graph": "inside the graph",
+    "none": "none: every box above the score threshold is handed out",
+}
+STEPS = ("preprocess_ms", "infer_ms", "postprocess_ms")
+FIGURES = {  # of COCO's evaluation, as runtime/coco_eval.py names them
+    "map": "mAP, IoU 0.50 to 0.95",
+    "map50": "mAP at IoU 0.50",
+    "map75": "mAP at IoU 0.75",
+    "small": "mAP of small boxes",
+    "medium": "mAP of medium boxes",
+    "large": "mAP of large boxes",
+}
+
+
+def is_detection(manifest: Data) -> bool:
+    return manifest.get("task") == "detection"
+
+
+def headline(manifest: Data) -> list[tuple[Any, str]]:
+    """Smallest matched share and largest box difference of the parity rows, and the mAP where it was measured."""
+    rows = [row for row in manifest.get("parity") or [] if "score_abs" in row]
+    shares = [share for row in rows if row.get("detections") and (share := number(row.get("matched"))) is not None]
+    pixels = [px for row in rows if (px := number(row.get("box_px"))) is not None]
+    found: list[tuple[Any, str]] = [(f"{min(shares):.1%}", "of the detections match")] if shares else []
+    found += [(f"{max(pixels):.2g} px", "largest box difference")] if pixels else []
+    if (value := number(_map(manifest).get("map"))) is not None:
+        found.append((_percent(value), "mAP"))
+    return found
+
+
+def parity(rows: Sequence[Data]) -> Html:
+    """The rows of a detector: detections against those of PyTorch, matched by class and overlap."""
+    lines = [
+        (
+            r.get("stage"),
+            f"{r.get('count', '')} {r.get('inputs', '')}".strip(),
+            mark(bool(r.get("passed")), "holds" if r.get("passed") else "FAILS"),
+            figure(r.get("matched"), ".1%"),
+            r.get("detections"),
+            r.get("missing"),
+            r.get("extra"),
+            figure(r.get("score_abs"), ".1e"),
+            figure(r.get("box_px"), ".2g"),
+            r.get("limit"),
+            r.get("shape"),
+            r.get("runner"),
+        )
+        for r in rows
+    ]
+    columns = (
+        "stage", "inputs", "", "matched", "of", "missing", "extra", "score abs", "box px", "limit", "shape", "run by"
+    )  # fmt: skip
+    judge = (
+        "PyTorch eager in float32 is the judge; its detections are matched by class and overlap. Missing and extra leave "
+        "out those whose score is within rounding of the threshold. Box px: largest difference of a corner, in pixels "
+        "of the network's input."
+    )
+    css = ("", "", "", *["number"] * 6, "words", "number", "number")
+    return join([table(columns, lines, css), tag("p", judge, "soft")])
+
+
+def pictures(report: Data | None) -> Html:
+    """PyTorch and bundle side by side, and under each picture the boxes that belong together."""
+    return join(_picture(one) for one in (report or {}).get("pictures") or [])
+
+
+def _picture(one: Data) -> Html:
+    name, file, rows = str(one.get("name", "")), str(one.get("file", "")), one.get("rows") or []
+    words = f"{name}: PyTorch on the left, this bundle on the right"
+    shown = image(file, words, one.get("size")) if INSIDE.fullmatch(file) else Html("")
+    if not rows:
+        return join([tag("h3", name), shown, tag("p", "No detections, neither in PyTorch nor in the bundle.")])
+    pairs = [row for row in rows if row.get("score_judge") is not None and row.get("score_bundle") is not None]
+    largest = max((px for row in pairs if (px := number(row.get("box_px"))) is not None), default=None)
+    lines = [
+        (
+            row.get("label"),
+            _score(row.get("score_judge"), "missing in PyTorch"),
+            _score(row.get("score_bundle"), "missing in the bundle"),
+            figure(row.get("box_px"), ".2f"),
+            ", ".join(figure(side, ".0f") for side in row.get("box") or ()),
+        )
+        for row in rows
+    ]
+    listed = table(
+        ("class", "score, PyTorch", "score, bundle", "box px", "box x1, y1, x2, y2"),
+        lines,
+        ("", "number", "number", "number", "number"),
+    )
+    return join([tag("h3", name), shown, tag("p", _told(one, largest)), fold(f"{len(rows)} boxes, best first", listed)])
+
+
+def _told(one: Data, largest: float | None) -> Html:
+    """``12 detections of PyTorch, 12 of the bundle; none missing, none extra; corners differ by up to 0.03 px``."""
+    missing, extra = (int(number(one.get(key)) or 0) for key in ("missing", "extra"))
+    counts = f"{one['judge']} detections of PyTorch, {one['bundle']} of the bundle; " if "judge" in one else ""
+    verdict = mark(not (missing or extra), f"{missing or 'none'} missing, {extra or 'none'} extra")
+    corners = "" if largest is None else f"; corners differ by up to {largest:.2g} px of the picture"
+    more = f". {one['note']}" if one.get("note") else ""
+    return join([tag("span", counts), verdict, tag("span", corners + more)])
+
+
+def _score(value: Any, missing: str) -> Any:
+    return mark(False, missing) if value is None else figure(value, ".4f")
+
+
+def thresholds(detection: Data | None) -> Html:
+    """Where boxes are suppressed and by which thresholds; each can be given anew when the bundle is run."""
+    told = detection or {}
+    place = str(told.get("nms", ""))
+    return facts(
+        {
+            "overlapping boxes removed": PLACES.get(place, place),
+            "score threshold": told.get("score"),
+            "IoU threshold": told.get("iou") if place != "none" else None,
+            "most boxes a picture": told.get("max_detections"),
+        }
+    )
+
+
+def end_to_end(told: Data | None) -> list[Html]:
+    """From the picture to its boxes, the steps on the host included; nothing where it was not measured."""
+    if not told:
+        return []
+    steps = ", ".join(f"{key.removesuffix('_ms')} {figure(told[key], '.3g')} ms" for key in STEPS if key in told)
+    words = f"From picture to boxes: {figure(told.get('total_ms'), '.3g')} ms ({steps}), {told.get('picture', '')}, "
+    return [
+        tag("p", words + f"{told.get('boxes')} boxes; median wall time of {told.get('rounds')} runs of this bundle.")
+    ]
+
+
+def accuracy(manifest: Data) -> Html:
+    """COCO's figures where ``edgesmith eval`` or the export measured them."""
+    found = _map(manifest)
+    told = {words: _percent(value) for key, words in FIGURES.items() if (value := number(found.get(key))) is not None}
+    told |= {key: found[key] for key in ("images", "source") if found.get(key)}
+    classes = found.get("per_class")
+    lines = [(name, _percent(number(value))) for name, value in classes.items()] if isinstance(classes, Mapping) else []
+    return join([facts(told), fold(f"{len(lines)} classes", table(("class", "mAP"), lines, ("", "number")))])
+
+
+def _map(manifest: Data) -> Data:
+    """``detection_report.map`` is one number or all figures of an evaluation."""
+    value = (manifest.get("detection_report") or {}).get("map")
+    return value if isinstance(value, Mapping) else {"map": value}
+
+
+def _percent(value: float | None) -> str:
+    """mAP as people quote it, 41.2; COCO's -1 is a size or a class that the pictures do not have."""
+    return "-" if value is None or value < 0 else f"{100 * value if value <= 1 else value:.1f}"
