@@ -7,7 +7,6 @@ The contract travels in the bundle, so that the calibrator, the parity check and
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ import numpy as np
 
 from .errors import UserMistake
 from .image_file import read_image
+from .placement import placement
 from .resize import resize_window
 
-__all__ = ["ImageContract", "Picture", "preprocess", "read_image"]
+__all__ = ["ImageContract", "Picture", "pixels", "preprocess", "read_image"]
 
 Picture = np.ndarray | str | os.PathLike[str]
 
@@ -31,6 +31,9 @@ class ImageContract:
     fit "crop"       short side to floor(size / crop_fraction), then the centre (timm's evaluation rule)
     fit "stretch"    both sides to floor(size / crop_fraction), then the centre (timm: squash)
     fit "letterbox"  long side to floor(size / crop_fraction), the rest filled with the mean colour (timm: border)
+
+    anchor "centre"  a letterboxed picture lies in the middle, its sides rounded to the nearest pixel
+    anchor "corner"  it lies in the top left corner, its sides rounded down (DAMO-YOLO: keep_ratio)
     """
 
     size: tuple[int, int]  # (height, width)
@@ -43,6 +46,7 @@ class ImageContract:
     colour: str = "RGB"  # or "BGR"
     scale: float = 1 / 255
     channels: int = 3
+    anchor: str = "centre"  # or "corner"
 
     def __post_init__(self) -> None:
         for holds, name, value, expected in (
@@ -54,6 +58,13 @@ class ImageContract:
             (len(self.std) == 3 and min(self.std) > 0, "std", self.std, "three numbers above 0"),
             (self.colour in ("RGB", "BGR"), "colour", self.colour, "RGB or BGR"),
             (self.channels == 3, "channels", self.channels, "3"),
+            (self.anchor in ("centre", "corner"), "anchor", self.anchor, "centre or corner"),
+            (
+                self.anchor == "centre" or self.fit == "letterbox",
+                "anchor",
+                self.anchor,
+                "centre, as only a letterboxed picture can lie in a corner",
+            ),
         ):
             if not holds:
                 raise UserMistake(f"input contract: {name} is not usable", found=repr(value), expected=expected)
@@ -81,13 +92,17 @@ def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray
     gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)[:, None, None]  # (3, 1, 1)
     shift = (-np.array(contract.mean, np.float64) / contract.std).astype(np.float32)[:, None, None]
     for row, image in zip(batch, images, strict=True):
-        if not isinstance(image, (np.ndarray, str, os.PathLike)):
-            raise UserMistake("this is not a picture", found=type(image).__name__, expected="a path or a uint8 array")
-        pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        planes = fit_image(as_rgb(pixels), contract).transpose(2, 0, 1)  # (3, height, width)
+        planes = fit_image(pixels(image), contract).transpose(2, 0, 1)  # (3, height, width)
         np.multiply(planes if contract.colour == "RGB" else planes[::-1], gain, out=row, dtype=np.float32)
         row += shift
     return batch
+
+
+def pixels(image: Picture) -> np.ndarray:
+    """One picture, read if it is a path -> uint8 (H, W, 3) RGB; UserMistake for what is no picture."""
+    if not isinstance(image, (np.ndarray, str, os.PathLike)):
+        raise UserMistake("this is not a picture", found=type(image).__name__, expected="a path or a uint8 array")
+    return as_rgb(image if isinstance(image, np.ndarray) else read_image(image))
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -107,31 +122,15 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def fit_image(image: np.ndarray, contract: ImageContract) -> np.ndarray:
-    """uint8 (H, W, 3) RGB -> uint8 (height, width, 3) of the contract: resized, then cropped or padded in the centre."""
+    """uint8 (H, W, 3) RGB -> uint8 (height, width, 3) of the contract: resized, then cropped or padded."""
     height, width = contract.size
-    resized = resized_size(image.shape[0], image.shape[1], contract)
-    top, left = round((resized[0] - height) / 2), round((resized[1] - width) / 2)  # half to even, as torchvision
-    window = (max(top, 0), max(left, 0), min(top + height, resized[0]), min(left + width, resized[1]))
-    part = resize_window(image, resized, contract.resize, contract.antialias, window)
+    place = placement((image.shape[0], image.shape[1]), contract)
+    part = resize_window(image, place.resized, contract.resize, contract.antialias, place.window)
     if part.shape[:2] == (height, width):
         return part
     fill = [round(m / contract.scale) for m in (contract.mean if contract.colour == "RGB" else contract.mean[::-1])]
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = fill
-    top, left = (height - part.shape[0]) // 2, (width - part.shape[1]) // 2
+    top, left = place.corner
     canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
     return canvas
-
-
-def resized_size(height: int, width: int, contract: ImageContract) -> tuple[int, int]:
-    """(height, width) after the resize and before the crop, rounded as timm and torchvision round."""
-    goal = [math.floor(side / contract.crop_fraction) for side in contract.size]
-    if contract.fit == "stretch":
-        return goal[0], goal[1]
-    if contract.fit == "crop" and goal[0] == goal[1]:
-        short, long = min(height, width), max(height, width)
-        long = int(goal[0] * long / short)
-        return (goal[0], long) if height <= width else (long, goal[0])
-    ratios = height / goal[0], width / goal[1]
-    ratio = max(ratios) if contract.fit == "letterbox" else min(ratios)
-    return max(round(height / ratio), 1), max(round(width / ratio), 1)

@@ -1,0 +1,186 @@
+"""Answers of a detector -> the boxes that count: threshold, suppression, the best few; then in pixels of the picture.
+
+boxes and scores of all cells (N, 4 + K)  --keep-->       Kept, in pixels of the network's input
+answer of a graph with NMS inside (D, 6)  --kept_rows-->  Kept, in pixels of the network's input
+Kept + the picture's size + the contract  --in_image-->   Kept, in pixels of the picture, clipped to it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .boxes import Kept, clip, to_image
+from .errors import UserMistake
+from .nms import nms
+
+if TYPE_CHECKING:
+    from .preprocess import ImageContract
+
+
+@dataclass(frozen=True)
+class DetectionRule:
+    """Which of a detector's answers count. The manifest's ``detection``.
+
+    nms "runtime"  suppression here, after the graph
+    nms "graph"    suppression inside the graph, at these thresholds
+    nms "none"     no suppression: for graphs that give one box an object by themselves, or to do it elsewhere
+    """
+
+    nms: str
+    score: float  # a detection has a score above it
+    iou: float  # of two boxes of one class that overlap more, the better one counts
+    max_detections: int = 500  # the best so many of a picture, all classes together
+
+    def __post_init__(self) -> None:
+        for holds, name, value, expected in (
+            (self.nms in ("runtime", "graph", "none"), "nms", self.nms, "runtime, graph or none"),
+            (_is_share(self.score), "score", self.score, "a number from 0 to 1"),
+            (_is_share(self.iou), "iou", self.iou, "a number from 0 to 1"),
+            (
+                type(self.max_detections) is int and self.max_detections >= 1,
+                "max_detections",
+                self.max_detections,
+                "a whole number above 0",
+            ),
+        ):
+            if not holds:
+                raise UserMistake(f"detection: {name} is not usable", found=repr(value), expected=expected)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> DetectionRule:
+        """The rule from a manifest; UserMistake names a field that is unknown, missing or of the wrong kind."""
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise UserMistake("the detection rule cannot be read", found=str(error)) from None
+
+    def override(
+        self, score: float | None = None, iou: float | None = None, max_detections: int | None = None
+    ) -> DetectionRule:
+        """The rule with other thresholds; UserMistake where the graph has applied its own already."""
+        asked = {"score": score, "iou": iou, "max_detections": max_detections}
+        changed = replace(self, **{key: value for key, value in asked.items() if value is not None})
+        if self.nms == "none" and iou is not None:
+            raise UserMistake(
+                "this bundle does not suppress overlapping boxes",
+                found=f"iou={iou}, and nms none in the bundle",
+                attempt="leave iou out, or export with --nms runtime",
+            )
+        if self.nms == "graph":
+            for name, fits, possible in (
+                ("score", changed.score >= self.score, f"{self.score} or more"),
+                ("iou", changed.iou == self.iou, f"{self.iou}"),
+                ("max_detections", changed.max_detections <= self.max_detections, f"{self.max_detections} or fewer"),
+            ):
+                if not fits:
+                    raise UserMistake(
+                        f"{name} cannot be {getattr(changed, name)} with this bundle",
+                        expected=possible,
+                        because="its thresholds are in the graph, which drops the other boxes before they come out",
+                        attempt="export with --nms runtime, then every threshold can be chosen at run time",
+                    )
+        return changed
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def keep(answer: np.ndarray, rule: DetectionRule) -> Kept:
+    """(N, 4 + K) boxes and scores of one picture -> its detections. Rule "graph" is computed here like "runtime".
+
+    Every pair of a cell and a class with a score above the threshold is a candidate; nothing is dropped before the
+    suppression, as in the protocol that published accuracies are measured with.
+    """
+    return keep_parts(answer[:, :4], answer[:, 4:], rule)
+
+
+def keep_parts(boxes: np.ndarray, scores: np.ndarray, rule: DetectionRule) -> Kept:
+    """``keep`` of boxes (N, 4) and scores (N, K) in two arrays, which saves joining them."""
+    check_finite(boxes, scores)
+    flat = np.flatnonzero(scores > np.float32(rule.score))  # in the order of cells, then classes: ties fall that way
+    cells, classes = np.divmod(flat, max(scores.shape[1], 1))
+    values = scores[cells, classes]
+    if rule.nms == "none":
+        best = np.argsort(-values, kind="stable")[: rule.max_detections]
+    else:
+        best = nms(boxes[cells], values, classes, rule.iou, rule.max_detections)
+    return Kept(boxes[cells[best]].astype(np.float32), values[best].astype(np.float32), classes[best])
+
+
+def kept_rows(answer: np.ndarray, rule: DetectionRule) -> Kept:
+    """(D, 6) rows box, score, class of a graph with NMS inside -> the detections; class -1 fills up."""
+    check_finite(answer[:, :4], answer[:, 4:])
+    rows = answer[(answer[:, 5] >= 0) & (answer[:, 4] > np.float32(rule.score))]
+    rows = rows[np.argsort(-rows[:, 4], kind="stable")[: rule.max_detections]]
+    return Kept(rows[:, :4].astype(np.float32), rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64))
+
+
+def check_finite(boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Raises UserMistake for NaN and infinity, which thresholds would drop without a word."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(boxes.sum()) and np.isfinite(scores.sum()):  # a sum shows what a test of each number would
+            return
+    wrong, total = sum(int((~np.isfinite(part)).sum()) for part in (boxes, scores)), boxes.size + scores.size
+    if wrong:
+        raise UserMistake(
+            "the model returned values that are no numbers",
+            found=f"{wrong} of {total} boxes and scores are NaN or infinite",
+            because="a layer overflowed, usually in fp16",
+            attempt="export with --precision fp32 or bf16",
+        )
+
+
+def in_image(kept: Kept, image_size: tuple[int, int], contract: ImageContract) -> Kept:
+    """Detections of the network's input -> of a picture of ``image_size`` (height, width), clipped to it."""
+    return kept._replace(boxes=clip(to_image(kept.boxes, image_size, contract), image_size))
+
+
+class Detection(NamedTuple):
+    """One thing in a picture."""
+
+    label: str
+    index: int  # of its class, from 0
+    score: float
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2 in pixels of the picture
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the model finds in one picture, best first; ``str()`` is a small table."""
+
+    boxes: np.ndarray  # (n, 4) float32 x1 y1 x2 y2 in pixels of the picture, clipped to it
+    scores: np.ndarray  # (n,) float32
+    classes: np.ndarray  # (n,) int64, from 0
+    labels: Sequence[str]
+    image_size: tuple[int, int]  # (height, width)
+    preprocess_ms: float = 0.0  # the three for the batch that the picture was part of
+    infer_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for box, score, index in zip(self.boxes.tolist(), self.scores.tolist(), self.classes.tolist(), strict=True):
+            yield Detection(self.labels[index], index, score, tuple(box))
+
+    def above(self, score: float) -> Detections:
+        """Those with a score above ``score``."""
+        chosen = self.scores > score
+        return replace(self, boxes=self.boxes[chosen], scores=self.scores[chosen], classes=self.classes[chosen])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values: label, class (from 0), score and box [x1, y1, x2, y2] in pixels of the picture."""
+        return [{"label": d.label, "class": d.index, "score": d.score, "box": list(d.box)} for d in self]
+
+    def __str__(self) -> str:
+        lines = [f"{d.score:6.3f}  {d.label:<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self]
+        return "\n".join(lines) or "nothing found"
