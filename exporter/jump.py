@@ -1,7 +1,8 @@
 """Which node is to blame? Run two graphs on one input and find the first value where they part.
 
 Both graphs are run once with every value they have in common made an output. Rewrites keep the name of the value
-they compute, so after any number of passes most names are still there.
+they compute, so after any number of passes most names are still there. Whole numbers are compared where the graph hands
+them out (counts and classes of detections); inside it they are shapes, or places of equals that any order is right for.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _relative(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, Any]:
-    """The floating-point values ``names`` of one run, by name."""
+    """The values ``names`` of one run that can be compared, by name."""
     import onnx
     import onnx_ir
     import onnxruntime
@@ -80,8 +81,14 @@ def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, 
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     # bfloat16 cannot be handed to numpy by ONNX Runtime; those values are left out
-    wanted = [o.name for o in session.get_outputs() if o.name in set(names) and o.type in FLOATS]
+    asked = set(names)
+    wanted = [
+        output.name
+        for output in session.get_outputs()
+        if output.name in asked and (output.type in FLOATS or (output.name in have and output.type in INTEGERS))
+    ]
     return dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: images}), strict=True))
 
 
 FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
+INTEGERS = ("tensor(int32)", "tensor(int64)")
