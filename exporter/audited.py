@@ -66,7 +66,9 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
             return quantised, typed, built
         graph, typed = tried[-1]
         quantised = replace(quantised, graph=graph, report=told_again(plan, quantised, graph))
-        built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
+        built = build(
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection
+        )
     return quantised, typed, built
 
 

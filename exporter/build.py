@@ -22,6 +22,8 @@ from .xray import XRay, read_engine
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ..runtime.detection import DetectionRule
+
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
 CONTRIB = {"onnxruntime": {"com.microsoft"}}  # domains besides ONNX's own that an engine knows
@@ -42,6 +44,7 @@ class Built:
     notes: tuple[str, ...] = ()
     summary: str = ""
     opset: int = 0  # of the file as written, which may be lower than the traced one
+    outputs: tuple[dict[str, Any], ...] = ()  # name, dtype and shape, as the manifest has them
 
     @property
     def size_bytes(self) -> int:
@@ -59,8 +62,11 @@ def build(
     progress: Listener | None = None,
     *,
     name: str = "model",
+    detection: DetectionRule | None = None,
 ) -> Built:
     """Write ``model.onnx`` (and ``engines/<name>.<precision>.<arch>.engine`` for rtx) into ``out_dir``.
+
+    ``detection`` says whether suppression is part of the file; it is added last, since it decides what the outputs are.
 
     Raises UserMistake (arch, opset), BackendUnavailable (no TensorRT-RTX for target rtx), BuildFailed (parser, builder).
     """
@@ -72,16 +78,31 @@ def build(
             found=f"{node.domain}.{node.op_type}, node {node.name}",
             because="a rewrite for another target ran on this graph",
         )
+    if target.builds_here:
+        model, _ = with_nms(model, detection, target.engine)
     if target.builds_here and target.engine == "tensorrt_rtx":
         return _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
     notes: list[str] = []
     if not target.builds_here:
         model, notes = _fit_for_device(model, target, shapes)
+        model, more = with_nms(model, detection, target.engine)
+        notes += more
     files = _save(model, Path(out_dir))
     if not target.builds_here:
-        notes.append(_parsed_here(files["model.onnx"]))
+        foreign = {node.op_type for node in model.graph if node.domain}
+        notes.append(
+            f"not parsed here: {', '.join(foreign)} is a plugin of TensorRT; not yet run on hardware"
+            if foreign
+            else _parsed_here(files["model.onnx"])
+        )
     where = f"for {target.engine}" if target.builds_here else f"ready for TensorRT {target.library}, engine built there"
-    return Built(files, notes=tuple(notes), summary=f"model.onnx {where}", opset=model.graph.opset_imports[""])
+    return Built(
+        files,
+        notes=tuple(notes),
+        summary=f"model.onnx {where}",
+        opset=model.graph.opset_imports[""],
+        outputs=_outputs(model),
+    )
 
 
 def _with_engine(
@@ -109,7 +130,27 @@ def _with_engine(
     if seen.recognised < 1:
         notes.append(f"engine X-ray incomplete: {seen.recognised:.0%} of its steps recognised")
     summary = f"engine for {chip}, {seen.summary()}"
-    return Built({**files, file: path}, (engine,), seen, tuple(notes), summary, model.graph.opset_imports[""])
+    opset = model.graph.opset_imports[""]
+    return Built({**files, file: path}, (engine,), seen, tuple(notes), summary, opset, _outputs(model))
+
+
+def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> tuple[ir.Model, list[str]]:
+    """The graph with suppression inside where the rule asks for it, and what has to be said about it."""
+    if detection is None or detection.nms != "graph":
+        return model, []
+    from .nms_graph import append_nms
+
+    return append_nms(model, detection, engine), []
+
+
+def _outputs(model: ir.Model) -> tuple[dict[str, Any], ...]:
+    """The outputs of the graph as the manifest lists them; an open axis has a name."""
+    found = []
+    for value in model.graph.outputs:
+        assert value.dtype is not None and value.shape is not None
+        shape = [dim if isinstance(dim, int) else str(dim.value) for dim in value.shape]
+        found.append({"name": str(value.name), "dtype": str(value.dtype.numpy()), "shape": shape})
+    return tuple(found)
 
 
 def precision_of(model: ir.Model) -> str:

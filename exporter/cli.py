@@ -63,7 +63,9 @@ def export(
     quantize: Annotated[Text, typer.Option(help="16, 8 or 4: same as --precision fp16, int8, int4.")] = None,
     gpu_arch: Annotated[Text, typer.Option(help="GPU to build the engine for: sm89, 8.9, ... (target rtx).")] = None,
     num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
+    labels: Annotated[Text, typer.Option(help="Names of your own classes: a file, one a line, or a JSON list.")] = None,
     image_size: Annotated[Text, typer.Option("--image-size", "--imgsz", help="224, or 256 320: height, width.")] = None,
+    fit: Annotated[Text, typer.Option(help="Detectors: stretch or letterbox the picture (default: as trained).")] = None,
     batch: Annotated[str, typer.Option("--batch", "-b", help="A number, or 1..8 for any batch between.")] = "1",
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Same as --batch 1..8.")] = False,
     min_shapes: Annotated[Text, typer.Option(help="Smallest input, as images:1x3x224x224.")] = None,
@@ -71,9 +73,16 @@ def export(
     max_shapes: Annotated[Text, typer.Option(help="Largest input.")] = None,
     opset: Annotated[Number, typer.Option(help="ONNX opset (default: the target's).")] = None,
     out: Annotated[Text, typer.Option("--out", "-o", help="Bundle to write (default NAME.edge).")] = None,
-    data: Annotated[
-        Text, typer.Option(help="Pictures to calibrate with and judge by: folder, list file, .npz, or random.")
+    nms: Annotated[
+        Text, typer.Option(help="Detectors: suppression by the runtime (default), in the graph, or none.")
     ] = None,
+    score: Annotated[float | None, typer.Option(help="Detectors: lowest score that is kept.")] = None,
+    iou: Annotated[float | None, typer.Option(help="Detectors: overlap above which the weaker box goes.")] = None,
+    max_detections: Annotated[Number, typer.Option(help="Detectors: most boxes a picture.")] = None,
+    data: Annotated[
+        Text, typer.Option(help="Pictures to calibrate with and judge by: folder, list, .npz, COCO .json, or random.")
+    ] = None,
+    images: Annotated[Text, typer.Option(help="Folder of the pictures that a COCO .json names.")] = None,
     calib_images: Annotated[int, typer.Option(help="How many of them calibrate; drawn evenly over the classes.")] = 128,
     eval_images: Annotated[int, typer.Option(help="How many of the others measure the accuracy; 0 for none.")] = 1000,
     max_drop: Annotated[float | None, typer.Option(help="Accuracy budget in points; exit 1 when it is missed.")] = None,
@@ -106,7 +115,9 @@ def export(
         precision=usage.one_precision(precision, half, int8, quantize),
         gpu_arch=gpu_arch,
         num_classes=num_classes,
+        labels=labels,
         image_size=image_size,
+        fit=fit,
         batch=batch,
         dynamic=dynamic,
         min_shapes=min_shapes,
@@ -115,6 +126,11 @@ def export(
         opset=opset,
         out=out,
         data=data,
+        images=images,
+        nms=nms,
+        score=score,
+        iou=iou,
+        max_detections=max_detections,
         calib_images=calib_images,
         eval_images=eval_images,
         max_drop=max_drop,

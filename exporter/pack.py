@@ -30,8 +30,7 @@ GOLDEN_PICTURES = 4  # of a quantised bundle: its error differs from picture to 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     """The bundle in the run's own folder, still without parity and report: what is verified is what is shipped."""
     files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
-    labels = plan.spec.labels(plan.num_classes)
-    files["labels.json"] = json.dumps(labels, ensure_ascii=False, indent=0).encode()
+    files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
     images = golden_images(plan, judge)
     logits = run_all(judge.runner, images, plan.shapes.opt[0])
     files[GOLDEN] = golden_bytes({"images": images}, {"logits": logits})
@@ -83,7 +82,6 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
     spec = plan.spec
     dynamic = bool(plan.shapes.dynamic_axes)
     shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}
-    batch = plan.shapes.symbolic()[0]
     return {
         "name": plan.out.name.removesuffix(".edge"),
         "model": spec.name,
@@ -99,9 +97,10 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "gpu_arch": plan.gpu_arch,
         "opset": made.built.opset,
         "inputs": [{"name": "images", "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
-        "outputs": [{"name": "logits", "dtype": "float32", "shape": [batch, plan.num_classes]}],
+        "outputs": list(made.built.outputs),
         "input_contract": plan.contract.to_json(),
         "labels": "labels.json",
+        **({"detection": plan.detection.to_json()} if plan.detection else {}),
         "rewrite": {
             "passes": [
                 {"name": record.name, "count": record.count, "refused": [asdict(refusal) for refusal in record.refused],

@@ -122,7 +122,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
         stage.size_bytes = run.save(30, plan.precision, typed.model)
 
     with run.stage("build", f"for {plan.target.engine}") as stage:
-        built = build(typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress)
+        built = build(
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection
+        )
         stage.detail = built.summary
         stage.size_bytes = built.size_bytes
 

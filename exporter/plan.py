@@ -25,10 +25,12 @@ from .plan_checks import (
     gpu_arch_of,
     opset_of,
 )
+from .plan_detection import class_names, fitted, plan_detection
 from .plan_quantised import Calibration, Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
+    from ..runtime.detection import DetectionRule
     from ..runtime.preprocess import ImageContract
 
 CLASSES_LIMIT = 1_000_000
@@ -50,6 +52,8 @@ class Plan:
     contract: ImageContract
     out: Path
     pictures: tuple[Picture, ...]
+    labels: tuple[str, ...] = ()
+    detection: DetectionRule | None = None
     calibration: Calibration | None = None
     skip: tuple[str, ...] = ()
     keep: bool = False
@@ -93,6 +97,7 @@ class Plan:
             "skip": list(self.skip),
             "check": self.check,
             "pictures": [picture.name for picture in self.pictures],
+            "detection": self.detection.to_json() if self.detection else None,
             "quantise": self.calibration.to_json() if self.calibration else None,
             "out": str(self.out),
         }
@@ -106,7 +111,9 @@ def make_plan(
     target: str = "cpu",
     gpu_arch: str | None = None,
     num_classes: int | None = None,
+    labels: str | os.PathLike[str] | None = None,
     image_size: int | str | Iterable[int] | None = None,
+    fit: str | None = None,
     batch: int | str = 1,
     dynamic: bool = False,
     min_shapes: str | None = None,
@@ -115,6 +122,11 @@ def make_plan(
     opset: int | None = None,
     out: str | os.PathLike[str] | None = None,
     data: Data | None = None,
+    images: str | os.PathLike[str] | None = None,
+    nms: str | None = None,
+    score: float | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
     skip: Iterable[str] = (),
     keep: bool = False,
     verify_each: bool = False,
@@ -160,13 +172,13 @@ def make_plan(
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     check_out(destination, overwrite)
     check_weights(str(weights))
-    contract = spec.contract_for((shapes.opt[2], shapes.opt[3]))
-    classes = num_classes or spec.num_classes
-    calibration = plan_calibration(kind, goal, spec, contract, classes, data, seed=seed, **quantising)
+    contract = fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), spec, fit)
+    names = class_names(spec, num_classes, labels)
+    calibration = plan_calibration(kind, goal, spec, contract, names, data, images=images, seed=seed, **quantising)
     return Plan(
         spec=spec,
         weights=str(weights),
-        num_classes=classes,
+        num_classes=len(names),
         target=goal,
         precision=kind,
         gpu_arch=arch,
@@ -174,7 +186,9 @@ def make_plan(
         shapes=shapes,
         contract=contract,
         out=destination,
-        pictures=() if calibration and calibration.data else _pictures(data),
+        pictures=() if calibration and calibration.data else _pictures(images or data),
+        labels=names,
+        detection=plan_detection(spec, nms, score, iou, max_detections),
         calibration=calibration,
         skip=steps,
         keep=keep,

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..calibration.blocks import BLOCKS
 from ..calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
 from ..runtime.errors import UserMistake
-from .arguments import nearest
+from .plan_checks import check_range, check_word
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ def plan_calibration(
     target: Target,
     spec: ModelSpec,
     contract: ImageContract,
-    classes: int,
+    labels: Sequence[str],
     data: Data | None,
     *,
+    images: str | os.PathLike[str] | None = None,
     seed: int = 0,
     calib_images: int = CALIBRATION_IMAGES,
     eval_images: int = HELD_OUT_IMAGES,
@@ -79,18 +80,20 @@ def plan_calibration(
     if precision not in (*PRECISIONS, "auto"):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": calib_cache})
         return None
-    _one_of("--ranges", ranges, RULES)
-    _one_of("--int8-form", int8_form, tuple(FORMS))
+    check_word("--ranges", ranges, RULES)
+    check_word("--int8-form", int8_form, tuple(FORMS))
     if block is not None:
-        _one_of("--block", block, BLOCKS)
+        check_word("--block", block, BLOCKS)
     strength = Recipe.smooth if smooth is None else smooth
-    _within("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
-    _within("--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not")
-    _within("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
+    check_range("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
+    check_range(
+        "--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
+    )
+    check_range("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
     if precision == "auto" and max_drop is None:
         max_drop = AUTO_MAX_DROP
     if max_drop is not None:
-        _within("--max-drop", max_drop, 0, 100, "points, such as 0.5")
+        check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
     cache = None if calib_cache is None else _cache_folder(Path(calib_cache))
     form = _form(precision, target, spec, int8_form)
     _needs_data(precision, form, target, data)
@@ -106,8 +109,9 @@ def plan_calibration(
     if data is not None:
         from ..calibration.images import open_data
 
+        pictures: dict[str, Any] = {"images": images, "task": spec.task} if spec.task == "detection" else {}
         found = open_data(
-            data, contract, labels=spec.labels(classes), count=calib_images, held_out=eval_images, seed=seed
+            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed, **pictures
         )
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
@@ -179,20 +183,3 @@ def _only_for_quantised(precision: str, given: dict[str, Any]) -> None:
                 expected="--precision " + ", ".join((*PRECISIONS, "auto")),
                 attempt=f"--precision int8, or leave {flag} out",
             )
-
-
-def _one_of(flag: str, word: Any, known: tuple[Any, ...]) -> None:
-    if word not in known:
-        raise UserMistake(
-            f"{flag} has no value {word}",
-            found=f"{flag} {word}",
-            expected="one of " + ", ".join(map(str, known)),
-            attempt=nearest(str(word), map(str, known)) or f"leave {flag} out",
-        )
-
-
-def _within(flag: str, value: float, low: float, high: float, hint: str) -> None:
-    if not low <= value <= high:
-        raise UserMistake(
-            f"{flag} is out of range", found=f"{flag} {value:g}", expected=f"{low:g} to {high:g}", attempt=hint
-        )

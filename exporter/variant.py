@@ -66,6 +66,8 @@ def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     plan, run = variant.plan, traced.run
     folder = run.folder / f"variant-{plan.precision}"
     folder.mkdir(exist_ok=True)
-    built = build(variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress)
+    built = build(
+        variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress, detection=plan.detection
+    )
     made = Made(traced.source, traced.exported, variant.rewritten, variant.typed, built, variant.quantised)
     return made, draft(plan, run, made, traced.judge)
