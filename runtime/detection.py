@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class DetectionRule:
         self, score: float | None = None, iou: float | None = None, max_detections: int | None = None
     ) -> DetectionRule:
         """The rule with other thresholds; UserMistake where the graph has applied its own already."""
-        asked = {"score": score, "iou": iou, "max_detections": max_detections}
+        asked: dict[str, Any] = {"score": score, "iou": iou, "max_detections": max_detections}
         changed = replace(self, **{key: value for key, value in asked.items() if value is not None})
         if self.nms == "none" and iou is not None:
             raise UserMistake(
@@ -143,7 +143,8 @@ def in_image(kept: Kept, image_size: tuple[int, int], contract: ImageContract) -
     return kept._replace(boxes=clip(to_image(kept.boxes, image_size, contract), image_size))
 
 
-class Detection(NamedTuple):
+@dataclass(frozen=True)
+class Detection:
     """One thing in a picture."""
 
     label: str
