@@ -199,8 +199,8 @@ def bench(
     bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
     weights: Annotated[Text, typer.Option("--weights", "-w", help="The checkpoint, if it has moved.")] = None,
     against: Annotated[
-        str, typer.Option(help="Peers, comma between: eager,compile,plain; or none.")
-    ] = "eager,compile,plain",
+        Text, typer.Option(help="Peers, comma between: eager,compile,plain,openvino; or none (default: all installed).")
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Measured rounds; each runs every candidate once.", min=2)] = 30,
     threads: Annotated[int, typer.Option(help="CPU threads for every candidate alike.", min=1)] = 1,
     batch: Annotated[
@@ -212,8 +212,8 @@ def bench(
 ) -> None:
     """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
     from . import screen
-    from .bench import COLUMNS, rows
     from .bench import bench as measure
+    from .bench import columns, rows
 
     result = measure(
         bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
@@ -223,7 +223,8 @@ def bench(
         _print_json(result)
         return
     to = screen.console()
-    to.print(screen.table(COLUMNS, rows(result), right=COLUMNS[1:]))
+    head = columns(result)
+    to.print(screen.table(head, rows(result), right=head[1:]))
     to.print(f"\n  report   {Path(bundle) / 'report.html'}")
 
 

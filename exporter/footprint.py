@@ -28,7 +28,7 @@ def footprint(request: Mapping[str, Any], timeout_s: float = 600) -> int | None:
 
 
 def _load(request: Mapping[str, Any]) -> Any:
-    """A function of images. ``kind`` bundle: the runtime alone; graph: ONNX Runtime alone; eager, compile: PyTorch."""
+    """A function of images. ``kind`` bundle: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
     threads = request["threads"]
     if request["kind"] == "bundle":
         from ..runtime.load import load
@@ -43,10 +43,17 @@ def _load(request: Mapping[str, Any]) -> Any:
         graph = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
         name = graph.get_inputs()[0].name
         return lambda images: graph.run(None, {name: images})
+    if request["kind"] == "openvino":
+        from .peers import openvino_runner
+
+        return openvino_runner(request["path"], threads, request["precision"])
     from ..models import create
+    from .peers import deploy_form
     from .verify import torch_runner
 
-    module: Any = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
+    made = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
+    module: Any = deploy_form(made)[0]
+    del made  # the training form is not what is measured
     if request["kind"] == "compile":
         import torch
 

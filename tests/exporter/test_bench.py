@@ -74,7 +74,7 @@ def test_a_peer_that_does_not_work_is_named(bundle: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise RuntimeError("no compiler\nsecond line")
 
-    monkeypatch.setattr("edgesmith.exporter.bench._plain", broken)
+    monkeypatch.setattr("edgesmith.exporter.peers._plain", broken)
     result = bench(str(bundle), against="plain", rounds=2, memory=False)
     assert list(result["skipped"].values()) == ["RuntimeError: no compiler"]
     assert "no compiler" in rows(result)[-1][1]
