@@ -30,6 +30,7 @@ FIGURES = {  # of COCO's evaluation, as runtime/coco_eval.py names them
     "medium": "mAP of medium boxes",
     "large": "mAP of large boxes",
 }
+COUNTS = {"pictures": "pictures", "boxes": "boxes in them", "source": "pictures and boxes of"}
 
 
 def is_detection(manifest: Data) -> bool:
@@ -59,6 +60,7 @@ def parity(rows: Sequence[Data]) -> Html:
             r.get("detections"),
             r.get("missing"),
             r.get("extra"),
+            r.get("flips"),
             figure(r.get("score_abs"), ".1e"),
             figure(r.get("box_px"), ".2g"),
             r.get("limit"),
@@ -68,14 +70,14 @@ def parity(rows: Sequence[Data]) -> Html:
         for r in rows
     ]
     columns = (
-        "stage", "inputs", "", "matched", "of", "missing", "extra", "score abs", "box px", "limit", "shape", "run by"
+        "stage", "inputs", "", "matched", "of", "missing", "extra", "swapped", "score abs", "box px", "limit", "shape", "run by"
     )  # fmt: skip
     judge = (
         "PyTorch eager in float32 is the judge; its detections are matched by class and overlap. Missing and extra leave "
-        "out those whose score is within rounding of the threshold. Box px: largest difference of a corner, in pixels "
-        "of the network's input."
+        "out those whose score is within rounding of the threshold; swapped are boxes in whose place suppression kept "
+        "that of a neighbouring cell. Box px: difference of a corner, in pixels of the network's input."
     )
-    css = ("", "", "", *["number"] * 6, "words", "number", "number")
+    css = ("", "", "", *["number"] * 7, "words", "number", "number")
     return join([table(columns, lines, css), tag("p", judge, "soft")])
 
 
@@ -112,12 +114,13 @@ def _picture(one: Data) -> Html:
 
 def _told(one: Data, largest: float | None) -> Html:
     """``12 detections of PyTorch, 12 of the bundle; none missing, none extra; corners differ by up to 0.03 px``."""
-    missing, extra = (int(number(one.get(key)) or 0) for key in ("missing", "extra"))
+    missing, extra, flips = (int(number(one.get(key)) or 0) for key in ("missing", "extra", "flips"))
     counts = f"{one['judge']} detections of PyTorch, {one['bundle']} of the bundle; " if "judge" in one else ""
     verdict = mark(not (missing or extra), f"{missing or 'none'} missing, {extra or 'none'} extra")
+    swapped = f", {flips} of a neighbouring cell instead" if flips else ""
     corners = "" if largest is None else f"; corners differ by up to {largest:.2g} px of the picture"
     more = f". {one['note']}" if one.get("note") else ""
-    return join([tag("span", counts), verdict, tag("span", corners + more)])
+    return join([tag("span", counts), verdict, tag("span", swapped + corners + more)])
 
 
 def _score(value: Any, missing: str) -> Any:
@@ -150,21 +153,26 @@ def end_to_end(told: Data | None) -> list[Html]:
 
 
 def accuracy(manifest: Data) -> Html:
-    """COCO's figures where ``edgesmith eval`` or the export measured them."""
+    """COCO's figures in percent, where ``edgesmith eval`` or the export measured them."""
     found = _map(manifest)
     told = {words: _percent(value) for key, words in FIGURES.items() if (value := number(found.get(key))) is not None}
-    told |= {key: found[key] for key in ("images", "source") if found.get(key)}
-    classes = found.get("per_class")
-    lines = [(name, _percent(number(value))) for name, value in classes.items()] if isinstance(classes, Mapping) else []
-    return join([facts(told), fold(f"{len(lines)} classes", table(("class", "mAP"), lines, ("", "number")))])
+    low, high = (number(found.get(key)) for key in ("low", "high"))
+    if told and low is not None and high is not None:
+        told["95 % sure that mAP is"] = f"{low:.1f} to {high:.1f}"
+    told |= {words: str(found[key]) for key, words in COUNTS.items() if found.get(key)}
+    known = found.get("per_class")
+    classes = [(name, one) for name, one in known.items() if isinstance(one, Mapping)] if isinstance(known, Mapping) else []  # fmt: skip
+    lines = [(name, *(_percent(number(one.get(key))) for key in ("map", "map50")), one.get("boxes")) for name, one in classes]  # fmt: skip
+    listed = table(("class", "mAP", "mAP at IoU 0.50", "boxes"), lines, ("", "number", "number", "number"))
+    return join([facts(told), fold(f"{len(lines)} classes", listed)])
 
 
 def _map(manifest: Data) -> Data:
-    """``detection_report.map`` is one number or all figures of an evaluation."""
+    """``detection_report.map`` is one number or all figures of an evaluation, in percent."""
     value = (manifest.get("detection_report") or {}).get("map")
     return value if isinstance(value, Mapping) else {"map": value}
 
 
 def _percent(value: float | None) -> str:
-    """mAP as people quote it, 41.2; COCO's -1 is a size or a class that the pictures do not have."""
-    return "-" if value is None or value < 0 else f"{100 * value if value <= 1 else value:.1f}"
+    """mAP as people quote it, 41.2; a class or a size that the pictures do not have has none."""
+    return "-" if value is None else f"{value:.1f}"

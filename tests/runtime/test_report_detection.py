@@ -82,11 +82,11 @@ def test_no_picture_comes_from_elsewhere(file):
 
 def test_accuracy_is_shown_where_it_was_measured():
     assert "mAP" not in words(write_report(FULL))
-    figures = {"map": 0.4123, "map50": 0.6, "small": -1.0, "per_class": {"cup": 0.5}}
+    figures = {"map": 41.23, "map50": 60.0, "small": None, "low": 38.0, "high": 44.4, "pictures": 100,
+               "per_class": {"cup": {"map": 50.0, "map50": 71.0, "boxes": 12}, "spoon": {"map": None, "map50": None, "boxes": 0}}}  # fmt: skip
     text = words(write_report({**FULL, "detection_report": {"pictures": [], "map": figures}}))
-    assert (
-        "41.2 mAP" in text and "mAP at IoU 0.50 60.0" in text and "mAP of small boxes -" in text and "cup 50.0" in text
-    )
+    assert "41.2 mAP" in text and "mAP at IoU 0.50 60.0" in text and "mAP of small boxes" not in text
+    assert "38.0 to 44.4" in text and "pictures 100" in text and "cup 50.0 71.0 12" in text and "spoon - - 0" in text
 
 
 def test_a_detector_without_suppression_says_so():
