@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..runtime.benchmark import measure, to_json
 from ..runtime.bundle import Bundle, open_bundle, update_bundle
-from ..runtime.detection import DetectionRule
 from ..runtime.errors import UserMistake
 from ..runtime.load import load
 from ..runtime.report import write_report
@@ -26,6 +25,9 @@ from .footprint import footprint
 from .parity import session_runner
 from .peers import Candidate, chosen_peers, peer_candidates, step
 from .stages import Progress, Silent
+
+if TYPE_CHECKING:
+    from ..runtime.detection import DetectionRule
 
 COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6
@@ -61,7 +63,7 @@ def bench(
         skipped: dict[str, str] = {}
         candidates = peer_candidates(opened, weights, peers, images, threads, Path(folder), skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
-        rule = DetectionRule.from_json(opened.manifest["detection"]) if detects else None
+        rule = opened.detection if detects else None
         alone = {"kind": "bundle", "path": str(opened.path)}
         candidates.append(Candidate(name, session_runner(session), alone, bool(rule and rule.nms == "graph")))
         with step(progress, "measure", f"{rounds} rounds of {len(candidates)} candidates, {threads} threads, in turns"):
@@ -90,10 +92,10 @@ def _agreements(
     judge = first.run(images)
     for one in candidates:
         answer = one.run(images)
-        if rule is None:
+        if rule is None or first.suppressed:  # such a first one is the bundle alone
             yield {"max_abs": float(np.abs(answer - judge).max())}
         else:
-            yield bench_detection.agreement(rule, (judge, first.suppressed), (answer, one.suppressed))
+            yield bench_detection.agreement(rule, judge, answer, one.suppressed)
 
 
 def columns(result: Mapping[str, Any]) -> tuple[str, ...]:

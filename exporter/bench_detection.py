@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.detection import DetectionRule, keep, kept_rows
-from ..runtime.matching import match
+from ..runtime.detection_verdict import compare
 from . import verify
 from .pictures import packaged_pictures
 
 if TYPE_CHECKING:
-    from ..runtime.boxes import Kept
     from ..runtime.bundle import Bundle
+    from ..runtime.detection import DetectionRule
 
-SLACK = 1e-3  # of a score, at the threshold: float32 engines differ by less, and a larger error shall show
 ROUNDS, WARMUP = 10, 2
 STEPS = ("preprocess_ms", "infer_ms", "postprocess_ms")
 
@@ -31,23 +29,17 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
     return preprocess([paths[index % len(paths)] for index in range(shape[0])], bundle.contract)
 
 
-def kept(rule: DetectionRule, answer: np.ndarray, suppressed: bool) -> list[Kept]:
-    """The detections of each picture of an answer; ``suppressed``: NMS was inside the graph that gave it."""
-    return [(kept_rows if suppressed else keep)(one, rule) for one in answer]
+def agreement(rule: DetectionRule, judge: np.ndarray, other: np.ndarray, other_suppressed: bool) -> dict[str, float]:
+    """``max_abs`` of the scores, ``box_px`` of the boxes that match, and the share of detections that do.
 
-
-def agreement(rule: DetectionRule, judge: tuple[np.ndarray, bool], other: tuple[np.ndarray, bool]) -> dict[str, float]:
-    """Two (answer, suppressed): ``max_abs`` of the scores, ``box_px`` of matched boxes, smallest share that matches.
-
-    Scores are compared cell by cell, or pair by pair where one of the two hands out detections.
+    Scores are compared cell by cell where the two hand out the same cells, else pair by pair.
     """
-    both = zip(kept(rule, *judge), kept(rule, *other), strict=True)
-    found = [match(one, two, SLACK, threshold=rule.score) for one, two in both]
-    worst = max(one.score_abs for one in found)
-    if not (judge[1] or other[1]):
-        worst = float(np.abs(other[0][..., 4:] - judge[0][..., 4:]).max())
-    matched = min(one.share for one in found) / 100
-    return {"max_abs": worst, "box_px": max(one.box_px for one in found), "matched": matched}
+    found = compare(judge, other, rule, other_suppressed)
+    if not found:  # NaN or infinity
+        return {"max_abs": float("inf"), "box_px": float("inf"), "matched": 0.0}
+    cells = found["cell_score_abs"]
+    worst = found["score_abs"] if cells is None else cells
+    return {"max_abs": worst, "box_px": found["box_px"], "matched": found["matched"] / 100}
 
 
 def end_to_end(session: Any) -> dict[str, Any]:
