@@ -76,3 +76,8 @@ def check_results(
                 expected=f"{spec.name} {spec.dtype} {spec.shape}",
             )
     return {spec.name: results[spec.name] for spec in specs}
+
+
+def at_least(batch: np.ndarray, least: int) -> np.ndarray:
+    """Fill a batch up to the smallest size that the graph takes, with its own last entry."""
+    return np.concatenate([batch, np.repeat(batch[-1:], least - len(batch), axis=0)]) if len(batch) < least else batch

@@ -51,8 +51,8 @@ def show_classes(answers: Sequence[dict[str, Any]]) -> str:
 def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
     """The self-test as text, one line an output."""
     return "\n".join(
-        f"{row['output']}: {'holds' if row['passed'] else 'FAILS'}, max abs {row['max_abs']:.1e}, "
-        f"cosine {row['cosine']:.6f} over {row['cases']} inputs, limit {row['limit']}"
+        f"{row['output']}: {'holds' if row['passed'] else 'FAILS'}, {row['told'] or 'nothing to compare'} "
+        f"over {row['cases']} inputs, limit {row['limit']}"
         for row in rows
     )
 

@@ -46,3 +46,24 @@ def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Pr
         [Prediction(labels[index], int(index), float(row[index])) for index in indices]
         for row, indices in zip(softmax(logits), best, strict=True)
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """What the model says of one picture; ``str()`` is a small table."""
+
+    logits: np.ndarray  # (C,)
+    labels: Sequence[str]
+    preprocess_ms: float  # for the batch that the picture was part of
+    infer_ms: float
+
+    def top(self, k: int = 5) -> list[Prediction]:
+        """The k best classes, most probable first."""
+        return top_k(self.logits[None], self.labels, k)[0]
+
+    @property
+    def best(self) -> Prediction:
+        return self.top(1)[0]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())

@@ -1,7 +1,7 @@
 """Bundle -> tensors: the rules that all backends share.
 
-A backend says how to open its engine and how to run it; everything else is here: which inputs fit, pictures in and classes
-out, timing, the self-test against the golden file, and the end.
+A backend says how to open its engine and how to run it; everything else is here: which inputs fit, pictures in and answers
+out (tasks.py knows what they mean), timing, the self-test against the golden file, and the end.
 """
 
 from __future__ import annotations
@@ -10,42 +10,20 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .bundle import Bundle
-from .checks import check_feeds, check_results
+from .checks import at_least, check_feeds, check_results
 from .errors import UserMistake
-from .postprocess import Prediction, top_k
-from .preprocess import Picture, preprocess
-from .selftest import SelfTestRow, agreement
+from .preprocess import Picture, pixels, preprocess
+from .selftest import SelfTestRow, self_test
+from .tasks import Task, Times, find_task
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-@dataclass(frozen=True, eq=False)
-class Classification:
-    """What the model says of one picture; ``str()`` is a small table."""
-
-    logits: np.ndarray  # (C,)
-    labels: Sequence[str]
-    preprocess_ms: float  # for the batch that the picture was part of
-    infer_ms: float
-
-    def top(self, k: int = 5) -> list[Prediction]:
-        """The k best classes, most probable first."""
-        return top_k(self.logits[None], self.labels, k)[0]
-
-    @property
-    def best(self) -> Prediction:
-        return self.top(1)[0]
-
-    def __str__(self) -> str:
-        return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())
 
 
 class Session(ABC):
@@ -61,7 +39,7 @@ class Session(ABC):
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False
-        self._labels: list[str] | None = None
+        self._task: Task | None = None
 
     @abstractmethod
     def open(self) -> None:
@@ -94,19 +72,24 @@ class Session(ABC):
         self.infer_ms = (time.perf_counter() - started) * 1e3
         return check_results(results, self.outputs, self.backend)
 
-    @overload
-    def __call__(self, images: Picture) -> Classification: ...  # type: ignore[overload-overlap]  # str is a sequence
-    @overload
-    def __call__(self, images: Sequence[Picture]) -> list[Classification]: ...
-    def __call__(self, images: Picture | Sequence[Picture]) -> Classification | list[Classification]:
-        """A picture (path or uint8 RGB array) -> its classification; a list or (N, H, W, 3) array -> a list."""
+    def __call__(
+        self,
+        images: Picture | Sequence[Picture],
+        score: float | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
+    ) -> Any:
+        """A picture (path or uint8 RGB array) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
+
+        The answer is a Classification or Detections, by the task of the bundle. The thresholds are for detectors and
+        take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
+        """
         self._check_open()
-        if self.bundle.task != "classification":
-            raise UserMistake(
-                f"{self.bundle.name} does not classify", found=f"task {self.bundle.task}", attempt="run()"
-            )
+        if self._task is None:
+            self._task = find_task(self.bundle)
+        chosen = self._task.check({"score": score, "iou": iou, "max_detections": max_detections})
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
-            return self._classify([images])[0]
+            return self._answers(self._task, chosen, [images])[0]
         if not isinstance(images, (Sequence, np.ndarray)):
             raise UserMistake(
                 "this is not a picture",
@@ -114,42 +97,31 @@ class Session(ABC):
                 expected="a path, a uint8 array (height, width, 3) in RGB, or a list of them",
                 attempt="np.asarray(image)",
             )
-        return self._classify(list(images))
+        return self._answers(self._task, chosen, list(images))
 
-    def _classify(self, images: list[Picture]) -> list[Classification]:
+    def _answers(self, task: Task, chosen: Any, images: list[Picture]) -> list[Any]:
         contract = self.bundle.contract
-        if self._labels is None:
-            self._labels = self.bundle.labels
-        least, most = self.inputs[0].limits(0)
-        size = most or max(least, len(images))
-        answers: list[Classification] = []
+        answers: list[Any] = []
+        least, size = self.batch_sizes(len(images))
         for start in range(0, len(images), size):
             started = time.perf_counter()
-            batch = preprocess(images[start : start + size], contract)
+            arrays = [pixels(image) for image in images[start : start + size]]
+            batch = preprocess(arrays, contract)
             preprocess_ms = (time.perf_counter() - started) * 1e3
-            results = self.run({self.inputs[0].name: _at_least(batch, least)})
-            logits = results[self.outputs[0].name][: len(batch)]
-            answers += [Classification(row, self._labels, preprocess_ms, self.infer_ms) for row in logits]
+            results = self.run({self.inputs[0].name: at_least(batch, least)})
+            sizes = [(array.shape[0], array.shape[1]) for array in arrays]
+            answers += task.answers(results, sizes, chosen, Times(preprocess_ms, self.infer_ms))
         return answers
 
-    def self_test(self) -> list[SelfTestRow]:
-        """Run the golden inputs on this device and compare with what PyTorch made of them, one row an output."""
-        self._check_open()
-        golden = self.bundle.golden
+    def batch_sizes(self, count: int) -> tuple[int, int]:
+        """(fewest, most) pictures in one run when there are ``count`` of them."""
         least, most = self.inputs[0].limits(0)
-        size = most or max(least, golden.cases)
-        parts: dict[str, list[np.ndarray]] = {spec.name: [] for spec in self.outputs}
-        for start in range(0, golden.cases, size):
-            feeds = {name: array[start : start + size] for name, array in golden.inputs.items()}
-            count = len(next(iter(feeds.values())))
-            results = self.run({name: _at_least(array, least) for name, array in feeds.items()})
-            for name, rows in parts.items():
-                rows.append(results[name][:count])
-        measured = self.bundle.manifest.get("precision_report", {}).get("golden_cosine")
-        return [
-            agreement(name, golden.outputs[name], np.concatenate(rows), self.precision, measured)
-            for name, rows in parts.items()
-        ]
+        return least, most or max(least, count)
+
+    def self_test(self) -> list[SelfTestRow]:
+        """Run the golden inputs on this device and compare with what PyTorch made of them."""
+        self._check_open()
+        return self_test(self)
 
     def _check_open(self) -> None:
         if not self._open:
@@ -168,8 +140,3 @@ class Session(ABC):
         if self._open:
             self._open = False
             self.release()
-
-
-def _at_least(batch: np.ndarray, least: int) -> np.ndarray:
-    """Fill a batch up to the smallest size that the graph takes, with its own last entry."""
-    return np.concatenate([batch, np.repeat(batch[-1:], least - len(batch), axis=0)]) if len(batch) < least else batch

@@ -66,7 +66,7 @@ def _graph(batch: int | str, nms: str, candidates: int | None) -> str:
     outputs, tail = f"float[{batch}, {count}, 4] boxes, float[{batch}, {count}, 3] scores", ""
     every = "scores = Identity(cell_scores) boxes = Identity(cell_boxes)"
     if nms == "graph" or candidates:
-        every = f"""
+        every = """
           best = ReduceMax<keepdims = 0>(cell_scores, last)
           values, cell = TopK<axis = 1>(best, count)
           column = Unsqueeze(cell, last)
