@@ -3,6 +3,7 @@
 A value is a share of pictures in percent ("points" are percent, too), so that a budget of 0.3 means 0.3 points of the metric's
 own scale.  ``hits`` metrics judge every picture by itself (top-1, agreement) and have exact intervals; any other metric
 of a set (mAP of a detector) is a ``Metric`` without ``hits`` and gets its intervals from a seeded bootstrap over pictures.
+``judge`` looks at the answers once; scores and paired differences come from what it found, as all draw the same pictures.
 
 Intervals: Wilson (1927) for a share; Agresti and Min (2005), "simple improved confidence intervals for comparing matched
 proportions", for the difference of two sets of answers to the same pictures: only the pictures that changed sides count.
@@ -18,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import UserMistake
+from ..runtime.intervals import Z, middle_95, resamples, times_drawn, wilson
 
-Z = 1.959963984540054  # standard normal quantile of 97.5 %: two-sided 95 %
-RESAMPLES = 400  # of the bootstrap; its 2.5 % ends then rest on ten resamples each
-Outputs = np.ndarray  # (n, ...) what the graph gives for n pictures
+Outputs = Any  # (n, ...) what the graph gives for n pictures, or what is kept of it: one item a picture
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,41 @@ class Metric:
     """A name and what it measures in percent; ``truth`` is one item a picture: a label, a set of boxes, reference logits.
 
     ``hits(outputs, truth) -> (n,) bool`` where a picture is right or wrong by itself; else ``value(outputs, truth)`` of a set.
+    Where asking 400 times is too slow, ``drawn(outputs, truth, times) -> (R,)`` gives the values of R draws at once, of which
+    ``times`` (R, n) says how often each picture is in it; NaN for a draw in which nothing can be measured.
     """
 
     name: str
     hits: Callable[[Outputs, Any], np.ndarray] | None = None
     value: Callable[[Outputs, Any], float] | None = None
+    drawn: Callable[[Outputs, Any, np.ndarray], np.ndarray] | None = None
 
     def __call__(self, outputs: Outputs, truth: Any) -> float:
         """The metric of the whole set, in percent."""
         if self.hits is not None:
             return 100.0 * float(self.hits(outputs, truth).mean())
+        if self.drawn is not None:
+            return float(self.drawn(outputs, truth, np.ones((1, len(outputs)), np.int32))[0])
         assert self.value is not None, f"metric {self.name} has neither hits nor value"
         return float(self.value(outputs, truth))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a metric finds in one graph's answers; two of them, on the same pictures, make a paired difference."""
+
+    metric: str
+    n: int
+    value: float  # in percent
+    hits: np.ndarray | None = None  # (n,) bool
+    draws: np.ndarray | None = None  # (RESAMPLES,) the metric of each draw of the pictures
+
+    def score(self) -> Score:
+        if self.hits is not None:
+            low, high = wilson(int(self.hits.sum()), self.n)
+        else:
+            low, high = _ends(self.draws)
+        return Score(self.metric, self.value, self.n, low, high)
 
 
 @dataclass(frozen=True)
@@ -93,43 +116,49 @@ def score(outputs: Outputs, labels: Sequence[int] | np.ndarray | None, reference
     return measure(AGREEMENT, outputs, reference) if labels is None else measure(TOP1, outputs, labels)
 
 
-def measure(metric: Metric, outputs: Outputs, truth: Any) -> Score:
-    """The metric and its interval. UserMistake when outputs and truth are not one to one or there are none."""
+def judge(metric: Metric, outputs: Outputs, truth: Any) -> Judged:
+    """The metric of the set and of its draws. UserMistake when outputs and truth are not one to one or there are none."""
     count = _checked(outputs, truth)
-    value = metric(outputs, truth)
     if metric.hits is not None:
-        low, high = wilson(int(metric.hits(outputs, truth).sum()), count)
+        hits = metric.hits(outputs, truth)
+        return Judged(metric.name, count, 100.0 * float(hits.mean()), hits)
+    if metric.drawn is not None:
+        value, *draws = metric.drawn(outputs, truth, times_drawn(count))
     else:
-        draws = [metric(outputs[rows], _take(truth, rows)) for rows in _resamples(count)]
-        low, high = np.percentile(draws, (2.5, 97.5))
-    return Score(metric.name, value, count, float(low), float(high))
+        value = metric(outputs, truth)
+        draws = [metric(outputs[rows], _take(truth, rows)) for rows in resamples(count)]
+    return Judged(metric.name, count, float(value), None, np.array(draws))
+
+
+def measure(metric: Metric, outputs: Outputs, truth: Any) -> Score:
+    """The metric and its interval."""
+    return judge(metric, outputs, truth).score()
 
 
 def difference(metric: Metric, reference: Outputs, found: Outputs, truth: Any) -> Drop:
     """What ``found`` loses against ``reference``, paired picture by picture: metric(reference) - metric(found)."""
-    count = _checked(found, truth)
-    _checked(reference, truth)
-    if metric.hits is not None:
-        before, after = metric.hits(reference, truth), metric.hits(found, truth)
+    return drop_between(judge(metric, reference, truth), judge(metric, found, truth))
+
+
+def drop_between(reference: Judged, found: Judged) -> Drop:
+    """``difference`` of answers that were judged already, on the same pictures."""
+    count = found.n
+    if reference.hits is not None and found.hits is not None:
+        before, after = reference.hits, found.hits
         lost, won = int((before & ~after).sum()), int((after & ~before).sum())
         # a reference that is right everywhere (as in agreement with itself) leaves nothing to win: a plain share
         low, high = wilson(lost, count) if before.all() else _matched(lost, won, count)
         return Drop(100.0 * (lost - won) / count, count, low, high, lost, won)
-    points = metric(reference, truth) - metric(found, truth)
-    draws = []
-    for rows in _resamples(count):
-        some = _take(truth, rows)
-        draws.append(metric(reference[rows], some) - metric(found[rows], some))
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Drop(points, count, float(low), float(high))
+    assert reference.draws is not None and found.draws is not None
+    low, high = _ends(reference.draws - found.draws)
+    return Drop(reference.value - found.value, count, low, high)
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share, in percent; never outside 0 to 100, and not a point at either end."""
-    share, weight = hits / count, Z * Z / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z * math.sqrt(share * (1 - share) / count + weight / (4 * count)) / (1 + weight)
-    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+def _ends(draws: np.ndarray | None) -> tuple[float, float]:
+    """The 95 % interval of a bootstrap; draws in which nothing can be measured say nothing."""
+    assert draws is not None
+    known = draws[np.isfinite(draws)]
+    return middle_95(known) if len(known) else (math.nan, math.nan)
 
 
 def _matched(lost: int, won: int, count: int) -> tuple[float, float]:
@@ -157,12 +186,6 @@ def cosine(reference: np.ndarray, found: np.ndarray) -> float:
         return -1.0
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
-
-
-def _resamples(count: int) -> list[np.ndarray]:
-    """The same draws for every graph that is judged on ``count`` pictures."""
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, count, count) for _ in range(RESAMPLES)]
 
 
 def _take(truth: Any, rows: np.ndarray) -> Any:

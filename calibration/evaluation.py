@@ -1,24 +1,26 @@
 """One set of pictures that judges every candidate graph: what it loses against the float32 graph, and how sure that is.
 
 The reference runs once; each candidate then costs one pass over the pictures.  ``notes`` say what the set cannot tell.
+A ``View`` says what is kept of the answers and how two graphs' answers are compared: ``Logits`` here, boxes in detection.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..runtime.answers import joined
 from ..runtime.errors import EdgesmithError
-from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, difference, measure, same, sqnr_db
+from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, drop_between, judge, same, sqnr_db
 from .run import Runner, open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+Distance = Callable[[np.ndarray, np.ndarray], float]  # (reference's answers, a graph's) -> dB
 BATCH = 8  # pictures at a time where the graph takes any number: more are no faster on a CPU and hold more memory
 
 
@@ -71,71 +73,155 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
     return run
 
 
-class Evaluation:
-    """Pictures, the reference's outputs and the truth; ``evaluate(runner)`` judges a graph.
+class View(Protocol):
+    """How the answers of a task are kept and compared."""
 
-    Without ``truth`` the reference's own answers are the truth (agreement), so a budget is then points of disagreement.
+    sampled: int | None  # pictures whose whole answers are kept for SQNR and cosine; None: all
+
+    def keep(self, answers: np.ndarray, start: int) -> Any:
+        """What the metric needs of the answers to pictures ``start``, start + 1, ...: an array, or a list with one item each."""
+        ...
+
+    def metric(self, kept: Any, truth: Any) -> tuple[Metric, Any]:
+        """The metric and its truth; where ``truth`` is None, made from what the reference says."""
+        ...
+
+    def agreement(self, reference: Any, found: Any) -> float:
+        """Percent of the reference's answers, as they are kept, that are found again."""
+        ...
+
+    def sqnr_db(self, reference: np.ndarray, found: np.ndarray) -> float: ...
+
+    def cosine(self, reference: np.ndarray, found: np.ndarray) -> float: ...
+
+    def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]: ...
+
+
+class Answers(NamedTuple):
+    """What one graph says to all pictures."""
+
+    kept: Any  # one item a picture, all that the metric needs
+    whole: np.ndarray  # (sampled, ...) float32
+    bad: int  # pictures with an answer that is not finite
+
+
+class Evaluation:
+    """Pictures, the reference's answers and the truth; ``evaluate(runner)`` judges a graph.
+
+    Without ``truth`` the reference's own answers are the truth, so a budget is then points of disagreement.
     Raises EdgesmithError when the reference itself is not finite: nothing could be compared with it.
     """
 
     def __init__(
-        self, images: Pictures, reference: Runner, truth: Any = None, metric: Metric | None = None, *, batch: int = 32
+        self,
+        images: Pictures,
+        reference: Runner,
+        truth: Any = None,
+        metric: Metric | None = None,
+        *,
+        batch: int = 32,
+        view: View | None = None,
     ) -> None:
-        self.images, self.batch = images, batch
-        self.reference = self.outputs(reference)  # (n, ...)
-        bad = int((~np.isfinite(self.reference.reshape(len(self.reference), -1)).all(axis=1)).sum())
-        if bad:
+        self.images, self.batch, self.view = images, batch, view or Logits()
+        self.reference = self.answers(reference)
+        if self.reference.bad:
             raise EdgesmithError(
-                f"The float32 graph gives outputs that are not finite on {bad} of {len(self.reference)} pictures",
+                f"The float32 graph gives outputs that are not finite on {self.reference.bad} of {len(self)} pictures",
                 found="NaN or infinity",
                 expected="finite outputs on every picture",
                 because="a quantised graph is judged by its distance to them",
                 attempt="check weights and preprocessing with `edgesmith export --precision fp32` first",
             )
-        self.metric = metric or (AGREEMENT if truth is None else TOP1)
-        self.truth = self.reference if truth is None else truth
-        self.expected: Score = measure(self.metric, self.reference, self.truth)
+        usual, self.truth = self.view.metric(self.reference.kept, truth)
+        self.metric = metric or usual
+        self.judged = judge(self.metric, self.reference.kept, self.truth)
+        self.expected: Score = self.judged.score()
 
     def __len__(self) -> int:
-        return len(self.reference)
+        return len(self.reference.kept)
 
-    def outputs(self, run: Runner) -> np.ndarray:
-        """(n, ...) float32: the graph on every picture."""
-        found = [run(batch) for batch in self.images.batches(self.batch)]
-        return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture's answer."""
+        return self.reference.whole.shape[1:]
+
+    def answers(self, run: Runner) -> Answers:
+        """The graph on every picture."""
+        whole: list[np.ndarray] = []
+        kept: list[Any] = []
+        bad = start = 0
+        for batch in self.images.batches(self.batch):
+            found = run(batch)
+            bad += int((~np.isfinite(found.reshape(len(found), -1)).all(axis=1)).sum())
+            if self.view.sampled is None:
+                whole.append(found)
+            else:
+                kept += self.view.keep(found, start)
+                if start < self.view.sampled:
+                    whole.append(found[: self.view.sampled - start].copy())  # a part would hold the whole batch
+            start += len(found)
+        array = np.concatenate(whole) if whole else np.zeros((0, 1), np.float32)
+        return Answers(self.view.keep(array, 0) if self.view.sampled is None else kept, array, bad)
 
     def evaluate(self, run: Runner) -> Figures:
         """Score, paired drop and distances of one graph."""
-        found = self.outputs(run)
+        found, reference = self.answers(run), self.reference
+        judged = judge(self.metric, found.kept, self.truth)
         return Figures(
-            score=measure(self.metric, found, self.truth),
-            drop=difference(self.metric, self.reference, found, self.truth),
-            agreement=100.0 * float(same(found, self.reference).mean()),
-            sqnr_db=sqnr_db(self.reference, found),
-            cosine=cosine(self.reference, found),
-            n=len(found),
+            score=judged.score(),
+            drop=drop_between(self.judged, judged),
+            agreement=self.view.agreement(reference.kept, found.kept),
+            sqnr_db=self.view.sqnr_db(reference.whole, found.whole),
+            cosine=self.view.cosine(reference.whole, found.whole),
+            n=len(found.kept),
         )
 
     def notes(self, max_drop: float | None = None) -> tuple[str, ...]:
         """What these pictures cannot tell, in words: too few for the budget, one class only, answers instead of labels."""
-        notes, count = [], len(self)
-        if self.metric is AGREEMENT:
+        return tuple(self.view.notes(self, max_drop))
+
+
+class Logits:
+    """Answers of a classifier: (n, C), kept as they are."""
+
+    sampled = None
+
+    def keep(self, answers: np.ndarray, start: int) -> np.ndarray:
+        return answers
+
+    def metric(self, kept: np.ndarray, truth: Any) -> tuple[Metric, Any]:
+        """Top-1, or agreement with the reference."""
+        return (AGREEMENT, kept) if truth is None else (TOP1, truth)
+
+    def agreement(self, reference: np.ndarray, found: np.ndarray) -> float:
+        return 100.0 * float(same(found, reference).mean())
+
+    def sqnr_db(self, reference: np.ndarray, found: np.ndarray) -> float:
+        return sqnr_db(reference, found)
+
+    def cosine(self, reference: np.ndarray, found: np.ndarray) -> float:
+        return cosine(reference, found)
+
+    def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]:
+        notes, count, metric = [], len(evaluation), evaluation.metric
+        reference, expected = evaluation.reference.kept, evaluation.expected
+        if metric is AGREEMENT:
             notes.append(
                 "no labels: a point of drop is a point of disagreement with the float32 graph, not a wrong answer"
             )
-        classes = np.unique(self.truth if self.metric is TOP1 else self.reference.reshape(count, -1).argmax(axis=1))
-        if self.metric in (TOP1, AGREEMENT) and len(classes) == 1:
+        classes = np.unique(evaluation.truth if metric is TOP1 else reference.reshape(count, -1).argmax(axis=1))
+        if metric in (TOP1, AGREEMENT) and len(classes) == 1:
             notes.append(
                 f"all {count} pictures are of class {classes[0]}: a graph that always says so would lose nothing"
             )
-        if self.metric is TOP1 and self.expected.value <= 200 / self.reference[0].size:
+        if metric is TOP1 and expected.value <= 200 / reference[0].size:
             notes.append(
-                f"the float32 graph itself is right on {self.expected.value:.1f} %: are the labels numbered as its "
+                f"the float32 graph itself is right on {expected.value:.1f} %: are the labels numbered as its "
                 "outputs are, and the weights trained?"
             )
-        if max_drop is not None and self.metric.hits is not None and 100 / count > max_drop:
+        if max_drop is not None and metric.hits is not None and 100 / count > max_drop:
             notes.append(
                 f"{count} pictures move in steps of {100 / count:.2f} points, more than the budget of {max_drop:g}: it holds only "
                 f"if no picture is lost on balance; {int(np.ceil(100 / max(max_drop, 0.01)))} pictures would resolve it"
             )
-        return tuple(notes)
+        return notes

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .accuracy import sqnr_db
-from .evaluation import Pictures, any_batch
+from .evaluation import Distance, Pictures, any_batch
 from .nouns import Decision, QuantisedGraph, Recipe
 from .sensitivity import PICTURES
 from .within import first_pictures
@@ -22,12 +22,17 @@ GROWTH_DB = 3.0  # one layer may bring as much noise as all others together
 
 
 def promote(
-    graph: QuantisedGraph, remake: Callable[[Recipe], QuantisedGraph], pictures: Pictures, *, count: int = PICTURES[0]
+    graph: QuantisedGraph,
+    remake: Callable[[Recipe], QuantisedGraph],
+    pictures: Pictures,
+    *,
+    count: int = PICTURES[0],
+    distance: Distance = sqnr_db,
 ) -> QuantisedGraph:
     """``graph`` with its stem and head quantised too, where ``count`` pictures show that this costs little.
 
     ``remake(recipe)`` quantises the same float32 graph by another recipe.  The decision of each layer tried says what was
-    measured; a node that ``recipe.keep`` names is never tried.
+    measured; a node that ``recipe.keep`` names is never tried.  ``distance`` compares two graphs' answers: a View's ``sqnr_db``.
     """
     tried = [
         site
@@ -41,13 +46,13 @@ def promote(
         return graph
     images = first_pictures(pictures, min(count, len(pictures)))
     reference = any_batch(graph.base)(images)
-    now = sqnr_db(reference, any_batch(graph.model)(images))
+    now = distance(reference, any_batch(graph.model)(images))
     words: dict[str, str] = {}
     for site in sorted(tried, key=lambda site: -site.share):
         trial = remake(replace(graph.recipe, also=(*graph.recipe.also, site.node)))
         if not trial.decisions[site.node].quantise:
             continue  # another rule keeps it high and says so
-        found = sqnr_db(reference, any_batch(trial.model)(images))
+        found = distance(reference, any_batch(trial.model)(images))
         taken = found >= max(FLOOR_DB, now - GROWTH_DB)
         words[site.node] = (
             f"{site.kind}: measured, int8 {'brings' if taken else 'would bring'} {100 * site.share:.1f} % of the MACs and "

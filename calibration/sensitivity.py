@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .accuracy import sqnr_db
-from .evaluation import any_batch
+from .evaluation import Distance, any_batch
 from .nouns import Site
 from .run import Runner
 
@@ -57,18 +57,19 @@ def scan(
     *,
     runner: Callable[[ir.Model], Runner] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    distance: Distance = sqnr_db,
 ) -> tuple[Sensitivity, ...]:
     """Every site alone, worst first; ties keep the order of the graph.
 
     ``quantise_one(site)`` is the float32 graph with that one site quantised; ``images`` (n, 3, H, W); ``reference`` the
     float32 graph's outputs on them.  Q and DQ round as they are written (no integer kernels) unless ``runner`` says else.
-    ``progress(done, total)`` after each site.
+    ``progress(done, total)`` after each site.  ``distance`` compares two graphs' answers in dB.
     """
     make = runner or any_batch
     rows = []
     for done, site in enumerate(sites, start=1):
         found = make(quantise_one(site))(images)
-        rows.append(Sensitivity(site.node, site.op, site.kind, sqnr_db(reference, found), site.share))
+        rows.append(Sensitivity(site.node, site.op, site.kind, distance(reference, found), site.share))
         if progress is not None:
             progress(done, len(sites))
     return tuple(sorted(rows, key=lambda row: row.sqnr_db))

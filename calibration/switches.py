@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.answers import joined
+from .accuracy import sqnr_db
 from .edit import add_constant, add_node
+from .evaluation import Distance
 from .file_figures import full_batch
 from .nouns import Site
 from .quantised_file import Place
@@ -32,6 +35,7 @@ def scan_places(
     shares: dict[str, float],
     images: np.ndarray,
     progress: Callable[[int, int], None] | None = None,
+    distance: Distance = sqnr_db,
 ) -> tuple[Sensitivity, ...]:
     """Every place with a switch alone, worst first; ``shares`` are those of the MACs by node. Empty where there is no Q/DQ."""
     switched, numbers = with_switches(model, places)
@@ -39,7 +43,7 @@ def scan_places(
     if not able:
         return ()
     session = open_session(switched, optimise=False)
-    feed, output = str(model.graph.inputs[0].name), str(model.graph.outputs[0].name)
+    feed, outputs = str(model.graph.inputs[0].name), [str(output.name) for output in model.graph.outputs]
 
     def runner(on: Any) -> Runner:
         flags = np.zeros(len(numbers), bool)
@@ -49,7 +53,7 @@ def scan_places(
             found = []
             for image in images:
                 feeds = {feed: full_batch(model, image), SWITCHES: flags}
-                found.append(np.asarray(session.run([output], feeds)[0], np.float32)[:1])
+                found.append(joined(dict(zip(outputs, session.run(outputs, feeds), strict=True)))[:1])
             return np.concatenate(found)
 
         return run
@@ -59,7 +63,7 @@ def scan_places(
         return {numbers[one.after] for one in place.activations if one.after in numbers}
 
     sites = [Site(one.node, one.op, "", "", (), 1, 1, 0, share=shares.get(one.node, 0.0)) for one in able]
-    return scan(sites, on, images, runner(())(images), runner=runner, progress=progress)
+    return scan(sites, on, images, runner(())(images), runner=runner, progress=progress, distance=distance)
 
 
 def with_switches(model: ir.Model, places: Sequence[Place]) -> tuple[ir.Model, dict[str, int]]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .accuracy import sqnr_db
 from .budget import Budget, Row, meet
-from .evaluation import Evaluation, Pictures, any_batch
+from .evaluation import Distance, Evaluation, Pictures, any_batch
 from .forms import FORMS
 from .nouns import Decision, QuantisedGraph, ScaleTable
 from .quantise import alone
@@ -49,13 +50,18 @@ def keep_within(
         lambda found: make(found.model),
         evaluation,
         max_drop,
-        lambda: scanned(graph, pictures, progress=progress),
+        lambda: scanned(graph, pictures, progress=progress, distance=evaluation.view.sqnr_db),
         progress=told,
     )
 
 
 def scanned(
-    graph: QuantisedGraph, pictures: Pictures, *, count: int | None = None, progress: Progress | None = None
+    graph: QuantisedGraph,
+    pictures: Pictures,
+    *,
+    count: int | None = None,
+    progress: Progress | None = None,
+    distance: Distance = sqnr_db,
 ) -> tuple[Sensitivity, ...]:
     """Every quantised site of ``graph`` alone, worst first, on the first ``count`` pictures (None: 64, or fewer of a big graph)."""
     assert graph.base is not None, "a graph that was read from a file has no float32 twin to scan"
@@ -70,6 +76,7 @@ def scanned(
         images,
         any_batch(graph.base)(images),
         progress=None if progress is None else (lambda done, total: progress("scanning nodes", done, total)),
+        distance=distance,
     )
 
 

@@ -209,7 +209,7 @@ def _accuracy(
 
     truth = None if images.labels is None else np.asarray(images.labels)
     evaluation = Evaluation(images, counted(reference.run), truth, batch=batch)
-    outputs = evaluation.reference.shape[1:]
+    outputs = evaluation.shape
 
     def fitting(some: np.ndarray) -> np.ndarray:
         found = run(some)
