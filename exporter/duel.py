@@ -96,4 +96,4 @@ def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle 
     if plan.out.exists() and not plan.overwrite:
         return None
     rows, notes = check(traced.judge.with_plan(plan), made, bundle, traced.run)
-    return publish(plan, traced.run, bundle, made, rows, [*made.source.notes, *notes])
+    return publish(plan, traced.run, bundle, made, traced.judge.with_plan(plan), rows, [*made.source.notes, *notes])

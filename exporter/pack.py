@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.answers import separated
 from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.detection_verdict import compare
+from ..runtime.errors import BackendUnavailable
 from ..runtime.golden import GOLDEN, golden_bytes
+from ..runtime.load import load
 from ..runtime.report import write_report
 from ..runtime.selftest import QUANTISED, agreement
 from .parity import typed_runner
 from .plan import Plan
 from .stages import Run
-from .verify import Row, in_batches, run_all, seeded
+from .verify import in_batches, run_all, seeded
 
 if TYPE_CHECKING:
     from ..calibration.choose import Choice
     from .made import Made
-    from .parity import Judge
+    from .parity import Judge, Row
 
 
-GOLDEN_PICTURES = 4  # of a quantised bundle: its error differs from picture to picture
+GOLDEN_PICTURES = {"classification": 4, "detection": 2}  # a detector has many answers a picture, and large ones
 
 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
@@ -32,18 +36,19 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
     files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
     images = golden_images(plan, judge)
-    logits = run_all(judge.runner, images, plan.shapes.opt[0])
-    files[GOLDEN] = golden_bytes({"images": images}, {"logits": logits})
+    answers = run_all(judge.runner, images, plan.shapes.opt[0])
+    files[GOLDEN] = golden_bytes({"images": images}, separated(answers, plan.spec.task))
     content = manifest(plan, made)
     if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
-        content["precision_report"]["golden_cosine"] = agreement("logits", logits, found, plan.precision).cosine
+        content["precision_report"] |= golden_figures(plan, answers, found)
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 
 def publish(
-    plan: Plan, run: Run, bundle: Bundle, made: Made, parity: list[Row], notes: list[str], choice: Choice | None = None
-) -> Bundle:
+    plan: Plan, run: Run, bundle: Bundle, made: Made, judge: Judge, parity: list[Row], notes: list[str],
+    choice: Choice | None = None,
+) -> Bundle:  # fmt: skip
     """The draft with what was measured since, parity, stages and report, written to its place in one rename."""
     files: dict[str, bytes | Path] = {name: bundle.path / name for name in bundle.manifest["files"]}
     content = {key: value for key, value in bundle.manifest.items() if key != "files"}
@@ -56,8 +61,37 @@ def publish(
         told.append(choice.why)
         content["choice"] = choice.to_json()
     content["notes"] = [*content["notes"], *told, *notes]
+    pictures, report = drawn(plan, judge, bundle)
+    files |= pictures
+    content |= report
     files["report.html"] = write_report({**content, "files": bundle.manifest["files"]}).encode()
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
+
+
+def golden_figures(plan: Plan, answers: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    """Our own distance from PyTorch on the golden inputs, under the name that the self-test looks for."""
+    if plan.detection:
+        return {"golden_detections": compare(answers, found, plan.detection, False)}
+    return {"golden_cosine": agreement("logits", answers, found, plan.precision).cosine}
+
+
+def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """A detector's pictures for the report, PyTorch beside the bundle as it runs here; nothing where it cannot run."""
+    from .detection_pictures import side_by_side
+    from .parity import session_runner
+
+    inputs = [(picture.name, picture.path) for picture in plan.pictures]
+    if plan.detection is None or not inputs or plan.shapes.opt[2:] != plan.contract.size:
+        return {}, {}
+    try:
+        with load(bundle) as session:
+            files, report = side_by_side(
+                inputs, judge.runner, session_runner(session), plan.detection, plan.contract, plan.labels,
+                batch=plan.shapes.opt[0],
+            )  # fmt: skip
+    except BackendUnavailable:
+        return {}, {}
+    return dict(files), {"detection_report": report}
 
 
 def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
@@ -71,10 +105,10 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
     """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
     shape = plan.shapes.opt
-    if plan.precision not in QUANTISED:
-        return seeded(shape)
+    if plan.precision not in QUANTISED and plan.detection is None:
+        return seeded(shape, plan.contract)
     *_, images = judge.inputs(shape).values()
-    return np.concatenate(list(in_batches(images[: max(GOLDEN_PICTURES, shape[0])], shape[0])))
+    return np.concatenate(list(in_batches(images[: max(GOLDEN_PICTURES[plan.spec.task], shape[0])], shape[0])))
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:

@@ -16,12 +16,12 @@ import numpy as np
 from ..runtime.answers import joined
 from ..runtime.errors import BackendUnavailable, ParityFailed
 from ..runtime.selftest import QUANTISED
-from . import verify
+from . import verify, verify_detection
 from .emulate import emulate
 from .jump import first_jump
 from .plan import Plan
 from .stages import Run, keep
-from .verify import Row, Runner
+from .verify import Runner
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from ..runtime.bundle import Bundle
     from .made import Made
+
+    Row = verify.Row | verify_detection.DetectionRow
 
 PICTURES = 8  # of the user's own that every stage is compared on; the accuracy is measured on all that are held out
 
@@ -57,7 +59,7 @@ class Judge:
             contract = replace(self.plan.contract, size=size)
             paths = [picture.path for picture in self.plan.pictures]
             self._inputs[size] = {"pictures": preprocess(paths, contract)} if paths else self._own_pictures(size)
-        return {"seeded": verify.seeded(shape), **self._inputs[size]}
+        return {"seeded": verify.seeded(shape, self.plan.contract), **self._inputs[size]}
 
     def _own_pictures(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
         """The first pictures that a quantised export holds out, else those it was calibrated with; at their own size."""
@@ -74,11 +76,30 @@ class Judge:
         return next(iter(verify.in_batches(images, shape[0])))
 
     def answer(self, kind: str, images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Logits (N, C) of the judge; the same array for the same question."""
+        """What the judge says, as one array; the same for the same question."""
         key = (kind, shape if kind == "seeded" else shape[2:])
         if key not in self._answers:
             self._answers[key] = verify.run_all(self.runner, images, shape[0])
         return self._answers[key]
+
+    def agreement(
+        self,
+        stage: str,
+        name: str,
+        kind: str,
+        shape: tuple[int, ...],
+        expected: np.ndarray,
+        found: np.ndarray,
+        precision: str,
+    ) -> Row:
+        """One row, by the task of the network; only the bundle may have suppression inside its graph."""
+        rule = self.plan.detection
+        if rule is None:
+            return verify.agreement(stage, name, kind, shape, expected, found, precision)
+        in_graph = stage == "bundle" and rule.nms == "graph"
+        return verify_detection.agreement(
+            stage, name, kind, shape, expected, found, precision, rule=rule, in_graph=in_graph
+        )
 
     def rows(self, stage: str, name: str, runner: Runner, precision: str, shapes: list[tuple[int, ...]]) -> list[Row]:
         """The agreement of one stage at several shapes; a quantised graph is judged on what it was calibrated for."""
@@ -88,9 +109,9 @@ class Judge:
             if precision in QUANTISED and (len(inputs) > 1 or shape[2:] != self.plan.shapes.opt[2:]):
                 del inputs["seeded"]
             for kind, images in inputs.items():
-                logits = verify.run_all(runner, images, shape[0])
+                answers = verify.run_all(runner, images, shape[0])
                 found.append(
-                    verify.agreement(stage, name, kind, shape, self.answer(kind, images, shape), logits, precision)
+                    self.agreement(stage, name, kind, shape, self.answer(kind, images, shape), answers, precision)
                 )
         return found
 
@@ -160,10 +181,7 @@ def session_runner(session: Any) -> Runner:
 def tell(row: Row) -> str:
     """One row in words."""
     shape = "x".join(map(str, row.shape))
-    return (
-        f"{row.stage} on {row.runner}, {row.count} {row.inputs} at {shape}: max abs {row.max_abs:.2e}, "
-        f"cosine {row.cosine:.6f}, limit {row.limit}"
-    )
+    return f"{row.stage} on {row.runner}, {row.count} {row.inputs} at {shape}: {row}, limit {row.limit}"
 
 
 def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
@@ -178,13 +196,13 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
         ("rewriting", made.exported.model, made.rewritten.model, "fp32"),
         (f"the change to {plan.precision}", floating, typed, plan.precision),
     ]
-    first_off = verify.agreement(
+    first_off = judge.agreement(
         "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),
         verify.graph_runner(made.exported.model)(images), "fp32",
     )  # fmt: skip
     because = "the exported graph, the rewritten and the typed one agree with PyTorch; the engine itself does not"
     if not first_off.passed:
-        because = f"the torch exporter's own graph is off already at this shape: max abs {first_off.max_abs:.2e}"
+        because = f"the torch exporter's own graph is off already at this shape: {first_off}"
     elif row.stage != "bundle" or plan.target.engine == "onnxruntime":
         for name, reference, suspect, precision in places[: 1 if row.stage == "rewritten" else 2]:
             jump = first_jump(reference, suspect, images, precision)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..runtime.bundle import Bundle
     from .artifacts import RewrittenGraph
-    from .verify import Row
+    from .parity import Row
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     beside = race(plan, made, bundle, traced) if quantised else None
 
     with run.stage("bundle", str(plan.out)) as stage:
-        bundle = publish(plan, run, bundle, made, parity, [*source.notes, *notes], choice)
+        bundle = publish(plan, run, bundle, made, judge, parity, [*source.notes, *notes], choice)
         stage.detail = f"{plan.out}, report and self-test inside"
         stage.size_bytes = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
 

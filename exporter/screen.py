@@ -119,6 +119,9 @@ def next_commands(result: Result) -> list[str]:
 
 def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """The rows of the manifest's ``parity`` as a table."""
+    rows = list(rows)
+    if any("detections" in row for row in rows):
+        return _matched_table(rows)
     columns = ("stage", "on", "inputs", "shape", "max abs", "cosine", "top-1", "top-5", "limit", "")
     body = [
         (
@@ -136,6 +139,29 @@ def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return table(columns, body, right=("max abs", "cosine", "top-1", "top-5"))
+
+
+def _matched_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The same of a detector."""
+    columns = ("stage", "on", "inputs", "shape", "boxes", "missing", "extra", "flips", "px", "score", "limit", "")
+    body = [
+        (
+            row["stage"],
+            row["runner"],
+            f"{row['count']} {row['inputs']}",
+            "x".join(map(str, row["shape"])),
+            row["detections"],
+            row["missing"],
+            row["extra"],
+            row["flips"],
+            f"{row['box_px']:.2f}",
+            f"{row['score_abs']:.1e}",
+            row["limit"],
+            "holds" if row["passed"] else "FAILS",
+        )
+        for row in rows
+    ]
+    return table(columns, body, right=columns[4:10])
 
 
 def table(columns: Sequence[str], body: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> str:

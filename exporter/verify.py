@@ -16,6 +16,7 @@ from ..runtime.answers import OUTPUTS, joined
 from ..runtime.selftest import verdict  # the device holds its self-test to the same limits
 
 if TYPE_CHECKING:
+    from ..runtime.preprocess import ImageContract
     from .artifacts import Shapes
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 
+TILE = 16  # pixels
 TASK = {1: "classification", 2: "detection"}  # by the number of tensors that a torch module returns
 
 
@@ -58,6 +60,9 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "shape": list(self.shape)}
 
+    def __str__(self) -> str:
+        return f"max abs {self.max_abs:.2e}, cosine {self.cosine:.6f}"
+
 
 def agreement(
     stage: str, runner: str, inputs: str, shape: tuple[int, ...], judge: np.ndarray, other: np.ndarray, precision: str
@@ -79,9 +84,16 @@ def agreement(
     return Row(stage, runner, inputs, shape, len(judge), max_abs, largest, cosine, top1, top5, limit, passed)
 
 
-def seeded(shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    """Standard normal numbers: about what mean and std make of a picture; (B, 3, H, W) float32."""
-    return np.random.default_rng(seed).standard_normal(tuple(shape), dtype=np.float32)
+def seeded(shape: Sequence[int], contract: ImageContract | None = None, seed: int = 0) -> np.ndarray:
+    """(B, 3, H, W) float32 numbers like those of a picture: standard normal, which is about what mean and std make of
+    one; for a network that reads 0..255, tiles of one colour each, since it was never shown noise.
+    """
+    rng = np.random.default_rng(seed)
+    if contract is None or contract.scale != 1:
+        return rng.standard_normal(tuple(shape), dtype=np.float32)
+    batch, channels, height, width = shape
+    tiles = rng.integers(0, 256, (batch, channels, -(-height // TILE), -(-width // TILE))).astype(np.float32)
+    return tiles.repeat(TILE, axis=2).repeat(TILE, axis=3)[:, :, :height, :width]
 
 
 def in_batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:

@@ -29,3 +29,10 @@ def joined(results: Mapping[str, np.ndarray]) -> np.ndarray:
     array = np.concatenate([boxes, scores[..., None], classes[..., None]], axis=-1)
     array[np.arange(array.shape[1]) >= count.reshape(-1, 1)] = (0, 0, 0, 0, 0, -1)
     return array
+
+
+def separated(answers: np.ndarray, task: str) -> dict[str, np.ndarray]:
+    """The outputs of the torch model by name again."""
+    if task == "detection":
+        return dict(zip(OUTPUTS[task], (answers[..., :4], answers[..., 4:]), strict=True))
+    return {OUTPUTS[task][0]: answers}
