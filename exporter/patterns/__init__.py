@@ -6,10 +6,12 @@ from ...runtime.selftest import QUANTISED
 from .attention import PackedHeads, SeparateHeads
 from .base import Surgery
 from .branches_on_maps import BranchesOnMaps
+from .chain_pools import ChainPools
 from .channel_attention import PackedChannels, SeparateChannels
 from .cleanup import CleanUp
 from .depthwise_shortcut import FoldDepthwiseShortcut
 from .flatten_late import FlattenLate
+from .focus_convolution import FocusConvolution
 from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
@@ -23,6 +25,7 @@ from .mean_before_linear import MeanBeforeLinear
 from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
 from .project_channels import ProjectChannels
+from .rep_convolution import FoldRepConvolution
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 from .static_padding import DropZeroPads
@@ -60,6 +63,9 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
     (FoldBatchNorm, ALL),
+    (FoldRepConvolution, ALL),
+    (FocusConvolution, CPUS),  # TensorRT-RTX pads 3 channels to 8 for it: as many kernels, more bytes and products
+    (ChainPools, ALL),
     (RescaleTrunk, GPUS),  # 11 kernels of VAN; on a CPU lost in the noise (0.96 to 0.99 with and without)
     (MergeScaleHeads, ALL),
     (TokensAsMaps, ALL),

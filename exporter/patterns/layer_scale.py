@@ -1,14 +1,17 @@
 """Layer scale into the layer before it: one multiplication a channel less.
 
-    x > Conv > Mul (C, 1, 1) > y                  x > Conv' > y
+    x > Conv > Mul (C, 1, 1) or one number > y    x > Conv' > y
     x > MatMul > Add > Mul (C,) > y               x > MatMul' > Add' > y
 
 Papers: Touvron et al., Going deeper with Image Transformers (CaiT), arXiv:2103.17239; used by SMT-L (gamma_1, gamma_2),
-VAN (layer_scale_2; layer_scale_1 has a shortcut inside: see large_kernel_attention) and timm's ViTs (ls1, ls2).
+VAN (layer_scale_2; layer_scale_1 has a shortcut inside: see large_kernel_attention) and timm's ViTs (ls1, ls2). One number
+for all channels is what DAMO-YOLO learns for the box sides of each level (arXiv:2211.15444); behind a linear layer it is
+left alone, since there it is the scale of an attention, which passes after this one look for.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from .base import Surgery, constant, only_consumer, sizes
@@ -26,7 +29,9 @@ class FoldLayerScale(Surgery):
         for index in (0, 1):
             scale, x = node.inputs[index], node.inputs[1 - index]
             array = constant(scale)
-            if array is None or array.size == 1 or x is None or constant(x) is not None:
+            if array is None or x is None or constant(x) is not None:
+                continue
+            if array.size == 1 and (convolution(x.producer()) is None or array.ndim > len(sizes(x) or ())):
                 continue
             if not self._into(model, node, scale, x):
                 return False
@@ -44,6 +49,9 @@ class FoldLayerScale(Surgery):
             return False  # no layer before it, so nothing was refused
         channels = layer.weight.shape[0] if layer else dense.weight.shape[1]  # type: ignore[union-attr]
         vector = channel_vector(scale, channels, len(sizes(x) or ()) - 2 if layer else 0)
+        array = constant(scale)
+        if layer is not None and array is not None and array.size == 1:
+            vector = np.full(channels, array.item(), np.float64)
         if vector is None:
             found = sizes(scale)
             self.decline(node, f"factor of shape {found}, expected one number for each of {channels} channels")

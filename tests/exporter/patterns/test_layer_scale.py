@@ -32,6 +32,25 @@ def test_convolution_takes_the_factor_in_either_operand(text):
     assert_rewrites(FoldLayerScale, text, to=["Conv"])
 
 
+@pytest.mark.parametrize("factor", ["float one = {1.25}", "float[1] one = {1.25}", "float[1, 1, 1] one = {-2.0}"])
+def test_convolution_takes_one_number_for_all_channels(factor):
+    text = CONV.replace("<float[4", f"<{factor}, float[4", 1).replace("Mul(ls, c)", "Mul(c, one)")
+    assert_rewrites(FoldLayerScale, text, to=["Conv"])
+
+
+def test_one_number_that_adds_an_axis_stays():
+    text = CONV.replace("<float[4", "<float[1, 1, 1, 1, 1] one = {1.25}, float[4", 1).replace(
+        "Mul(ls, c)", "Mul(c, one)"
+    )
+    assert_rewrites(FoldLayerScale, text.replace("(float[2, 4, 5", "(float[1, 2, 4, 5"), to=["Conv", "Mul"], count=0)
+
+
+def test_one_number_behind_a_linear_layer_stays():
+    """The scale of an attention, which its passes look for."""
+    text = LINEAR.replace("<float[4", "<float one = {0.125}, float[4", 1).replace("Mul(h, g)", "Mul(h, one)")
+    assert_rewrites(FoldLayerScale, text, to=["MatMul", "Add", "Mul"], count=0)
+
+
 @pytest.mark.parametrize("text", [LINEAR, LINEAR.replace("Mul(h, g)", "Mul(g, h)").replace("Add(b, p)", "Add(p, b)")])
 def test_linear_layer_takes_the_factor_with_its_bias(text):
     assert_rewrites(FoldLayerScale, text, to=["MatMul", "Add"])
