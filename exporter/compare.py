@@ -1,35 +1,30 @@
-"""``edgesmith compare A B``: two bundles, ONNX files or models by name, on the same inputs; A is the judge."""
+"""``edgesmith compare A B``: two bundles, ONNX files or models by name, on the same inputs; A is the judge.
+
+Classifiers are compared number by number, detectors by their detections: threshold and suppression of the judge, then
+boxes matched by class and overlap (runtime/detection_verdict.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..models.registry import find
-from ..runtime.bundle import open_bundle
+from ..runtime.detection import DetectionRule
 from ..runtime.errors import UserMistake
 from ..runtime.preprocess import ImageContract, preprocess
-from . import arguments, verify
+from . import arguments, verify, verify_detection
+from .compare_sides import Side, open_side
 from .jump import first_jump
-from .parity import session_runner
 from .pictures import pictures
-from .verify import Runner
 
+if TYPE_CHECKING:
+    from .verify_detection import DetectionRow
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two: how to run it, the input it wants, and its graph file where it has one."""
-
-    name: str
-    run: Runner
-    shape: tuple[int | str, ...]
-    contract: ImageContract | None
-    graph: Path | None
-    close: Callable[[], None]
+THRESHOLDS = DetectionRule("runtime", score=0.05, iou=0.7)  # of two files that carry none: those of DAMO-YOLO's authors
 
 
 def compare(
@@ -43,31 +38,26 @@ def compare(
 ) -> dict[str, Any]:
     """Rows of agreement on seeded numbers and on pictures, and for two graphs the first node that differs.
 
-    Raises UserMistake when one of the two cannot be opened or their inputs do not fit each other.
+    Raises UserMistake when one of the two cannot be opened, or their inputs, tasks or classes do not fit each other.
     """
     limit = arguments.precision(precision)
-    judge = _open(first, weights, num_classes)
-    other = _open(second, weights, num_classes)
+    judge = open_side(first, weights, num_classes)
+    other = open_side(second, weights, num_classes)
     try:
+        _check_tasks(judge, other)
         shape = _common_shape(judge, other)
-        contract = judge.contract or other.contract or ImageContract(size=(shape[2], shape[3]))
-        inputs = {"seeded": verify.seeded(shape)}
+        contract = replace(_contract(judge, other), size=(shape[2], shape[3]))
+        inputs = {"seeded": verify.seeded(shape, contract)}
         if paths := [picture.path for picture in pictures(data)]:
-            inputs["pictures"] = preprocess(paths, replace(contract, size=(shape[2], shape[3])))
-        rows = []
+            inputs["pictures"] = preprocess(paths, contract)
+        rows, equal = [], True
         for kind, images in inputs.items():
             expected, found = (verify.run_all(side.run, images, shape[0]) for side in (judge, other))
-            if expected.shape != found.shape:
-                raise UserMistake(
-                    "The two do not have the same outputs",
-                    found=f"{first}: {expected.shape[1]} classes, {second}: {found.shape[1]}",
-                    expected="the same number of classes",
-                    attempt="--num-classes, where one of the two is the name of a model",
-                )
-            rows.append(verify.agreement("second", Path(other.name).name, kind, shape, expected, found, limit))
+            rows.append(_row(judge, other, kind, shape, expected, found, limit))
+            equal = equal and np.array_equal(expected, found)
         difference = ""
-        if judge.graph and other.graph and any(row.max_abs > 0 for row in rows):
-            difference = str(_difference(judge.graph, other.graph, inputs["seeded"], limit) or "")
+        if judge.graph and other.graph and not equal:
+            difference = _difference(judge.graph, other.graph, inputs["seeded"], limit)
     finally:
         judge.close()
         other.close()
@@ -80,15 +70,71 @@ def compare(
     }
 
 
-def _difference(judge: Path, other: Path, images: np.ndarray, precision: str) -> Any:
+def _row(
+    judge: Side,
+    other: Side,
+    kind: str,
+    shape: tuple[int, ...],
+    expected: np.ndarray,
+    found: np.ndarray,
+    precision: str,
+) -> verify.Row | DetectionRow:
+    """The agreement on one kind of inputs, by the task of the two."""
+    counts = [side.classes_of(answer) for side, answer in ((judge, expected), (other, found))]
+    if None not in counts and counts[0] != counts[1]:
+        raise UserMistake(
+            "The two do not have the same outputs",
+            found=f"{judge.name}: {counts[0]} classes, {other.name}: {counts[1]}",
+            expected="the same number of classes",
+            attempt="--num-classes, where one of the two is the name of a model",
+        )
+    name = Path(other.name).name
+    if judge.task != "detection":
+        return verify.agreement("second", name, kind, shape, expected, found, precision)
+    rule = judge.rule or other.rule or THRESHOLDS
+    if judge.suppressed:
+        expected = spread(expected, max(counts[0] or 0, counts[1] or 0, int(max(expected[..., 5].max(), 0)) + 1))
+    return verify_detection.agreement(
+        "second", name, kind, shape, expected, found, precision, rule=rule, in_graph=other.suppressed
+    )
+
+
+def spread(rows: np.ndarray, classes: int) -> np.ndarray:
+    """Detections (n, D, 6) -> the answer (n, D, 4 + K) of a graph whose only candidates they are."""
+    scores = np.where(np.arange(classes) == rows[..., 5:], rows[..., 4:5], 0)
+    return np.concatenate([rows[..., :4], scores], axis=-1).astype(np.float32)
+
+
+def _check_tasks(judge: Side, other: Side) -> None:
+    if judge.task != other.task:
+        raise UserMistake(
+            "The two do not do the same",
+            found=f"{judge.name}: {judge.task}, {other.name}: {other.task}",
+            expected="two classifiers, or two detectors",
+            attempt="compare what was made from the same model",
+        )
+
+
+def _contract(judge: Side, other: Side) -> ImageContract:
+    """What happens to pictures; two detectors in files without a bundle are taken to read 0..255 as DAMO-YOLO does."""
+    known = judge.contract or other.contract
+    if known:
+        return known
+    return find("damo_yolo").contract if judge.task == "detection" else ImageContract(size=(224, 224))
+
+
+def _difference(judge: Path, other: Path, images: np.ndarray, precision: str) -> str:
     import onnx_ir
 
-    return first_jump(onnx_ir.load(judge), onnx_ir.load(other), images, precision)
+    try:
+        return str(first_jump(onnx_ir.load(judge), onnx_ir.load(other), images, precision) or "")
+    except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for operators of another engine
+        return f"not looked for, ONNX Runtime does not run both graphs: {str(error).splitlines()[0][:120]}"
 
 
 def _common_shape(judge: Side, other: Side) -> tuple[int, int, int, int]:
     """The one input shape that both take: a fixed size wins over an open one."""
-    usual = (1, 3, 224, 224)
+    usual = (1, 3, *_contract(judge, other).size)
     sizes = []
     for ours, theirs, default in zip(judge.shape, other.shape, usual, strict=True):
         fixed = {size for size in (ours, theirs) if isinstance(size, int)}
@@ -101,64 +147,3 @@ def _common_shape(judge: Side, other: Side) -> tuple[int, int, int, int]:
             )
         sizes.append(fixed.pop() if fixed else default)
     return (sizes[0], sizes[1], sizes[2], sizes[3])
-
-
-def _open(name: str, weights: str, num_classes: int | None) -> Side:
-    path = Path(name)
-    if path.is_dir():
-        return _open_bundle(path)
-    if path.is_file():
-        return _open_graph(path)
-    if path.suffix in (".onnx", ".edge") or "/" in name:
-        raise UserMistake(
-            f"There is nothing at {name}",
-            found="no file and no folder at that path",
-            expected="a bundle, an ONNX file, or the name of a model",
-            attempt="check the path; edgesmith list prints the names of the models",
-        )
-    return _open_model(name, weights, num_classes)
-
-
-def _open_bundle(path: Path) -> Side:
-    from ..runtime.load import load
-
-    bundle = open_bundle(path)
-    session = load(bundle)
-    (spec,) = bundle.manifest["inputs"]
-    return Side(str(path), session_runner(session), tuple(spec["shape"]), bundle.contract, bundle.graph, session.close)
-
-
-def _open_graph(path: Path) -> Side:
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a file it cannot read
-        raise UserMistake(
-            f"{path} cannot be opened as an ONNX file",
-            found=str(error).splitlines()[0][:200],
-            expected="an ONNX graph that ONNX Runtime can load",
-            attempt="edgesmith inspect, or export it again",
-        ) from None
-    taken, given = session.get_inputs(), session.get_outputs()
-    if len(taken) != 1 or len(taken[0].shape) != 4:
-        raise UserMistake(
-            f"{path} is not an image classifier",
-            found=f"inputs {[(one.name, one.shape) for one in taken]}",
-            expected="one input of shape batch x 3 x height x width",
-            attempt="compare files of classifiers",
-        )
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([given[0].name], {taken[0].name: images})[0], np.float32)
-
-    return Side(str(path), run, tuple(taken[0].shape), None, path, lambda: None)
-
-
-def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
-    from ..models import create
-
-    spec = find(name)
-    module = create(spec.name, weights, num_classes)
-    shape = ("batch", 3, *spec.contract.size)
-    return Side(spec.name, verify.torch_runner(module), shape, spec.contract, None, lambda: None)

@@ -58,7 +58,10 @@ def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, An
     from ..runtime.bundle import open_bundle
 
     bundle = open_bundle(path)
-    keys = ("name", "model", "family", "target", "precision", "gpu_arch", "num_classes", "edgesmith", "notes", "parity")
+    keys = (
+        "name", "model", "family", "task", "target", "precision", "gpu_arch", "num_classes", "edgesmith", "notes",
+        "parity", "detection",
+    )  # fmt: skip
     engines = []
     for engine in bundle.engines:
         seen = read_engine(engine.path)

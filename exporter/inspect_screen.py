@@ -18,8 +18,9 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
         chip = f", {manifest['gpu_arch']}" if manifest.get("gpu_arch") else ""
         yield f"bundle {manifest['name']}: {manifest['model']}, {manifest['precision']} for {manifest['target']}{chip}"
         for row in manifest.get("parity") or []:
-            verdict = "holds" if row.get("passed") else "DOES NOT HOLD"
-            yield f"  parity {row['stage']} on {row['runner']}: max abs {row['max_abs']:.1e}, cosine {row['cosine']:.6f}, {verdict}"
+            yield f"  parity {row['stage']} on {row['runner']}: {_agreement(row)}"
+        if rule := manifest.get("detection"):
+            yield f"  boxes: NMS {rule['nms']}, score {rule['score']:g}, IoU {rule['iou']:g}, at most {rule['max_detections']}"
         yield from (f"  note: {note}" for note in manifest.get("notes") or [])
         yield from _graph(data["graph"])
         for engine in data["engines"]:
@@ -31,6 +32,15 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
             yield from _xray(
                 data["xray"], data["summary"], f"{builder['name']} {builder['version']} for {builder['arch']}"
             )
+
+
+def _agreement(row: dict[str, Any]) -> str:
+    """What one parity row found: numbers of a classifier, detections of a detector."""
+    verdict = "holds" if row.get("passed") else "DOES NOT HOLD"
+    if "detections" not in row:
+        return f"max abs {row['max_abs']:.1e}, cosine {row['cosine']:.6f}, {verdict}"
+    found = f"{row['matched']:.1%} of {row['detections']} detections match, boxes within {row['box_px']:.2g} px"
+    return f"{found}, scores within {row['score_abs']:.1e}, {verdict}"
 
 
 def _graph(data: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from attention_graph import vit
+from detection_bundle import write_detection_bundle
 from rich.console import Console
 from small_bundle import write_small_bundle
 
@@ -165,3 +166,12 @@ def test_an_engine_in_name_only_is_refused(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserMistake, match="nothing at"):
         inspect(tmp_path / "gone")
+
+
+def test_a_detector_tells_its_thresholds_and_how_its_detections_match(tmp_path):
+    row = {"stage": "bundle", "runner": "onnxruntime", "detections": 214, "matched": 0.995, "box_px": 0.031, "score_abs": 2.4e-6, "passed": True}  # fmt: skip
+    data = inspect(write_detection_bundle(tmp_path / "colours.edge", nms="graph", parity=[row]))
+    text = screen(data)
+    assert "99.5% of 214 detections match, boxes within 0.031 px, scores within 2.4e-06, holds" in text
+    assert "boxes: NMS graph, score 0.5, IoU 0.7, at most 8" in text
+    assert data["manifest"]["task"] == "detection" and "num_detections" in text
