@@ -1,6 +1,7 @@
-"""Narrow variants trained on digits by tools/train_small.py: real weights and a real accuracy, offline.
+"""Models we trained ourselves: real weights and a real accuracy, offline.
 
-Their checkpoints stand in tests/data/trained with the accuracy that was measured. They are for tests and benchmarks;
+The classifiers are narrow variants that learned digits (tools/train_small.py), the detector is the smallest DAMO-YOLO
+and learned synthetic scenes (scenes.py, tools/train_detector.py). Their checkpoints stand in tests/data/trained with the accuracy that was measured. They are for tests and benchmarks;
 `edgesmith list` keeps them apart.
 """
 
@@ -10,7 +11,9 @@ from typing import Any
 
 from ..runtime.preprocess import ImageContract
 from .spec import ModelSpec
-from .variants import FAMILY_FACTS
+from .variants import FAMILY_FACTS, detection_contract
+
+SCENE_LABELS = ("circle", "ring", "square", "triangle", "star", "cross", "arrow", "heart")
 
 
 def _digits(family: str, parameters: int, size: int, **config: Any) -> ModelSpec:
@@ -40,6 +43,24 @@ def _digits(family: str, parameters: int, size: int, **config: Any) -> ModelSpec
     )
 
 
+def _scenes(variant: str, parameters: int, size: int) -> ModelSpec:
+    changes = {
+        "licence_weights": "Apache-2.0 (trained by us on synthetic scenes)",
+        "num_classes": len(SCENE_LABELS),
+        "label_names": SCENE_LABELS,
+    }
+    return ModelSpec(
+        name="damo_yolo_scenes",
+        parameters=parameters,
+        config={"variant": variant},
+        contract=detection_contract((size, size)),
+        fixture=True,
+        score=0.03,
+        iou=0.65,
+        **{**FAMILY_FACTS["damo_yolo"], **changes},
+    )
+
+
 _CONVIT = {"patch_size": 7, "embed_dim": 16, "depth": 4, "num_heads": 4, "local_up_to_layer": 3}  # embed_dim: a head
 _DAVIT = {"depths": (1, 1, 1, 1), "embed_dims": (32, 64, 64, 96), "num_heads": (1, 2, 2, 3)}
 
@@ -49,4 +70,5 @@ FIXTURES: tuple[ModelSpec, ...] = (
     _digits("davit", 514_922, 64, variant="davit_tiny", **_DAVIT),
     _digits("van", 437_898, 64, dims=(16, 32, 64, 128), depths=(1, 1, 2, 1)),
     _digits("vit_ggem", 211_342, 28, patch_size=7, embed_dim=64, depth=4, num_heads=4),
+    _scenes("nano_small", 1_385_315, 256),
 )
