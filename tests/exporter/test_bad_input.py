@@ -10,22 +10,15 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import edgesmith
+from one_screen import Case, assert_told, listing
 from small_bundle import write_small_bundle
 
-SCREEN_LINES = 24
 CALIBRATION_CASES = 15
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    command: str
-    says: tuple[str, ...]
 
 
 EXPORT = "export --model van_b0 "
@@ -217,10 +210,6 @@ def readonly_folder(folder: Path) -> str:
     return place.name
 
 
-def listing(folder: Path) -> set[tuple[str, int]]:
-    return {(str(path.relative_to(folder)), path.lstat().st_mtime_ns) for path in folder.rglob("*")}
-
-
 def test_there_are_at_least_twenty_five_and_fifteen_of_calibration():
     assert len(CASES) >= 25 and len({case.name for case in CASES}) == len(CASES)
     assert sum(case.command.startswith((INT8, DYNAMIC)) for case in CASES) >= CALIBRATION_CASES
@@ -229,18 +218,7 @@ def test_there_are_at_least_twenty_five_and_fifteen_of_calibration():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_mistake_is_told_in_one_screen(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder)
-    command = case.command.replace("READONLY", readonly_folder(folder))
-    before = listing(folder)
-    answer = edgesmith(*command.split())
-    assert answer.code == 2, answer.err
-    assert "Traceback" not in answer.err and answer.out == ""
-    lines = answer.err.splitlines()
-    assert len(lines) <= SCREEN_LINES, answer.err
-    assert any(line.startswith("  try ") for line in lines), answer.err
-    assert any(line.startswith(("  found ", "  expected ")) for line in lines), answer.err
-    for words in case.says:
-        assert words in answer.err, f"{words!r} is not in:\n{answer.err}"
-    assert listing(folder) == before, "something was left behind or changed"
+    assert_told(replace(case, command=case.command.replace("READONLY", readonly_folder(folder))), folder)
 
 
 def test_a_full_disk_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch):
