@@ -24,7 +24,7 @@ import numpy as np
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace
-from edgesmith.models import FAMILIES, create
+from edgesmith.models import create, families
 from edgesmith.runtime.benchmark import machine, measure
 
 HERE = Path(__file__).parent
@@ -172,7 +172,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=list(FAMILIES.values()))
+    parser.add_argument("models", nargs="*", default=list(families("classification").values()))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true", help="torch.compile too: about a minute a model")
     arguments = parser.parse_args()

@@ -48,7 +48,7 @@ from edgesmith.exporter.scales_behind import scales_behind
 from edgesmith.exporter.trace import trace
 from edgesmith.exporter.xray import XRay, read_engine
 from edgesmith.models import create
-from edgesmith.models.registry import FAMILIES, find
+from edgesmith.models.registry import families, find
 
 OUT = Path(__file__).with_suffix("")
 LARGEST = 65504
@@ -166,7 +166,7 @@ def write(rows: list[dict[str, Any]], command: str, arch: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=list(FAMILIES.values()), metavar="NAME")
+    parser.add_argument("--model", nargs="+", default=list(families("classification").values()), metavar="NAME")
     parser.add_argument("--arch", default="sm89")
     parser.add_argument("--dry-run", action="store_true", help="print the table, write no file")
     options = parser.parse_args()

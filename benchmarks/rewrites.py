@@ -41,7 +41,7 @@ from edgesmith.exporter.rtx import build_rtx
 from edgesmith.exporter.trace import trace
 from edgesmith.exporter.xray import read_engine
 from edgesmith.models import create
-from edgesmith.models.registry import FAMILIES, find
+from edgesmith.models.registry import families, find
 from edgesmith.runtime.benchmark import machine, measure
 from edgesmith.runtime.errors import EdgesmithError
 
@@ -204,13 +204,13 @@ def _described(run: dict[str, Any]) -> str:
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:
     """Models in the order of the families, targets in ours; rows of one target keep theirs."""
-    names = list(FAMILIES.values())
+    names = list(families("classification").values())
     return names.index(row["model"]) if row["model"] in names else len(names), list(TARGETS).index(row["target"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=list(FAMILIES.values()), metavar="NAME")
+    parser.add_argument("--model", nargs="+", default=list(families("classification").values()), metavar="NAME")
     parser.add_argument("--target", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--dry-run", action="store_true", help="print the table, write no file")

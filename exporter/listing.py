@@ -1,4 +1,4 @@
-"""``edgesmith list``: families and variants with parameters, image size, paper and licence."""
+"""``edgesmith list``: families and variants with task, parameters, image size, paper and licence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..models.registry import FAMILIES, list_models
 
-COLUMNS = ("model", "parameters", "image", "pretrained", "paper", "licence of the weights")
+COLUMNS = ("model", "task", "parameters", "image", "pretrained", "paper", "licence of the weights")
 
 
 def models() -> list[dict[str, Any]]:
@@ -17,6 +17,7 @@ def models() -> list[dict[str, Any]]:
             "name": spec.name,
             "family": spec.family,
             "default_of_family": FAMILIES.get(spec.family) == spec.name,
+            "task": spec.task,
             "parameters": spec.parameters,
             "num_classes": spec.num_classes,
             "image_size": list(spec.contract.size),
@@ -36,6 +37,7 @@ def rows() -> list[tuple[str, ...]]:
     return [
         (
             entry["name"] + ("*" if entry["default_of_family"] else ""),
+            entry["task"],
             f"{entry['parameters']:,}",
             "x".join(map(str, entry["image_size"])),
             "yes" if entry["pretrained"] else "-",

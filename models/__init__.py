@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .registry import FAMILIES, MODELS, ModelSpec, find, list_models
+from .registry import FAMILIES, MODELS, ModelSpec, families, find, list_models
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .loading import Prepared
 
-__all__ = ["FAMILIES", "MODELS", "ModelSpec", "create", "find", "list_models", "prepare"]
+__all__ = ["FAMILIES", "MODELS", "ModelSpec", "create", "families", "find", "list_models", "prepare"]
 
 
 def prepare(

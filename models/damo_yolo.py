@@ -14,21 +14,28 @@ Two forms compute the same: the training form, and the deploy form with re-param
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from ..runtime.errors import UserMistake
+from .coco_labels import COCO_LABELS
 from .damo_yolo_backbone import TAKEN, Stage, backbone
-from .damo_yolo_deploy import to_deploy
+from .damo_yolo_deploy import is_deploy_form, is_training_form, to_deploy
 from .damo_yolo_head import ZeroHead
 from .damo_yolo_neck import Neck
+from .damo_yolo_settle import settle
 
-CLASSES = 80  # COCO's, counted from 0
+__all__ = ["LAYOUTS", "DamoYolo", "Layout", "build", "changes_for", "deployed", "rename", "settle"]
+
+CLASSES = len(COCO_LABELS)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the seven variants differ in. ``score`` and ``iou`` are the thresholds the authors evaluate with."""
+    """What the networks of the seven variants differ in; their image size and thresholds stand in variants.py."""
 
     kind: str  # of backbone: res, csp or mob
     stem: int
@@ -37,9 +44,6 @@ class Layout:
     neck: tuple[int, int, int]  # channels out of the neck
     depth: float  # of the neck
     ratio: float = 1.0  # width of the neck's blocks
-    size: int = 640  # the side the authors train and test at, pixels
-    score: float = 0.05
-    iou: float = 0.7
 
     @property
     def nano(self) -> bool:
@@ -52,7 +56,7 @@ def _stages(*rows: tuple[int, int, int]) -> tuple[Stage, ...]:
 
 
 def _nano(stem: int, neck: tuple[int, int, int], *rows: tuple[int, int, int]) -> Layout:
-    return Layout("mob", stem, _stages(*rows), "silu", neck, depth=0.5, size=416, score=0.03, iou=0.65)
+    return Layout("mob", stem, _stages(*rows), "silu", neck, depth=0.5)
 
 
 _TINY = _stages((64, 2, 24), (96, 2, 64), (192, 2, 96), (192, 2, 152), (384, 1, 192))
@@ -102,6 +106,21 @@ def deployed(model: DamoYolo) -> DamoYolo:
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names are ours."""
     return state
+
+
+def changes_for(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The form of the checkpoint is the form of the network; the nano models and other files leave it to ``config``."""
+    training, deploy = is_training_form(state), is_deploy_form(state)
+    if training and deploy:
+        first = {form: next(name for name in state if f".{form}" in name) for form in ("rbr_dense", "rbr_reparam")}
+        raise UserMistake(
+            "the checkpoint mixes the training form and the deploy form",
+            found=f"{first['rbr_dense']} beside {first['rbr_reparam']}",
+            expected="the branches of every re-parameterised block, or of none",
+            because="the network is built in one form",
+            attempt="the checkpoint as the training wrote it",
+        )
+    return ({"deploy": deploy} if training or deploy else {}), ()
 
 
 def build(num_classes: int, image_size: tuple[int, int], *, variant: str, deploy: bool = False) -> nn.Module:

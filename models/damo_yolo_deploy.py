@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from .damo_yolo_layers import BATCH_NORM_EPS
 
 BRANCHES = ("rbr_dense", "rbr_1x1")
+FOLDED = "rbr_reparam"
 
 
 def fold_batch_norm(state: Mapping[str, Tensor], branch: str) -> tuple[Tensor, Tensor]:
@@ -33,6 +34,11 @@ def is_training_form(state: Mapping[str, Tensor]) -> bool:
     return any(f".{BRANCHES[0]}." in name for name in state)
 
 
+def is_deploy_form(state: Mapping[str, Tensor]) -> bool:
+    """True where a RepConv is one convolution already."""
+    return any(f".{FOLDED}." in name for name in state)
+
+
 def to_deploy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Training form -> deploy form; folded in float64, then stored in the kernel's own type. Idempotent."""
     deployed: dict[str, Tensor] = {}
@@ -40,8 +46,8 @@ def to_deploy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         block, found, tensor = name.partition(f".{BRANCHES[0]}.")
         if found and tensor == "conv.weight":
             dense, one = (fold_batch_norm(state, f"{block}.{branch}") for branch in BRANCHES)
-            deployed[f"{block}.rbr_reparam.weight"] = (dense[0] + F.pad(one[0], (1, 1, 1, 1))).to(value.dtype)
-            deployed[f"{block}.rbr_reparam.bias"] = (dense[1] + one[1]).to(value.dtype)
+            deployed[f"{block}.{FOLDED}.weight"] = (dense[0] + F.pad(one[0], (1, 1, 1, 1))).to(value.dtype)
+            deployed[f"{block}.{FOLDED}.bias"] = (dense[1] + one[1]).to(value.dtype)
         elif not any(f".{branch}." in name for branch in BRANCHES):
             deployed[name] = value
     return deployed

@@ -5,9 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 
-def labels(num_classes: int) -> list[str]:
+def imagenet_or_numbers(num_classes: int) -> list[str]:
     """One name a class, in the order of the logits."""
-    return list(_imagenet()) if num_classes == 1000 else [f"class {index}" for index in range(num_classes)]
+    return list(_imagenet()) if num_classes == 1000 else numbers(num_classes)
+
+
+def numbers(num_classes: int) -> list[str]:
+    return [f"class {index}" for index in range(num_classes)]
 
 
 @lru_cache(maxsize=1)

@@ -48,12 +48,13 @@ def prepare(
     classes = num_classes or spec.num_classes
     if str(weights) == "random":
         module = _spread(_seeded(spec, classes, size, seed), seed)
+        spec.settle(module, seed)
         note = f"random weights of seed {seed}: the outputs mean nothing"
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
     checkpoint = fetch(spec) if str(weights) == "pretrained" else read_checkpoint(weights)
     state, notes = in_our_names(spec, checkpoint, size)
     found = head_classes(state)
-    changes, more = _depths(spec, state)
+    changes, more = spec.changes_for(state)
     with torch.device("meta"):
         template = spec.build(num_classes=found or classes, image_size=size, **changes).state_dict()
     state, filled = check_fit(spec, checkpoint, state, template)
@@ -96,14 +97,3 @@ def _check_classes(spec: ModelSpec, checkpoint: Checkpoint, found: int | None, e
             because="a head that does not come from the checkpoint would answer at random",
             attempt=f"--num-classes {found}",
         )
-
-
-def _depths(spec: ModelSpec, state: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """smt_small only: its configuration says two blocks in stage 4, the stated 20.5 M parameters say one."""
-    if spec.name != "smt_small":
-        return {}, ()
-    blocks = {name.split(".")[1] for name in state if name.startswith("block4.")}
-    if blocks != {"0"}:
-        return {}, ()
-    note = "one block in stage 4, as the checkpoint has it; the authors' configuration file says two"
-    return {"depths": (*spec.config["depths"][:3], 1)}, (note,)

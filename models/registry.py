@@ -11,7 +11,7 @@ from .fixtures import FIXTURES
 from .spec import ModelSpec
 from .variants import ALIASES, FAMILIES, VARIANTS
 
-__all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "find", "list_models"]
+__all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "families", "find", "list_models"]
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*VARIANTS, *FIXTURES)})
 
@@ -32,6 +32,11 @@ def find(name: str) -> ModelSpec:
     )
 
 
+def families(task: str) -> dict[str, str]:
+    """Family -> default variant, of the families for one task."""
+    return {family: variant for family, variant in FAMILIES.items() if MODELS[variant].task == task}
+
+
 def list_models(fixtures: bool = False) -> list[ModelSpec]:
-    """All variants in the order of the families; with ``fixtures`` also the small ones trained on digits."""
+    """All variants in the order of the families; with ``fixtures`` also the small ones that we trained."""
     return [spec for spec in MODELS.values() if fixtures or not spec.fixture]

@@ -10,7 +10,7 @@ Stages 1 and 2 modulate (SAM), stage 3 alternates modulation and attention, stag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -185,6 +185,17 @@ class SMT(nn.Module):
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names are ours."""
     return state
+
+
+def changes_for(
+    state: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """smt_small's configuration says two blocks in stage 4, its stated 20.5 M parameters say one: the file decides."""
+    blocks = {name.split(".")[1] for name in state if name.startswith("block4.")}
+    if config["depths"] != (3, 4, 18, 2) or blocks != {"0"}:
+        return {}, ()
+    note = "one block in stage 4, as the checkpoint has it; the authors' configuration file says two"
+    return {"depths": (3, 4, 18, 1)}, (note,)
 
 
 def build(num_classes: int, image_size: tuple[int, int], **config: Any) -> nn.Module:

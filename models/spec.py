@@ -2,7 +2,7 @@
 
     ModelSpec -> build(num_classes, image_size) -> nn.Module
 
-Reading a spec imports neither torch nor timm; only ``build`` and ``rename`` do.
+Reading a spec imports neither torch nor timm; only what needs the family's module does (``build``, ``rename``, ...).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
@@ -32,6 +33,7 @@ class ModelSpec:
     contract: ImageContract
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the family's constructor arguments
     pretrained: str | None = None  # "timm:NAME.TAG" or a URL; None where nobody publishes weights
+    older_weights: str | None = None  # a URL that is tried where the first one does not answer
     task: str = "classification"
     num_classes: int = 1000
     fixed_size: bool = False  # the network exists for one image size only
@@ -40,29 +42,46 @@ class ModelSpec:
     size_min: int = 32  # the smallest side the last stage can still see
     convolutional: bool = False  # convolutions only: decides which int8 form is fast on a CPU
     label_names: tuple[str, ...] = ()  # where they are not ImageNet's
-    fixture: bool = False  # trained by us on digits, for tests and benchmarks
+    score: float = 0.0  # detection: candidates above this score ...
+    iou: float = 0.0  # ... suppress others of their class by this overlap; both as the authors evaluate
+    fixture: bool = False  # trained by us, for tests and benchmarks
 
     def build(
         self, num_classes: int | None = None, image_size: tuple[int, int] | None = None, **changes: Any
     ) -> nn.Module:
         """The network in training mode with fresh random weights; ``changes`` override ``config``."""
-        family = importlib.import_module(f".{self.family}", __package__)
         config = {**self.config, **changes}
-        return family.build(
+        return self._family().build(
             num_classes=num_classes or self.num_classes, image_size=image_size or self.contract.size, **config
         )
 
     def rename(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensor names of any layout the family is published in -> the names of ``build``'s module."""
-        family = importlib.import_module(f".{self.family}", __package__)
-        return family.rename(state)
+        return self._family().rename(state)
+
+    def changes_for(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What ``config`` must say instead for this checkpoint (in our names), and notes about it."""
+        told = getattr(self._family(), "changes_for", None)  # a family whose checkpoints come in one shape has none
+        return told(state, self.config) if told else ({}, ())
+
+    def settle(self, module: nn.Module, seed: int) -> None:
+        """Give random weights the statistics of pictures, where the family cannot do without them."""
+        settle = getattr(self._family(), "settle", None)
+        if settle:
+            settle(module, self, seed)
+
+    def _family(self) -> ModuleType:
+        """The module of the family; its import brings torch."""
+        return importlib.import_module(f".{self.family}", __package__)
 
     def labels(self, num_classes: int | None = None) -> list[str]:
-        """One name a class."""
-        from .labels import labels
+        """One name a class; numbers where the checkpoint is not of the classes that the variant is published with."""
+        from .labels import imagenet_or_numbers, numbers
 
         count = num_classes or self.num_classes
-        return list(self.label_names) if count == len(self.label_names) else labels(count)
+        if count == len(self.label_names):
+            return list(self.label_names)
+        return imagenet_or_numbers(count) if self.task == "classification" else numbers(count)
 
     def check_size(self, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) to build for; raises UserMistake where the architecture does not allow the size."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..runtime.preprocess import ImageContract
+from .coco_labels import COCO_LABELS
 from .spec import ModelSpec
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -90,7 +91,8 @@ _DAMO_YOLO: dict[str, Any] = {
     "licence_code": "Apache-2.0 (our own code); the authors' repository is Apache-2.0",
     "licence_weights": "Apache-2.0",
     "task": "detection",
-    "num_classes": 80,
+    "num_classes": len(COCO_LABELS),
+    "label_names": COCO_LABELS,
     "convolutional": True,
     "dynamic_size": True,
     "size_multiple": 32,
@@ -150,12 +152,21 @@ def _vit_ggem(size: str, parameters: int, dim: int, depth: int, heads: int, tag:
     )
 
 
-def _damo_yolo(variant: str, parameters: int, side: int = 640) -> ModelSpec:
+_DAMO_FILES = "https://idstcv.oss-cn-zhangjiakou.aliyuncs.com/DAMO-YOLO"
+
+
+def _damo_yolo(variant: str, parameters: int, file: str, older: str | None = None) -> ModelSpec:
+    """The distilled weights where there are some; ``older`` are those of the first release, of the same network."""
+    nano = variant.startswith("nano")
     return ModelSpec(
         name=f"damo_yolo_{variant}",
         parameters=parameters,
         config={"variant": variant},
-        contract=detection_contract((side, side)),
+        contract=detection_contract((416, 416) if nano else (640, 640)),
+        score=0.03 if nano else 0.05,
+        iou=0.65 if nano else 0.7,
+        pretrained=f"{_DAMO_FILES}/release_model/{file}.pth",
+        older_weights=f"{_DAMO_FILES}/clean_models/{older}.pth" if older else None,
         **_DAMO_YOLO,
     )
 
@@ -187,13 +198,13 @@ VARIANTS: tuple[ModelSpec, ...] = (
     _vit_ggem("small", 22_050_670, 384, 12, 6, "augreg_in21k_ft_in1k"),
     _vit_ggem("base", 86_567_668, 768, 12, 12, "augreg2_in21k_ft_in1k"),
     _vit_ggem("large", 304_326_648, 1024, 24, 16, "augreg_in21k_ft_in1k"),
-    _damo_yolo("tiny", 8_875_727),
-    _damo_yolo("small", 16_935_647),
-    _damo_yolo("medium", 29_241_727),
-    _damo_yolo("large", 43_861_759),
-    _damo_yolo("nano_small", 1_405_691, 416),
-    _damo_yolo("nano_medium", 2_707_219, 416),
-    _damo_yolo("nano_large", 5_688_579, 416),
+    _damo_yolo("tiny", 8_875_727, "clean_model_0317/damoyolo_tinynasL20_T_436", "damoyolo_tinynasL20_T"),
+    _damo_yolo("small", 16_935_647, "clean_model_0317/damoyolo_tinynasL25_S_477", "damoyolo_tinynasL25_S"),
+    _damo_yolo("medium", 29_241_727, "clean_model_0317/damoyolo_tinynasL35_M_502", "damoyolo_tinynasL35_M"),
+    _damo_yolo("large", 43_861_759, "clean_model_0317/damoyolo_tinynasL45_L_519"),
+    _damo_yolo("nano_small", 1_405_691, "ckpt/before_distill/damoyolo_nano_small"),
+    _damo_yolo("nano_medium", 2_707_219, "ckpt/before_distill/damoyolo_nano_middle"),
+    _damo_yolo("nano_large", 5_688_579, "ckpt/before_distill/damoyolo_nano_large"),
 )
 
 FAMILIES = {  # family -> its default variant
@@ -204,8 +215,26 @@ FAMILIES = {  # family -> its default variant
     "vit_ggem": "vit_ggem_tiny_patch16",
     "damo_yolo": "damo_yolo_tiny",
 }
+_VIT_SIZES = ("tiny", "small", "base", "large")
+_DAMO_NAMES = {  # variant -> the letters of the paper, then the authors' files and configurations, in lower case
+    "tiny": ("t", "tinynasl20_t", "tinynasl20_t_420", "tinynasl20_t_436", "tinynasl20_t_418"),
+    "small": ("s", "tinynasl25_s", "tinynasl25_s_460", "tinynasl25_s_477", "tinynasl25_s_456"),
+    "medium": ("m", "tinynasl35_m", "tinynasl35_m_492", "tinynasl35_m_502", "tinynasl35_m_487"),
+    "large": ("l", "tinynasl45_l", "tinynasl45_l_508", "tinynasl45_l_519"),
+    "nano_small": ("ns", "tinynasl18_ns"),
+    "nano_medium": ("nm", "tinynasl18_nm", "nano_middle"),
+    "nano_large": ("nl", "tinynasl20_nl"),
+}
 ALIASES = {
-    f"vit_ggem_{size}{suffix}": f"vit_ggem_{size}_patch16"
-    for size in ("tiny", "small", "base", "large")
-    for suffix in ("", "_patch16_224")
+    **{
+        f"vit_ggem_{size}{suffix}": f"vit_ggem_{size}_patch16" for size in _VIT_SIZES for suffix in ("", "_patch16_224")
+    },
+    **{
+        f"{start}_{name}": f"damo_yolo_{variant}"
+        for variant, names in _DAMO_NAMES.items()
+        for name in (variant, *names)
+        for start in ("damo_yolo", "damoyolo")
+        if (start, name) != ("damo_yolo", variant)
+    },
+    "damoyolo": FAMILIES["damo_yolo"],
 }

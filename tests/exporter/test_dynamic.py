@@ -19,11 +19,11 @@ from torch import nn
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace
-from edgesmith.models import FAMILIES, create, find
+from edgesmith.models import create, families, find
 from edgesmith.runtime.errors import UserMistake
 
 TRAINED = Path(__file__).parents[1] / "data" / "trained"
-FIXTURES = [f"{family}_mnist" for family in FAMILIES]
+FIXTURES = [f"{family}_mnist" for family in families("classification")]
 BATCHES = (1, 3, 8)  # traced with 2
 TOLERANCE = 2e-5  # the product's limit for float32 (exporter/verify.py)
 SHAPE_OPS = {"Shape", "Expand", "Range", "Gather", "ConstantOfShape", "Concat", "Squeeze", "Unsqueeze"}

@@ -10,7 +10,8 @@ import pytest
 import torch
 from damo_yolo_reference import CASES, VARIANTS
 
-from edgesmith.models.damo_yolo import LAYOUTS, deployed
+from edgesmith.models import find
+from edgesmith.models.damo_yolo import deployed
 
 RUNS = [(variant, case) for variant in VARIANTS for case in CASES[variant]]
 
@@ -54,7 +55,8 @@ def test_detections_are_those_of_the_authors(variant, case, form):
     with torch.inference_mode():
         boxes, scores = (value.numpy() for value in module(torch.from_numpy(reference.picture(**described["input"]))))
     for image, facts in enumerate(described["nms"]):
-        assert (facts["conf_threshold"], facts["iou_threshold"]) == (LAYOUTS[variant].score, LAYOUTS[variant].iou)
+        spec = find(f"damo_yolo_{variant}")
+        assert (facts["conf_threshold"], facts["iou_threshold"]) == (spec.score, spec.iou)
         for name, thresholds in (
             ("det", (facts["conf_threshold"], facts["iou_threshold"], facts["max_per_image"])),
             ("e2e", tuple(facts["e2e_defaults"][key] for key in ("conf", "iou", "keep"))),

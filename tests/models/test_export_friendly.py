@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.export import Dim, export
 
-from edgesmith.models import FAMILIES, MODELS, create, find
+from edgesmith.models import MODELS, create, families, find
 
-FIXTURES = [f"{family}_mnist" for family in FAMILIES]
+FIXTURES = [f"{family}_mnist" for family in families("classification")]
 
 
 def image_of(name, batch=2, size=None):

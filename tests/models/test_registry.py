@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from edgesmith.models import FAMILIES, MODELS, create, find, list_models
+from edgesmith.models import FAMILIES, MODELS, create, families, find, list_models
+from edgesmith.models.registry import ALIASES
 from edgesmith.runtime.errors import UserMistake
 
 # facts of the papers' code, counted on the official implementations; large, huge, giant: timm; b5, b6 and ViT: below
@@ -26,6 +27,13 @@ COUNTED = {
     "van_b2": 26_578_472,
     "van_b3": 44_765_608,
     "van_b4": 60_283_176,
+    "damo_yolo_tiny": 8_875_727,
+    "damo_yolo_small": 16_935_647,
+    "damo_yolo_medium": 29_241_727,
+    "damo_yolo_large": 43_861_759,
+    "damo_yolo_nano_small": 1_405_691,
+    "damo_yolo_nano_medium": 2_707_219,
+    "damo_yolo_nano_large": 5_688_579,
 }
 
 
@@ -98,6 +106,17 @@ def test_a_family_name_is_its_default_variant(family):
         ("SMT-Tiny", "smt_tiny"),
         ("vit_ggem_tiny", "vit_ggem_tiny_patch16"),
         ("vit_ggem_base_patch16_224", "vit_ggem_base_patch16"),
+        ("damo-yolo", "damo_yolo_tiny"),
+        ("DAMO-YOLO-S", "damo_yolo_small"),
+        ("damoyolo_m", "damo_yolo_medium"),
+        ("damo_yolo_l", "damo_yolo_large"),
+        ("damoyolo_nano_middle", "damo_yolo_nano_medium"),
+        ("damoyolo_tinynasL20_T", "damo_yolo_tiny"),
+        ("damoyolo_tinynasL20_T_436", "damo_yolo_tiny"),
+        ("damoyolo_tinynasL45_L_519", "damo_yolo_large"),
+        ("damoyolo_tinynasL18_Ns", "damo_yolo_nano_small"),
+        ("damoyolo_tinynasL18_Nm", "damo_yolo_nano_medium"),
+        ("damoyolo_tinynasL20_Nl", "damo_yolo_nano_large"),
     ],
 )
 def test_aliases_and_spelling(name, variant):
@@ -120,8 +139,40 @@ def test_a_name_near_to_nothing_lists_the_families():
 
 def test_fixtures_are_listed_apart():
     assert not any(spec.fixture for spec in list_models())
-    assert sum(spec.fixture for spec in list_models(fixtures=True)) == 5
+    fixtures = {spec.name for spec in list_models(fixtures=True) if spec.fixture}
+    assert fixtures == {f"{family}_mnist" for family in families("classification")} | {"damo_yolo_scenes"}
     assert all(spec.paper and spec.licence_code and spec.licence_weights for spec in list_models(fixtures=True))
+
+
+def test_an_alias_names_a_variant_and_hides_none():
+    assert set(ALIASES.values()) <= set(MODELS)
+    assert not set(ALIASES) & (set(MODELS) | set(FAMILIES))
+
+
+def test_the_families_of_a_task():
+    assert families("detection") == {"damo_yolo": "damo_yolo_tiny"}
+    assert {**families("classification"), **families("detection")} == FAMILIES
+
+
+@pytest.mark.parametrize("name", [n for n, spec in MODELS.items() if spec.task == "detection" and not spec.fixture])
+def test_what_a_detector_says_of_itself(name):
+    """The thresholds and sizes of the authors' evaluation; pictures as the released models see them."""
+    spec = find(name)
+    nano = "nano" in name
+    assert (spec.score, spec.iou) == ((0.03, 0.65) if nano else (0.05, 0.7))
+    assert spec.contract.size == ((416, 416) if nano else (640, 640)) and spec.size_multiple == 32
+    assert spec.contract.fit == "stretch" and spec.contract.scale == 1
+    assert spec.num_classes == len(set(spec.labels())) == 80
+    with pytest.raises(UserMistake, match="a multiple of 32"):
+        spec.check_size((640, 648))
+
+
+def test_labels_of_a_detector():
+    names = find("damo_yolo").labels()
+    known = {0: "person", 2: "car", 11: "stop sign", 15: "cat", 16: "dog", 39: "bottle", 62: "tv", 79: "toothbrush"}
+    assert {i: names[i] for i in known} == known
+    assert find("damo_yolo").labels(2) == ["class 0", "class 1"]
+    assert find("damo_yolo").labels(1000)[0] == "class 0"  # a thousand classes do not make a detector ImageNet's
 
 
 def test_labels():
