@@ -64,11 +64,9 @@ def _overlapping(low: np.ndarray, high: np.ndarray, classes: np.ndarray, iou: fl
     common = np.minimum(high[a], high[b]) - np.maximum(low[a], low[b])
     meet = (common > 0).all(axis=1) & (classes[a] == classes[b])
     a, b, common = a[meet], b[meet], common[meet]
-    area = (high[:, 0] - low[:, 0]) * (high[:, 1] - low[:, 1])
-    shared = common[:, 0] * common[:, 1]
-    with np.errstate(
-        invalid="ignore", divide="ignore", over="ignore"
-    ):  # boxes so thin or wide that areas leave float32
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # areas that no float32 holds
+        area = (high[:, 0] - low[:, 0]) * (high[:, 1] - low[:, 1])
+        shared = common[:, 0] * common[:, 1]
         above = shared / (area[a] + area[b] - shared) > np.float32(iou)
     a, b = a[above], b[above]
     return np.minimum(a, b), np.maximum(a, b)

@@ -54,7 +54,10 @@ def ours(boxes, scores, score, iou):
 def loop(boxes, scores, classes, iou):
     """The definition: the best box left stays and drops those of its class that it overlaps by more than ``iou``."""
     left, kept = np.argsort(-scores, kind="stable").tolist(), []
-    area = lambda sides: sides[0] * sides[1]  # noqa: E731
+
+    def area(sides):
+        return sides[0] * sides[1]
+
     while left:
         best = left.pop(0)
         kept.append(best)
@@ -150,12 +153,12 @@ def test_a_chain_is_settled_from_the_best_box_on():
     assert kept.tolist() == list(range(0, 300, 2))
 
 
-SLOW = {"tiny": pytest.mark.slow}  # ten seconds of network for the same question
+RUNS = [
+    pytest.param(v, case, marks=() if case == "b1_416x416" else pytest.mark.slow) for v in VARIANTS for case in CASES[v]
+]
 
 
-@pytest.mark.parametrize(
-    ("variant", "case"), [pytest.param(v, case, marks=SLOW.get(v, ())) for v in VARIANTS for case in CASES[v]]
-)
+@pytest.mark.parametrize(("variant", "case"), RUNS)
 def test_the_authors_detections(variant, case):
     """Golden detections from the network's outputs; 1 % may differ by the rounding of those (see the golden files)."""
     import torch
