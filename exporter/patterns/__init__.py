@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...runtime.selftest import QUANTISED
 from .attention import PackedHeads, SeparateHeads
 from .base import Surgery
+from .box_distances import DistancesByReduction, DistancesOnMaps
 from .branches_on_maps import BranchesOnMaps
 from .chain_pools import ChainPools
 from .channel_attention import PackedChannels, SeparateChannels
@@ -22,6 +23,7 @@ from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear
+from .merge_levels import MergeLevels
 from .no_ops import DropNoOps
 from .ort_attention import OrtAttention
 from .project_channels import ProjectChannels
@@ -80,6 +82,9 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (LinearsOnMaps, ALL - {"openvino", "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
+    (MergeLevels, GPUS),
+    (DistancesByReduction, GPUS),  # the table of both: box_distances.py
+    (DistancesOnMaps, CPUS),
     (CleanUp, ALL),
 )
 
