@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.registry import find
-from ..runtime.answers import OUTPUTS, joined
+from ..runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ..runtime.backends.openvino import HINTS
 from ..runtime.errors import UserMistake
 from . import arguments, verify
@@ -205,7 +205,9 @@ def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Ru
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(str(path), "CPU", config)
-    request, names = compiled.create_infer_request(), [output.any_name for output in compiled.outputs]
+    request = compiled.create_infer_request()
+    known = {name for names in (*OUTPUTS.values(), NMS_OUTPUTS) for name in names}
+    names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names
 
     def run(images: np.ndarray) -> np.ndarray:
         results = request.infer([images])

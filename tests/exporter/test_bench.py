@@ -6,13 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import edgesmith as command
+from detection_bundle import judge as colours
+from detection_bundle import write_detection_bundle
 from small_bundle import write_small_bundle
 
 import edgesmith
-from edgesmith.exporter.bench import bench, rows
+from edgesmith.exporter import bench_detection
+from edgesmith.exporter.bench import bench, columns, rows
 from edgesmith.exporter.footprint import footprint
+from edgesmith.exporter.peers import PEERS, chosen_peers, deploy_form, openvino_runner
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 
@@ -88,8 +93,68 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path):
     assert json.loads(answer.out)["rounds"] == 2
 
 
+def test_openvino_is_a_peer_where_it_is_installed(monkeypatch: pytest.MonkeyPatch):
+    assert chosen_peers(None) == list(PEERS)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert chosen_peers(None) == ["eager", "compile", "plain"]
+    assert chosen_peers("openvino,eager") == ["eager", "openvino"], "asked for: then its row says what is missing"
+
+
+def test_openvino_runs_the_plain_export_at_the_bundles_precision(bundle: Path):
+    result = bench(str(bundle), against="eager,openvino", rounds=2)
+    row = result["rows"][1]
+    assert row["name"] == "plain torch.onnx.export + OpenVINO, f32"
+    assert row["max_abs"] <= 2e-5 and row["peak_rss_bytes"] > 20e6
+
+
+@pytest.mark.parametrize("nms", ["runtime", "graph"])
+def test_a_detector_is_measured_from_picture_to_boxes(tmp_path: Path, nms: str):
+    colours = write_detection_bundle(tmp_path / "colours.edge", nms=nms)
+    result = bench(str(colours), against="none", rounds=2, memory=False)
+    (row,) = result["rows"]
+    assert row["matched" if nms == "runtime" else "max_abs"] == (1.0 if nms == "runtime" else 0.0)
+    told = result["end_to_end"]
+    steps = sum(told[key] for key in ("preprocess_ms", "infer_ms", "postprocess_ms"))
+    assert 0 < steps < 1.5 * told["total_ms"] and told["boxes"] > 0
+    assert "From picture to boxes" in (colours / "report.html").read_text()
+    assert all(len(line) == len(columns(result)) for line in rows(result))
+
+
+def test_detections_that_differ_show():
+    from edgesmith.runtime.detection import DetectionRule
+
+    rule = DetectionRule("runtime", score=0.5, iou=0.3)
+    images = np.zeros((1, 3, 32, 32), np.float32)
+    images[0, 0, :8, :8] = images[0, 2, 24:, 24:] = 1
+    expected = colours(images)
+    assert bench_detection.agreement(rule, expected, expected, False)["matched"] == 1.0
+    lost = expected.copy()
+    lost[0, 0, 4] = 0.1
+    found = bench_detection.agreement(rule, expected, lost, False)
+    assert found["matched"] == pytest.approx(2 / 3) and found["max_abs"] == pytest.approx(0.9)
+    lost[0, 0, 0] = np.nan
+    assert bench_detection.agreement(rule, expected, lost, False) == {"max_abs": np.inf, "box_px": np.inf, "matched": 0}
+
+
+def test_the_fair_peer_of_a_detector_is_its_deploy_form():
+    from edgesmith.models import create
+    from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
+
+    module, words = deploy_form(DamoYolo(LAYOUTS["tiny"]).eval())
+    assert words == " (deploy form)" and getattr(module, "deploy", False)
+    assert not any("rbr_dense" in name for name in module.state_dict()), "no branch is left"
+    other = create("van_mnist", **SIZE)
+    assert deploy_form(other) == (other, "")
+
+
+def test_openvino_hands_out_boxes_and_scores_by_name(tmp_path: Path):
+    images = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
+    path = write_detection_bundle(tmp_path / "colours.edge") / "model.onnx"
+    np.testing.assert_allclose(openvino_runner(path, 1, "f32")(images), colours(images), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_every_peer_runs(bundle: Path):
     result = bench(str(bundle), rounds=3)
-    assert len(result["rows"]) + len(result["skipped"]) == 4
+    assert len(result["rows"]) + len(result["skipped"]) == 5
     assert "plain torch.onnx.export + ONNX Runtime" in [row["name"] for row in result["rows"]]
