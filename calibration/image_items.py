@@ -8,12 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..runtime.errors import UserMistake
 from ..runtime.image_file import check_image, decode_image, read_file
 from ..runtime.preprocess import ImageContract, preprocess
+
+if TYPE_CHECKING:
+    from ..runtime.coco import Truth
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class Pool:
     groups: Sequence[object]  # per picture: what the draw is balanced over; equal things are one class
     labels: Sequence[int] | None
     item: Callable[[int], Item]
+    truths: Sequence[Truth] | None = None  # what a detector should find
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Opened:
     """A source of pictures, read as far as needed to draw from it."""
 
     source: str
-    kind: str  # "folder", "list", "arrays", "iterable" or "random"
+    kind: str  # "folder", "list", "coco", "arrays", "iterable" or "random"
     pool: Pool
     validation: Pool | None = None  # the held-out pictures, where the source keeps them apart
     notes: tuple[str, ...] = ()

@@ -9,6 +9,10 @@ import numpy as np
 
 from ..runtime.errors import UserMistake
 
+UNKNOWN_CLASSES = (
+    "the class names of the model are not known: sub-folders balance the draw and give no labels"  # of a classifier
+)
+
 
 def class_number(value: object, labels: Sequence[str], where: str) -> int:
     """A number or a name of the model -> class number; UserMistake when the model has no such class.
@@ -55,7 +59,7 @@ def folder_classes(folders: Sequence[str], labels: Sequence[str]) -> tuple[Mappi
     By name first; folders 0, 1, 2 ... are numbers; as many folders as classes are taken in sorted order.
     """
     if not labels:
-        return None, "the class names of the model are not known: sub-folders balance the draw and give no labels"
+        return None, UNKNOWN_CLASSES
     names = _plain_names(tuple(labels))
     if all(_plain(folder) in names for folder in folders):
         return {folder: names[_plain(folder)] for folder in folders}, ""

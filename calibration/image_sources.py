@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,47 @@ from ..runtime.errors import UserMistake
 from ..runtime.image_file import SUFFIXES
 from ..runtime.preprocess import ImageContract
 from .image_arrays import as_array, from_arrays, open_arrays
+from .image_coco import open_coco
 from .image_files import open_folder, open_list, open_picture
 from .image_items import Noise, Opened, Pool
 from .image_iterables import open_iterable
+from .image_labels import UNKNOWN_CLASSES
 
 
 def open_source(
-    data: Any, contract: ImageContract, labels: tuple[str, ...], count: int, held_out: int, seed: int
+    data: Any,
+    contract: ImageContract,
+    labels: tuple[str, ...],
+    count: int,
+    held_out: int,
+    seed: int,
+    images: str | os.PathLike[str] | None = None,
+    task: str = "classification",
 ) -> Opened:
-    """Folder, list file, picture, .npz, .npy, arrays, iterable or "random"; UserMistake for anything else."""
+    """Folder, list file, COCO .json, picture, .npz, .npy, arrays, iterable or "random"; UserMistake for anything else."""
+    coco = isinstance(data, (str, os.PathLike)) and Path(data).suffix.lower() == ".json"
+    if images is not None and not coco:
+        raise UserMistake(
+            "a folder of pictures was given without the annotations that name them",
+            found=f"images {os.fspath(images)}, data {data if isinstance(data, (str, os.PathLike)) else type(data).__name__}",
+            expected="data: a COCO-style .json",
+            attempt="--data with the .json; a folder without annotations is --data by itself",
+        )
+    if coco:
+        return open_coco(Path(data), images, labels, task)
+    if task == "detection":
+        return _unlabelled(_open(data, contract, (), count, held_out, seed))
+    return _open(data, contract, labels, count, held_out, seed)
+
+
+def _unlabelled(opened: Opened) -> Opened:
+    """The pictures of a detector: a class for a whole picture says nothing; folders still balance the draw."""
+    pool, held = (None if one is None else replace(one, labels=None) for one in (opened.pool, opened.validation))
+    assert pool is not None
+    return replace(opened, pool=pool, validation=held, notes=tuple(n for n in opened.notes if n != UNKNOWN_CLASSES))
+
+
+def _open(data: Any, contract: ImageContract, labels: tuple[str, ...], count: int, held_out: int, seed: int) -> Opened:
     if isinstance(data, str) and data == "random":
         total = count + min(held_out, count)
         pool = Pool([f"noise {i}" for i in range(total)], [None] * total, None, lambda i: Noise(seed, i, contract.size))
@@ -50,7 +83,7 @@ def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> 
         raise UserMistake(
             f"there is no calibration data at {path}",
             found="nothing at that path" if not path.exists() else "neither a file nor a folder",
-            expected="a folder of pictures, a list file .txt, .npz or .npy",
+            expected="a folder of pictures, a list file .txt, a COCO .json, .npz or .npy",
             attempt='check the spelling and the folder you are in; "random" needs no data and proves nothing',
         )
     if kind in (".npz", ".npy"):
@@ -61,7 +94,7 @@ def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> 
         raise UserMistake(
             f"{path} cannot be used as calibration data",
             found=f"a {kind} file",
-            expected="a folder of pictures, a list file .txt, .npz or .npy",
+            expected="a folder of pictures, a list file .txt, a COCO .json, .npz or .npy",
             attempt="unpack an archive first; a table becomes a .txt with one path a line",
         )
     return open_list(path, labels)

@@ -1,6 +1,6 @@
 """Pictures to calibrate with and pictures to judge by: drawn once, checked, then decoded batch by batch.
 
-    folder | list file | .npz | .npy | iterable | "random"  ->  CalibrationData(calibration, held_out)
+    folder | list file | COCO .json | .npz | .npy | iterable | "random"  ->  CalibrationData(calibration, held_out)
 
 The calibration pictures are balanced over the classes; the held-out ones keep the mix of the data, so that an accuracy
 measured on them is the data's. Every picture of both sets has been decoded once when ``open_data`` returns (a JPEG at an
@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ..runtime.preprocess import ImageContract
 from .image_draw import Checker, Skipped, balanced, draw, printable, shuffled
 from .image_items import Item, Opened, Pool, many
 from .image_sources import open_source
+
+if TYPE_CHECKING:
+    from ..runtime.coco import Truth
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
 
@@ -35,12 +38,13 @@ class ImageSet:
     """Some pictures in a fixed order; nothing but array data is held in memory."""
 
     source: str
-    kind: str  # "folder", "list", "arrays", "iterable" or "random"
+    kind: str  # "folder", "list", "coco", "arrays", "iterable" or "random"
     names: tuple[str, ...]
     labels: tuple[int, ...] | None
     contract: ImageContract
     digest: str  # SHA-256 over the contents in their order: of a file its bytes, never its path or time
     items: tuple[Item, ...] = field(default=(), repr=False, compare=False)
+    truths: tuple[Truth, ...] | None = field(default=None, repr=False, compare=False)  # what a detector should find
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,16 +75,20 @@ def open_data(
     count: int = 128,
     held_out: int = 1000,
     seed: int = 0,
+    images: str | os.PathLike[str] | None = None,
+    task: str = "classification",
 ) -> CalibrationData:
     """Draw ``count`` pictures to calibrate and up to ``held_out`` others to judge by.
 
-    ``labels``: class names of the model, in the order of its outputs; () when they are not known. The same call on the
-    same contents draws the same pictures everywhere. UserMistake when there is no picture that can be used.
+    ``labels``: class names of the model, in the order of its outputs; () when they are not known. ``images``: the folder of
+    the pictures that a COCO .json names (None: looked for beside it). With ``task`` "detection" sub-folders are no classes,
+    and only a COCO .json says what is in the pictures (``truths``). The same call on the same contents draws the same
+    pictures everywhere. UserMistake when there is no picture that can be used.
     """
     for name, value, least in (("count", count, 1), ("held_out", held_out, 0), ("seed", seed, 0)):
         if not isinstance(value, int) or not least <= value < 2**31:
             raise UserMistake(f"the number of pictures or the seed: {name} = {value!r}", expected=f"{least} or more")
-    opened = open_source(data, contract, tuple(labels), count, held_out, seed)
+    opened = open_source(data, contract, tuple(labels), count, held_out, seed, images, task)
     notes = list(opened.notes)
 
     checker = Checker(opened.pool)
@@ -129,4 +137,5 @@ def _image_set(
     digest = hashlib.sha256("\n".join(item.digest for item in items).encode()).hexdigest()
     labels = None if pool.labels is None else tuple(pool.labels[index] for index in chosen)
     names = tuple(printable(pool.names[index]) for index in chosen)
-    return ImageSet(opened.source, opened.kind, names, labels, contract, digest, items)
+    truths = None if pool.truths is None else tuple(pool.truths[index] for index in chosen)
+    return ImageSet(opened.source, opened.kind, names, labels, contract, digest, items, truths)

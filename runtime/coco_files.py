@@ -59,13 +59,18 @@ def beside(file: Path) -> list[Path]:
 def leave_out(
     file: Path, paths: Mapping[Any, Path], entries: Mapping[Any, Mapping[str, Any]], notes: list[str]
 ) -> dict[Any, tuple[int, int]]:
-    """id -> (height, width) of each picture as it is decoded; those annotated at another size are left out."""
+    """id -> (height, width) of each picture as it is decoded; those annotated at another size, or broken, are left out."""
     sizes: dict[Any, tuple[int, int]] = {}
     wrong: list[str] = []
     turned = 0
     for number, path in paths.items():
-        entry, found = entries[number], picture_size(path)
+        entry = entries[number]
         asked = (entry.get("height"), entry.get("width"))
+        try:
+            found = picture_size(path)
+        except UserMistake as mistake:
+            wrong.append(f"{printable(path.name)}: {mistake.found}")
+            continue
         if None in asked or asked == found:
             sizes[number] = found
             continue
@@ -74,7 +79,7 @@ def leave_out(
     if len(wrong) > OTHER_SHARE * len(paths):
         why = "the camera's orientation (EXIF) turns the picture when it is read" if turned else ""
         raise UserMistake(
-            f"{len(wrong)} of {len(paths)} pictures are not of the size that {file} says",
+            f"{len(wrong)} of {len(paths)} pictures cannot be used: broken or not of the size that {file} says",
             found="\n".join(wrong[:3]),
             because=why or "boxes in pixels fit only the picture that was annotated",
             attempt="turn the files for good and annotate those, or take the orientation out of the files"
@@ -82,7 +87,7 @@ def leave_out(
             else "--images with the folder of the pictures as they were annotated",
         )
     if wrong:
-        notes.append(f"{len(wrong)} pictures left out, they are not of the annotated size: {'; '.join(wrong[:3])}")
+        notes.append(f"{len(wrong)} pictures left out, broken or not of the annotated size: {'; '.join(wrong[:3])}")
     return sizes
 
 

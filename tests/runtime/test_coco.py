@@ -141,7 +141,7 @@ REFUSED = {
     "crowds only": (lambda found: [one.update(iscrowd=1) for one in found["annotations"]], "no annotated box"),
     "pictures of another size": (
         lambda found: [one.update(width=640, height=480) for one in found["images"]],
-        "3 of 3 pictures are not of the size",
+        "3 of 3 pictures cannot be used: broken or not of the size",
     ),
     "a missing picture": (append("images", id=31, file_name="gone.jpg", width=1, height=1), "1 of 4 pictures .* are missing\n  found     gone.jpg"),
 }  # fmt: skip
@@ -302,3 +302,11 @@ def test_ids_may_be_texts_and_pictures_may_lie_in_folders(tmp_path):
         one["image_id"] = f"image-{one['image_id']}"
     read = read_coco(write(tmp_path, found), None, LABELS)
     assert read.ids == ("image-30", "image-7", "image-9") and len(read.truths[1]) == 2
+
+
+def test_a_picture_that_is_broken(tmp_path):
+    file = write(tmp_path)
+    (tmp_path / "images" / "a.jpg").write_bytes(b"")
+    with pytest.raises(UserMistake, match="1 of 3 pictures cannot be used") as caught:
+        read_coco(file, None, LABELS)
+    assert "a.jpg: an empty file" in caught.value.found
