@@ -122,7 +122,8 @@ def _shortcut(value: ir.Value | None, x: ir.Value) -> Shortcut | None:
     norm = value.producer() if value is not None else None
     if norm is None or norm.op_type != "BatchNormalization" or norm.domain or norm.inputs[0] is not x:
         return None
-    return Shortcut(*(affine(norm) or (None, None)), norm)
+    scale, shift = affine(norm) or (None, None)
+    return Shortcut(scale, shift, norm)
 
 
 def _first_taps(large: Convolution, small: Convolution) -> tuple[int, ...] | None:
