@@ -124,9 +124,26 @@ def test_contract_survives_json():
     import json
 
     contract = ImageContract(
-        (224, 256), "bilinear", False, 0.95, "letterbox", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "BGR", 1.0
+        (224, 256), "bilinear", False, 0.95, "letterbox", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "BGR", 1.0, anchor="corner"
     )
     assert ImageContract.from_json(json.loads(json.dumps(contract.to_json()))) == contract
+
+
+def test_a_contract_from_before_there_was_an_anchor_stays_readable():
+    fields = ImageContract((8, 8), fit="letterbox").to_json()
+    assert fields.pop("anchor") == "centre"
+    assert ImageContract.from_json(fields) == ImageContract((8, 8), fit="letterbox")
+
+
+@pytest.mark.parametrize("anchor", ["centre", "corner"])
+def test_where_a_letterboxed_picture_lies(anchor):
+    """40 x 15 in 32 x 32: 12 wide, its neighbours the mean colour; the corner leaves nothing to the left."""
+    mean = (100.0, 50.0, 10.0)
+    contract = ImageContract((32, 32), "bilinear", True, 1.0, "letterbox", mean, scale=1.0, anchor=anchor)
+    seen = fit_image(np.full((40, 15, 3), 200, np.uint8), contract)
+    left = 10 if anchor == "centre" else 0
+    assert (seen[:, left : left + 12] == 200).all()
+    assert (np.delete(seen, range(left, left + 12), axis=1) == mean).all()
 
 
 @pytest.mark.parametrize(
@@ -139,6 +156,8 @@ def test_contract_survives_json():
         ({"colour": "YUV"}, "RGB or BGR"),
         ({"surprise": 1}, "surprise"),
         ({"channels": 1}, "channels"),
+        ({"anchor": "left"}, "centre or corner"),
+        ({"anchor": "corner"}, "only a letterboxed picture"),
     ],
 )
 def test_contract_names_the_field_that_is_wrong(change, said):
