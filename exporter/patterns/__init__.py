@@ -32,6 +32,7 @@ from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 from .static_padding import DropZeroPads
 from .tokens_as_maps import TokensAsMaps
+from .twin_convolutions import MergeTwinConvolutions
 from .unread_tokens import DropUnreadTokens
 from .window_partition import MergeWindows
 
@@ -83,6 +84,7 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
     (MergeLevels, GPUS),
+    (MergeTwinConvolutions, GPUS_FLOAT),  # on CPUs lost in the noise; int8: the two heads get precisions of their own
     (DistancesByReduction, GPUS),  # the table of both: box_distances.py
     (DistancesOnMaps, CPUS),
     (CleanUp, ALL),
