@@ -1,0 +1,214 @@
+"""Trains the detection fixture on synthetic scenes: no scene is seen twice, two processes share the work.
+
+    python tools/train_detector.py damo_yolo_scenes --minutes 40
+
+writes tests/data/trained/damo_yolo_scenes.safetensors and its line of accuracy.json: mAP on held-out scenes by
+pycocotools, the model's own decoding, class-wise NMS. The minutes are the schedule (rate and picture size follow the
+clock), so that a busy machine gets fewer steps and not a longer run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed as group
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from train_detector_loss import Cells, Truths, detection_loss
+
+from edgesmith.models import create, find, prepare
+from edgesmith.models.damo_yolo import DamoYolo
+from edgesmith.models.damo_yolo_head import STRIDES
+from edgesmith.models.scenes import scene
+from edgesmith.models.scenes_score import measure
+
+OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
+SIZES = ((0.0, 128), (0.45, 192), (0.75, 256))  # from this share of the minutes on, pixels a side
+WARM_UP = 0.03
+EMA = 0.995
+WORKERS = 2
+
+
+@cache
+def cells(size: int, reach: int) -> Cells:
+    points, strides = [], []
+    for stride in STRIDES:
+        steps = torch.arange(size // stride, dtype=torch.float32) * stride
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        points.append(torch.stack([x, y], dim=-1).flatten(0, 1))
+        strides.append(torch.full((len(steps) ** 2,), float(stride)))
+    return Cells(torch.cat(points), torch.cat(strides), reach)
+
+
+def batch_of(start: int, count: int, size: int, seed: int) -> tuple[Tensor, Truths]:
+    """Scenes ``start``, ... of the training split as the network sees them, and their boxes."""
+    pictures, boxes, classes = zip(*(scene(start + i, "train", size, seed) for i in range(count)), strict=True)
+    most = max(1, *(len(some) for some in boxes))
+    truths = Truths(
+        torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.long), torch.zeros(count, most) > 0
+    )
+    for i, (some, labels) in enumerate(zip(boxes, classes, strict=True)):
+        truths.boxes[i, : len(some)] = torch.from_numpy(some)
+        truths.classes[i, : len(some)] = torch.from_numpy(labels)
+        truths.present[i, : len(some)] = True
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels last
+    return images, truths
+
+
+def loss_of(model: DamoYolo, images: Tensor, truths: Truths) -> tuple[Tensor, Tensor]:
+    levels = model.levels(images)
+    boxes, _ = model.head.integral(levels)
+    logits, sides = (
+        torch.cat([part.flatten(2).transpose(1, 2) for part in parts], dim=1) for parts in zip(*levels, strict=True)
+    )
+    sides = sides.unflatten(-1, (4, -1))
+    return detection_loss(logits, sides, boxes, cells(images.shape[-1], sides.shape[-1] - 1), truths)
+
+
+def shared_step(model: nn.Module, optimiser: torch.optim.Optimizer, progress: float) -> float:
+    """Gradients are averaged over the processes, and so is the clock; one flat message."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([*(grad.flatten() for grad in grads), torch.tensor([progress])])
+    group.all_reduce(flat)
+    flat /= group.get_world_size()
+    start = 0
+    for grad in grads:
+        grad.copy_(flat[start : start + grad.numel()].view_as(grad))
+        start += grad.numel()
+    nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+    optimiser.step()
+    return float(flat[-1])
+
+
+def follow(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Exponential average of weights and statistics, short at first."""
+    keep = min(EMA, (1 + step) / (20 + step))
+    with torch.no_grad():
+        for mine, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(new, 1 - keep)
+            else:
+                mine.copy_(new)
+
+
+def evaluations(every: float) -> Iterator[float]:
+    yield from (share for share in np.arange(every, 1.0, every))
+    yield math.inf
+
+
+def train(rank: int, options: argparse.Namespace, draft: Path) -> None:
+    """One of the processes; the first keeps the average and writes it to ``draft``."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(options.port))
+    group.init_process_group("gloo", rank=rank, world_size=WORKERS)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    model = create(options.model, seed=options.seed).train().to(memory_format=torch.channels_last)
+    average = create(options.model, seed=options.seed)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=options.rate)
+    start, progress, step, images_seen = time.monotonic(), 0.0, 0, 0
+    due = evaluations(0.1)
+    next_due = next(due)
+    mean = torch.zeros(3)
+    while progress < 1:
+        size = next(side for share, side in reversed(SIZES) if progress >= share)
+        images, truths = batch_of((step * WORKERS + rank) * options.batch, options.batch, size, options.seed)
+        for one in optimiser.param_groups:
+            one["lr"] = (
+                options.rate * min(1, progress / WARM_UP + 0.01) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
+            )
+        optimiser.zero_grad(set_to_none=False)
+        loss, parts = loss_of(model, images, truths)
+        loss.backward()
+        progress = shared_step(model, optimiser, (time.monotonic() - start) / (60 * options.minutes))
+        step, images_seen = step + 1, images_seen + WORKERS * options.batch
+        if rank == 0:
+            follow(average, model, step)
+            mean = torch.lerp(mean, parts, max(0.02, 1 / step))
+            if step % 50 == 0:
+                shown = " ".join(f"{part:.3f}" for part in mean.tolist())
+                print(f"{progress:.3f} step {step} images {images_seen} size {size} loss {shown}", flush=True)
+        if progress >= next_due:
+            next_due = next(due)
+            if rank == 0:
+                save(average, draft, images_seen)
+                found = measure(average.eval(), find(options.model), 100)
+                print(f"{progress:.3f} held out: mAP {found['map']:.1f} AP50 {found['map50']:.1f}", flush=True)
+    if rank == 0:
+        save(average, draft, images_seen)
+    group.destroy_process_group()
+
+
+def save(model: nn.Module, path: Path, images_seen: int) -> None:
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, path, metadata={"images": str(images_seen)})
+
+
+def record(options: argparse.Namespace, path: Path, cpu_seconds: float) -> dict[str, Any]:
+    """The line of accuracy.json: figures of the file as it is written, and where they come from."""
+    spec = find(options.model)
+    prepared = prepare(options.model, weights=path)
+    names = ("map", "map50", "map75", "small", "medium", "large", "low", "high")
+    found, few = (measure(prepared.module, spec, count) for count in (options.held_out, 100))
+    print("held out:", " ".join(f"{name} {found[name]:.2f}" for name in names), flush=True)
+    with safe_open(path, "pt") as file:
+        images = int(file.metadata()["images"])
+    pixels = sha256(b"".join(scene(index, "held_out")[0].tobytes() for index in range(20))).hexdigest()
+    return {
+        **{name: round(found[name], 2) for name in names},
+        "map_of_100": round(few["map"], 2),
+        "held_out": options.held_out,
+        "scenes_sha256": pixels,
+        "seed": options.seed,
+        "images": images,
+        "command": f"python tools/train_detector.py {' '.join(sys.argv[1:])}".rstrip(),
+        "cpu_seconds": round(cpu_seconds),
+        "parameters": spec.parameters,
+        "sha256": prepared.sha256,
+        "versions": {
+            package: importlib.metadata.version(package)
+            for package in ("torch", "numpy", "opencv-python-headless", "pycocotools", "scikit-image", "scikit-learn")
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="train the detection fixture on synthetic scenes")
+    parser.add_argument("model", nargs="?", default="damo_yolo_scenes")
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--batch", type=int, default=8, help="scenes a process and step")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", type=int, default=500, help="scenes to judge by")
+    parser.add_argument("--port", type=int, default=29541, help="of this machine, for the two processes to meet")
+    options = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{options.model}.safetensors"
+    torch.multiprocessing.spawn(train, (options, path), nprocs=WORKERS)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    line = record(options, path, used.ru_utime + used.ru_stime)
+    figures = OUT / "accuracy.json"
+    known = json.loads(figures.read_text()) if figures.exists() else {}
+    figures.write_text(json.dumps(dict(sorted({**known, options.model: line}.items())), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
