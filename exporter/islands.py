@@ -4,6 +4,8 @@
 fp16's 65504.  Then it types the graph, compares the outputs, and while the cosine is below the limit adds the nodes
 where the error of the low graph rises most; at the end it gives back each addition that was not needed.
 
+A detector is compared by its scores and by the distances of its box sides in cells (decoding.py).
+
 Graphs are run with every 16-bit value rounded explicitly (emulate.py): ONNX Runtime's own fp16 on a CPU computes chains
 of nodes in float32 and hides both rounding and overflow.  Sums inside an operator are float32 here; an engine that adds
 in fp16 (a product over 3136 tokens, say) can be worse, and the report says so.
@@ -19,6 +21,7 @@ import numpy as np
 
 from ..calibration.run import run_values
 from ..runtime.selftest import COSINE  # below it an export fails
+from .decoding import decode_tail, measured
 from .precision import LARGEST, to_precision
 
 if TYPE_CHECKING:
@@ -67,13 +70,15 @@ def choose_islands(
     wanted = COSINE[precision] if limit is None else limit
     names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
     truth = run(model, feeds, names)
-    outputs = [str(output.name) for output in model.graph.outputs]
+    outputs, compared = [str(output.name) for output in model.graph.outputs], measured(model.graph)
+    only = None if compared == outputs else compared
     why = _overflowing(model, truth, LARGEST[precision])
 
     def measure(keep: Collection[str], values: Sequence[str] | None = None) -> tuple[float, dict[str, np.ndarray]]:
-        found = run(to_precision(model, precision, keep).model, feeds, values)
-        return min(_cosine(truth[name], found[name]) for name in outputs), found
+        found = run(to_precision(model, precision, keep).model, feeds, values or only)
+        return min(_cosine(truth[name], found[name]) for name in compared), found
 
+    settled = {str(node.name) for node in decode_tail(model.graph)}  # float32 already, whatever is chosen here
     before, _ = measure(())
     after = before if not why else measure(why)[0]
     added: list[list[str]] = []
@@ -81,7 +86,7 @@ def choose_islands(
         if after >= wanted:
             break
         _, values = measure(why, names)
-        worst = [name for name in _risers(model, truth, values) if name not in why][:size]
+        worst = [name for name in _risers(model, truth, values) if name not in why and name not in settled][:size]
         if not worst:
             break
         added.append(worst)

@@ -4,6 +4,7 @@ TensorRT 11 and TensorRT-RTX compute exactly the types that the graph spells, so
 of the graph stay float32.  A node computes in the low type unless it is in a float32 *island*, which has a reason:
 
 - ``GGeM pooling``: powers with learned exponents leave fp16's range (models/vit_ggem.py);
+- ``decoding of boxes``: coordinates need more steps than 16 bits have (decoding.py);
 - a constant that fp16 cannot hold (an epsilon that becomes 0, a weight that becomes infinite);
 - arithmetic on shapes, whose results become integers;
 - an operator whose inputs the ONNX schema knows in float32 only;
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import EdgesmithError, UserMistake
+from .decoding import WHY, decode_tail
 from .scales_behind import scales_behind
 from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
 
@@ -162,6 +164,7 @@ class _Conversion:
         why: dict[ir.Node, str] = {}
         chosen = _chooser(keep)
         chain, shapes = ggem_chain(self.graph), shape_arithmetic(self.graph, self.types)
+        tail = decode_tail(self.graph)
         for node in self.graph:
             reason = (
                 (keep[str(node.name)] if isinstance(keep, Mapping) else "asked for")
@@ -170,11 +173,14 @@ class _Conversion:
                 if "edgesmith.float32" in node.metadata_props
                 else "GGeM pooling: powers with learned exponents"
                 if node in chain
+                else WHY
+                if node in tail
                 else "arithmetic on shapes"
                 if node in shapes
                 else self._constants_refuse(node)
             )
-            if reason and (self.types.low_inputs(node) or self.types.low_outputs(node)):
+            made = node in tail and node.op_type == "Cast"  # from integers: no input of it could be low
+            if reason and (made or self.types.low_inputs(node) or self.types.low_outputs(node)):
                 why[node] = reason
         return quantised_islands(self.graph, why, self.precision)
 

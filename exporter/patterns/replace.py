@@ -32,7 +32,7 @@ def new_constant(model: ir.Model, name: str, array: np.ndarray | np.generic) -> 
 
 
 def _is_a_value(graph: ir.Graph, name: str) -> bool:
-    return any(value.name == name for node in graph for value in node.outputs)
+    return any(value.name == name for value in (*graph.inputs, *(made for node in graph for made in node.outputs)))
 
 
 def insert(
