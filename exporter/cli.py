@@ -1,4 +1,4 @@
-"""``edgesmith export | run | test | bench | compare | inspect | list | doctor``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | eval | compare | inspect | list | doctor``: words in, the verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 130 interrupted.
 With ``--json`` exactly one JSON document goes to stdout, and stage lines to stderr.
@@ -319,6 +319,39 @@ def quant_report(
             screen.console().print(line)
     if result["met"] is False:
         raise typer.Exit(1)
+
+
+@app.command("eval")
+def eval_(
+    bundles: Annotated[list[str], typer.Argument(help="Folders that edgesmith export wrote.")],
+    data: Annotated[
+        str, typer.Option(help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes.")
+    ],
+    images: Annotated[Text, typer.Option(help="Folder of the pictures that the .json names.")] = None,
+    weights: Annotated[
+        Text, typer.Option("--weights", "-w", help="Also PyTorch, with this checkpoint of the first bundle.")
+    ] = None,
+    limit: Annotated[Number, typer.Option(help="So many pictures at most, drawn with a fixed seed.", min=1)] = None,
+    score: Annotated[float | None, typer.Option(help="Lowest score that is kept (default: the bundle's).")] = None,
+    iou: Annotated[float | None, typer.Option(help="Overlap above which the weaker box goes.")] = None,
+    backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
+    threads: Threads = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also mAP of every class.")] = False,
+    save: Annotated[Text, typer.Option(help="Write the boxes to a COCO results file (one bundle).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""
+    from . import screen
+    from .evaluate import Asked, evaluate, show
+    from .quant_screen import watched
+
+    asked = Asked(images, limit, score, iou, backend, threads)
+    with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
+        result = evaluate(bundles, data, asked, weights=weights, save=save, progress=step)
+    if as_json:
+        _print_json(result)
+    else:
+        screen.console().print(show(result, per_class))
 
 
 @app.command()

@@ -51,9 +51,11 @@ def _row(one: Mapping[str, Any]) -> Sequence[str]:
 
 
 @contextmanager
-def watched(screen: StageScreen) -> Iterator[Callable[[str, int, int], None]]:
+def watched(
+    screen: StageScreen, name: str = "measure", doing: str = "pictures through both models"
+) -> Iterator[Callable[[str, int, int], None]]:
     """A bar while it runs, gone when it ends; a step tells the words, what is done and of how many."""
-    screen.start("measure", "pictures through both models")
+    screen.start(name, doing)
     try:
         yield screen.step
     finally:
