@@ -2,25 +2,22 @@
 
     .safetensors, .pth, .pt, .pth.tar, .bin -> Checkpoint(tensors by name, source, sha256)
 
-Wrapper keys (``model``, ``state_dict``, ...) and prefixes (``module.``, ...) are taken off.
+Wrapper keys (``model``, ``state_dict``, ...) and prefixes (``module.``, ...) are taken off. What else a training stored
+beside the tensors is left unread: inert_pickle.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
-import pickle
-import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..runtime.errors import UserMistake
+from .inert_pickle import first_line, not_run, read_inert
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")
 AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # second choice: the plain weights come first
@@ -51,8 +48,15 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None) -> 
         raise UserMistake("--weights: this is not a file", found=str(path), expected="one checkpoint file")
     if file.stat().st_size == 0:
         raise UserMistake(f"{source}: the file is empty", found="0 bytes", attempt="copy or download it again")
-    content = _read_safetensors(file, source) if _is_safetensors(file) else _read_pickle(file, source)
-    tensors, notes = unwrap(content, source)
+    content, unread = (_read_safetensors(file, source), ()) if _is_safetensors(file) else read_inert(file, source)
+    try:
+        tensors, notes = unwrap(content, source)
+    except UserMistake:
+        if unread:
+            raise not_run(source, unread) from None
+        raise
+    if unread:
+        notes = (*notes, f"left unread, and not run: {_some(unread)}")
     return Checkpoint(_as_float32(tensors, source), source, _sha256(file), notes)
 
 
@@ -60,9 +64,7 @@ def unwrap(content: Any, source: str) -> tuple[dict[str, Tensor], tuple[str, ...
     """Find the mapping of names to tensors inside whatever was saved around it."""
     notes: list[str] = []
     for _ in range(3):  # a wrapper in a wrapper happens, deeper does not
-        if not isinstance(content, dict) or any(isinstance(value, Tensor) for value in content.values()):
-            break
-        inner = next((key for key in (*WRAPPERS, *AVERAGED) if isinstance(content.get(key), dict)), None)
+        inner = _wrapper(content)
         if inner is None:
             break
         averaged = [key for key in AVERAGED if key in content and key != inner]
@@ -93,6 +95,22 @@ def unwrap(content: Any, source: str) -> tuple[dict[str, Tensor], tuple[str, ...
     return tensors, tuple(notes)
 
 
+def _wrapper(content: Any) -> str | None:
+    """The key under which the state dict lies; tensors and figures that stand beside it do not matter."""
+    if not isinstance(content, dict):
+        return None
+    inner = [key for key in (*WRAPPERS, *AVERAGED) if isinstance(content.get(key), dict)]
+    with_tensors = [key for key in inner if _holds_tensors(content[key])]
+    return next(iter(with_tensors or inner), None)
+
+
+def _holds_tensors(content: dict[Any, Any], deeper: int = 2) -> bool:
+    return any(
+        isinstance(value, Tensor) or (deeper and isinstance(value, dict) and _holds_tensors(value, deeper - 1))
+        for value in content.values()
+    )
+
+
 def _as_float32(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     tensors = {k: v.detach().float() if v.is_floating_point() else v.detach() for k, v in tensors.items()}
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
@@ -121,55 +139,14 @@ def _read_safetensors(file: Path, source: str) -> Any:
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserMistake(
             f"{source}: not a whole safetensors file",
-            found=_first_line(error),
+            found=first_line(error),
             because="the file was cut off or is of another kind",
             attempt="copy or download it again",
         ) from None
 
 
-def _harmless() -> list[Any]:
-    """Types that training scripts save beside the weights and that do nothing when they are read."""
-    import numpy as np
-
-    rebuild = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0).__reduce__()[0]}
-    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
-    named = [(function, f"{module}.{name}") for name, function in rebuild.items() for module in modules]
-    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    return [argparse.Namespace, np.dtype, np.ndarray, *named, *kinds]
-
-
-def _read_pickle(file: Path, source: str) -> Any:
-    try:
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read raises
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL (\S+)|function (\S+)|class (\S+)", str(error))
-        if refused and "nsupported" in str(error):
-            name = next(filter(None, refused.groups())).rstrip(".,")
-            raise UserMistake(
-                f"{source}: the file holds pickled code, which is not run",
-                found=name,
-                expected="tensors only (a state dict)",
-                because="reading a pickle may execute anything its author put in",
-                attempt="where you trust it: torch.save(model.state_dict(), FILE), or save as .safetensors",
-            ) from None
-        raise _not_a_checkpoint(source, error) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        raise _not_a_checkpoint(source, error) from None
-
-
-def _not_a_checkpoint(source: str, error: BaseException) -> UserMistake:
-    return UserMistake(
-        f"{source}: not a PyTorch checkpoint, or not a whole one",
-        found=_first_line(error),
-        expected="a file written by torch.save or safetensors",
-        attempt="copy or download it again, and compare the size",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+def _some(names: tuple[str, ...], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _sha256(file: Path) -> str:

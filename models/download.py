@@ -18,20 +18,29 @@ def fetch(spec: ModelSpec) -> Checkpoint:
             found="--weights pretrained",
             attempt="--weights FILE with your own checkpoint, or --weights random",
         )
-    origin, _, name = spec.pretrained.partition(":")
-    try:
-        checkpoint = _from_timm(name) if origin == "timm" else _from_url(spec.pretrained)
-    except UserMistake:
-        raise
-    except Exception as error:  # every library on the way has its own kinds for "no network"
-        raise UserMistake(
-            f"{spec.name}: the published weights could not be downloaded",
-            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:140]}",
-            expected=f"a network that reaches {spec.pretrained}",
-            attempt="download the file elsewhere and pass it: --weights FILE",
-        ) from error
-    note = f"weights licence: {spec.licence_weights}"
-    return Checkpoint(checkpoint.tensors, spec.pretrained, checkpoint.sha256, (*checkpoint.notes, note))
+    failed: list[str] = []
+    for address in filter(None, (spec.pretrained, spec.older_weights)):
+        try:
+            checkpoint = _read(address)
+        except UserMistake:
+            raise
+        except Exception as error:  # noqa: BLE001  every library on the way has its own kinds for "no network"
+            failed.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:140]}")
+            continue
+        older = [f"{spec.pretrained}: {why}; the weights are those of an earlier release" for why in failed]
+        notes = (*checkpoint.notes, *older, f"weights licence: {spec.licence_weights}")
+        return Checkpoint(checkpoint.tensors, address, checkpoint.sha256, notes)
+    raise UserMistake(
+        f"{spec.name}: the published weights could not be downloaded",
+        found=failed[0],
+        expected=f"a network that reaches {spec.pretrained}",
+        attempt="download the file elsewhere and pass it: --weights FILE",
+    )
+
+
+def _read(address: str) -> Checkpoint:
+    origin, _, name = address.partition(":")
+    return _from_timm(name) if origin == "timm" else _from_url(address)
 
 
 def _from_timm(name: str) -> Checkpoint:

@@ -5,8 +5,10 @@ Everything here compares names and shapes; networks are built on the meta device
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from torch import Tensor
 
@@ -15,13 +17,19 @@ from .checkpoint import Checkpoint
 from .registry import FAMILIES, find, list_models
 from .spec import ModelSpec
 
-HEADS = ("head.weight", "head.fc.weight")
+HEAD = re.compile(
+    r"head\.(weight|fc\.weight|gfl_cls\.\d\.weight)"
+)  # a row a class: (K, C), or (K, C, k, k) of a detector
+HEAD_BIAS = re.compile(r"head\.(bias|fc\.bias|gfl_cls\.\d\.bias)")
 SHOWN = 4  # names a kind in an error message: it must fit one screen
+Shapes = dict[str, tuple[int, ...]]
 
 
 def head_classes(state: Mapping[str, Tensor]) -> int | None:
     """Rows of the classifier, None where the checkpoint has none (a backbone)."""
-    return next((state[name].shape[0] for name in HEADS if name in state and state[name].ndim == 2), None)
+    return next(
+        (value.shape[0] for name, value in state.items() if HEAD.fullmatch(name) and value.ndim in (2, 4)), None
+    )
 
 
 def in_our_names(
@@ -78,9 +86,10 @@ def _listing(kind: str, names: list[str]) -> str:
 def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What to try: the variant that shares most names and shapes with the checkpoint."""
     shared = {family: _shared_names(find(family), checkpoint) for family in FAMILIES}
-    family = max(shared, key=lambda name: shared[name])
+    family = max(shared, key=lambda name: (shared[name], name == spec.family))
     if shared[family] < 0.2:
-        return "no model here is near: is this a classification checkpoint of convit, smt, davit, van or vit_ggem?"
+        *others, last = FAMILIES
+        return f"no model here is near: is this a checkpoint of {', '.join(others)} or {last}?"
     near = [other for other in list_models(fixtures=True) if other.family == family]
     scores = {other.name: _overlap(other, checkpoint) for other in near}
     best = max(scores, key=lambda name: (scores[name][0] / scores[name][1], name == spec.name))
@@ -95,30 +104,41 @@ def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
 
 def _shared_names(spec: ModelSpec, checkpoint: Checkpoint) -> float:
     """Names in both, as a share of the smaller: depth and width do not matter here, the family does."""
-    ours, theirs = shapes_of(spec.name).keys(), spec.rename(dict(checkpoint.tensors)).keys()
-    return len(ours & theirs) / min(len(ours), len(theirs))
+    ours, theirs = _both(spec, checkpoint)
+    return len(ours.keys() & theirs.keys()) / min(len(ours), len(theirs))
 
 
 def _overlap(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[int, int]:
     """(tensors that agree in name and shape, tensors in either); left out: what no mismatch should be told by."""
-    ours, theirs = _told_by(shapes_of(spec.name)), _told_by(_shapes(spec.rename(dict(checkpoint.tensors))))
+    ours, theirs = (_told_by(shapes) for shapes in _both(spec, checkpoint))
     return sum(theirs.get(name) == shape for name, shape in ours.items()), len(ours.keys() | theirs.keys())
 
 
-def _told_by(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _both(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[Shapes, Shapes]:
+    """The tensors of the variant, in the form that the checkpoint has, and those of the checkpoint in its names."""
+    state = spec.rename(dict(checkpoint.tensors))
+    changes, _ = spec.changes_for(state)
+    return shapes_of(spec.name, tuple(changes.items())), _shapes(state)
+
+
+def _told_by(shapes: Shapes) -> Shapes:
     """Without counters, pooling exponents and position tables; of the head only its input width, not its classes."""
-    skipped = ("num_batches_tracked", "ggem.p", "pos_embed", "head.bias", "head.fc.bias")
-    return {name: shape[1:] if name in HEADS else shape for name, shape in shapes.items() if not name.endswith(skipped)}
+    skipped = ("num_batches_tracked", "ggem.p", "pos_embed")
+    return {
+        name: shape[1:] if HEAD.fullmatch(name) else shape
+        for name, shape in shapes.items()
+        if not name.endswith(skipped) and not HEAD_BIAS.fullmatch(name)
+    }
 
 
 @cache
-def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
+def shapes_of(name: str, changes: tuple[tuple[str, Any], ...] = ()) -> Shapes:
     """The tensors of a variant, built on the meta device: shapes and no memory."""
     import torch
 
     with torch.device("meta"):
-        return _shapes(find(name).build().state_dict())
+        return _shapes(find(name).build(**dict(changes)).state_dict())
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(value.shape) for name, value in state.items()}
