@@ -131,15 +131,23 @@ def collect_weight_moments(
 
 
 def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
-    """The held-out pictures with the answers of the float32 graph; None where there are none."""
+    """The held-out pictures with the answers of the float32 graph; None where there are none.
+
+    Raises:
+        NothingFound: the pictures have no annotations, and the detector finds nothing in them.
+    """
+    from ..calibration.detection import judge_boxes
     from ..calibration.evaluation import Evaluation, any_batch
 
     assert plan.calibration is not None
     data = plan.calibration.data
     if data is None or not len(data.held_out):
         return None
-    truth = None if data.held_out.labels is None else np.asarray(data.held_out.labels)
-    return Evaluation(data.held_out, any_batch(model, optimise=True), truth)
+    held_out, reference = data.held_out, any_batch(model, optimise=True)
+    if plan.detection:  # suppressed here, wherever the bundle will do it
+        rule = replace(plan.detection, nms="runtime")
+        return judge_boxes(held_out, reference, rule, plan.contract, held_out.truths)
+    return Evaluation(held_out, reference, None if held_out.labels is None else np.asarray(held_out.labels))
 
 
 def judged(plan: Plan, model: ir.Model) -> Runner:
@@ -158,6 +166,9 @@ def within_budget(
     moments: dict[str, np.ndarray] | None = None,
 ) -> Quantised:
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
+    from ..calibration.accuracy import sqnr_db
+    from ..calibration.detection import NothingFound
+    from ..calibration.detection import sqnr_db as boxes_sqnr_db
     from ..calibration.promote import promote
     from ..calibration.quantise import quantise
     from ..calibration.within import keep_within
@@ -169,8 +180,14 @@ def within_budget(
         raise nothing_quantised(plan, graph)
     if calibration.data is not None and graph.recipe.form in ("qdq", "u8"):
         pictures = calibration.data.calibration
-        graph = promote(graph, lambda recipe: quantise(model, statistics, recipe, sites), pictures)
-    evaluation = evaluation_of(plan, model)
+        distance = boxes_sqnr_db if plan.detection else sqnr_db
+        graph = promote(graph, lambda recipe: quantise(model, statistics, recipe, sites), pictures, distance=distance)
+    try:
+        evaluation = evaluation_of(plan, model)
+    except NothingFound as nothing:
+        if calibration.max_drop is not None:
+            raise
+        evaluation, graph = None, replace(graph, notes=(*graph.notes, f"accuracy not measured: {nothing.what}"))
     if evaluation is None or calibration.data is None:
         return told(plan, graph, statistics)
     if calibration.max_drop is None:

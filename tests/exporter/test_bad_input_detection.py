@@ -30,8 +30,8 @@ CASES = [
     Case("checkpoint of other classes", EXPORT + "--weights eighty.pth --num-classes 3", ("80", "3")),
     Case("annotations that are missing", INT8 + "--data coco.json", ("coco.json",)),
     Case("annotations that are no JSON", INT8 + "--data broken.json --images pictures", ("broken.json",)),
-    Case("categories of another set", INT8 + "--data cats.json --images pictures", ("cat",)),
-    Case("pictures that are elsewhere", INT8 + "--data cats.json --images nowhere", ("nowhere",)),
+    Case("categories of another set", INT8 + "--data unicorns.json --images pictures", ("unicorn",)),
+    Case("pictures that are elsewhere", INT8 + "--data unicorns.json --images nowhere", ("nowhere",)),
     Case("pictures without annotations for a budget", EXPORT + "--max-drop 1", ("--max-drop", "int8")),
 ]
 
@@ -55,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(made / "pictures" / f"{index}.png"), np.full((64, 64, 3), 80 * index, np.uint8))
     images = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(3)]
     boxes = [{"id": 1, "image_id": 0, "category_id": 7, "bbox": [1, 2, 30, 40], "area": 1200, "iscrowd": 0}]
-    categories = [{"id": 7, "name": "cat"}]
-    (made / "cats.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+    categories = [{"id": 7, "name": "unicorn"}]
+    (made / "unicorns.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
     torch.save({"model": create("damo_yolo_nano_small").state_dict()}, made / "eighty.pth")
     return made
 
