@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..runtime.cli import RUN_HELP, RUN_OPTIONS
 from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
 from . import usage
@@ -65,7 +66,9 @@ def export(
     num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
     labels: Annotated[Text, typer.Option(help="Names of your own classes: a file, one a line, or a JSON list.")] = None,
     image_size: Annotated[Text, typer.Option("--image-size", "--imgsz", help="224, or 256 320: height, width.")] = None,
-    fit: Annotated[Text, typer.Option(help="Detectors: stretch or letterbox the picture (default: as trained).")] = None,
+    fit: Annotated[
+        Text, typer.Option(help="Detectors: stretch or letterbox the picture (default: as trained).")
+    ] = None,
     batch: Annotated[str, typer.Option("--batch", "-b", help="A number, or 1..8 for any batch between.")] = "1",
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Same as --batch 1..8.")] = False,
     min_shapes: Annotated[Text, typer.Option(help="Smallest input, as images:1x3x224x224.")] = None,
@@ -156,23 +159,32 @@ def export(
         screen.closing(result, screen.console())
 
 
-@app.command()
+@app.command(help=RUN_HELP)
 def run(
     bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
-    images: Annotated[list[str], typer.Argument(help="Pictures.")],
+    images: Annotated[Words, typer.Argument(help="Pictures, or folders of them.")] = None,
+    source: Annotated[Text, typer.Option(help=RUN_OPTIONS["--source"][1])] = None,
+    save: Annotated[Text, typer.Option(help=RUN_OPTIONS["--save"][1])] = None,
+    force: Annotated[bool, typer.Option("--force", "--overwrite", help=RUN_OPTIONS["--force"][1])] = False,
+    score: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--score"][1])] = None,
+    iou: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--iou"][1])] = None,
+    max_detections: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-detections"][1])] = None,
+    top: Annotated[Number, typer.Option(help=RUN_OPTIONS["--top"][1])] = None,
+    max_frames: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-frames"][1])] = None,
+    json_lines: Annotated[bool, typer.Option("--json-lines", help=RUN_OPTIONS["--json-lines"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
-    top: Annotated[int, typer.Option(help="How many classes to print.", min=1)] = 5,
     as_json: Json = False,
 ) -> None:
-    """Classify pictures with a bundle."""
-    from ..runtime.cli import classify, show_classes
+    from ..runtime.run import Asked
+    from ..runtime.run import run as look
 
-    answers = classify(bundle, images, backend, threads, top)
-    if as_json:
-        _print_json(answers)
-    else:
-        print(show_classes(answers))
+    asked = Asked(
+        bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
+        as_json, json_lines, force,
+    )  # fmt: skip
+    if code := look(asked):
+        sys.exit(code)
 
 
 @app.command()

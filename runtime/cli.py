@@ -13,22 +13,21 @@ from typing import Any
 
 from .errors import EdgesmithError
 
-
-def classify(
-    bundle: str, images: Sequence[str], backend: str | None = None, threads: int | None = None, top: int = 5
-) -> list[dict[str, Any]]:
-    """One entry a picture, in the order given: its name and the ``top`` best classes."""
-    from .load import load
-
-    answers = []
-    with load(bundle, backend=backend, threads=threads) as session:
-        for image in images:
-            guesses = [
-                {"label": guess.label, "index": int(guess.index), "probability": float(guess.probability)}
-                for guess in session(image).top(top)
-            ]
-            answers.append({"image": str(image), "top": guesses})
-    return answers
+RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
+RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
+    "--source": (str, "A video, a folder of pictures, a camera as 0, or a URL (rtsp://, http://)."),
+    "--save": (str, "Draw the answers: out.jpg, a folder, or a video as out.mp4, .avi, .webm."),
+    "--force": (bool, "Replace what --save finds in its place."),
+    "--score": (
+        float,
+        "Detector: show what scores above this (default 0.3; the bundle itself keeps much weaker boxes).",
+    ),
+    "--iou": (float, "Detector: of two boxes of a class that overlap more, the better stays (default: the bundle's)."),
+    "--max-detections": (int, "Detector: at most so many boxes a picture (default: the bundle's)."),
+    "--top": (int, "Classifier: how many classes to print (default 5)."),
+    "--max-frames": (int, "Stop after so many frames or pictures."),
+    "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
+}
 
 
 def self_test(bundle: str, backend: str | None = None, threads: int | None = None) -> list[dict[str, Any]]:
@@ -37,15 +36,6 @@ def self_test(bundle: str, backend: str | None = None, threads: int | None = Non
 
     with load(bundle, backend=backend, threads=threads) as session:
         return [row.to_json() for row in session.self_test()]
-
-
-def show_classes(answers: Sequence[dict[str, Any]]) -> str:
-    """The answers as text: the picture, then its classes, best first."""
-    lines = []
-    for answer in answers:
-        lines.append(answer["image"])
-        lines += [f"{guess['probability']:9.2%}  {guess['label']}" for guess in answer["top"]]
-    return "\n".join(lines)
 
 
 def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
@@ -58,30 +48,41 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
     parser = argparse.ArgumentParser(
         "edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export."
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, purpose in (("run", "classify pictures"), ("test", "compare this device with the golden outputs")):
-        command = verbs.add_parser(verb, help=purpose)
-        command.add_argument("bundle")
-        if verb == "run":
-            command.add_argument("images", nargs="+")
-            command.add_argument("--top", type=int, default=5)
+    look = verbs.add_parser("run", help=RUN_HELP)
+    look.add_argument("bundle")
+    look.add_argument("images", nargs="*", help="Pictures, or folders of them.")
+    for flag, (kind, help_text) in RUN_OPTIONS.items():
+        how: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind}
+        look.add_argument(flag, help=help_text.replace("%", "%%"), **how)
+    test = verbs.add_parser("test", help="compare this device with the golden outputs")
+    test.add_argument("bundle")
+    for command in (look, test):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
-        command.add_argument("--json", action="store_true")
-    asked = parser.parse_args(words)
+        command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
+    asked = vars(parser.parse_args(words))
     try:
-        if asked.verb == "run":
-            found = classify(asked.bundle, asked.images, asked.backend, asked.threads, asked.top)
-            text = show_classes(found)
-        else:
-            found = self_test(asked.bundle, asked.backend, asked.threads)
-            text = show_self_test(found)
+        sys.exit(_test(**asked) if asked.pop("verb") == "test" else _run(**asked))
     except EdgesmithError as error:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(json.dumps(found, indent=2) if asked.json else text)
-    sys.exit(1 if asked.verb == "test" and not all(row["passed"] for row in found) else 0)
+    except KeyboardInterrupt:
+        print("edgesmith: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(images: list[str], **asked: Any) -> int:
+    from .run import Asked, run
+
+    return run(Asked(images=tuple(images), **asked))
+
+
+def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) -> int:
+    rows = self_test(bundle, backend, threads)
+    print(json.dumps(rows, indent=2) if as_json else show_self_test(rows))
+    return 0 if all(row["passed"] for row in rows) else 1

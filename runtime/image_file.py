@@ -1,4 +1,4 @@
-"""Picture file -> uint8 (H, W, 3) RGB, or a sentence about what is wrong with the file.
+"""Picture file -> uint8 (H, W, 3) RGB, or a sentence about what is wrong with the file; and back into a file.
 
 OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates whatever a header claims, so the size and
 the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
@@ -9,8 +9,10 @@ only warns), so that damage is not found here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -120,3 +122,32 @@ def _look_before_decoding(data: bytes, name: str) -> tuple[int, int] | None:
     if b"\xff\xd9" not in data[at:]:
         raise _cut_off(name, "JPEG", len(data))
     return size
+
+
+def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """uint8 (H, W, 3) RGB -> a file of the kind that the suffix says; it appears whole or not at all."""
+    path = Path(path)
+    partial = None
+    try:
+        done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if not done:
+            raise UserMistake(f"cannot write the picture {path}", found=f"{image.shape[1]} x {image.shape[0]} pixels")
+        handle, partial = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.tobytes())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except cv2.error as error:
+        raise UserMistake(
+            f"cannot write the picture {path}", found=str(error.err), expected="one of " + " ".join(SUFFIXES)
+        ) from None
+    except OSError as error:
+        raise UserMistake(
+            f"cannot write the picture {path}",
+            found=error.strerror or str(error),
+            attempt="check the folder, its permissions and the free space",
+        ) from None
+    finally:
+        if partial is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)

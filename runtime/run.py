@@ -1,0 +1,316 @@
+"""``edgesmith run``: frames -> session -> lines, JSON, drawn pictures or a video, and how long it took.
+
+Both commands, the full one and the device's, read their words into ``Asked`` and call ``run``.
+
+A picture that is not there is a mistake before the first one is looked at. One that is there and cannot be read is told
+and left out, the others get their answers, and the exit code is 2 in the end; if none can be read, that is all there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle, open_bundle
+from .errors import EdgesmithError, UserMistake
+from .postprocess import Classification
+
+SHOWN_SCORE = (
+    0.3  # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
+)
+TOP = 5
+INTERRUPTED = 130
+LATENCIES = ("read", "preprocess", "infer", "postprocess", "draw", "save")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words of the command; None is "not said"."""
+
+    bundle: str
+    images: tuple[str, ...] = ()
+    source: str | None = None
+    save: str | None = None
+    score: float | None = None
+    iou: float | None = None
+    max_detections: int | None = None
+    top: int | None = None
+    max_frames: int | None = None
+    backend: str | None = None
+    threads: int | None = None
+    as_json: bool = False
+    json_lines: bool = False
+    force: bool = False
+
+    def check(self) -> None:
+        """UserMistake for words that contradict each other or that no bundle can follow."""
+        if self.images and self.source is not None:
+            raise UserMistake(
+                "pictures and --source are two sources",
+                found=f"{self.images[0]} and --source {self.source}",
+                expected="one of them",
+                attempt=f"--source {self.source}",
+            )
+        if not self.images and self.source is None:
+            raise UserMistake(
+                "nothing to look at",
+                found="no picture and no --source",
+                expected="pictures, or --source with a video, a folder, a camera or a stream",
+                attempt=f"edgesmith run {self.bundle} photo.jpg, or --source 0 for the camera",
+            )
+        if self.as_json and self.json_lines:
+            raise UserMistake(
+                "--json and --json-lines are two forms of the same answer",
+                expected="--json for one document at the end, --json-lines for one line a frame",
+                attempt="only --json-lines",
+            )
+        for flag, share, usual in (("--score", self.score, 0.3), ("--iou", self.iou, 0.7)):
+            if share is not None and not 0 <= share <= 1:  # NaN fails too
+                raise UserMistake(
+                    f"{flag} is a share", found=f"{share:g}", expected="from 0 to 1", attempt=f"{flag} {usual}"
+                )
+        counts = {"--max-detections": self.max_detections, "--top": self.top, "--max-frames": self.max_frames}
+        for flag, count in counts.items():
+            if count is not None and count < 1:
+                raise UserMistake(f"{flag} counts from 1", found=str(count), expected="1 or more", attempt=f"{flag} 5")
+
+    def choices(self, bundle: Bundle) -> dict[str, Any]:
+        """What the session is told for each frame; UserMistake for an option that belongs to another task."""
+        thresholds: dict[str, Any] = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections}
+        given = {"--" + name.replace("_", "-"): value for name, value in thresholds.items() if value is not None}
+        if bundle.task == "classification" and given:
+            flag, value = next(iter(given.items()))
+            raise UserMistake(
+                f"{bundle.name} classifies, and {flag} belongs to detectors",
+                found=f"{flag} {value}",
+                attempt="--top for the number of classes",
+            )
+        if bundle.task != "detection":
+            return {}
+        if self.top is not None:
+            raise UserMistake(
+                f"{bundle.name} detects, and --top belongs to classifiers",
+                found=f"--top {self.top}",
+                attempt=f"--max-detections {self.top} for the best boxes only, or --score",
+            )
+        rule = bundle.detection
+        thresholds["score"] = max(SHOWN_SCORE, rule.score) if self.score is None else self.score
+        rule.override(**thresholds)  # what this bundle cannot do is told before anything is opened
+        return thresholds
+
+
+def run(asked: Asked) -> int:
+    """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
+    asked.check()
+    bundle = open_bundle(asked.bundle)
+    choices = asked.choices(bundle)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
+    import cv2
+
+    from .load import load
+    from .save import saver
+    from .video import frames, pictures
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    with (
+        frames(asked.source) if asked.source is not None else pictures(asked.images) as source,
+        load(bundle, backend=asked.backend, threads=asked.threads) as session,
+    ):
+        out = saver(asked.save, source, asked.force) if asked.save is not None else None
+        return _Run(asked, choices, session, source, out).to_the_end()
+
+
+class _Run:
+    """One run: what was asked, what is open, what came out so far."""
+
+    def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, out: Any) -> None:
+        self.asked, self.choices, self.session, self.source, self.out = asked, choices, session, source, out
+        self.unit = "picture" if source.kind == "pictures" else "frame"
+        self.document: list[dict[str, Any]] = []
+        self.broken: list[UserMistake] = []
+        self.times: dict[str, list[float]] = defaultdict(list)
+        self.done = 0
+        self.started = self.told = time.perf_counter()
+
+    def to_the_end(self) -> int:
+        code = 0
+        try:
+            with _terminated_like_interrupted():
+                self._frames()
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except BrokenPipeError:  # the reader of our lines has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BaseException:
+            with suppress(EdgesmithError):
+                self._finish("stopped early")
+            raise
+        if self.broken and not self.done and not code:
+            self._finish()
+            raise self.broken[0]
+        if self.asked.as_json:
+            _print_json(self.document)
+        self._finish("interrupted" if code else "")
+        self._summary()
+        if self.broken and not code:
+            _tell(
+                f"{len(self.broken)} of {len(self.broken) + self.done} pictures could not be read: {self.broken[0].what}"
+            )
+            code = UserMistake.exit_code
+        return code
+
+    def _frames(self) -> None:
+        for frame in self.source:
+            if frame.error is not None:
+                self._broken(frame)
+            else:
+                self._one(frame)
+            if self.done + len(self.broken) == self.asked.max_frames:
+                break
+
+    def _one(self, frame: Any) -> None:
+        answer = self.session(frame.image, **self.choices)
+        latency_ms = {"read": frame.read_ms, "preprocess": answer.preprocess_ms, "infer": answer.infer_ms}
+        if not isinstance(answer, Classification):
+            latency_ms["postprocess"] = answer.postprocess_ms
+        if self.out is not None:
+            started = time.perf_counter()
+            drawn = drawing(frame.image, answer)
+            finished = time.perf_counter()
+            self.out.add(frame, drawn)
+            latency_ms |= {"draw": (finished - started) * 1e3, "save": (time.perf_counter() - finished) * 1e3}
+        for name, value in latency_ms.items():
+            self.times[name].append(value)
+        self.done += 1
+        self._show(frame, answer, latency_ms)
+
+    def _show(self, frame: Any, answer: Any, latency_ms: dict[str, float]) -> None:
+        if self.asked.json_lines:
+            entry = {**self._entry(frame, answer, timed=True), "latency_ms": latency_ms}
+            print(json.dumps(_rounded(entry)), flush=True)
+        elif self.asked.as_json:
+            self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
+        elif self.unit == "picture":
+            print(frame.name)
+            print(shown(answer, self.asked.top or TOP), flush=True)
+        else:
+            at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"
+            print(f"frame {frame.index}{at}  {in_short(answer)}", flush=True)
+        lines_seen = sys.stdout.isatty() and not (self.asked.as_json or self.asked.json_lines)
+        if not lines_seen and sys.stderr.isatty() and time.perf_counter() - self.told > 1:
+            self.told = time.perf_counter()
+            of = f" of {self.source.count}" if self.source.count else ""
+            print(f"\r{self.unit} {self.done}{of} ", end="", file=sys.stderr, flush=True)
+
+    def _entry(self, frame: Any, answer: Any, timed: bool) -> dict[str, Any]:
+        entry: dict[str, Any] = {"image" if self.unit == "picture" else "source": frame.name}
+        if timed:
+            entry |= {"frame": frame.index, "time_s": frame.time_s}
+        return entry | to_json(answer, self.asked.top or TOP)
+
+    def _broken(self, frame: Any) -> None:
+        self.broken.append(frame.error)
+        fields = {"what": frame.error.what, "found": frame.error.found, "expected": frame.error.expected}
+        entry = {"image": frame.name, "error": {key: value for key, value in fields.items() if value}}
+        if self.asked.json_lines:
+            print(json.dumps({**entry, "frame": frame.index}), flush=True)
+        elif self.asked.as_json:
+            self.document.append(entry)
+        if self.source.count != 1:
+            _tell(str(frame.error))
+
+    def _finish(self, why: str = "") -> None:
+        """Close what is being saved and say what became of it."""
+        kept = self.out.finish() if self.out is not None else ""
+        self.out = None
+        if why:
+            _tell(f"{why} after {self.done} {self.unit}s" + (f"; kept {kept}" if kept else ""))
+        elif kept:
+            print(f"saved {kept}", file=sys.stderr)
+        for note in self.source.notes:
+            _tell(note)
+
+    def _summary(self) -> None:
+        if not self.done:
+            return
+        took_s = time.perf_counter() - self.started
+        parts = [f"{name} {median(self.times[name]):.1f}" for name in LATENCIES if self.times[name]]
+        plural = "s" if self.done > 1 else ""
+        speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
+        print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
+
+
+def drawing(image: np.ndarray, answer: Any) -> np.ndarray:
+    """The picture with its detections, or with its best class in the corner."""
+    from .draw import class_colour, draw, draw_text, readable
+
+    if not isinstance(answer, Classification):
+        return draw(image, answer)
+    best = answer.best
+    return draw_text(image, f"{readable(best.label, best.index)} {best.probability:.0%}", class_colour(best.index))
+
+
+def to_json(answer: Any, top: int) -> dict[str, Any]:
+    if not isinstance(answer, Classification):
+        return {"size": list(answer.image_size), "detections": answer.to_json()}
+    return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in answer.top(top)]}
+
+
+def shown(answer: Any, top: int) -> str:
+    """The answer to a picture: its classes, or a line a detection with score, label and box."""
+    if isinstance(answer, Classification):
+        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top))
+    return "\n".join("  " + line for line in str(answer).splitlines())
+
+
+def in_short(answer: Any) -> str:
+    """The answer to a frame in one line."""
+    if isinstance(answer, Classification):
+        return f"{answer.best.probability:.2%} {answer.best.label}"
+    return ", ".join(f"{label} {n}" for label, n in Counter(d.label for d in answer).most_common()) or "nothing found"
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A service that is told to stop finishes its video as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats of a line with as many digits as they are worth."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2), flush=True)
+
+
+def _tell(text: str) -> None:
+    print(f"edgesmith: {text}", file=sys.stderr)
