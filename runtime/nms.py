@@ -13,60 +13,59 @@ from __future__ import annotations
 
 import numpy as np
 
-BLOCK = (
-    2048  # boxes a round, best first: bounds the pairs held at once, and most callers want 500 boxes of the first round
-)
+BLOCK = 512  # boxes a round, best first, and as many as stay so far: few pairs at once, and 500 are often had in one
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float, limit: int | None = None) -> np.ndarray:
     """Indices of the boxes that stay, best first; equal scores in the order given. ``limit``: only the best so many."""
     order = np.argsort(-scores, kind="stable")
-    boxes, classes = boxes[order].astype(np.float32, copy=False), classes[order]
-    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
-    kept = order[:0]
-    for start in range(0, len(order), BLOCK):
-        tried = np.concatenate([kept, np.arange(start, min(start + BLOCK, len(order)))])  # those kept stay kept
-        kept = tried[_stay(low[tried], high[tried], classes[tried], iou)]
-        if limit is not None and len(kept) >= limit:
-            break
+    x1, y1, x2, y2 = boxes[order].astype(np.float32, copy=False).T
+    sides = np.stack([np.minimum(x1, x2), np.minimum(y1, y2), np.maximum(x1, x2), np.maximum(y1, y2)])
+    classes = classes[order]
+    kept, start = order[:0], 0
+    while start < len(order) and (limit is None or len(kept) < limit):
+        end = min(start + max(BLOCK, len(kept)), len(order))
+        tried = np.concatenate([kept, np.arange(start, end)])  # those that stay so far do so again
+        kept, start = tried[_stay(sides[:, tried], classes[tried], iou)], end
     return order[kept[:limit]]
 
 
-def _stay(low: np.ndarray, high: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
-    """(n,) bool of boxes in the order of their rank."""
-    better, worse = _overlapping(low, high, classes, iou)
-    stay = np.ones(len(low), bool)
+def _stay(sides: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
+    """(4, n) x1 y1 x2 y2 in the order of their rank -> (n,) bool."""
+    better, worse = _overlapping(sides, classes, iou)
+    stay = np.ones(len(classes), bool)
     while True:
-        fallen = worse[stay[better]]
-        settled = np.ones(len(low), bool)
-        settled[fallen] = False
+        settled = np.ones(len(classes), bool)
+        settled[worse[stay[better]]] = False
         if np.array_equal(settled, stay):
             return stay
         stay = settled
 
 
-def _overlapping(low: np.ndarray, high: np.ndarray, classes: np.ndarray, iou: float) -> tuple[np.ndarray, np.ndarray]:
+def _overlapping(sides: np.ndarray, classes: np.ndarray, iou: float) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (better, worse) of one class that overlap by more than ``iou``, as two arrays of ranks."""
-    left, width = low[:, 0].astype(np.float64), high[:, 0].astype(np.float64) - low[:, 0]
+    left, right = sides[0].astype(np.float64), sides[2].astype(np.float64)
     # an overlap above iou needs a common width of iou times the wider box, so the right one of a pair begins before
     # left + (1 - iou) width of the left one; the margin covers the rounding of the ratio in float32
-    reach = left + (1 - iou + 1e-6) * width
+    reach = left + (1 - iou + 1e-6) * (right - left)
     span = max(float(reach.max(initial=0) - left.min(initial=0)), 1.0) * 2
     key = classes * span + left
     by_key = np.argsort(key, kind="stable")
-    key = key[by_key]
-    last = np.searchsorted(key, (classes * span + reach)[by_key], side="right")
-    position = np.arange(len(low))
+    last = np.searchsorted(key[by_key], (classes * span + reach)[by_key], side="right")
+    position = np.arange(len(by_key))
     count = last - position - 1
     first = np.repeat(position, count)
-    second = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + first + 1
+    second = np.arange(len(first)) - np.repeat(np.cumsum(count) - count - position - 1, count)
+    x1, y1, x2, y2 = sides[:, by_key]
+    height = np.minimum(y2[first], y2[second]) - np.maximum(y1[first], y1[second])
+    near = np.flatnonzero(height > 0)  # most pairs end here
+    first, second, height = first[near], second[near], height[near]
+    width = np.minimum(x2[first], x2[second]) - np.maximum(x1[first], x1[second])
     a, b = by_key[first], by_key[second]
-    common = np.minimum(high[a], high[b]) - np.maximum(low[a], low[b])
-    meet = (common > 0).all(axis=1) & (classes[a] == classes[b])
-    a, b, common = a[meet], b[meet], common[meet]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # areas that no float32 holds
-        area = (high[:, 0] - low[:, 0]) * (high[:, 1] - low[:, 1])
-        shared = common[:, 0] * common[:, 1]
-        above = shared / (area[a] + area[b] - shared) > np.float32(iou)
+        area = (x2 - x1) * (y2 - y1)
+        common = width * height
+        above = common / (area[first] + area[second] - common) > np.float32(iou)
+    above &= (width > 0) & (classes[a] == classes[b])
     a, b = a[above], b[above]
     return np.minimum(a, b), np.maximum(a, b)
