@@ -77,23 +77,25 @@ def arrange(rng: np.random.Generator, size: tuple[int, int]) -> list[Thing]:
     return things
 
 
-def _blend(image: np.ndarray, mask: np.ndarray, paint: np.ndarray, opacity: float) -> np.ndarray:
-    weight = mask[..., None].astype(np.float32) * np.float32(opacity / 255)
-    return image + weight * (paint - image)
+def _blend(image: np.ndarray, mask: np.ndarray, paint: np.ndarray, opacity: float) -> None:
+    """``paint`` (H, W, 3) or one colour over ``image``, in place, where ``mask`` covers."""
+    x, y, width, height = cv2.boundingRect(mask)
+    part = np.s_[y : y + height, x : x + width]
+    weight = mask[part][..., None].astype(np.float32) * np.float32(opacity / 255)
+    image[part] += weight * ((paint[part] if paint.ndim == 3 else paint) - image[part])
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, thing: Thing) -> np.ndarray:
-    """float32 (H, W, 3) with the thing over it; its colour stands apart from what it covers, if at times only a little."""
+def _paint(rng: np.random.Generator, image: np.ndarray, thing: Thing) -> None:
+    """The thing over ``image``; its colour stands apart from what it covers, if at times only a little."""
     below = image[thing.visible].mean(axis=0)
     base = apart(rng, below, rng.choice((25, 50, 90)))
-    image = _blend(image, thing.mask, fill(rng, base, image.shape[:2]), thing.opacity)
+    _blend(image, thing.mask, fill(rng, base, image.shape[:2]), thing.opacity)
     if thing.line_px:
         line = outline(thing.contours, thing.mask.shape, thing.line_px)
-        image = _blend(image, line, apart(rng, base, 60), thing.opacity)
-    return image
+        _blend(image, line, apart(rng, base, 60), thing.opacity)
 
 
-def _distract(rng: np.random.Generator, image: np.ndarray, count: int) -> np.ndarray:
+def _distract(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
     """Lines, arcs and strokes of writing: things with edges that have no box."""
     height, width = image.shape[:2]
     for _ in range(count):
@@ -110,8 +112,7 @@ def _distract(rng: np.random.Generator, image: np.ndarray, count: int) -> np.nda
         else:
             letters = "".join(chr(code) for code in rng.integers(ord("A"), ord("z") + 1, rng.integers(1, 6)))
             cv2.putText(mask, letters, (x - 20, y), v % 8, float(rng.uniform(0.4, 1.4)), 255, thick, cv2.LINE_AA)
-        image = _blend(image, mask, colour(rng), rng.uniform(0.5, 1.0))
-    return image
+        _blend(image, mask, colour(rng), rng.uniform(0.5, 1.0))
 
 
 def _degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -135,9 +136,9 @@ def scene(
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     things = arrange(rng, shape)
     image = ground(rng, split, shape).astype(np.float32)
-    image = _distract(rng, image, int(rng.integers(0, 5)))
+    _distract(rng, image, int(rng.integers(0, 5)))
     for thing in reversed(things):
-        image = _paint(rng, image, thing)
+        _paint(rng, image, thing)
     picture = _degrade(rng, image)
     boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
     return picture, boxes, np.array([thing.label for thing in things], np.int64)

@@ -1,6 +1,6 @@
 """Trains the detection fixture on synthetic scenes: no scene is seen twice, two processes share the work.
 
-    python tools/train_detector.py damo_yolo_scenes --minutes 40
+    python tools/train_detector.py damo_yolo_scenes --minutes 45
 
 writes tests/data/trained/damo_yolo_scenes.safetensors and its line of accuracy.json: mAP on held-out scenes by
 pycocotools, the model's own decoding, class-wise NMS. The minutes are the schedule (rate and picture size follow the
@@ -118,8 +118,8 @@ def train(rank: int, options: argparse.Namespace, draft: Path) -> None:
     group.init_process_group("gloo", rank=rank, world_size=WORKERS)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    model = create(options.model, seed=options.seed).train().to(memory_format=torch.channels_last)
-    average = create(options.model, seed=options.seed)
+    model = create(options.model, options.weights, seed=options.seed).train().to(memory_format=torch.channels_last)
+    average = create(options.model, options.weights, seed=options.seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
@@ -194,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="train the detection fixture on synthetic scenes")
     parser.add_argument("model", nargs="?", default="damo_yolo_scenes")
     parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--weights", default="random", help="a checkpoint to go on from; give another --seed then")
     parser.add_argument("--batch", type=int, default=8, help="scenes a process and step")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)

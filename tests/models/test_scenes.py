@@ -92,7 +92,8 @@ def test_a_box_is_where_the_pixels_change():
             continue
         top = arranged[0]
         blank = np.full((256, 256, 3), 127, np.float32)
-        painted = scenes._paint(np.random.default_rng(index), blank, top)
+        painted = blank.copy()
+        scenes._paint(np.random.default_rng(index), painted, top)
         changed = np.abs(painted - blank).max(axis=2) > 0
         rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
