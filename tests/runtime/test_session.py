@@ -138,7 +138,10 @@ def test_choices_that_are_none(tiny, make_tiny):
 
 
 def test_a_bundle_of_another_task_does_not_classify(make_tiny):
-    with load(make_tiny(task="segmentation")) as session, pytest.raises(UserMistake, match="does not classify or detect"):
+    with (
+        load(make_tiny(task="segmentation")) as session,
+        pytest.raises(UserMistake, match="does not classify or detect"),
+    ):
         session(np.zeros((8, 8, 3), np.uint8))
 
 
