@@ -1,5 +1,7 @@
 """Boxes go to the picture and back as the pixels do, for every way of fitting; overlaps and edges are what they should be."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -120,12 +122,12 @@ def test_the_network_sees_what_the_authors_network_sees(number):
 
 @settings(deadline=None, max_examples=100)
 @given(SIZES, st.tuples(st.integers(1, 20), st.integers(1, 20)))
-def test_the_corner_is_that_of_the_model_s_own_code(image_size, cells):
-    from edgesmith.models.damo_yolo_picture import covered
-
+def test_a_picture_in_the_corner_fills_one_side(image_size, cells):
+    """The other is rounded down, in whole numbers, as the authors do; it keeps a pixel."""
     size = (cells[0] * 32, cells[1] * 32)
     place = placement(image_size, damo_yolo(size, keep_ratio=True))
-    assert place.resized == covered(image_size, size, keep_ratio=True)
+    scale = min(Fraction(side, length) for side, length in zip(size, image_size, strict=True))
+    assert place.resized == tuple(max(int(length * scale), 1) for length in image_size)
     assert place.corner == (0, 0) and place.window == (0, 0, *place.resized)
 
 
