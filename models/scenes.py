@@ -47,11 +47,11 @@ class Thing:
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def arrange(rng: np.random.Generator, size: tuple[int, int]) -> list[Thing]:
-    """The things of a scene, the topmost first."""
+def arrange(rng: np.random.Generator, size: tuple[int, int], most: int = MOST) -> list[Thing]:
+    """The things of a scene, the topmost first; ``most`` are tried."""
     covered = np.zeros(size, bool)
     things: list[Thing] = []
-    for _ in range(0 if rng.random() < 0.03 else rng.integers(1, MOST + 1)):
+    for _ in range(0 if rng.random() < 0.03 else rng.integers(1, most + 1)):
         label = int(rng.integers(len(SCENE_LABELS)))
         longest = SMALLEST_PX * (min(size) / 2 / SMALLEST_PX) ** rng.random()  # the smaller, the more of them
         aspect = 1.5 ** rng.uniform(-1, 1)
@@ -129,12 +129,12 @@ def _degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def scene(
-    index: int, split: str = "train", size: int | tuple[int, int] = 256, seed: int = 0
+    index: int, split: str = "train", size: int | tuple[int, int] = 256, seed: int = 0, most: int = MOST
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture uint8 (H, W, 3) RGB, boxes float32 (n, 4), classes int64 (n,); ``size`` is a side or (height, width)."""
     shape = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    things = arrange(rng, shape)
+    things = arrange(rng, shape, most)
     image = ground(rng, split, shape).astype(np.float32)
     _distract(rng, image, int(rng.integers(0, 5)))
     for thing in reversed(things):
