@@ -31,7 +31,7 @@ CASES = [
     Case("annotations that are missing", INT8 + "--data coco.json", ("coco.json",)),
     Case("annotations that are no JSON", INT8 + "--data broken.json --images pictures", ("broken.json",)),
     Case("categories of another set", INT8 + "--data unicorns.json --images pictures", ("unicorn",)),
-    Case("pictures that are elsewhere", INT8 + "--data unicorns.json --images nowhere", ("nowhere",)),
+    Case("pictures that are elsewhere", INT8 + "--data cats.json --images nowhere", ("nowhere",)),
     Case("pictures without annotations for a budget", EXPORT + "--max-drop 1", ("--max-drop", "int8")),
 ]
 
@@ -55,8 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(made / "pictures" / f"{index}.png"), np.full((64, 64, 3), 80 * index, np.uint8))
     images = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(3)]
     boxes = [{"id": 1, "image_id": 0, "category_id": 7, "bbox": [1, 2, 30, 40], "area": 1200, "iscrowd": 0}]
-    categories = [{"id": 7, "name": "unicorn"}]
-    (made / "unicorns.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+    for name in ("cat", "unicorn"):
+        coco = {"images": images, "annotations": boxes, "categories": [{"id": 7, "name": name}]}
+        (made / f"{name}s.json").write_text(json.dumps(coco))
     torch.save({"model": create("damo_yolo_nano_small").state_dict()}, made / "eighty.pth")
     return made
 
