@@ -66,7 +66,8 @@ def _with_statistics_of(model: DamoYolo, image: Tensor) -> list[Tensor]:
     """What neck gives the head for ``image``; every BatchNorm takes over the statistics it sees on the way.
 
     Its bias is moved up, so that most values pass the activations. Otherwise a deep network of random weights is chaotic:
-    what differs a little from the noise, a photograph or a rounding in float16, comes out enlarged a thousand times.
+    photographs, which are not quite like the noise, come out as logits in the hundreds, and weights rounded to float16
+    move the boxes of tiny by 2.4 px on average instead of 0.15.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [layer.momentum for layer in layers]

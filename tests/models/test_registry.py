@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from edgesmith.exporter import listing
 from edgesmith.models import FAMILIES, MODELS, create, families, find, list_models
 from edgesmith.models.registry import ALIASES
 from edgesmith.runtime.errors import UserMistake
@@ -225,3 +226,19 @@ def test_other_sizes_and_class_counts_build_and_run(name, size):
     height, width = (size, size) if isinstance(size, int) else size
     with torch.inference_mode():
         assert model(torch.zeros(2, 3, height, width)).shape == (2, 7)
+
+
+def test_the_list_tells_the_task():
+    entries = {entry["name"]: entry for entry in listing.models()}
+    assert {entry["task"] for entry in entries.values()} == {"classification", "detection"}
+    row = next(row for row in listing.rows() if row[0].startswith("damo_yolo_tiny"))
+    assert dict(zip(listing.COLUMNS, row, strict=True)) == {
+        "model": "damo_yolo_tiny*",
+        "task": "detection",
+        "parameters": "8,875,727",
+        "image": "640x640",
+        "pretrained": "yes",
+        "paper": "arXiv:2211.15444",
+        "licence of the weights": "Apache-2.0",
+    }
+    assert not any("scenes" in name for name in entries)
