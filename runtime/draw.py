@@ -148,18 +148,35 @@ def _places(boxes: np.ndarray, texts: list[str], pen: Pen, height: int, width: i
 
 @cache
 def _palette() -> tuple[Colour, ...]:
-    """Each next colour is the one furthest in CIE Lab from all before it; greys, near black and near white are left out."""
-    levels = np.linspace(0, 1, 9, dtype=np.float32)
+    """Each next colour is the one furthest from all before it, as the eye sees it; greys, very dark and very light are left out."""
+    levels = np.linspace(0, 1, 10)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2Lab)[0]
-    useful = (lab[:, 0] > 30) & (lab[:, 0] < 92) & (np.hypot(lab[:, 1], lab[:, 2]) > 20)
-    rgb, lab = rgb[useful], lab[useful]
+    seen = oklab(rgb)
+    useful = (seen[:, 0] > 0.4) & (seen[:, 0] < 0.95) & (np.hypot(seen[:, 1], seen[:, 2]) > 0.07)
+    rgb, seen = rgb[useful], seen[useful]
     chosen = [int(np.abs(rgb - (1.0, 0.2, 0.2)).sum(axis=1).argmin())]
-    nearest = np.full(len(lab), np.inf)
+    nearest = np.full(len(seen), np.inf)
     for _ in range(COLOURS - 1):
-        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+        nearest = np.minimum(nearest, ((seen - seen[chosen[-1]]) ** 2).sum(axis=1))
         chosen.append(int(nearest.argmax()))
-    return tuple((int(r), int(g), int(b)) for r, g, b in np.round(rgb[chosen] * 255).astype(int).tolist())
+    return tuple((r, g, b) for r, g, b in np.round(rgb[chosen] * 255).astype(int).tolist())
+
+
+def oklab(rgb: np.ndarray) -> np.ndarray:
+    """(n, 3) sRGB in 0..1 -> (n, 3) lightness, green-red, blue-yellow, where distance is what the eye sees (Ottosson 2020)."""
+    cones = _linear(rgb) @ np.array(
+        [[0.4122214708, 0.2119034982, 0.0883024619], [0.5363325363, 0.6806995451, 0.2817188376],
+         [0.0514459929, 0.1073969566, 0.6299787005]]
+    )  # fmt: skip
+    return np.cbrt(cones) @ np.array(
+        [[0.2104542553, 1.9779984951, 0.0259040371], [0.7936177850, -2.4285922050, 0.7827717662],
+         [-0.0040720468, 0.4505937099, -0.8086757660]]
+    )  # fmt: skip
+
+
+def _linear(share: np.ndarray) -> np.ndarray:
+    """sRGB in 0..1 -> light in 0..1."""
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
 def class_colour(index: int) -> Colour:
@@ -169,9 +186,7 @@ def class_colour(index: int) -> Colour:
 
 def luminance(colour: Colour) -> float:
     """Relative luminance of WCAG 2, 0 black .. 1 white."""
-    share = np.array(colour) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return float(_linear(np.array(colour) / 255) @ (0.2126, 0.7152, 0.0722))
 
 
 def contrast(one: Colour, other: Colour) -> float:

@@ -228,12 +228,11 @@ def pictures(words: Sequence[str]) -> Pictures:
     paths: list[str] = []
     for word in words:
         path = Path(word)
-        if path.is_dir():
-            found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-        elif path.exists() or not glob.has_magic(word):
-            found = [word]
+        if path.is_dir() or (glob.has_magic(word) and not path.exists()):
+            entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
+            found = sorted(str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file())
         else:
-            found = sorted(file for file in glob.glob(word, recursive=True) if Path(file).suffix.lower() in SUFFIXES)
+            found = [word]
         if not found:
             raise UserMistake(
                 f"no pictures in {word}" if path.is_dir() else f"no picture fits {word}",
