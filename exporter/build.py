@@ -135,12 +135,17 @@ def _with_engine(
 
 
 def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> tuple[ir.Model, list[str]]:
-    """The graph with suppression inside where the rule asks for it, and what has to be said about it."""
-    if detection is None or detection.nms != "graph":
+    """The graph that hands out candidates or detections, as the rule asks for it, and what has to be said about it."""
+    if detection is None:
         return model, []
+    from .efficient_nms import NOTE
     from .nms_graph import append_nms
+    from .patterns.select_candidates import select_candidates
 
-    return append_nms(model, detection, engine), []
+    model = select_candidates(model, detection, engine)
+    if detection.nms != "graph":
+        return model, []
+    return append_nms(model, detection, engine), [NOTE] if engine == "tensorrt" else []
 
 
 def _outputs(model: ir.Model) -> tuple[dict[str, Any], ...]:

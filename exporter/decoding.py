@@ -87,8 +87,8 @@ def _known(graph: ir.Graph, tail: Iterable[ir.Node]) -> set[ir.Node]:
     todo = [value for node in tail for value in node.inputs]
     while todo:
         value = todo.pop()
-        node = value.producer() if value is not None and value not in depends else None
-        if node is not None and node not in found:
-            found.add(node)
-            todo.extend(node.inputs)
+        made = value.producer() if value is not None and value not in depends else None
+        if made is not None and made not in found:
+            found.add(made)
+            todo.extend(made.inputs)
     return found

@@ -123,8 +123,8 @@ def _classes(build: _Builder, scores: ir.Value) -> ir.Value:
 
 def _may_be_short(scores: ir.Value, limit: int) -> bool:
     """Whether a picture may have fewer pairs of cell and class than detections are asked for."""
-    sizes = scores.shape[1:] if scores.shape is not None else (None,)
-    return not all(isinstance(size, int) for size in sizes) or int(np.prod([int(size) for size in sizes])) < limit
+    cells, classes = scores.shape[1:] if scores.shape is not None else (None, None)
+    return not isinstance(cells, int) or not isinstance(classes, int) or cells * classes < limit
 
 
 class _Builder:

@@ -126,6 +126,8 @@ def main() -> int:
 
 
 def _build(trt: Any, log: Any, request: dict[str, Any], errors: list[str]) -> Any:
+    if hasattr(trt, "init_libnvinfer_plugins"):  # suppression inside a detector's graph is one of TensorRT's plugins
+        trt.init_libnvinfer_plugins(log, "")
     builder = trt.Builder(log)
     kinds = trt.NetworkDefinitionCreationFlag
     typed = hasattr(kinds, "STRONGLY_TYPED")

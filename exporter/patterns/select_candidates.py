@@ -91,7 +91,10 @@ class SelectCandidates(Surgery):
         before = [node for node in model.graph if node in (found.scores, found.boxes)][-1]  # all that is read is above
 
         axis = new_constant(model, "classes_axis", np.array([-1], np.int64))
-        best = insert(before, "ReduceMax", [found.logits, axis], keepdims=0, shape=(batch, cells))
+        if model.graph.opset_imports.get("", 0) >= 18:
+            best = insert(before, "ReduceMax", [found.logits, axis], keepdims=0, shape=(batch, cells))
+        else:  # of the parsers of TensorRT 8
+            best = insert(before, "ReduceMax", [found.logits], axes=[-1], keepdims=0, shape=(batch, cells))
         if found.logits.dtype != ir.DataType.FLOAT:  # TopK knows no bfloat16
             best = insert(before, "Cast", [best], to=int(ir.DataType.FLOAT), shape=(batch, cells))
             best.type = ir.TensorType(ir.DataType.FLOAT)

@@ -47,6 +47,8 @@ class EngineSession(Session):
         self._cuda = Cuda()
         device = self._cuda.device()
         self._log = trt.Logger(trt.Logger.ERROR)
+        if hasattr(trt, "init_libnvinfer_plugins"):  # an engine with suppression inside does not load without
+            trt.init_libnvinfer_plugins(self._log, "")
         self._runtime = trt.Runtime(self._log)
         self._engine = self._find_engine(trt, device)
         self._context = self._engine.create_execution_context()

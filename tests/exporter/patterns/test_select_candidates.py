@@ -153,6 +153,15 @@ def test_open_sizes_take_no_more_than_there_are():
         same(keep(old, RULE), keep(new, RULE))
 
 
+def test_in_the_opset_of_tensorrt_8():
+    model, given = head(), feeds()
+    model.graph.opset_imports[""] = 16
+    before = run(model, given)
+    assert SelectCandidates().run(model).count == 1
+    for old, new in zip(before, run(model, given), strict=True):
+        same(keep(old, RULE), keep(new, RULE))
+
+
 def refusal(model):
     before = op_types(model)
     record = SelectCandidates().run(model)
