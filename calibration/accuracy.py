@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import UserMistake
-from ..runtime.intervals import Z, middle_95, resamples, times_drawn, wilson
+from ..runtime.intervals import Z, bootstrap_95, resamples, times_drawn, wilson
 
 Outputs = Any  # (n, ...) what the graph gives for n pictures, or what is kept of it: one item a picture
 
@@ -62,7 +62,8 @@ class Judged:
         if self.hits is not None:
             low, high = wilson(int(self.hits.sum()), self.n)
         else:
-            low, high = _ends(self.draws)
+            assert self.draws is not None
+            low, high = (min(max(end, 0.0), 100.0) for end in bootstrap_95(self.value, self.draws))
         return Score(self.metric, self.value, self.n, low, high)
 
 
@@ -150,15 +151,8 @@ def drop_between(reference: Judged, found: Judged) -> Drop:
         low, high = wilson(lost, count) if before.all() else _matched(lost, won, count)
         return Drop(100.0 * (lost - won) / count, count, low, high, lost, won)
     assert reference.draws is not None and found.draws is not None
-    low, high = _ends(reference.draws - found.draws)
-    return Drop(reference.value - found.value, count, low, high)
-
-
-def _ends(draws: np.ndarray | None) -> tuple[float, float]:
-    """The 95 % interval of a bootstrap; draws in which nothing can be measured say nothing."""
-    assert draws is not None
-    known = draws[np.isfinite(draws)]
-    return middle_95(known) if len(known) else (math.nan, math.nan)
+    points = reference.value - found.value
+    return Drop(points, count, *bootstrap_95(points, reference.draws - found.draws))
 
 
 def _matched(lost: int, won: int, count: int) -> tuple[float, float]:

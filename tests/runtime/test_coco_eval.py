@@ -14,7 +14,7 @@ from edgesmith.runtime.boxes import Kept
 from edgesmith.runtime.coco import Truth
 from edgesmith.runtime.coco_eval import average_precisions, evaluate_boxes, match_boxes, mean_precision
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.intervals import RESAMPLES, times_drawn
+from edgesmith.runtime.intervals import RESAMPLES, bootstrap_95, times_drawn
 
 SIZE = (480, 640)
 
@@ -171,6 +171,13 @@ def test_the_interval_is_that_of_the_pictures():
     # 15 %: the ends of 400 draws are uncertain by 6 %, and recall moves in steps of a hundredth
     assert told["high"] - told["low"] == pytest.approx(width, rel=0.15)
     assert told == evaluate_boxes(found, [truth([BOX], [0])] * 200, ["thing"]), "the draws are seeded"
+
+
+def test_draws_that_lie_too_high_mean_that_the_value_does():
+    """AP of draws is above that of the set, as that of the set is above the truth: the interval is turned round the value."""
+    draws = np.append(np.linspace(9, 15, 401), np.nan)
+    assert bootstrap_95(10.0, draws) == (pytest.approx(20 - 14.85), pytest.approx(20 - 9.15))
+    assert all(np.isnan(bootstrap_95(1.0, np.array([np.nan]))))
 
 
 def test_a_draw_without_annotations_is_no_figure():
