@@ -52,6 +52,18 @@ def test_boxes_are_in_the_pixels_of_each_picture(tmp_path, form, batch):
         assert min(times) > 0 and max(times) < 60_000
 
 
+def test_openvino_gives_the_same_boxes(tmp_path, form):
+    pytest.importorskip("openvino")
+    picture = paint((0, 0, 16, 24, "red"), (24, 16, 32, 24, "blue"))
+    bundle = write_detection_bundle(tmp_path / "d.edge", "batch", **form)
+    with load(bundle) as session, load(bundle, backend="openvino", precision="fp32") as other:
+        for threshold in (None, 0.7):
+            ours, theirs = session([picture] * 3, score=threshold), other([picture] * 3, score=threshold)
+            for mine, its in zip(ours, theirs, strict=True):  # sorted: TopK orders equal scores as it likes
+                assert sorted(told(mine)) == sorted(told(its)) and len(mine) > 1
+        assert other.self_test()[0].passed
+
+
 def test_a_path_is_a_picture_too(tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), paint((8, 8, 16, 16, "green"))[:, :, ::-1])
     with load(write_detection_bundle(tmp_path / "d.edge")) as session:
