@@ -73,7 +73,7 @@ def bench(
         for row, agreement in zip(result["rows"], _agreements(candidates, images, rule), strict=True):
             row |= agreement
         if detects:
-            with step(progress, "end to end", "from a picture to its boxes"):
+            with step(progress, "to boxes", "one photograph from its pixels on"):
                 result["end_to_end"] = bench_detection.end_to_end(session)
         if memory:
             with step(progress, "memory", "each candidate in a process of its own"):
