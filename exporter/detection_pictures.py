@@ -98,8 +98,8 @@ def _see(
     one, two = keep(expected[0], rule), (kept_rows if inside else keep)(found[0], rule)
     pairs = paired(one, two, PAIR_IOU)  # in pixels of the input: clipping to the picture would change overlaps
     least = rule.score + float(np.clip(figures["score_abs"], *SLACK))
-    shown = (in_image(kept, size, contract) for kept in (one, two))
-    return Seen(name, image, *shown, pairs, figures, least, note)
+    ours, theirs = in_image(two, size, contract), in_image(one, size, contract)
+    return Seen(name, image, theirs, ours, pairs, figures, least, note)
 
 
 def compared(seen: Seen, labels: Sequence[str]) -> dict[str, Any]:
