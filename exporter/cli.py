@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..runtime.cli import RUN_HELP, RUN_OPTIONS
+from ..runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
 from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
 from . import usage
@@ -339,17 +339,17 @@ def eval_(
     data: Annotated[
         str, typer.Option(help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes.")
     ],
-    images: Annotated[Text, typer.Option(help="Folder of the pictures that the .json names.")] = None,
+    images: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--images"][1])] = None,
     weights: Annotated[
         Text, typer.Option("--weights", "-w", help="Also PyTorch, with this checkpoint of the first bundle.")
     ] = None,
-    limit: Annotated[Number, typer.Option(help="So many pictures at most, drawn with a fixed seed.", min=1)] = None,
-    score: Annotated[float | None, typer.Option(help="Lowest score that is kept (default: the bundle's).")] = None,
-    iou: Annotated[float | None, typer.Option(help="Overlap above which the weaker box goes.")] = None,
+    limit: Annotated[Number, typer.Option(help=EVAL_OPTIONS["--limit"][1], min=1)] = None,
+    score: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--score"][1])] = None,
+    iou: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--iou"][1])] = None,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also mAP of every class.")] = False,
-    save: Annotated[Text, typer.Option(help="Write the boxes to a COCO results file (one bundle).")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
+    save: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--save"][1])] = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""

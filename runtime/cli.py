@@ -1,6 +1,6 @@
-"""The command on a device: ``edgesmith run`` and ``edgesmith test``, with nothing installed but the runtime.
+"""The command on a device: ``edgesmith run``, ``test`` and ``eval``, with nothing installed but the runtime.
 
-Where the export extra is installed too, the full command (exporter/cli.py) takes its place and has both of these.
+Where the export extra is installed too, the full command (exporter/cli.py) takes its place and has all of these.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import EdgesmithError
@@ -27,6 +27,15 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--top": (int, "Classifier: how many classes to print (default 5)."),
     "--max-frames": (int, "Stop after so many frames or pictures."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
+}
+
+EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
+    "--images": (str, "Folder of the pictures that the .json names."),
+    "--limit": (int, "So many pictures at most, drawn with a fixed seed."),
+    "--score": (float, "Lowest score that is kept (default: the bundle's)."),
+    "--iou": (float, "Overlap above which the weaker box goes (default: the bundle's)."),
+    "--per-class": (bool, "Also mAP of every class."),
+    "--save": (str, "Write the boxes to a COCO results file (one bundle)."),
 }
 
 
@@ -61,13 +70,19 @@ def main(words: list[str] | None = None) -> None:
         look.add_argument(flag, help=help_text.replace("%", "%%"), **how)
     test = verbs.add_parser("test", help="compare this device with the golden outputs")
     test.add_argument("bundle")
-    for command in (look, test):
+    accuracy = verbs.add_parser("eval", help="mAP of detectors on an annotated set")
+    accuracy.add_argument("bundles", nargs="+")
+    accuracy.add_argument("--data", required=True, help="COCO-style .json.")
+    for flag, (kind, help_text) in EVAL_OPTIONS.items():
+        accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
+    for command in (look, test, accuracy):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     asked = vars(parser.parse_args(words))
     try:
-        sys.exit(_test(**asked) if asked.pop("verb") == "test" else _run(**asked))
+        run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
+        sys.exit(run_verb[asked.pop("verb")](**asked))
     except EdgesmithError as error:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -86,3 +101,17 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
     rows = self_test(bundle, backend, threads)
     print(json.dumps(rows, indent=2) if as_json else show_self_test(rows))
     return 0 if all(row["passed"] for row in rows) else 1
+
+
+def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, as_json: bool, **asked: Any) -> int:
+    from .evaluate import Asked, evaluate, show
+    from .manifest import plain
+
+    progress = None if as_json or not sys.stderr.isatty() else _counted
+    result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)
+    print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
+    return 0
+
+
+def _counted(name: str, done: int, total: int) -> None:
+    print(f"\r{name}: {done} of {total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)

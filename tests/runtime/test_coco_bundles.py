@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_bundle import write_small_bundle
 
+from edgesmith.runtime import cli
 from edgesmith.runtime import evaluate as module
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake
 from edgesmith.runtime.evaluate import Asked, evaluate, show, table
@@ -208,3 +210,37 @@ def test_scores_that_are_no_numbers_are_an_error(tmp_path, bundle, monkeypatch):
     monkeypatch.setattr(OnnxRuntimeSession, "infer", broken)
     with pytest.raises(UserMistake, match="NaN"):
         evaluate([bundle], write_patches(tmp_path))
+
+
+def device(*words):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["eval", *map(str, words)])
+    return left.value.code
+
+
+def test_the_command_of_a_device(tmp_path, bundle, capsys):
+    file = write_patches(tmp_path, missed=3)
+    assert device(bundle, "--data", file, "--per-class", "--save", tmp_path / "r.json", "--limit", "11") == 0
+    shown = capsys.readouterr()
+    assert "green" in shown.out and shown.out.splitlines()[1].split()[-1] == "11" and (tmp_path / "r.json").exists()
+    assert device(bundle, "--data", file, "--images", tmp_path / "images", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["map"] == pytest.approx(200 / 3)
+    assert device(bundle, "--data", tmp_path / "gone.json") == 2
+    assert "cannot read the annotations" in capsys.readouterr().err
+
+
+def test_progress_of_a_device_is_for_people_only(tmp_path, bundle, capsys, monkeypatch):
+    file = write_patches(tmp_path)
+    assert device(bundle, "--data", file) == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert device(bundle, "--data", file) == 0
+    assert capsys.readouterr().err.endswith("colours.edge: 12 of 12 pictures\n")
+
+
+def test_ctrl_c_on_a_device(tmp_path, bundle, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "evaluate_boxes", stop)
+    assert device(bundle, "--data", write_patches(tmp_path), "--save", tmp_path / "r.json") == 130
+    assert not (tmp_path / "r.json").exists()
