@@ -42,13 +42,14 @@ def _stay(sides: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
         stay = settled
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")  # areas that no float32 holds
 def _overlapping(sides: np.ndarray, classes: np.ndarray, iou: float) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (better, worse) of one class that overlap by more than ``iou``, as two arrays of ranks."""
     left, right = sides[0].astype(np.float64), sides[2].astype(np.float64)
     # an overlap above iou needs a common width of iou times the wider box, so the right one of a pair begins before
     # left + (1 - iou) width of the left one; the margin covers the rounding of the ratio in float32
     reach = left + (1 - iou + 1e-6) * (right - left)
-    span = max(float(reach.max(initial=0) - left.min(initial=0)), 1.0) * 2
+    span = max(float(reach.max(initial=0) - left.min(initial=0)), 1.0) * 2  # keeps the classes apart on one axis
     key = classes * span + left
     by_key = np.argsort(key, kind="stable")
     last = np.searchsorted(key[by_key], (classes * span + reach)[by_key], side="right")
@@ -61,11 +62,9 @@ def _overlapping(sides: np.ndarray, classes: np.ndarray, iou: float) -> tuple[np
     near = np.flatnonzero(height > 0)  # most pairs end here
     first, second, height = first[near], second[near], height[near]
     width = np.minimum(x2[first], x2[second]) - np.maximum(x1[first], x1[second])
-    a, b = by_key[first], by_key[second]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # areas that no float32 holds
-        area = (x2 - x1) * (y2 - y1)
-        common = width * height
-        above = common / (area[first] + area[second] - common) > np.float32(iou)
-    above &= (width > 0) & (classes[a] == classes[b])
-    a, b = a[above], b[above]
+    area = (x2 - x1) * (y2 - y1)
+    common = width * height
+    above = common / (area[first] + area[second] - common) > np.float32(iou)
+    above &= width > 0
+    a, b = by_key[first[above]], by_key[second[above]]
     return np.minimum(a, b), np.maximum(a, b)

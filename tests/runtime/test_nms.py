@@ -132,6 +132,7 @@ def test_boxes_far_apart_and_huge_do_not_lose_a_pair():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [1e15, 0, 3e15, 10], [1e15, 0, 3.1e15, 10]], np.float32)
     scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
     assert nms(boxes, scores, np.full(4, 79), 0.5).tolist() == [0, 2]
+    assert nms(boxes, scores, np.array([78, 79, 78, 79]), 0.5).tolist() == [0, 1, 2, 3]
 
 
 def test_boxes_whose_area_no_float32_holds():
