@@ -214,7 +214,7 @@ WRAPPED = {
     "ema alone": lambda s: {"ema": s, "updates": 3},
     "ema of a module": lambda s: {"ema": {"module": s, "decay": 0.999}},
     "ema in a wrapper": lambda s: {"model": {"ema_state_dict": s}, "step": torch.tensor(3)},
-    "model without tensors": lambda s: {"model": {"depth": 3}, "state_dict": s},
+    "a wrapper without tensors": lambda s: {"state_dict": {"depth": 3}, "model": s},
     "parallel": lambda s: {"model": {f"module.{k}": v for k, v in s.items()}, "best": torch.tensor(0.42)},
     "parameters": lambda s: {"model": {k: torch.nn.Parameter(v) for k, v in s.items()}},
 }
