@@ -34,7 +34,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 def draw(image: np.ndarray, detections: Detections, score: float | None = None) -> np.ndarray:
     """Boxes and labels on a copy of ``image``; with ``score`` only those above it. Raises UserMistake for another picture."""
-    canvas = np.array(as_rgb(image), order="C")
+    canvas = as_rgb(image).copy()
     height, width = canvas.shape[:2]
     if detections.image_size != (height, width):
         raise UserMistake(
@@ -62,7 +62,7 @@ def draw(image: np.ndarray, detections: Detections, score: float | None = None) 
 
 def draw_text(image: np.ndarray, text: str, colour: Colour = BLACK) -> np.ndarray:
     """``text`` on a field of ``colour`` in the upper left corner of a copy of ``image``."""
-    canvas = np.array(as_rgb(image), order="C")
+    canvas = as_rgb(image).copy()
     height, width = canvas.shape[:2]
     pen = Pen.of(height, width)
     if (fitted := pen.fitting((text,), width - 2 * pen.margin_px)) and pen.field_px <= height:

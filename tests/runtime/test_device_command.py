@@ -67,3 +67,33 @@ def test_self_test_fails_when_the_device_computes_something_else(folder: Path):
 def test_a_mistake_is_two(folder: Path):
     done = device(folder, "run", "missing.edge", "blue.png")
     assert done.returncode == 2 and "Traceback" not in done.stderr and "missing.edge" in done.stderr
+
+
+def test_run_detects_draws_and_films(folder: Path):
+    from clips import frames_of, write_clip
+    from detection_bundle import write_detection_bundle
+
+    write_detection_bundle(folder / "d.edge")
+    write_clip(folder / "clip.mp4", frames=5)
+    done = device(
+        folder, "run", "d.edge", "--source", "clip.mp4", "--save", "out.mp4", "--json-lines", "--score", "0.6"
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(5))
+    assert len(frames_of(folder / "out.mp4")) == 5 and "5 frames in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "small.edge"), "--source 0"),
+        (("run", "small.edge", "blue.png", "--score", "nan"), "--score"),
+        (("run", "small.edge", "blue.png", "--score", "0.5"), "--top"),
+        (("run", "small.edge", "blue.png", "--top", "0"), "1 or more"),
+        (("run", "small.edge", "--source", "gone.mp4"), "gone.mp4"),
+        (("run", "small.edge", "blue.png", "--save", "out.xyz"), ".mp4"),
+    ],
+)
+def test_mistakes_are_two_here_as_well(folder: Path, words: tuple[str, ...], said: str):
+    done = device(folder, *words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
