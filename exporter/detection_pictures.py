@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from .verify import Runner
 
 MOST = 3  # pictures: a report is read, not searched
-DRAWN = 25  # best boxes of a side: at thresholds of 0.05 there are hundreds, and under them no picture would be left
+DRAWN, SURE = (
+    25,
+    0.3,
+)  # boxes of a side and their score: at thresholds of 0.05 there are hundreds, and no picture is left
+UNSURE = 8  # boxes where no score is as high as that
 LISTED = 50
 PANEL_PX = (320, 790)  # width of one side: legible at the least, two of them in 1600 px at the most
 TALLEST_PX = 1000
@@ -116,7 +120,8 @@ def compared(seen: Seen, labels: Sequence[str]) -> dict[str, Any]:
     counts |= {key: seen.figures[key] for key in ("missing", "extra", "flips")}
     left = len(rows) - LISTED
     notes = [seen.note] if seen.note else []
-    notes += [f"Drawn are the {DRAWN} best of each side"] if max(counts["judge"], counts["bundle"]) > DRAWN else []
+    shown = max(drawn_of(seen))
+    notes += [f"Drawn are the best {shown}"] if max(counts["judge"], counts["bundle"]) > shown else []
     notes += [f"{left} more rows are not listed"] if left > 0 else []
     told = {"rows": rows[:LISTED], **counts}
     return {**told, "note": "; ".join(notes)} if notes else told
@@ -136,13 +141,20 @@ def _row(
     }
 
 
+def drawn_of(seen: Seen) -> list[int]:
+    """How many boxes of each side are drawn, best first: those that either side is sure of, else a few."""
+    sides = (seen.judge, seen.bundle)
+    sure = [int((kept.scores >= SURE).sum()) for kept in sides]
+    return [min(count, DRAWN) for count in sure] if any(sure) else [min(len(kept.scores), UNSURE) for kept in sides]
+
+
 def _drawn(seen: Seen, labels: Sequence[str], called: str) -> np.ndarray:
     """Both panels with a strip of words over each, (h, w, 3) uint8 RGB."""
     height, width = seen.image.shape[:2]
     scale = min(max(PANEL_PX[0] / width, 1.0), PANEL_PX[1] / width, TALLEST_PX / height)
     panels = [
-        _panel(seen.image, kept, labels, scale, f"{who}: {_count(len(kept.scores))}")
-        for who, kept in (("PyTorch", seen.judge), (called, seen.bundle))
+        _panel(seen.image, Kept(*(part[:count] for part in kept)), labels, scale, f"{who}: {_count(len(kept.scores))}")
+        for who, kept, count in zip(("PyTorch", called), (seen.judge, seen.bundle), drawn_of(seen), strict=True)
     ]
     gap = np.full((len(panels[0]), GAP_PX, 3), 255, np.uint8)
     return np.concatenate([panels[0], gap, panels[1]], axis=1)
@@ -156,7 +168,7 @@ def _panel(image: np.ndarray, kept: Kept, labels: Sequence[str], scale: float, w
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     gain = np.array([width / image.shape[1], height / image.shape[0]] * 2, np.float32)
-    best = Kept(kept.boxes[:DRAWN] * gain, kept.scores[:DRAWN], kept.classes[:DRAWN])
+    best = kept._replace(boxes=kept.boxes * gain)
     panel = np.full((STRIP_PX + height, max(width, PANEL_PX[0]), 3), 255, np.uint8)
     size = 0.6
     while size > 0.3 and cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] > panel.shape[1] - 8:

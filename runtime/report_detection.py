@@ -30,6 +30,7 @@ FIGURES = {  # of COCO's evaluation, as runtime/coco_eval.py names them
     "medium": "mAP of medium boxes",
     "large": "mAP of large boxes",
 }
+SEEN_PX = 0.01
 COUNTS = {"pictures": "pictures", "boxes": "boxes in them", "source": "pictures and boxes of"}
 
 
@@ -43,7 +44,7 @@ def headline(manifest: Data) -> list[tuple[Any, str]]:
     shares = [share for row in rows if row.get("detections") and (share := number(row.get("matched"))) is not None]
     pixels = [px for row in rows if (px := number(row.get("box_px"))) is not None]
     found: list[tuple[Any, str]] = [(f"{min(shares):.1%}", "of the detections match")] if shares else []
-    found += [(f"{max(pixels):.2g} px", "largest box difference")] if pixels else []
+    found += [(f"{_pixels(max(pixels))} px", "largest box difference")] if pixels else []
     if (value := number(_map(manifest).get("map"))) is not None:
         found.append((_percent(value), "mAP"))
     return found
@@ -62,7 +63,7 @@ def parity(rows: Sequence[Data]) -> Html:
             r.get("extra"),
             r.get("flips"),
             figure(r.get("score_abs"), ".1e"),
-            figure(r.get("box_px"), ".2g"),
+            _pixels(r.get("box_px")),
             r.get("limit"),
             r.get("shape"),
             r.get("runner"),
@@ -99,7 +100,7 @@ def _picture(one: Data) -> Html:
             row.get("label"),
             _score(row.get("score_judge"), "missing in PyTorch"),
             _score(row.get("score_bundle"), "missing in the bundle"),
-            figure(row.get("box_px"), ".2f"),
+            _pixels(row.get("box_px")),
             ", ".join(figure(side, ".0f") for side in row.get("box") or ()),
         )
         for row in rows
@@ -118,9 +119,15 @@ def _told(one: Data, largest: float | None) -> Html:
     counts = f"{one['judge']} detections of PyTorch, {one['bundle']} of the bundle; " if "judge" in one else ""
     verdict = mark(not (missing or extra), f"{missing or 'none'} missing, {extra or 'none'} extra")
     swapped = f", {flips} of a neighbouring cell instead" if flips else ""
-    corners = "" if largest is None else f"; corners differ by up to {largest:.2g} px of the picture"
+    corners = "" if largest is None else f"; corners differ by up to {_pixels(largest)} px of the picture"
     more = f". {one['note']}" if one.get("note") else ""
     return join([tag("span", counts), verdict, tag("span", swapped + corners + more)])
+
+
+def _pixels(value: Any) -> str:
+    """Two figures; what nobody could see is one value."""
+    known = number(value)
+    return figure(value, ".2g") if known is None or known >= SEEN_PX or known == 0 else f"< {SEEN_PX:g}"
 
 
 def _score(value: Any, missing: str) -> Any:

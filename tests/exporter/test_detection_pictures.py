@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.exporter.detection_pictures import DRAWN, LISTED, STRIP_PX, side_by_side
+from edgesmith.exporter.detection_pictures import LISTED, STRIP_PX, side_by_side
 from edgesmith.runtime.detection import DetectionRule
 from edgesmith.runtime.preprocess import ImageContract
 from edgesmith.runtime.report import write_report
@@ -110,10 +110,10 @@ def test_without_suppression_the_picture_still_shows_one_box_an_object():
 
 
 def test_hundreds_of_boxes_are_cut_and_the_cut_is_told():
-    many = [[x % 60, x // 60 * 9, x % 60 + 3, x // 60 * 9 + 3, 0.2 + x / 1000, 0] for x in range(0, 240, 4)]
+    many = [[x % 60, x // 60 * 9, x % 60 + 3, x // 60 * 9 + 3, 0.12 + x / 2000, 0] for x in range(0, 240, 4)]
     _, told = run(says(*many), says(*many))
     assert told["judge"] == 60 and len(told["rows"]) == LISTED
-    assert f"{DRAWN} best of each side" in told["note"] and "10 more rows are not listed" in told["note"]
+    assert "Drawn are the best 8" in told["note"] and "10 more rows are not listed" in told["note"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (480, 640), (3000, 4000), (4000, 300)])
@@ -140,3 +140,8 @@ def test_three_pictures_at_most_and_none_is_fine():
     files, _ = side_by_side([(str(n), picture()) for n in range(5)], says(CUP), says(CUP), RULE, CONTRACT, LABELS)
     assert list(files) == [f"pictures/{n}.jpg" for n in (1, 2, 3)]
     assert side_by_side([], says(CUP), says(CUP), RULE, CONTRACT, LABELS) == ({}, {"pictures": [], "map": None})
+
+
+def test_where_one_is_sure_the_unsure_are_not_drawn():
+    _, told = run(says(CUP, [*SPOON[:4], 0.0, 0.2]), says(CUP, [*SPOON[:4], 0.0, 0.2]))
+    assert told["note"] == "Drawn are the best 1" and len(told["rows"]) == 2
