@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .answers import NMS_OUTPUTS, OUTPUTS, joined
+from .answers import OUTPUTS, joined
 from .bundle import Bundle
 from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
 from .errors import UserMistake
@@ -81,11 +81,13 @@ class Detect(Task):
         self, results: Mapping[str, np.ndarray], sizes: Sequence[ImageSize], chosen: DetectionRule, times: Times
     ) -> list[Detections]:
         started = time.perf_counter()
-        self._check_labels(results)
         if chosen.nms == "graph":
             kepts = [kept_rows(row, chosen) for row in joined(results)[: len(sizes)]]
+            classes = max((int(kept.classes.max(initial=-1)) + 1 for kept in kepts), default=0)
+            self._check_labels(classes, classes <= len(self.labels))
         else:
             boxes, scores = (np.asarray(results[name], np.float32) for name in OUTPUTS["detection"])
+            self._check_labels(scores.shape[-1], scores.shape[-1] == len(self.labels))
             kepts = [keep_parts(boxes[i], scores[i], chosen) for i in range(len(sizes))]
         kepts = [in_image(kept, size, self.contract) for kept, size in zip(kepts, sizes, strict=True)]
         postprocess_ms = (time.perf_counter() - started) * 1e3
@@ -94,13 +96,7 @@ class Detect(Task):
             for kept, size in zip(kepts, sizes, strict=True)
         ]
 
-    def _check_labels(self, results: Mapping[str, np.ndarray]) -> None:
-        if self.rule.nms == "graph":
-            classes = int(results[NMS_OUTPUTS[3]].max(initial=-1)) + 1
-            fits = classes <= len(self.labels)
-        else:
-            classes = results[OUTPUTS["detection"][1]].shape[-1]
-            fits = classes == len(self.labels)
+    def _check_labels(self, classes: int, fits: bool) -> None:
         if not fits:
             raise UserMistake(
                 "the scores do not fit the labels", found=f"{classes} classes", expected=f"{len(self.labels)} labels"
