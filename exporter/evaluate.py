@@ -6,7 +6,6 @@ classifier    --data FOLDER of class sub-folders  top-1 and top-5
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,7 +92,7 @@ def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> b
     from ..runtime.detection import in_image, keep
     from .verify import torch_runner
 
-    run, contract = torch_runner(module, asked.threads or os.cpu_count() or 1), bundle.contract
+    run, contract = torch_runner(module, asked.threads or 1), bundle.contract
 
     def answer(paths: Sequence[Path]) -> list[Kept]:
         arrays = [pixels(str(path)) for path in paths]
@@ -191,7 +190,7 @@ def _bundle_tops(
 def _classify(bundle: Bundle, module: Any, asked: Asked) -> Logits:
     from .verify import torch_runner
 
-    run, contract = torch_runner(module, asked.threads or os.cpu_count() or 1), bundle.contract
+    run, contract = torch_runner(module, asked.threads or 1), bundle.contract
     return lambda paths: run(preprocess(list(paths), contract))
 
 
