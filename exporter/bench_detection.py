@@ -32,7 +32,7 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
 def agreement(rule: DetectionRule, judge: np.ndarray, other: np.ndarray, other_suppressed: bool) -> dict[str, float]:
     """``max_abs`` of the scores, ``box_px`` of the boxes that match, and the share of detections that do.
 
-    Scores are compared cell by cell where the two hand out the same cells, else pair by pair.
+    Scores are compared cell by cell where the two hand out the same cells, else pair by pair but for the worst hundredth.
     """
     found = compare(judge, other, rule, other_suppressed)
     if not found:  # NaN or infinity
