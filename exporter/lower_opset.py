@@ -36,7 +36,10 @@ def lower_opset(model: ir.Model, opset: int) -> dict[str, int]:
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     ShapeInferencePass()(model)  # the replacements need the types
     for node in list(model.graph):
-        if node.domain or _taken_as_it_is(node, onnx.defs.get_schema(node.op_type, have), opset):
+        if node.domain:
+            continue
+        if _taken_as_it_is(node, onnx.defs.get_schema(node.op_type, have), opset):
+            _drop_newer_attributes(node, opset)
             continue
         lower = LOWER.get(node.op_type)
         if lower is None:
@@ -71,9 +74,26 @@ def _taken_as_it_is(node: ir.Node, schema: Any, opset: int) -> bool:
         return False
     for name, attr in node.attributes.items():
         default = schema.attributes[name].default_value if name in schema.attributes else None
-        if name not in older.attributes and (default is None or onnx.helper.get_attribute_value(default) != attr.value):
+        if name not in older.attributes and (default is None or _plain_value(default) != attr.value):
             return False
     return True
+
+
+def _drop_newer_attributes(node: ir.Node, opset: int) -> None:
+    """Attributes that the older operator does not have; they hold what it does anyway."""
+    import onnx
+
+    known = onnx.defs.get_schema(node.op_type, opset).attributes
+    for name in [name for name in node.attributes if name not in known]:
+        del node.attributes[name]
+
+
+def _plain_value(default: Any) -> Any:
+    """The default of an attribute as the graph holds values: text, not bytes."""
+    import onnx
+
+    value = onnx.helper.get_attribute_value(default)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 class _Builder:

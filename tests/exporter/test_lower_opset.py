@@ -1,0 +1,36 @@
+"""Nodes that an older opset takes as they are, but for attributes that it does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from graph_asserts import parse, run
+
+from edgesmith.exporter.lower_opset import lower_opset
+from edgesmith.runtime.errors import UserMistake
+
+UPSAMPLE = """
+<ir_version: 8, opset_import: ["" : 20]>
+g (float[1, 2, 3, 4] x) => (float[1, 2, 6, 8] y)
+<float[4] twice = {1.0, 1.0, 2.0, 2.0}>
+{ [up] y = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor",
+                  antialias = 0, keep_aspect_ratio_policy = "stretch">(x, , twice) }
+"""
+
+
+@pytest.mark.parametrize("opset", [16, 17])
+def test_the_upsampling_of_a_neck(opset):
+    """As torch writes it: the attributes of opset 18 say what the older operator does anyway."""
+    model = parse(UPSAMPLE)
+    (before,) = run(model)
+    assert lower_opset(model, opset) == {}
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert not {"antialias", "keep_aspect_ratio_policy"} & set(list(model.graph)[0].attributes)
+    np.testing.assert_array_equal(run(model)[0], before)
+
+
+def test_another_meaning_is_refused():
+    with pytest.raises(UserMistake, match="Resize cannot be written in opset 16"):
+        lower_opset(parse(UPSAMPLE.replace("antialias = 0", "antialias = 1")), 16)
