@@ -27,7 +27,7 @@ def test_the_upsampling_of_a_neck(opset):
     (before,) = run(model)
     assert lower_opset(model, opset) == {}
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
-    assert not {"antialias", "keep_aspect_ratio_policy"} & set(list(model.graph)[0].attributes)
+    assert not {"antialias", "keep_aspect_ratio_policy"} & set(next(iter(model.graph)).attributes)
     np.testing.assert_array_equal(run(model)[0], before)
 
 
