@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibration.run import run_values
-from ..runtime.selftest import COSINE  # below it an export fails
+from ..runtime.detection_verdict import ROUNDED  # below these an export fails
+from ..runtime.selftest import COSINE
 from .decoding import decode_tail, measured
 from .precision import LARGEST, to_precision
 
@@ -67,11 +68,12 @@ def choose_islands(
 ) -> Islands:
     """The float32 islands that ``model`` (float32) needs on ``feeds``; ``run(model, feeds, names or None) -> values``."""
     run = run or run_rounded
-    wanted = COSINE[precision] if limit is None else limit
-    names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
-    truth = run(model, feeds, names)
     outputs, compared = [str(output.name) for output in model.graph.outputs], measured(model.graph)
     only = None if compared == outputs else compared
+    usual = COSINE[precision] if only is None else float(ROUNDED[precision]["cosine"])
+    wanted = usual if limit is None else limit
+    names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
+    truth = run(model, feeds, names)
     why = _overflowing(model, truth, LARGEST[precision])
 
     def measure(keep: Collection[str], values: Sequence[str] | None = None) -> tuple[float, dict[str, np.ndarray]]:
