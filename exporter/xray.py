@@ -23,6 +23,7 @@ GPU_STEPS = {
     "function": "kgen",  # generated code; on the right the word of the builder's own layer list
     "fully_connected": "gemm",
     "corrltn": "correlation",
+    "maxpool": "maxpool",
     "runtime_fusion": "runtime_fusion",
     "runtime_function": "runtime_function",
 }

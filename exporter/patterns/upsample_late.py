@@ -5,8 +5,8 @@
 
 Every pixel of the enlarged map is a copy of one of u, and a 1x1 convolution looks at one pixel, so both orders give the same;
 and what is linear in [c, u] is a sum of its parts. The top-down way of a feature pyramid has this at each step; in DAMO-YOLO
-(arXiv:2211.15444) two convolutions read each such Concat. These parts take 0.38 to 0.62 of their time on ONNX Runtime and
-0.63 to 0.78 on OpenVINO, 2 to 4 % of the network. TensorRT-RTX enlarges and joins in one kernel: tiny 88, 97 with this pass.
+(arXiv:2211.15444) two convolutions read each such Concat: with this pass T takes 0.97 of its time on ONNX Runtime and 0.98 on
+OpenVINO, nano-S 0.97 and 0.99. TensorRT-RTX enlarges and joins in one kernel: T has 88 without this pass and 97 with it.
 """
 
 from __future__ import annotations

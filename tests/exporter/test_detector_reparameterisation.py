@@ -39,9 +39,9 @@ def small() -> DamoYolo:
 
 
 def rewritten(module: torch.nn.Module):
-    """The graph of a detector after the passes for a CPU."""
+    """The graph of a detector after the passes for a CPU, but for the one that cuts convolutions in two."""
     exported = trace(module, Shapes.fixed(1, 3, 64, 64), outputs=("boxes", "scores"))
-    return rewrite(exported, "cpu")
+    return rewrite(exported, "cpu", skip=["UpsampleLate"])
 
 
 def distances(graph, expected: dict[str, torch.Tensor]) -> list[float]:
