@@ -32,8 +32,9 @@ def find_sites(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> tuple[Site, 
     batch = len(next(iter(feeds.values())))
     macs = {node: _macs(node, shapes) // batch for node in products}
     total = max(sum(macs.values()), 1)
-    last = _last(model)
-    return tuple(_site(node, macs[node], macs[node] / total, node in last) for node in products if is_site(node))
+    first, last = _ends(model)
+    ends = {**dict.fromkeys(last, "head"), **dict.fromkeys(first, "stem")}
+    return tuple(_site(node, macs[node], macs[node] / total, ends.get(node)) for node in products if is_site(node))
 
 
 def is_site(node: ir.Node) -> bool:
@@ -55,7 +56,7 @@ def _is_product(node: ir.Node) -> bool:
     return (not node.domain and node.op_type in PRODUCTS) or node.op_type in ATTENTION
 
 
-def _site(node: ir.Node, macs: int, share: float, last: bool) -> Site:
+def _site(node: ir.Node, macs: int, share: float, end: str | None) -> Site:
     weight = node.inputs[1]
     array = constant(weight)
     assert array is not None and weight is not None and node.inputs[0] is not None
@@ -75,33 +76,37 @@ def _site(node: ir.Node, macs: int, share: float, last: bool) -> Site:
         groups=groups,
         macs=macs,
         share=share,
-        kind=_kind(node, array.shape, groups, last),
+        kind=end or _kind(node, array.shape, groups),
         producer=made_by.op_type if made_by is not None else "",
     )
 
 
-def _kind(node: ir.Node, weight: Shape, groups: int, last: bool) -> str:
-    if behind_views(node.inputs[0]) is None:
-        return "stem"
-    if last:
-        return "head"
+def _kind(node: ir.Node, weight: Shape, groups: int) -> str:
     if groups > 1 and weight[1] == 1:
         return "depthwise"
     return "conv" if node.op_type == "Conv" and max(weight[2:], default=1) > 1 else "linear"
 
 
-def _last(model: ir.Model) -> set[ir.Node]:
-    """The sites that no other site stands behind: a classifier's one, the convolutions for classes and boxes of a detector."""
-    feeding: set[ir.Value] = set()  # values that a later site depends on
-    found = set()
-    for node in reversed(list(model.graph)):
-        later = any(value in feeding for value in node.outputs)
-        site = is_site(node)
+def _ends(model: ir.Model) -> tuple[list[ir.Node], list[ir.Node]]:
+    """The sites that read no other site's result, and those whose result no other reads: a detector has several of these."""
+    nodes = list(model.graph)
+    made: set[ir.Value] = set()  # values that depend on a site
+    first = []
+    for node in nodes:
+        earlier, site = any(value in made for value in node.inputs), is_site(node)
+        if site and not earlier:
+            first.append(node)
+        if site or earlier:
+            made.update(node.outputs)
+    read: set[ir.Value] = set()  # values that a site depends on
+    last = []
+    for node in reversed(nodes):
+        later, site = any(value in read for value in node.outputs), is_site(node)
         if site and not later:
-            found.add(node)
+            last.append(node)
         if site or later:
-            feeding.update(value for value in node.inputs if value is not None)
-    return found
+            read.update(value for value in node.inputs if value is not None)
+    return first, last
 
 
 def _shapes(model: ir.Model, products: list[ir.Node], feeds: Mapping[str, np.ndarray]) -> dict[ir.Value, Shape]:
