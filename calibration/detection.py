@@ -20,7 +20,7 @@ import numpy as np
 from ..runtime.boxes import Kept, overlaps
 from ..runtime.coco import Truth
 from ..runtime.coco_eval import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
-from ..runtime.detection import DetectionRule, in_image, keep, kept_rows
+from ..runtime.detection import DetectionRule, in_image, keep
 from ..runtime.errors import UserMistake
 from ..runtime.matching import match
 from .accuracy import Metric, cosine
@@ -102,23 +102,20 @@ def _finite(answer: np.ndarray) -> np.ndarray:
 class Boxes:
     """The View of a detector.
 
-    ``truth`` is that of the pictures in their order, None where they are not annotated; ``rows``: the graph suppresses by
-    itself and answers (n, D, 6).
+    ``truth`` is that of the pictures in their order, None where they are not annotated.
     """
 
     sampled: int | None = SAMPLED
 
-    def __init__(
-        self, rule: DetectionRule, contract: ImageContract, truth: Sequence[Truth] | None = None, rows: bool = False
-    ) -> None:
-        self.rule, self.contract, self.rows = rule, contract, rows
+    def __init__(self, rule: DetectionRule, contract: ImageContract, truth: Sequence[Truth] | None = None) -> None:
+        self.rule, self.contract = rule, contract
         self.sizes = None if truth is None else [one.image_size for one in truth]
 
     def keep(self, answers: np.ndarray, start: int) -> list[Kept]:
         """Detections in pixels of each picture, or of the network's input where nothing depends on its size."""
         some = []
         for number, answer in enumerate(answers, start):
-            found = (kept_rows if self.rows else keep)(_finite(answer), self.rule)
+            found = keep(_finite(answer), self.rule)
             some.append(in_image(found, self.sizes[number] if self.sizes else self.contract.size, self.contract))
         return some
 
@@ -155,11 +152,11 @@ class Boxes:
         return 100.0 * 2 * pairs / (2 * pairs + alone) if pairs or alone else 100.0
 
     def sqnr_db(self, reference: np.ndarray, found: np.ndarray) -> float:
-        return rows_sqnr_db(reference, found) if self.rows else sqnr_db(reference, found)
+        return sqnr_db(reference, found)
 
     def cosine(self, reference: np.ndarray, found: np.ndarray) -> float:
-        """Of the scores: box coordinates are alike in any two answers."""
-        return cosine(reference[..., 4:], found[..., 4:])
+        """Of the scores: box coordinates are alike in any two answers; NaN where the graphs hand out other cells."""
+        return math.nan if reference.shape != found.shape else cosine(reference[..., 4:], found[..., 4:])
 
     def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]:
         count, boxes = len(evaluation), sum(int((~one.crowd).sum()) for one in evaluation.truth)
@@ -184,8 +181,10 @@ class Boxes:
 def sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
     """(n, N, 4 + K) twice -> dB: scores as logits above the floor, and the surest cells' boxes, as equal parts.
 
-    inf when equal, -inf when ``found`` is not finite.
+    inf when equal, -inf when ``found`` is not finite, NaN where the graphs hand out other cells.
     """
+    if reference.shape != found.shape:
+        return math.nan
     if not np.isfinite(found).all():
         return -math.inf
     signal, noise = np.zeros(2), np.zeros(2)
@@ -202,15 +201,13 @@ def sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
     return _decibels(signal, noise)
 
 
-def rows_sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
-    """(n, D, 6) twice -> dB, by rank: rows change places, so this is a hint; the agreement says what was found again."""
-    if not np.isfinite(found).all():
-        return -math.inf
-    best = reference[..., 4].ravel().astype(np.float64)
-    pairs = zip(reference.reshape(-1, 6), found.reshape(-1, 6), strict=True)
-    apart = np.array([1 - float(overlaps(a[None, :4], b[None, :4])[0, 0]) for a, b in pairs])
-    score = np.square(reference[..., 4].astype(np.float64) - found[..., 4]).sum()
-    return _decibels(np.full(2, np.square(best).sum()), np.array([score, np.square(best * apart).sum()]))
+def cells_of_rows(rows: np.ndarray, classes: int) -> np.ndarray:
+    """(n, D, 6) of a graph that suppresses by itself -> (n, D, 4 + K): each row a cell that knows one class."""
+    cells = np.zeros((*rows.shape[:2], 4 + classes), np.float32)
+    cells[..., :4] = rows[..., :4]
+    picture, row = np.nonzero(rows[..., 5] >= 0)
+    cells[picture, row, 4 + rows[picture, row, 5].astype(np.int64)] = rows[picture, row, 4]
+    return cells
 
 
 def _evidence(scores: np.ndarray) -> np.ndarray:
@@ -240,11 +237,10 @@ def judge_boxes(
     truth: Sequence[Truth] | None = None,
     *,
     batch: int = 8,
-    rows: bool = False,
 ) -> Evaluation:
     """The Evaluation of a detector on held-out pictures: mAP where they are annotated, else mAP of own boxes.
 
     ``batch`` is small because the answers of 32 pictures of 640 x 640 are 90 MB.  Raises NothingFound where there is
     nothing to judge by.
     """
-    return Evaluation(images, reference, truth, batch=batch, view=Boxes(rule, contract, truth, rows))
+    return Evaluation(images, reference, truth, batch=batch, view=Boxes(rule, contract, truth))

@@ -308,6 +308,7 @@ def quant_report(
     weights: Annotated[Text, typer.Option("--weights", "-w", help="Checkpoint of --model, or of the bundle.")] = None,
     num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
     data: Annotated[Text, typer.Option(help="Pictures to measure on: folder, list file, .npz, or random.")] = None,
+    images: Annotated[Text, typer.Option(help="Folder of the pictures that a COCO .json names.")] = None,
     eval_images: Annotated[int, typer.Option(help="How many of them at most.", min=1)] = 1000,
     max_drop: Annotated[
         float | None, typer.Option(help="Accuracy budget in points; exit 1 when missed.", min=0)
@@ -321,7 +322,7 @@ def quant_report(
     from .quant_report import quant_report as look
     from .quant_screen import lines, watched
 
-    asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity)
+    asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity, images)
     with watched(screen.StageScreen(stderr=as_json)) as step:
         result = look(path, asked, step)
     if as_json:

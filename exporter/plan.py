@@ -188,7 +188,7 @@ def make_plan(
         out=destination,
         pictures=() if calibration and calibration.data else _pictures(images or data),
         labels=names,
-        detection=plan_detection(spec, nms, score, iou, max_detections),
+        detection=plan_detection(spec, goal, nms, score, iou, max_detections),
         calibration=calibration,
         skip=steps,
         keep=keep,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..models.registry import ModelSpec
     from ..runtime.detection import DetectionRule
     from ..runtime.preprocess import ImageContract
+    from .targets import Target
 
 NMS = ("runtime", "graph", "none")
 FITS = ("stretch", "letterbox")
@@ -23,6 +24,7 @@ MOST_DETECTIONS = 3840  # the largest k of TensorRT's TopK
 
 def plan_detection(
     spec: ModelSpec,
+    target: Target,
     nms: str | None = None,
     score: float | None = None,
     iou: float | None = None,
@@ -36,6 +38,17 @@ def plan_detection(
 
     place = nms or NMS[0]
     check_word("--nms", place, NMS)
+    if place == "graph":
+        from .nms_graph import refuses
+
+        if why := refuses(target.engine):
+            raise UserMistake(
+                f"Target {target.name} cannot suppress boxes inside the graph",
+                found=f"--nms graph --target {target.name}",
+                expected="--nms runtime or none",
+                because=why,
+                attempt="leave --nms out: the runtime suppresses what the graph finds",
+            )
     most = DetectionRule.max_detections if max_detections is None else max_detections
     low, overlap = spec.score if score is None else score, spec.iou if iou is None else iou
     check_range("--score", low, 0, 1, f"{spec.score:g} is what the authors evaluate with")

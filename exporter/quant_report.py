@@ -7,7 +7,7 @@ whatever tool, is read (calibration/quantised_file.py) and measured against the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Asked:
     eval_images: int = 1000
     max_drop: float | None = None
     sensitivity: bool = False
+    images: str | None = None  # folder of the pictures that a COCO file names
 
 
 def quant_report(path: str, asked: Asked, step: Step = lambda words, done, total: None) -> dict[str, Any]:
@@ -100,7 +101,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
             raise _needs_pictures("--max-drop", "no accuracy was measured when it was made")
         return {**told, "notes": [*told["notes"], *(bundle.manifest.get("notes") or [])]}
     data = told.get("data") or {}
-    images = _pictures(asked, bundle.contract, bundle.labels, told["notes"], calibrated=int(data.get("images") or 128))
+    images = _pictures(
+        asked, bundle.contract, bundle.labels, told["notes"], bundle.task, calibrated=int(data.get("images") or 128)
+    )
     shape = shape_of(bundle.manifest["inputs"][0]["shape"], bundle.contract.size)
     reference = (
         open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape)
@@ -110,9 +113,13 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     batch = shape[0] or 32
     told["notes"] += reference.notes
     run = _bundle_runner(bundle, told["notes"])
+    if bundle.task == "detection":  # the bundle's own thresholds count on both sides
+        rule = bundle.detection
+        run = _as_cells(run, len(bundle.labels)) if rule.nms == "graph" else run
+        reference = replace(reference, detection=replace(rule, nms="runtime"))
     told["accuracy"] = _accuracy(reference, run, images, batch, asked.max_drop, told["notes"], step)
     if asked.sensitivity:
-        _scan(open_file(bundle.graph), told["nodes"], images, step, told["notes"])
+        _scan(open_file(bundle.graph), told["nodes"], images, step, told["notes"], reference)
     return told
 
 
@@ -138,7 +145,8 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     reference = open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, file.shape)
     notes += reference.notes
     classes = tuple(str(number) for number in range(reference.classes))
-    images = _pictures(asked, reference.contract, reference.labels or classes, notes)
+    task = "detection" if reference.detection else "classification"
+    images = _pictures(asked, reference.contract, reference.labels or classes, notes, task)
     few = next(images.batches(max(INNER, SCANNED)))
     told["nodes"] = measure_places(
         file.model, file.places, few, reference.graph, lambda done, total: step("one picture at a time", done, total)
@@ -155,7 +163,7 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     run = _file_runner(file, notes)
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
-        _scan(file, told["nodes"], images, step, notes)
+        _scan(file, told["nodes"], images, step, notes, reference)
     return told
 
 
@@ -169,13 +177,15 @@ def _clipping(rows: list[dict[str, Any]]) -> list[str]:
     return [f"{told}: are these pictures prepared as those that it was calibrated with?"]
 
 
-def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], calibrated: int = 0) -> ImageSet:
+def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], task: str, calibrated: int = 0) -> ImageSet:
     """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
     from ..calibration.images import open_data
 
     assert asked.data is not None
     count, held_out = (calibrated, asked.eval_images) if calibrated else (asked.eval_images, 0)
-    data = open_data(asked.data, contract, labels=labels, count=count, held_out=held_out)
+    data = open_data(
+        asked.data, contract, labels=labels, count=count, held_out=held_out, images=asked.images, task=task
+    )
     notes += [note for note in data.notes if "no held-out" not in note]
     if calibrated and not len(data.held_out):
         notes.append("judged on pictures that may have calibrated it: there are too few for others")
@@ -192,6 +202,7 @@ def _accuracy(
     step: Step,
 ) -> dict[str, Any]:
     """Both models on all pictures."""
+    from ..calibration.detection import judge_boxes
     from ..calibration.evaluation import Evaluation
     from ..calibration.report import accuracy_told
 
@@ -207,13 +218,18 @@ def _accuracy(
 
         return run_some
 
-    truth = None if images.labels is None else np.asarray(images.labels)
-    evaluation = Evaluation(images, counted(reference.run), truth, batch=batch)
+    if reference.detection:
+        evaluation = judge_boxes(
+            images, counted(reference.run), reference.detection, reference.contract, images.truths, batch=batch
+        )
+    else:
+        truth = None if images.labels is None else np.asarray(images.labels)
+        evaluation = Evaluation(images, counted(reference.run), truth, batch=batch)
     outputs = evaluation.shape
 
     def fitting(some: np.ndarray) -> np.ndarray:
         found = run(some)
-        if found.shape[1:] != outputs:
+        if found.shape[-1] != outputs[-1] or found.ndim != len(outputs) + 1:
             raise UserMistake(
                 "The two models do not have the same outputs",
                 found=f"reference {outputs}, quantised {found.shape[1:]}",
@@ -226,15 +242,27 @@ def _accuracy(
     return accuracy_told(evaluation.evaluate(counted(fitting)), evaluation.expected)
 
 
-def _scan(file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str]) -> None:
+def _as_cells(run: Runner, classes: int) -> Runner:
+    """A graph that suppresses by itself, as one that hands out cells."""
+    from ..calibration.detection import cells_of_rows
+
+    return lambda images: cells_of_rows(run(images), classes)
+
+
+def _scan(
+    file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str], reference: Reference
+) -> None:
     """``output_sqnr_db`` of every row whose rounding can be switched."""
+    from ..calibration.accuracy import sqnr_db
+    from ..calibration.detection import sqnr_db as boxes_sqnr_db
     from ..calibration.switches import scan_places
 
     shares = {row["node"]: row["share"] for row in rows}
     few = next(images.batches(SCANNED))
     found = scan_places(
-        file.model, file.places, shares, few, lambda done, total: step("one node at a time", done, total)
-    )
+        file.model, file.places, shares, few, lambda done, total: step("one node at a time", done, total),
+        distance=boxes_sqnr_db if reference.detection else sqnr_db,
+    )  # fmt: skip
     if not found:
         notes.append("no sensitivity: the file has integer operators only, whose rounding cannot be switched off")
         return

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..calibration.quantised_file import Place
     from ..calibration.run import Runner
+    from ..models.spec import ModelSpec
+    from ..runtime.detection import DetectionRule
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
 FAMILIES = {"float8": "fp8", "float4": "nvfp4", "int4": "int4", "uint4": "int4", "int16": "int16", "uint16": "int16"}
@@ -68,6 +70,7 @@ class Reference:
     path: Path | None = None
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    detection: DetectionRule | None = None  # of a detector: which boxes count
 
 
 def open_file(path: Path) -> File:
@@ -128,16 +131,18 @@ def open_reference(
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     classes, size = _classes(graph), _size(shape, _picture_shape(graph, file))
+    rule = bundle.detection if bundle and bundle.task == "detection" else None
     if bundle:
         contract, labels = bundle.contract, tuple(bundle.labels)
     elif model:
         spec = find(model)
+        rule = usual_rule(spec)
         contract = replace(spec.contract, size=size)
         labels = tuple(spec.labels(classes)) if classes else ()
     else:
         contract = ImageContract(size=size)
         notes = (ASSUMED,)
-    return Reference(any_batch(graph, optimise=True), contract, classes, graph, file, labels, notes)
+    return Reference(any_batch(graph, optimise=True), contract, classes, graph, file, labels, notes, rule)
 
 
 def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
@@ -192,7 +197,15 @@ def _named(
         )
     wanted = contract or replace(spec.contract, size=size)
     labels = tuple(spec.labels(made.num_classes))
-    return Reference(torch_runner(made.module, threads=os.cpu_count() or 1), wanted, made.num_classes, labels=labels)
+    run = torch_runner(made.module, threads=os.cpu_count() or 1)
+    return Reference(run, wanted, made.num_classes, labels=labels, detection=usual_rule(spec))
+
+
+def usual_rule(spec: ModelSpec) -> DetectionRule | None:
+    """The authors' thresholds of a detector, None for a classifier."""
+    from ..runtime.detection import DetectionRule
+
+    return DetectionRule("runtime", spec.score, spec.iou) if spec.task == "detection" else None
 
 
 def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:

@@ -13,6 +13,7 @@ INT8 = EXPORT + "--precision int8 --image-size 64 "
 CASES = [
     Case("size that is no multiple of 32", EXPORT + "--image-size 400", ("400x400", "--image-size 384 384")),
     Case("place for NMS that is none", EXPORT + "--nms host", ("host", "runtime, graph, none")),
+    Case("NMS in an engine without it", EXPORT + "--nms graph --target rtx", ("NonMaxSuppression", "--nms")),
     Case("NMS of a classifier", "export --model van_b0 --nms graph", ("--nms", "classification")),
     Case("score of a classifier", "export --model van_b0 --score 0.5", ("--score", "--model damo_yolo")),
     Case("fit of a classifier", "export --model van_b0 --fit letterbox", ("--fit", "classification")),
