@@ -42,7 +42,8 @@ OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
 SIZES = ((0.0, 128), (0.5, 192), (0.75, 256))  # from this share of the minutes on, pixels a side
 CROWD = 24  # things tried a scene: a picture costs the same, so more of them teach more
 WARM_UP = 0.03
-EMA = 0.997
+MEETING = 8  # steps from one to the next
+EMA = 0.97  # a meeting
 WORKERS = 2
 
 
@@ -82,24 +83,25 @@ def loss_of(model: DamoYolo, images: Tensor, truths: Truths) -> tuple[Tensor, Te
     return detection_loss(logits, sides, boxes, cells(images.shape[-1], sides.shape[-1] - 1), truths)
 
 
-def shared_step(model: nn.Module, optimiser: torch.optim.Optimizer, progress: float) -> float:
-    """Gradients are averaged over the processes, and so is the clock; one flat message."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([*(grad.flatten() for grad in grads), torch.tensor([progress])])
+def meet(model: nn.Module, progress: float) -> float:
+    """The processes average their weights, their statistics and their clocks, in one flat message.
+
+    Between two meetings each goes its own way (local SGD; Stich, arXiv:1805.09767), so that on a busy machine none waits
+    for the other at every step.
+    """
+    mine = [value for value in model.state_dict().values() if value.is_floating_point()]
+    flat = torch.cat([*(value.flatten() for value in mine), torch.tensor([progress])])
     group.all_reduce(flat)
     flat /= group.get_world_size()
-    start = 0
-    for grad in grads:
-        grad.copy_(flat[start : start + grad.numel()].view_as(grad))
-        start += grad.numel()
-    nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-    optimiser.step()
+    with torch.no_grad():
+        for value, new in zip(mine, flat.split([value.numel() for value in mine] + [1]), strict=False):
+            value.copy_(new.view_as(value))
     return float(flat[-1])
 
 
 def follow(average: nn.Module, model: nn.Module, step: int) -> None:
     """Exponential average of weights and statistics, short at first."""
-    keep = min(EMA, (1 + step) / (20 + step))
+    keep = min(EMA, (1 + step) / (10 + step))
     with torch.no_grad():
         for mine, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
             if mine.is_floating_point():
@@ -124,9 +126,9 @@ def train(rank: int, options: argparse.Namespace, draft: Path) -> None:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=options.rate)
+    optimiser = torch.optim.AdamW(groups, lr=options.rate, fused=True)
     start, progress, step, images_seen = time.monotonic(), 0.0, 0, 0
-    due = evaluations(0.125)
+    due = evaluations(0.3)
     next_due = next(due)
     mean = torch.zeros(3)
     while progress < 1:
@@ -136,31 +138,44 @@ def train(rank: int, options: argparse.Namespace, draft: Path) -> None:
             one["lr"] = (
                 options.rate * min(1, progress / WARM_UP + 0.01) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
             )
-        optimiser.zero_grad(set_to_none=False)
+        optimiser.zero_grad()
         loss, parts = loss_of(model, images, truths)
         loss.backward()
-        progress = shared_step(model, optimiser, (time.monotonic() - start) / (60 * options.minutes))
+        nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimiser.step()
         step, images_seen = step + 1, images_seen + WORKERS * options.batch
+        if step % MEETING == 0:
+            progress = meet(model, (time.monotonic() - start) / (60 * options.minutes))
+            follow(average, model, step // MEETING)
         if rank == 0:
-            follow(average, model, step)
             mean = torch.lerp(mean, parts, max(0.02, 1 / step))
-            if step % 100 == 0:
+            if step % 80 == 0:
                 shown = " ".join(f"{part:.3f}" for part in mean.tolist())
                 print(f"{progress:.3f} step {step} images {images_seen} size {size} loss {shown}", flush=True)
         if progress >= next_due:
             next_due = next(due)
             if rank == 0:
-                save(average, draft, images_seen)
+                save(average, draft, options, images_seen)
                 found = measure(average.eval(), find(options.model), 100)
                 print(f"{progress:.3f} held out: mAP {found['map']:.1f} AP50 {found['map50']:.1f}", flush=True)
     if rank == 0:
-        save(average, draft, images_seen)
+        save(average, draft, options, images_seen)
     group.destroy_process_group()
 
 
-def save(model: nn.Module, path: Path, images_seen: int) -> None:
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, metadata={"images": str(images_seen)})
+def history(path: str | Path) -> tuple[int, list[str]]:
+    """Images seen and commands given so far, as the checkpoint itself tells them."""
+    if str(path) == "random":
+        return 0, []
+    with safe_open(path, "pt") as file:
+        told = file.metadata() or {}
+    return int(told.get("images", 0)), told.get("commands", "unknown").split("; ")
+
+
+def save(model: nn.Module, path: Path, options: argparse.Namespace, images_seen: int) -> None:
+    images, commands = options.before
+    told = {"images": str(images + images_seen), "commands": "; ".join([*commands, options.command])}
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path, metadata=told)
 
 
 def record(options: argparse.Namespace, path: Path, cpu_seconds: float) -> dict[str, Any]:
@@ -170,18 +185,16 @@ def record(options: argparse.Namespace, path: Path, cpu_seconds: float) -> dict[
     names = ("map", "map50", "map75", "small", "medium", "large", "low", "high")
     found, few = (measure(prepared.module, spec, count) for count in (options.held_out, 100))
     print("held out:", " ".join(f"{name} {found[name]:.2f}" for name in names), flush=True)
-    with safe_open(path, "pt") as file:
-        images = int(file.metadata()["images"])
+    images, commands = history(path)
     pixels = sha256(b"".join(scene(index, "held_out")[0].tobytes() for index in range(20))).hexdigest()
     return {
         **{name: round(found[name], 2) for name in names},
         "map_of_100": round(few["map"], 2),
         "held_out": options.held_out,
         "scenes_sha256": pixels,
-        "seed": options.seed,
         "images": images,
-        "command": f"python tools/train_detector.py {' '.join(sys.argv[1:])}".rstrip(),
-        "cpu_seconds": round(cpu_seconds),
+        "commands": commands,
+        "cpu_seconds": round(cpu_seconds),  # of the last command
         "parameters": spec.parameters,
         "sha256": prepared.sha256,
         "versions": {
@@ -197,11 +210,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--weights", default="random", help="a checkpoint to go on from; give another --seed then")
     parser.add_argument("--batch", type=int, default=4, help="scenes a process and step")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", type=int, default=500, help="scenes to judge by")
     parser.add_argument("--port", type=int, default=29541, help="of this machine, for the two processes to meet")
     options = parser.parse_args()
+    words = [Path(word).name if word == options.weights else word for word in sys.argv[1:]]
+    options.command = " ".join(["python tools/train_detector.py", *words])
+    options.before = history(options.weights)  # read now: the file may be the one that is written
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{options.model}.safetensors"
     torch.multiprocessing.spawn(train, (options, path), nprocs=WORKERS)
