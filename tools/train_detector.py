@@ -169,12 +169,12 @@ def history(path: str | Path) -> tuple[int, list[str]]:
         return 0, []
     with safe_open(path, "pt") as file:
         told = file.metadata() or {}
-    return int(told.get("images", 0)), told.get("commands", "unknown").split("; ")
+    return int(told.get("images", 0)), json.loads(told.get("commands", '["unknown"]'))
 
 
 def save(model: nn.Module, path: Path, options: argparse.Namespace, images_seen: int) -> None:
     images, commands = options.before
-    told = {"images": str(images + images_seen), "commands": "; ".join([*commands, options.command])}
+    told = {"images": str(images + images_seen), "commands": json.dumps([*commands, options.command])}
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path, metadata=told)
 
 
