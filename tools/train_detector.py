@@ -36,9 +36,13 @@ from edgesmith.models import create, find, prepare
 from edgesmith.models.damo_yolo import DamoYolo
 from edgesmith.models.damo_yolo_head import STRIDES
 from edgesmith.models.scenes import scene
-from edgesmith.models.scenes_score import measure
 
-OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path.append(str(TESTS))
+
+from scenes_score import measure  # what the tests judge by
+
+OUT = TESTS / "data" / "trained"
 SIZES = ((0.0, 128), (0.5, 192), (0.75, 256))  # from this share of the minutes on, pixels a side
 CROWD = 24  # things tried a scene: a picture costs the same, so more of them teach more
 WARM_UP = 0.03

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.coco import Truth
-from ..runtime.coco_eval import evaluate_boxes
-from ..runtime.detection import DetectionRule, in_image, keep_parts
-from ..runtime.preprocess import preprocess
-from .fixtures import SCENE_LABELS
-from .scenes import scene
+from edgesmith.models.fixtures import SCENE_LABELS
+from edgesmith.models.scenes import scene
+from edgesmith.runtime.coco import Truth
+from edgesmith.runtime.coco_eval import evaluate_boxes
+from edgesmith.runtime.detection import DetectionRule, in_image, keep_parts
+from edgesmith.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .spec import ModelSpec
+    from edgesmith.models.spec import ModelSpec
 
 BATCH = 10
 
