@@ -89,7 +89,7 @@ class MergeTwinConvolutions(Surgery):
         weight = new_constant(model, f"{name}_twins", np.concatenate([each.weight for each in layers]).astype(dtype))
         bias = new_constant(model, f"{name}_twins_bias", np.concatenate([each.bias for each in layers]).astype(dtype))
         shape, flat = [*(sizes(layers[0].y) or (None,) * 4)], [*(sizes(branches[0].flat) or (None,) * 3)]
-        shape[1] = flat[1] = weight.shape[0]  # type: ignore[index]
+        shape[1] = flat[1] = sum(len(each.weight) for each in layers)
         kept = {key: attribute(first, key) for key in GEOMETRY if key in first.attributes}
         y = insert(before, "Conv", [layers[0].x, weight, bias], shape=shape, name=first.name or "", **kept)
         row = new_constant(model, "cells_in_a_row", np.array([0, flat[1], -1], np.int64))

@@ -40,7 +40,7 @@ class UpsampleLate(Surgery):
         if why := self._unfit(concat, readers, [resize for resize in resizes.values() if resize], widths):
             self.decline(concat, why)
             return False
-        starts = dict(zip(concat.inputs, np.cumsum([0, *widths[:-1]]), strict=True))  # type: ignore[arg-type]
+        starts = dict(zip(concat.inputs, np.cumsum([0, *widths[:-1]]), strict=True))
         taps = {
             value: slice(starts[value], starts[value] + width)
             for value, width in zip(concat.inputs, widths, strict=True)
