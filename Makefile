@@ -14,7 +14,7 @@ EXTRAS := export,cpu,rtx,openvino,dev
 WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help env demo test test-slow lint format bench bench-int8 peers clean
+.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ bench: $(STAMP)  ## measure every family against the peers on the CPU (benchmark
 bench-int8: $(STAMP)  ## measure int8 against ONNX Runtime's tools, ModelOpt and NNCF (benchmarks/README.md)
 	@$(MAKE) --no-print-directory peers || echo "no environment for ModelOpt and NNCF: their rows will say so"
 	$(RUN) benchmarks/int8.py
+
+bench-detection: $(STAMP)  ## measure detectors against every CPU peer, and what int8 costs them (benchmarks/README.md)
+	$(RUN) benchmarks/detection.py
+	$(RUN) benchmarks/detection_accuracy.py
 
 # ModelOpt and NNCF want other versions of onnx and ONNX Runtime than we do, so they have an environment of their own.
 peers: $(PEERS_STAMP)  ## make that environment in .venv-peers

@@ -50,7 +50,8 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
     sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
-    recipe = replace(recipe, keep={**recipe.keep, **slower_here(plan, sites, model)})
+    keep, also = for_kernels_here(plan, sites, model)
+    recipe = replace(recipe, keep={**recipe.keep, **keep}, also=(*recipe.also, *also))
     if recipe.form in WEIGHT_ONLY and not recipe.block:
         recipe = replace(recipe, block=widest_block(sites, recipe))
     plan = replace(plan, calibration=replace(plan.calibration, recipe=recipe))
@@ -70,17 +71,18 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     return quantised
 
 
-def slower_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> dict[str, str]:
-    """Nodes that ONNX Runtime's CPU kernels compute slower from codes, and why; no other engine minds."""
-    from ..calibration.placement import CUTS, float_convolutions, narrow_points
+def for_kernels_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Nodes that ONNX Runtime's CPU kernels compute slower from codes and why, and those that they want in codes."""
+    from ..calibration.placement import CUTS, float_convolutions, in_chains, narrow_points
 
     assert plan.calibration is not None
     form = plan.calibration.recipe.form
     if plan.target.engine != "onnxruntime" or form not in ("qdq", "u8"):
-        return {}
+        return {}, ()
     if form == "qdq":
-        return float_convolutions(sites)
-    return narrow_points(sites) if any(node.op_type in CUTS for node in model.graph) else {}
+        return float_convolutions(sites), ()
+    cut = any(node.op_type in CUTS for node in model.graph)
+    return (narrow_points(sites), ()) if cut else ({}, in_chains(sites))
 
 
 def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:

@@ -31,7 +31,7 @@ class DetectionRow:
     flips: int
     """without a partner because two overlapping boxes swapped roles in suppression"""
     box_px: float
-    """difference of a coordinate in a pair, the worst hundredth left out"""
+    """largest difference of a coordinate from the judge's nearest box of the class"""
     score_abs: float
     cosine: float | None
     """of the scores of all cells; None where the graph hands out fewer"""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgesmith.calibration.nouns import Recipe, Site
-from edgesmith.calibration.placement import float_convolutions, narrow_points, place
+from edgesmith.calibration.placement import float_convolutions, in_chains, narrow_points, place
 
 LINEAR = Site("mlp", "MatMul", "x", "w", (192, 768), -1, 0, 1)
 CONV = Site("conv", "Conv", "x", "w", (64, 64, 3, 3), 1, 1, 0, kind="conv")
@@ -76,3 +76,11 @@ def test_narrow_points_are_1x1_convolutions_only():
     assert set(narrow_points((*ALL, thin, spatial))) == {"thin"}
     assert set(narrow_points((*ALL, thin), least=128)) == {"thin", "point"}
     assert "narrower than 64" in place([thin], Recipe(form="u8", keep=narrow_points([thin])))["thin"].why
+
+
+def test_depthwise_layers_between_codes_are_codes_too():
+    depthwise = in_chains(ALL)
+    assert depthwise and set(depthwise) == {site.node for site in ALL if site.kind == "depthwise"}
+    assert not place(ALL, Recipe(form="u8"))[depthwise[0]].quantise
+    asked = place(ALL, Recipe(form="u8", also=depthwise))[depthwise[0]]
+    assert asked.quantise and "conversion on either side" in asked.why
