@@ -15,7 +15,7 @@ from ..runtime.bundle import open_bundle
 from ..runtime.errors import UserMistake
 from . import verify
 from .parity import session_runner
-from .plan_detection import plan_detection
+from .plan_detection import usual_rule
 from .verify import Runner
 
 if TYPE_CHECKING:
@@ -134,5 +134,5 @@ def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
     module = create(spec.name, weights, num_classes)
     return Side(
         spec.name, verify.torch_runner(module), ("batch", 3, *spec.contract.size), spec.contract, None, lambda: None,
-        task=spec.task, rule=plan_detection(spec),
+        task=spec.task, rule=usual_rule(spec),
     )  # fmt: skip

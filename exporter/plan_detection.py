@@ -57,6 +57,13 @@ def plan_detection(
     return DetectionRule(nms=place, score=low, iou=overlap, max_detections=most)
 
 
+def usual_rule(spec: ModelSpec) -> DetectionRule | None:
+    """The authors' thresholds of a detector, None for a classifier."""
+    from ..runtime.detection import DetectionRule
+
+    return DetectionRule("runtime", spec.score, spec.iou) if spec.task == "detection" else None
+
+
 def fitted(contract: ImageContract, spec: ModelSpec, fit: str | None) -> ImageContract:
     """The contract with another way to fit pictures; the authors letterbox into the top left corner, zeros elsewhere."""
     if fit is None:

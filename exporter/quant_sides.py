@@ -12,13 +12,13 @@ from ..models.registry import find
 from ..runtime.bundle import Bundle, open_bundle
 from ..runtime.errors import UserMistake
 from ..runtime.preprocess import ImageContract
+from .plan_detection import usual_rule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..calibration.quantised_file import Place
     from ..calibration.run import Runner
-    from ..models.spec import ModelSpec
     from ..runtime.detection import DetectionRule
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
@@ -199,13 +199,6 @@ def _named(
     labels = tuple(spec.labels(made.num_classes))
     run = torch_runner(made.module, threads=os.cpu_count() or 1)
     return Reference(run, wanted, made.num_classes, labels=labels, detection=usual_rule(spec))
-
-
-def usual_rule(spec: ModelSpec) -> DetectionRule | None:
-    """The authors' thresholds of a detector, None for a classifier."""
-    from ..runtime.detection import DetectionRule
-
-    return DetectionRule("runtime", spec.score, spec.iou) if spec.task == "detection" else None
 
 
 def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:
