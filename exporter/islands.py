@@ -21,7 +21,7 @@ import numpy as np
 
 from ..calibration.run import run_values
 from ..runtime.detection_verdict import ROUNDED  # below these an export fails
-from ..runtime.selftest import COSINE
+from ..runtime.limits import COSINE
 from .decoding import decode_tail, measured
 from .precision import LARGEST, to_precision
 

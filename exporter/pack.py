@@ -14,9 +14,10 @@ from ..runtime.bundle import Bundle, write_bundle
 from ..runtime.detection_verdict import compare
 from ..runtime.errors import BackendUnavailable
 from ..runtime.golden import GOLDEN, golden_bytes
+from ..runtime.limits import QUANTISED
 from ..runtime.load import load
 from ..runtime.report import write_report
-from ..runtime.selftest import QUANTISED, agreement
+from ..runtime.selftest import agreement
 from .parity import typed_runner
 from .plan import Plan
 from .stages import Run

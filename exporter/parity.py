@@ -15,7 +15,7 @@ import numpy as np
 
 from ..runtime.answers import joined
 from ..runtime.errors import BackendUnavailable, ParityFailed
-from ..runtime.selftest import QUANTISED
+from ..runtime.limits import QUANTISED
 from . import verify, verify_detection
 from .emulate import emulate
 from .jump import first_jump

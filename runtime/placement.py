@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .preprocess import ImageContract
+    from .contract import ImageContract
 
 
 class Placement(NamedTuple):

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from . import detection_verdict as detections
 from .answers import joined
 from .checks import at_least
+from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 
 if TYPE_CHECKING:
+    from .bundle import Bundle
     from .detection import DetectionRule
-    from .session import Session
+    from .manifest import TensorSpec
 
-# float32: engines sum in other orders; 2e-5 of the largest value (at least of 1) is ten times what good ones differ by
-FP32_MAX_ABS = 2e-5
-# fp16 keeps 10 fraction bits, bf16 7: no absolute limit can hold over many layers, the direction of the outputs must
-COSINE = {"fp16": 0.9999, "bf16": 0.999}
-# below these a quantised graph is broken whatever its accuracy (0.95 is a signal 10 dB above its error); how good it has
-# to be is the budget of the export, and on the device what was measured when it was made
-QUANTISED = {"int8": 0.95, "fp8": 0.95, "int4": 0.9, "nvfp4": 0.9}
-DEVICE_ERROR = 4  # times the error energy (6 dB): another engine rounds the same codes in another order
+
+class Tested(Protocol):
+    """What is asked of an open session."""
+
+    bundle: Bundle
+    precision: str
+    outputs: tuple[TensorSpec, ...]
+
+    def batch_sizes(self, count: int) -> tuple[int, int]: ...
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,6 @@ def detections_row(
     measured: Mapping[str, Any] | None = None,
 ) -> SelfTestRow:
     """The judge's answer (n, N, 4 + K) and this device's, both as ``joined`` gives them, as one row."""
-    from . import detection_verdict as detections  # here: it takes the limits of quantised precisions from this file
-
     figures = detections.compare(judge, found, rule, rule.nms == "graph")
     limit, passed = detections.verdict(precision, figures, measured)
     told = detections.tell(figures)
@@ -103,7 +106,7 @@ def detections_row(
     return SelfTestRow("detections", len(judge), figures["score_abs"], cosine, share, limit, passed, figures, told)
 
 
-def self_test(session: Session) -> list[SelfTestRow]:
+def self_test(session: Tested) -> list[SelfTestRow]:
     """Run the golden inputs of an open session's bundle: one row an output, or one for all detections."""
     bundle = session.bundle
     golden = bundle.golden

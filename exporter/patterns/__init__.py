@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...runtime.selftest import QUANTISED
+from ...runtime.limits import QUANTISED
 from .attention import PackedHeads, SeparateHeads
 from .base import Surgery
 from .box_distances import DistancesByReduction, DistancesOnMaps

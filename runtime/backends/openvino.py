@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BundleRefused, UserMistake
-from ..selftest import QUANTISED
+from ..limits import QUANTISED
 from ..session import Session
 from . import backend, library
 
