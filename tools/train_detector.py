@@ -43,7 +43,7 @@ sys.path.append(str(TESTS))
 from scenes_score import measure  # what the tests judge by
 
 OUT = TESTS / "data" / "trained"
-SIZES = ((0.0, 128), (0.5, 192), (0.75, 256))  # from this share of the minutes on, pixels a side
+SIZES = ((0.0, 160), (0.4, 224), (0.7, 256))  # from this share of the minutes on, pixels a side
 CROWD = 24  # things tried a scene: a picture costs the same, so more of them teach more
 WARM_UP = 0.03
 MEETING = 8  # steps from one to the next
