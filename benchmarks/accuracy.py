@@ -51,6 +51,7 @@ def correct(exported: ExportedGraph, target: str, precision: str) -> int:
 
 def main() -> None:
     recorded = json.loads((TRAINED / "accuracy.json").read_text())
+    recorded = {name: record for name, record in recorded.items() if "accuracy" in record}  # classifiers
     rows: dict[str, dict[str, Any]] = {}
     for name, record in sorted(recorded.items()):
         exported = traced(name)

@@ -17,7 +17,7 @@ from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.insert_u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe, ScaleTable
 from edgesmith.calibration.observed import chain_nodes, chain_values, tensors_for
-from edgesmith.calibration.run import run_values
+from edgesmith.calibration.run import open_session, run_values
 from edgesmith.calibration.sites import find_sites
 
 IMAGES = {"images": np.random.default_rng(2).standard_normal((1, 3, 32, 32)).astype(np.float32)}
@@ -105,11 +105,9 @@ def test_the_bias_has_the_scale_of_the_sums(net, inserted):
 
 @pytest.mark.parametrize("optimise", [False, True])
 def test_the_numbers_are_those_of_the_float_graph_but_for_eight_bits(net, inserted, optimise):
-    from edgesmith.calibration.run import graph_runner
-
-    for output in ("y", "side"):
-        expected = graph_runner(net, output, optimise=False)(FEEDS["x"])
-        found = graph_runner(inserted, output, optimise=optimise)(FEEDS["x"])
+    outputs = ["y", "side"]
+    whole = open_session(net, optimise=False).run(outputs, FEEDS)
+    for expected, found in zip(whole, open_session(inserted, optimise=optimise).run(outputs, FEEDS), strict=True):
         assert 28 < sqnr_db(expected, found) < 60
 
 
