@@ -65,6 +65,7 @@ HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "tests" / "data" / "trained" / "damo_yolo_scenes.safetensors"
 MODEL = "damo_yolo_scenes"
 EAGER = "PyTorch eager"
+SCANNED = 16  # pictures of the scan, one layer at a time
 WORST = 10  # layers in the sensitivity table beside those that stay in floating point
 CALIBRATION = 128  # pictures for the ranges; the budget is kept on as many again as --budget-pictures says
 LIBRARIES = ("torch", "onnxruntime", "openvino", "pycocotools", "numpy")
@@ -138,10 +139,12 @@ def our_row(weights: str, folder: Path, name: str, choices: Mapping[str, Any], d
 def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     """Every product with a weight quantised, ranges by minimum and maximum: what plain PTQ would make of our own graph."""
     from edgesmith.calibration.collect import collect
+    from edgesmith.calibration.detection import sqnr_db
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites import find_sites
+    from edgesmith.calibration.within import scanned
 
     size = pictures.contract.size
     sites = find_sites(graph, {"images": np.zeros((1, 3, *size), np.float32)})
@@ -149,7 +152,13 @@ def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     every = tuple(site.node for site in sites)
     recipe = Recipe(form=form, rules="minmax", smooth=0.0, equalise=False, weights="max", also=every, low="fp32")
     found = quantise(graph, statistics, recipe, sites)
-    return Row(one_by_one(graph_runner(found.model, optimise=form == "u8", threads=1)), found.share)
+    alone = scanned(found, pictures, count=SCANNED, distance=sqnr_db)
+    nodes = [
+        {"node": one.node, "kind": one.kind, "share": one.share, "quantised": True, "output_sqnr_db": one.sqnr_db}
+        for one in alone
+    ]
+    runner = one_by_one(graph_runner(found.model, optimise=form == "u8", threads=1))
+    return Row(runner, found.share, quantisation={"nodes": nodes})
 
 
 def peer_row(name: str, plain: Path, images: np.ndarray, folder: Path) -> Row:
@@ -224,6 +233,8 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rows[name] = figures(row, judge, truths, labels)
             if row.quantisation:
                 rows[name]["sensitivity"] = sensitivities(row.quantisation)
+                if name in PLAIN:
+                    rows[name]["every"] = row.quantisation["nodes"]
                 rows[name]["budget"] = row.quantisation.get("budget")
         except Exception as error:  # noqa: BLE001 a row that cannot be made says why, the others are still worth having
             rows[name] = {"failed": first_line(error)}
@@ -243,6 +254,7 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 rewrite(exported, order_for(target, "int8")).model, form, pictures
             ),
         )  # type: ignore[misc]
+    _filled_in(rows)
     plain = folder / "plain.onnx"
     fair = trace(deploy_form(module)[0], Shapes.fixed(1, 3, *size), name="plain", outputs=OUTPUTS["detection"])
     onnx_ir.save(fair.model, plain)
@@ -255,6 +267,15 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "metric": judge.metric.name,
         "rows": rows,
     }
+
+
+def _filled_in(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """What a layer that stays in floating point would cost alone, from the scan of the same graph without exceptions."""
+    for name, (target, _) in PLAIN.items():
+        scan = {one["node"]: one["output_sqnr_db"] for one in rows.get(name, {}).get("every", [])}
+        for one in rows.get(f"ours, {target} int8", {}).get("sensitivity", []):
+            if one["output_sqnr_db"] is None:
+                one["output_sqnr_db"] = scan.get(one["node"])
 
 
 def written(report: Mapping[str, Any]) -> str:

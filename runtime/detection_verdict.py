@@ -123,7 +123,7 @@ def _lonely(expected: Kept, found: Kept, pairs: np.ndarray, rule: DetectionRule,
 
 
 def _cells(judge: np.ndarray, other: np.ndarray, other_in_graph: bool) -> Figures:
-    if other_in_graph or judge.shape != other.shape:
+    if other_in_graph or judge.shape != other.shape or _chosen(other):
         return {"cosine": None, "cell_box_px": None, "cell_score_abs": None}
     a, b = (scores[..., 4:].astype(np.float64).reshape(len(judge), -1) for scores in (judge, other))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -132,6 +132,12 @@ def _cells(judge: np.ndarray, other: np.ndarray, other_in_graph: bool) -> Figure
         "cell_box_px": float(np.abs(judge[..., :4] - other[..., :4]).max(initial=0.0)),
         "cell_score_abs": float(np.abs(a - b).max(initial=0.0)),
     }
+
+
+def _chosen(answers: np.ndarray) -> bool:
+    """Whether the rows are candidates, best first: a graph with open sides gives as many as it has cells, in another order."""
+    best = answers[..., 4:].max(axis=-1, initial=0.0)
+    return bool((np.diff(best, axis=1) <= 0).all())
 
 
 def verdict(precision: str, figures: Figures, measured: Mapping[str, Any] | None = None) -> tuple[str, bool]:

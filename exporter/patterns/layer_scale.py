@@ -35,10 +35,11 @@ class FoldLayerScale(Surgery):
                 continue
             if not self._into(model, node, scale, x):
                 return False
-            shape, dtype = node.outputs[0].shape, node.outputs[0].type
+            name, shape, dtype = node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type
             replace_value(node.outputs[0], x)
             x.shape, x.type = shape or x.shape, dtype or x.type
             model.graph.remove(node, safe=True)
+            x.name = name  # the layer computes another value now: a comparison by name must not take it for the old one
             return True
         return False
 

@@ -178,3 +178,11 @@ def test_no_numbers_and_other_batches_fail(precision):
     for other in (broken, JUDGE[:2]):
         figures = compare(JUDGE, other, RULE, False)
         assert figures == {} and not verdict(precision, figures)[1] and "no finite numbers" in tell(figures)
+
+
+def test_all_cells_in_the_order_of_their_scores_are_candidates():
+    """A graph with open sides hands out as many candidates as it has cells where the picture is small."""
+    everything = best_cells(JUDGE, JUDGE.shape[1])
+    assert everything.shape == JUDGE.shape and not np.array_equal(everything, JUDGE)
+    figures = compare(JUDGE, everything, RULE, False)
+    assert figures["cell_box_px"] is None and verdict("fp32", figures)[1]
