@@ -174,6 +174,7 @@ def make_plan(
     check_weights(str(weights))
     contract = fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), spec, fit)
     names = class_names(spec, num_classes, labels)
+    detection = plan_detection(spec, goal, nms, score, iou, max_detections)
     calibration = plan_calibration(kind, goal, spec, contract, names, data, images=images, seed=seed, **quantising)
     return Plan(
         spec=spec,
@@ -188,7 +189,7 @@ def make_plan(
         out=destination,
         pictures=() if calibration and calibration.data else _pictures(images or data),
         labels=names,
-        detection=plan_detection(spec, goal, nms, score, iou, max_detections),
+        detection=detection,
         calibration=calibration,
         skip=steps,
         keep=keep,
