@@ -1,0 +1,8 @@
+"""Fused ops, one declaration a file (declaration.py says what is in one); ``OPS`` is the list."""
+
+from __future__ import annotations
+
+from . import ggem_pool
+from .declaration import FusedOp
+
+OPS: dict[str, FusedOp] = {op.name: op for op in (ggem_pool.OP,)}

@@ -1,0 +1,55 @@
+"""Declaration -> the ONNX function that travels inside a model: any runtime can run it, TensorRT may take a plugin for it.
+
+A node names the function (op type, domain ``edgesmith``). ``plugin_namespace`` and ``plugin_version`` stand on every node:
+TensorRT before 10.10 finds the plugin by them, everyone else ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.fused_ops import DOMAIN, VERSION
+from .declaration import FusedOp
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 20
+
+
+def function(op: FusedOp, opset: int = OPSET) -> onnx.FunctionProto:
+    """The body of ``op`` as a FunctionProto of domain ``edgesmith``; bodies read the same in opset 18 to 23."""
+    import onnx
+    import onnx.parser
+
+    required = [attribute for attribute in op.schema.attributes if attribute.default is None]
+    names = ", ".join(attribute.name for attribute in required)
+    inputs = ", ".join(tensor.name for tensor in op.schema.inputs)
+    outputs = ", ".join(tensor.name for tensor in op.schema.outputs)
+    head = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">\n{op.name} {f"<{names}> " if names else ""}'
+    proto = onnx.parser.parse_function(f"{head}({inputs}) => ({outputs})\n{{{op.body}}}")
+    for attribute in op.schema.attributes:
+        if attribute.default is not None:
+            proto.attribute_proto.append(onnx.helper.make_attribute(attribute.name, attribute.default))
+    for name, value in found_by().items():
+        proto.attribute_proto.append(onnx.helper.make_attribute(name, value))
+    proto.doc_string = op.summary
+    return proto
+
+
+def found_by() -> dict[str, str]:
+    """The attributes by which TensorRT finds a plugin."""
+    return {"plugin_namespace": DOMAIN, "plugin_version": VERSION}
+
+
+def node(op: FusedOp, inputs: Iterable[str], outputs: Iterable[str], attributes: Mapping[str, Any]) -> onnx.NodeProto:
+    """One node of the op; every attribute is written out, defaults too, because a plugin's creator wants them all."""
+    import onnx
+
+    values = {attribute.name: attributes.get(attribute.name, attribute.default) for attribute in op.schema.attributes}
+    typed = {
+        attribute.name: (int if attribute.kind == "int" else float)(values[attribute.name])
+        for attribute in op.schema.attributes
+    }
+    return onnx.helper.make_node(op.name, list(inputs), list(outputs), domain=DOMAIN, **typed, **found_by())

@@ -1,0 +1,119 @@
+"""One fused op in every form it exists in, on the same numbers: reference, ONNX body, Triton kernel in the interpreter.
+
+Triton decides at import whether it interprets, so kernels must not be compiled in a process that imports this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import numpy as np
+import onnx
+
+from edgesmith.exporter.plugins.compile import kernel_function
+from edgesmith.exporter.plugins.declaration import FusedOp, Variant
+from edgesmith.exporter.plugins.functions import OPSET, function, node
+from edgesmith.runtime.expressions import parse
+from edgesmith.runtime.fused_ops import DOMAIN
+
+ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16, "int32": onnx.TensorProto.INT32}
+# what a float32 and a float16 implementation may differ from the float64 reference, relative to the largest output
+LIMITS = {"float32": 1e-5, "float16": 1e-3}
+
+
+def reference(op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray]:
+    result = op.reference(*arrays, **attributes)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def model_of(
+    op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], *, open_axes: bool = False
+) -> onnx.ModelProto:
+    """A model of one node and its function; with ``open_axes`` the first axis and every token axis have no size."""
+    schema = op.schema
+    names = schema.bind([array.shape for array in arrays], attributes)
+    t = next((str(a.dtype) for a, tensor in zip(arrays, schema.inputs, strict=True) if tensor.type == "T"), "float32")
+    inputs = [
+        onnx.helper.make_tensor_value_info(
+            tensor.name,
+            ONNX_TYPES[tensor.type_for(t)],
+            [symbol if open_axes and symbol in ("B", "N", "M") else size
+             for symbol, size in zip(tensor.shape, array.shape, strict=True)],
+        )
+        for tensor, array in zip(schema.inputs, arrays, strict=True)
+    ]  # fmt: skip
+    outputs = [
+        onnx.helper.make_tensor_value_info(
+            tensor.name, ONNX_TYPES[tensor.type_for(t)], None if open_axes else list(shape)
+        )
+        for tensor, shape in zip(schema.outputs, schema.output_shapes(names), strict=True)
+    ]
+    made = node(op, [tensor.name for tensor in schema.inputs], [tensor.name for tensor in schema.outputs], attributes)
+    graph = onnx.helper.make_graph([made], op.name, inputs, outputs)
+    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(DOMAIN, 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=[function(op)])
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def on_onnxruntime(
+    op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], *, open_axes: bool = False
+) -> list[np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model_of(op, arrays, attributes, open_axes=open_axes).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
+    feeds = {tensor.name: array for tensor, array in zip(op.schema.inputs, arrays, strict=True)}
+    return list(session.run(None, feeds))
+
+
+def variants_for(op: FusedOp, t: str, names: Mapping[str, int]) -> list[Variant]:
+    """The variants of the kernel that may be taken for type ``t`` and these sizes."""
+    assert op.kernel is not None
+    return [variant for variant in op.kernel.variants if variant.type == t and parse(variant.when).value(names)]
+
+
+def in_interpreter(
+    op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], variant: Variant | None = None
+) -> list[np.ndarray]:
+    """Run the kernel as TensorRT would: arguments and grid from the declaration; outputs start as garbage."""
+    import torch
+
+    kernel = op.kernel
+    assert kernel is not None
+    names = op.schema.bind([array.shape for array in arrays], attributes)
+    t = next(
+        (str(a.dtype) for a, tensor in zip(arrays, op.schema.inputs, strict=True) if tensor.type == "T"), "float32"
+    )
+    if variant is None:
+        variant = variants_for(op, t, names)[0]
+    feeds = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    outputs = []
+    for tensor, shape in zip(op.schema.outputs, op.schema.output_shapes(names), strict=True):
+        kind = np.dtype(tensor.type_for(t))
+        garbage = np.full(shape, np.nan if kind.kind == "f" else -7, kind)
+        outputs.append(torch.from_numpy(garbage))
+    scalars = [parse(text).value(names) for text in kernel.scalars.values()]
+    grid = tuple(parse(text).value(names) for text in kernel.grid_for(variant))
+    with np.errstate(all="ignore"):  # a GPU warns of nothing either; what is not finite in the outputs is found there
+        kernel_function(kernel)[grid](*feeds, *scalars, *outputs, **variant.constants)
+    return [output.numpy() for output in outputs]
+
+
+def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference over the largest wanted magnitude; infinite where ``got`` is not finite."""
+    assert got.shape == wanted.shape, (got.shape, wanted.shape)
+    difference = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
+    if not np.isfinite(difference).all():
+        return float("inf")
+    return float(difference.max() / max(np.abs(wanted.astype(np.float64)).max(), 1e-30))
