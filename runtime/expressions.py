@@ -103,4 +103,4 @@ def _postfix(node: ast.AST, text: str) -> list[Token]:
             for other in others:
                 tokens += [*_postfix(other, text), "*"]
             return tokens
-    raise ValueError(f"{text!r} has {ast.unparse(node)}, and only + - * // == <, cdiv, min, max and `and` are known")  # type: ignore[arg-type]
+    raise ValueError(f"{text!r} has {ast.unparse(node)}, and only + - * // == <, cdiv, min, max and `and` are known")

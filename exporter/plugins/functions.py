@@ -48,7 +48,7 @@ def node(op: FusedOp, inputs: Iterable[str], outputs: Iterable[str], attributes:
     import onnx
 
     values = {attribute.name: attributes.get(attribute.name, attribute.default) for attribute in op.schema.attributes}
-    typed = {
+    typed: dict[str, Any] = {
         attribute.name: (int if attribute.kind == "int" else float)(values[attribute.name])
         for attribute in op.schema.attributes
     }
