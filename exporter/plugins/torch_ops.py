@@ -1,0 +1,172 @@
+"""Declaration -> the torch custom op ``torch.ops.edgesmith.<Name>`` and its translation for torch.onnx.export.
+
+The op computes with the numpy reference, so a torch module that uses it is judged by the definition; it has no gradient.
+Shapes under tracing come from the schema's expressions. Its node in the exported graph has the op's name and domain, and
+``carry_functions`` puts the body beside it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.expressions import INTEGERS, parse
+from ...runtime.fused_ops import DOMAIN, OpSchema
+from .declaration import FusedOp
+from .functions import OPSET, found_by, function
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+    import torch
+
+
+def torch_op(op: FusedOp) -> Callable[..., Any]:
+    """The custom op, registered once: inputs by position, attributes by keyword; a tuple where it has several outputs."""
+    return _registered(op.name)
+
+
+@cache
+def _registered(name: str) -> Callable[..., Any]:
+    import torch
+
+    from . import OPS
+
+    op = OPS[name]
+
+    def compute(*arguments: Any, **named: Any) -> Any:
+        tensors, attributes = _split(op.schema, arguments, named)
+        op.schema.bind([tuple(tensor.shape) for tensor in tensors], attributes)
+        results = op.reference(*(_numpy(tensor) for tensor in tensors), **attributes)
+        types = _output_types(op.schema, tensors)
+        single = not isinstance(results, tuple)
+        found = [
+            torch.from_numpy(array.copy()).to(type_)
+            for array, type_ in zip([results] if single else results, types, strict=True)
+        ]
+        return found[0] if single else tuple(found)
+
+    def shapes(*arguments: Any, **named: Any) -> Any:
+        tensors, attributes = _split(op.schema, arguments, named)
+        names: dict[str, Any] = {
+            key: value for key, value in attributes.items() if isinstance(value, int | torch.SymInt)
+        }
+        for tensor, declared in zip(tensors, op.schema.inputs, strict=True):
+            for size, symbol in zip(tensor.shape, declared.shape, strict=True):
+                if symbol.isidentifier():
+                    names.setdefault(symbol, size)
+        algebra = {**INTEGERS, "min": torch.sym_min, "max": torch.sym_max, "//": operator.floordiv}
+        found = [
+            tensors[0].new_empty([parse(size).value(names, algebra) for size in declared.shape], dtype=type_)
+            for declared, type_ in zip(op.schema.outputs, _output_types(op.schema, tensors), strict=True)
+        ]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    made = torch.library.custom_op(f"{DOMAIN}::{name}", compute, mutates_args=(), schema=signature(op.schema))
+    made.register_fake(shapes)
+    return made
+
+
+def signature(schema: OpSchema) -> str:
+    """The schema in torch's words: ``(Tensor x, Tensor p, float eps=1e-06) -> Tensor``."""
+    arguments = [f"Tensor {tensor.name}" for tensor in schema.inputs]
+    for attribute in schema.attributes:
+        default = "" if attribute.default is None else f"={attribute.default!r}"
+        arguments.append(f"{attribute.kind} {attribute.name}{default}")
+    results = ", ".join(["Tensor"] * len(schema.outputs))
+    return f"({', '.join(arguments)}) -> {results if len(schema.outputs) == 1 else f'({results})'}"
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """``custom_translation_table`` of torch.onnx.export: every op becomes one node of the domain ``edgesmith``."""
+    import torch
+
+    from . import OPS
+
+    table = {}
+    for op in OPS.values():
+        torch_op(op)
+        table[getattr(torch.ops.edgesmith, op.name).default] = _translation(op)
+    return table
+
+
+def _translation(op: FusedOp) -> Callable[..., Any]:
+    import onnxscript
+
+    emit = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, 1), op.name, onnx_schema(op))
+
+    def translate(*arguments: Any, **named: Any) -> Any:
+        tensors, attributes = _split(op.schema, arguments, named)
+        return emit(*tensors, **attributes, **found_by())
+
+    return translate
+
+
+def onnx_schema(op: FusedOp) -> onnx.defs.OpSchema:
+    """The schema in ONNX's words."""
+    import onnx
+
+    kinds = onnx.defs.OpSchema.AttrType
+    fixed = {"float32": "tensor(float)", "float16": "tensor(float16)", "int32": "tensor(int32)"}
+    sides = [
+        [onnx.defs.OpSchema.FormalParameter(tensor.name, fixed.get(tensor.type, "T")) for tensor in side]
+        for side in (op.schema.inputs, op.schema.outputs)
+    ]
+    attributes = [
+        onnx.defs.OpSchema.Attribute(attribute.name, kinds.INT if attribute.kind == "int" else kinds.FLOAT)
+        for attribute in op.schema.attributes
+    ]
+    attributes += [onnx.defs.OpSchema.Attribute(name, kinds.STRING) for name in found_by()]
+    anything = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+    return onnx.defs.OpSchema(
+        op.name, DOMAIN, 1, inputs=sides[0], outputs=sides[1], attributes=attributes,
+        type_constraints=[("T", anything, "the op's own type")],
+    )  # fmt: skip
+
+
+def carry_functions(model: ir.Model, opset: int = OPSET) -> list[str]:
+    """Put the bodies of all fused nodes into the model, and their domain into its imports; the names of the ops."""
+    import onnx_ir as ir
+
+    from . import OPS
+
+    names = sorted({node.op_type for node in _nodes(model) if node.domain == DOMAIN and node.op_type in OPS})
+    for name in names:
+        body = ir.serde.deserialize_function(function(OPS[name], opset))
+        model.functions[body.identifier()] = body
+    if names:
+        model.graph.opset_imports[DOMAIN] = 1
+    return names
+
+
+def _nodes(model: ir.Model) -> Iterable[ir.Node]:
+    return model.graph.all_nodes()
+
+
+def _split(schema: OpSchema, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments -> tensors in order, attributes with defaults."""
+    names = [*(tensor.name for tensor in schema.inputs), *(attribute.name for attribute in schema.attributes)]
+    given = dict(zip(names, arguments, strict=False)) | named
+    tensors = [given[tensor.name] for tensor in schema.inputs]
+    return tensors, {attribute.name: given.get(attribute.name, attribute.default) for attribute in schema.attributes}
+
+
+def _output_types(schema: OpSchema, tensors: list[torch.Tensor]) -> list[torch.dtype]:
+    import torch
+
+    own = next(
+        (tensor.dtype for tensor, declared in zip(tensors, schema.inputs, strict=True) if declared.type == "T"), None
+    )
+    return [
+        own if declared.type == "T" and own is not None else getattr(torch, declared.type)
+        for declared in schema.outputs
+    ]
+
+
+def _numpy(tensor: torch.Tensor) -> Any:
+    import torch
+
+    wide = tensor.detach().cpu()
+    return (wide.float() if wide.dtype == torch.bfloat16 else wide).numpy()  # numpy has no bfloat16
