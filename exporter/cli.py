@@ -17,6 +17,7 @@ from ..runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
 from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
 from . import usage
+from .cli_kv import kv_bytes
 
 app = typer.Typer(
     add_completion=False,
@@ -379,6 +380,9 @@ def doctor(as_json: Json = False) -> None:
         _print_json(findings)
     else:
         show(findings, screen.console())
+
+
+app.command("kv-bytes")(kv_bytes)
 
 
 def _print_json(document: Any) -> None:
