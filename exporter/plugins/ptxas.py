@@ -1,7 +1,7 @@
 """What NVIDIA's assembler makes of every kernel of the pack for every chip: registers, spilled bytes, shared memory.
 
-``make kernels-table`` writes benchmarks/kernels.md. The assembler comes with Triton (12.9, and 13 for Blackwell); none of
-this needs a GPU. Spills are not an error, they are a row that has to say why.
+``make kernels`` writes benchmarks/kernels.md with it. The assembler comes with Triton (12.9, and 13 for Blackwell); none of
+this needs a GPU. Spills are not an error, but the declaration has to say why (a note that starts with "spills").
 """
 
 from __future__ import annotations
@@ -61,13 +61,52 @@ def measure(pack: KernelPack, chips: Iterable[str] = CHIPS) -> dict[tuple[str, s
         return dict(zip(jobs, threads.map(lambda job: assemble(pack.ptx[job[0]], job[1]), jobs), strict=True))
 
 
-def main(arguments: list[str]) -> int:
-    """Write the table."""
+def table(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> str:
+    """benchmarks/kernels.md: a row a kernel, registers / spilled bytes for every chip."""
+    chips = list(dict.fromkeys(chip for _, chip in found))
+    lines = [
+        "# Kernels of the fused ops, as NVIDIA's assembler sees them",
+        "",
+        f"Written by `make kernels`: {sum(len(op.launches) for op in pack.ops.values())} kernels of kernels.zip, PTX for "
+        f"{pack.about['target']} (ISA {pack.about['ptx']}), compiled by Triton {pack.about['triton']} and assembled for each chip.",
+        "Cells are registers a thread / spilled bytes a thread. No GPU was used: these are no timings.",
+        "",
+        "| op | type | when | threads | shared, bytes | PTX, kB | " + " | ".join(chips) + " |",
+        "|---" * (6 + len(chips)) + "|",
+    ]
+    for name, op in pack.ops.items():
+        for launch in op.launches:
+            cells = [found[launch.entry, chip] for chip in chips]
+            row = [name, launch.type, "always" if launch.when == "1" else launch.when, str(launch.threads)]
+            row += [str(launch.shared_bytes), f"{len(pack.ptx[launch.entry]) / 1e3:.0f}"]
+            row += [f"{cell.registers} / {cell.spilled_bytes}" for cell in cells]
+            lines.append("| " + " | ".join(row) + " |")
+    lines += ["", *(f"- {name}: {note}" for name, note in spill_notes(pack, found))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def spill_notes(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> list[tuple[str, str]]:
+    """(op, why) for every op with a kernel that spills somewhere; ValueError when its declaration does not say why."""
+    from . import OPS
+
+    notes = []
+    for name, op in pack.ops.items():
+        entries = {launch.entry for launch in op.launches}
+        if any(cell.spilled_bytes and entry in entries for (entry, _), cell in found.items()):
+            why = [note for note in OPS[name].notes if note.startswith("spills")]
+            if not why:
+                raise ValueError(f"{name} spills registers, and no note of its declaration says why")
+            notes.append((name, why[0]))
+    return notes
+
+
+def main() -> int:
+    """Write the table of the pack."""
     pack = read_pack(PACKED)
-    found = measure(pack)
-    print(len(found))
+    write_text(TABLE, table(pack, measure(pack)))
+    print(f"{TABLE.name}: {sum(len(op.launches) for op in pack.ops.values())} kernels, {len(CHIPS)} chips")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
