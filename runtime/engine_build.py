@@ -2,6 +2,7 @@
 
 A builder that runs out of memory, or falls over, takes only that process with it. Types are decided in our graph: where
 the library knows strongly typed networks (from TensorRT 10 on) it must follow them; TensorRT 8 is only allowed fp16.
+Where the bundle brings kernels, their plugins are registered in that process before the graph is parsed.
 Started as ``python -m edgesmith.runtime.engine_build`` with one JSON object on stdin; the answer is one on stdout.
 The build for a named chip is run by our tests; building for the chip in the machine is not yet run on hardware.
 """
@@ -15,15 +16,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle
-from .errors import BackendUnavailable, EdgesmithError, UserMistake
+from .errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake
+from .kernel_pack import PACK, read_pack
 from .manifest import TensorSpec
+from .plugin_library import load_plugin_library, plugin_library
+from .plugins import register_plugins
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.engine_build"]
+ROUTES = ("aot", "native")  # how TensorRT gets the plugins: from Python, or from the C++ library
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 
 
@@ -42,6 +48,7 @@ def build_engine(bundle: Bundle, library: str, free_bytes: int | None = None, ar
             "fp16": bundle.precision == "fp16",
             "workspace_bytes": int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
             "shapes": profile_shapes(bundle.inputs),
+            "plugins": plugins_of(bundle, library),
         }
         child = _run(json.dumps(request))
         if child.returncode == 0 and engine.is_file():
@@ -78,6 +85,33 @@ def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
     return found
 
 
+def plugins_of(bundle: Bundle, library: str) -> dict[str, Any] | None:
+    """What the child has to register: {"route", "ops", "pack": path}, or None; TensorRT-RTX runs the ops' bodies.
+
+    Raises:
+        BundleRefused: the manifest names plugins in a way this version does not know, or there is no pack.
+        BackendUnavailable: the C++ plugin is needed and no library is named.
+    """
+    asked = bundle.manifest.get("plugins")
+    if not asked or library != "tensorrt":
+        return None
+    ops = asked.get("ops") if isinstance(asked, dict) else None
+    listed = isinstance(ops, list) and all(isinstance(name, str) for name in ops)
+    if not listed or asked.get("route") not in ROUTES:
+        raise BundleRefused(
+            f"{bundle.path} asks for plugins in a way this version does not know",
+            found=json.dumps(asked)[:200],
+            expected=f'{{"route": {" or ".join(ROUTES)}, "ops": [names]}}',
+            attempt="pip install --upgrade edgesmith",
+        )
+    pack = bundle.path / PACK
+    if not pack.is_file():
+        raise BundleRefused(f"{bundle.path} asks for plugins and has no kernels", found=f"no {PACK}", expected=PACK)
+    if asked["route"] == "native":
+        plugin_library()  # said here and now: without a library the child need not start
+    return {"route": asked["route"], "ops": ops, "pack": str(pack)}
+
+
 def _failure(bundle: Bundle, library: str, child: subprocess.CompletedProcess[str]) -> EdgesmithError:
     """What the child's end means."""
     what = f"{library} could not build an engine for {bundle.name}"
@@ -90,25 +124,51 @@ def _failure(bundle: Bundle, library: str, child: subprocess.CompletedProcess[st
             because="the system takes memory back this way" if killed else "an error inside the library",
             attempt="close other programs, add swap, or a smaller batch" if killed else "another version of it",
         )
+    kind = {2: UserMistake, 3: BackendUnavailable}.get(child.returncode, EdgesmithError)
     try:
-        errors = json.loads(child.stdout.strip().splitlines()[-1])["errors"]
+        answer = json.loads(child.stdout.strip().splitlines()[-1])
+        if "refused" in answer:  # one of our own errors: it has its four lines already
+            return kind(**answer["refused"])
+        errors = answer["errors"]
     except (ValueError, IndexError, KeyError, TypeError):
         errors = child.stderr.strip().splitlines()[-3:] or ["it gave no reason"]
-    kind = BackendUnavailable if child.returncode == 3 else EdgesmithError
     return kind(what, found="\n".join(map(str, errors[:5]))[:800], attempt="edgesmith doctor")
 
 
 def main() -> int:
-    """The child: 0 built, 1 refused by parser or builder, 3 no library."""
+    """The child: 0 built, 1 refused by parser or builder, 2 plugins that cannot be used, 3 no library."""
     request = json.load(sys.stdin)
     try:
         trt = __import__(request["library"])
     except (ImportError, OSError) as error:
         print(json.dumps({"errors": [f"{type(error).__name__}: {error}"]}))
         return 3
+    with ExitStack() as stack:
+        try:
+            _add_plugins(trt, request.get("plugins"), stack)
+        except EdgesmithError as error:
+            print(json.dumps({"refused": vars(error)}))
+            return 3 if isinstance(error, BackendUnavailable) else error.exit_code
+        return _answer(trt, request)
+
+
+def _add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> None:
+    """Register what the graph's nodes need; the C++ plugin reads its kernels until the engine is built."""
+    if asked is None:
+        return
+    pack = read_pack(Path(asked["pack"]))
+    if asked["route"] == "aot":
+        register_plugins(trt, pack, asked["ops"])
+    else:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgesmith-kernels-"))
+        load_plugin_library(trt, pack, Path(folder))
+
+
+def _answer(trt: Any, request: dict[str, Any]) -> int:
+    """Build and write the engine; what the library says goes to stdout."""
     errors: list[str] = []
 
-    class Log(trt.ILogger):  # type: ignore[name-defined]
+    class Log(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
