@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import ggem_pool
+from . import channel_attention, ggem_pool, window_attention
 from .declaration import FusedOp
 
-OPS: dict[str, FusedOp] = {op.name: op for op in (ggem_pool.OP,)}
+OPS: dict[str, FusedOp] = {
+    op.name: op for op in (ggem_pool.OP, channel_attention.GRAM, channel_attention.APPLY, window_attention.OP)
+}
