@@ -46,7 +46,8 @@ def pack(codes: np.ndarray, bits: int) -> np.ndarray:
     width = words(bits, codes.shape[-1]) * 4
     planes = codes.reshape(*codes.shape[:-1], 8 // bits, width).astype(np.uint8)  # (..., P, W)
     shifts = (bits * np.arange(8 // bits, dtype=np.uint8))[:, None]
-    return np.bitwise_or.reduce(planes << shifts, axis=-2).view("<i4").astype(np.int32, copy=False)
+    row = np.ascontiguousarray(np.bitwise_or.reduce(planes << shifts, axis=-2))  # (..., W) bytes
+    return row.view("<i4").astype(np.int32, copy=False)
 
 
 def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
@@ -98,7 +99,7 @@ def bytes_per_token(bits: int, head_dim: int, tokens: int = TOKENS) -> tuple[flo
     return row + 2 * 2 * head_dim / tokens, row + 2 * 2 * (8 // bits)
 
 
-def _powers_text(out: str, bits: str) -> str:
+def powers_text(out: str, bits: str) -> str:
     """Powers of two that follow from the width: {out}_levels = 2^bits, {out}_weight (P,) = 2^(bits * i), and inverses.
 
     Taken out of tables, because nobody promises that Pow is exact.
@@ -121,7 +122,7 @@ def _powers_text(out: str, bits: str) -> str:
 
 def pack_text(codes: str, out: str, bits: str = "bits") -> str:
     """Body lines: ``codes`` float32 (B, Hk, N, D) of whole numbers -> ``out`` int32; ``bits`` names the attribute."""
-    return f"""{_powers_text(out, bits)}
+    return f"""{powers_text(out, bits)}
   {out}_plane = Constant <value_ints = [1]> ()
   {out}_column = Unsqueeze ({out}_weight, {out}_plane)
   {out}_p1 = Shape ({out}_weight)
@@ -151,7 +152,7 @@ def pack_text(codes: str, out: str, bits: str = "bits") -> str:
 
 def unpack_text(packed: str, out: str, bits: str = "bits") -> str:
     """Body lines: ``packed`` int32 (B, Hk, N, D * bits / 32) -> ``out`` float32 codes (B, Hk, N, D)."""
-    return f"""{_powers_text(out, bits)}
+    return f"""{powers_text(out, bits)}
   # a word does not fit a float32, its halves do; Mod takes the sign of the divisor, so both are 0 ... 65535
   {out}_64k = Constant <value = int32[1] {{65536}}> ()
   {out}_low = Mod ({packed}, {out}_64k)
@@ -218,6 +219,6 @@ def dequantize_v_text(codes: str, meta: str, out: str, bits: str = "bits") -> st
   {out}_planes = Reshape ({out}_q, {out}_by_plane)
   {out}_product = Mul ({out}_planes, {out}_scale)
   {out}_sum = Add ({out}_product, {out}_minimum)
-  {out}_back = Concat <axis = 0> ({out}_head, {out}_rest)
+  {out}_back = Constant <value_ints = [0, 0, 0, -1]> ()
   {out} = Reshape ({out}_sum, {out}_back)
 """
