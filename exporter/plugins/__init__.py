@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from . import channel_attention, ggem_pool, window_attention
+from . import (
+    channel_attention,
+    dequantize_kv,
+    gated_positional_attention,
+    ggem_pool,
+    quantize_kv,
+    rotate_kv,
+    window_attention,
+)
 from .declaration import FusedOp
 
 OPS: dict[str, FusedOp] = {
-    op.name: op for op in (ggem_pool.OP, channel_attention.GRAM, channel_attention.APPLY, window_attention.OP)
+    op.name: op
+    for op in (
+        ggem_pool.OP,
+        quantize_kv.K_OP,
+        quantize_kv.V_OP,
+        dequantize_kv.K_OP,
+        dequantize_kv.V_OP,
+        rotate_kv.OP,
+        gated_positional_attention.OP,
+        channel_attention.GRAM,
+        channel_attention.APPLY,
+        window_attention.OP,
+    )
 }
