@@ -28,19 +28,25 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PACKED = HERE / PACK
+SHARED = [HERE.parents[1] / "runtime" / name for name in ("expressions.py", "fused_ops.py", "kernel_pack.py")]
+AFTER = {
+    "functions.py",
+    "page.py",
+    "ptxas.py",
+    "routes.py",
+    "torch_ops.py",
+    "typing.py",
+}  # read declarations, and shape no kernel
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own clock start: the bytes do not depend on when it was made
 
 
 def source_hash() -> str:
     """The hash of what the pack is made from: declarations, kernels, the compiler's driver and the expressions."""
-    files = [*HERE.glob("*.py"), *(HERE / "kernels").glob("*.py"), *SHARED]
+    files = [path for path in HERE.glob("*.py") if path.name not in AFTER] + [*(HERE / "kernels").glob("*.py"), *SHARED]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-SHARED = [HERE.parents[1] / "runtime" / name for name in ("expressions.py", "fused_ops.py", "kernel_pack.py")]
 
 
 def pack(ops: Iterable[FusedOp], compiled: Iterable[Compiled]) -> bytes:
@@ -103,6 +109,16 @@ def about(path: Path = PACKED) -> Mapping[str, Any]:
         return found
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside the place, then rename: there is never half a file."""
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def build() -> bytes:
     """Compile everything."""
     from . import OPS
@@ -122,12 +138,7 @@ def main(arguments: list[str]) -> int:
         same = PACKED.is_file() and PACKED.read_bytes() == made
         print(f"{PACK}: {'the same, byte for byte' if same else 'differs from what the sources give'}")
         return int(not same)
-    beside = PACKED.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(made)
-        os.replace(beside, PACKED)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(PACKED, made)
     print(f"{PACK}: {len(made) / 1e3:.0f} kB")
     return 0
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.kernel_pack import KernelPack, read_pack
-from .kernel_pack import PACKED
+from .kernel_pack import PACKED, replace_file
 
 CHIPS = ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 FIRST_BLACKWELL = 100  # what the older assembler does not know
@@ -67,8 +67,8 @@ def table(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> str:
     lines = [
         "# Kernels of the fused ops, as NVIDIA's assembler sees them",
         "",
-        f"Written by `make kernels`: {sum(len(op.launches) for op in pack.ops.values())} kernels of kernels.zip, PTX for "
-        f"{pack.about['target']} (ISA {pack.about['ptx']}), compiled by Triton {pack.about['triton']} and assembled for each chip.",
+        f"Written by `make kernels`: {len(pack.ptx)} kernels of kernels.zip, PTX for {pack.about['target']} (ISA "
+        + f"{pack.about['ptx']}), compiled by Triton {pack.about['triton']} and assembled for each chip.",
         "Cells are registers a thread / spilled bytes a thread. No GPU was used: these are no timings.",
         "",
         "| op | type | when | threads | shared, bytes | PTX, kB | " + " | ".join(chips) + " |",
@@ -103,7 +103,7 @@ def spill_notes(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> li
 def main() -> int:
     """Write the table of the pack."""
     pack = read_pack(PACKED)
-    write_text(TABLE, table(pack, measure(pack)))
+    replace_file(TABLE, table(pack, measure(pack)).encode())
     print(f"{TABLE.name}: {sum(len(op.launches) for op in pack.ops.values())} kernels, {len(CHIPS)} chips")
     return 0
 
