@@ -59,11 +59,16 @@ def reference(x: np.ndarray, p: np.ndarray, *, eps: float = 1e-6, interleaved: i
     return np.asarray(powers.mean(axis=1) ** (1 / exponent)).astype(x.dtype)
 
 
+BLOCK = {"BLOCK_N": 128, "BLOCK_C": 32}
 KERNEL = Kernel(
     "ggem_pool:ggem_pool_kernel",
     grid=("cdiv(C, BLOCK_C)", "B", "1"),
     scalars={"n": "N", "channels": "C", "groups": "G", "eps_bits": "eps", "interleaved": "interleaved"},
-    variants=for_types({type_: {"BLOCK_N": 64, "BLOCK_C": 32} for type_ in TYPES}),
+    # 16 channels side by side are loads of 16 bytes; every published width has them
+    variants=(
+        *for_types({type_: {**BLOCK, "ALIGNED": 16} for type_ in TYPES}, when="C // 16 * 16 == C", warps=8),
+        *for_types({type_: {**BLOCK, "ALIGNED": 1} for type_ in TYPES}, when="C // 16 * 16 < C", warps=8),
+    ),
 )
 OP = FusedOp(
     SCHEMA,
