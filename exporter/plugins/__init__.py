@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from . import (
+    anchor_attention,
     channel_attention,
     dequantize_kv,
+    dilated_depthwise_conv,
     gated_positional_attention,
     ggem_pool,
     quantize_kv,
@@ -22,9 +24,11 @@ OPS: dict[str, FusedOp] = {
         dequantize_kv.K_OP,
         dequantize_kv.V_OP,
         rotate_kv.OP,
+        anchor_attention.OP,
         gated_positional_attention.OP,
         channel_attention.GRAM,
         channel_attention.APPLY,
         window_attention.OP,
+        dilated_depthwise_conv.OP,
     )
 }
