@@ -67,8 +67,9 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         graph, typed = tried[-1]
         quantised = replace(quantised, graph=graph, report=told_again(plan, quantised, graph))
         built = build(
-            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection
-        )
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection,
+            route=plan.plugin_route,
+        )  # fmt: skip
     return quantised, typed, built
 
 

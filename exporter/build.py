@@ -7,14 +7,16 @@ and TensorRT-RTX, where it is installed, parses it as a check: the same family o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..runtime.errors import EdgesmithError, UserMistake
+from ..runtime.fused_ops import DOMAIN
 from . import rtx
 from .artifacts import Shapes
 from .lower_opset import lower_opset
+from .plugins.routes import lower, told
 from .rtx import build_rtx, build_rtx_engine
 from .targets import Target, check_arch
 from .xray import XRay, read_engine
@@ -45,6 +47,7 @@ class Built:
     summary: str = ""
     opset: int = 0  # of the file as written, which may be lower than the traced one
     outputs: tuple[dict[str, Any], ...] = ()  # name, dtype and shape, as the manifest has them
+    fused: dict[str, Any] | None = None  # {"route", "ops": {name: nodes}}, where the graph had fused ops
 
     @property
     def size_bytes(self) -> int:
@@ -63,14 +66,36 @@ def build(
     *,
     name: str = "model",
     detection: DetectionRule | None = None,
+    route: str = "",
 ) -> Built:
     """Write ``model.onnx`` (and ``engines/<name>.<precision>.<arch>.engine`` for rtx) into ``out_dir``.
 
     ``detection`` says whether suppression is part of the file; it is added last, since it decides what the outputs are.
+    ``route`` is that of the fused ops (plugins/routes.py), by default the target's.
 
     Raises UserMistake (arch, opset), BackendUnavailable (no TensorRT-RTX for target rtx), BuildFailed (parser, builder).
     """
-    foreign = {node.domain for node in model.graph} - {"", "ai.onnx"} - CONTRIB.get(target.engine, set())
+    lowered = lower(model, route or target.plugin_route)
+    built = _build(lowered.model, target, arch, shapes, out_dir, progress, name, detection)
+    if not lowered.ops:
+        return built
+    return replace(
+        built, files={**built.files, **lowered.files}, notes=(*lowered.notes, *built.notes), fused=told(lowered)
+    )
+
+
+def _build(
+    model: ir.Model,
+    target: Target,
+    arch: str | None,
+    shapes: Shapes,
+    out_dir: Path,
+    progress: Listener | None,
+    name: str,
+    detection: DetectionRule | None,
+) -> Built:
+    """``build`` for a graph whose fused ops are as the target takes them."""
+    foreign = {node.domain for node in model.graph} - {"", "ai.onnx", DOMAIN} - CONTRIB.get(target.engine, set())
     if foreign:
         node = next(node for node in model.graph if node.domain in foreign)
         raise EdgesmithError(
@@ -89,7 +114,8 @@ def build(
         notes += more
     files = _save(model, Path(out_dir))
     if not target.builds_here:
-        foreign = {node.op_type for node in model.graph if node.domain}
+        bodies = {op_type for _, op_type, _ in model.functions}
+        foreign = {node.op_type for node in model.graph if node.domain} - bodies
         notes.append(
             f"not parsed here: {', '.join(foreign)} is a plugin of TensorRT; not yet run on hardware"
             if foreign

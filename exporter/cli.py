@@ -18,6 +18,7 @@ from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
 from . import usage
 from .cli_kv import kv_bytes
+from .plan_plugins import HELP as PLUGINS_HELP
 
 app = typer.Typer(
     add_completion=False,
@@ -99,6 +100,10 @@ def export(
     ] = None,
     int8_form: Annotated[str, typer.Option(help="auto, static, dynamic or u8 (target cpu).")] = "auto",
     calib_cache: Annotated[Text, typer.Option(help="Folder of the statistics (default: your cache folder).")] = None,
+    plugins: Annotated[str, typer.Option(help=PLUGINS_HELP)] = "none",
+    native_plugins: Annotated[
+        bool, typer.Option("--native-plugins", help="Jetpack6: fused ops by the C++ plugin; not yet run on hardware.")
+    ] = False,
     skip: Annotated[Words, typer.Option("--skip", metavar="PASS", help="Leave a rewrite out; may be repeated.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the numbered graphs in NAME.run.")] = False,
     verify_each: Annotated[bool, typer.Option("--verify-each", help="Check the numbers after every rewrite.")] = False,
@@ -143,6 +148,8 @@ def export(
         block=block,
         int8_form=int8_form,
         calib_cache=calib_cache,
+        plugins=plugins,
+        native_plugins=native_plugins,
         skip=tuple(skip or ()),
         keep=keep,
         verify_each=verify_each,

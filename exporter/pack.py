@@ -20,6 +20,7 @@ from ..runtime.report import write_report
 from ..runtime.selftest import agreement
 from .parity import typed_runner
 from .plan import Plan
+from .plugins.routes import WITH_KERNELS
 from .stages import Run
 from .verify import in_batches, run_all, seeded
 
@@ -145,7 +146,9 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
             "skipped": list(plan.skip),
             "nodes_before": dict(made.rewritten.nodes_before),
             "nodes_after": dict(made.rewritten.nodes_after),
+            "fused": made.built.fused,
         },
+        **plugins(made.built.fused),
         "precision_report": dict(made.typed.report),
         "quantisation": made.quantised.report if made.quantised else None,
         "parity": [],
@@ -153,3 +156,10 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "engines": [engine for engine in made.built.engines],
         "notes": list(made.built.notes),
     }  # fmt: skip
+
+
+def plugins(fused: dict[str, Any] | None) -> dict[str, Any]:
+    """``plugins`` of the manifest, where the engine is to take the nodes from the kernel pack in the bundle."""
+    if fused is None or fused["route"] not in WITH_KERNELS:
+        return {}
+    return {"plugins": {"route": fused["route"], "ops": list(fused["ops"])}}

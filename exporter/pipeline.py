@@ -79,6 +79,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .made import Made
     from .pack import draft, publish
     from .parity import Judge, check, check_each_pass
+    from .plugins.routes import needed_types
     from .quantise import hold_budget, quantise_within
     from .rewrite import rewrite
     from .trace import trace
@@ -107,7 +108,14 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
         each = check_each_pass(judge, run) if plan.verify_each else None
-        rewritten = rewrite(exported, plan.order, skip=plan.skip, verify_each=each)
+        rewritten = rewrite(
+            exported,
+            plan.order,
+            skip=plan.skip,
+            plugins=plan.plugins,
+            needs_kernel=needed_types(plan),
+            verify_each=each,
+        )
         stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
@@ -123,8 +131,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("build", f"for {plan.target.engine}") as stage:
         built = build(
-            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection
-        )
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection,
+            route=plan.plugin_route,
+        )  # fmt: skip
         stage.detail = built.summary
         stage.size_bytes = built.size_bytes
 

@@ -26,6 +26,7 @@ from .plan_checks import (
     opset_of,
 )
 from .plan_detection import class_names, fitted, plan_detection
+from .plan_plugins import check_native, plan_plugins
 from .plan_quantised import Calibration, Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
@@ -55,6 +56,8 @@ class Plan:
     labels: tuple[str, ...] = ()
     detection: DetectionRule | None = None
     calibration: Calibration | None = None
+    plugins: tuple[str, ...] = ()
+    plugin_route: str = ""
     skip: tuple[str, ...] = ()
     keep: bool = False
     verify_each: bool = False
@@ -94,6 +97,8 @@ class Plan:
             "min_shape": list(self.shapes.min),
             "opt_shape": list(self.shapes.opt),
             "max_shape": list(self.shapes.max),
+            "plugins": list(self.plugins),
+            "plugin_route": self.plugin_route if self.plugins else None,
             "skip": list(self.skip),
             "check": self.check,
             "pictures": [picture.name for picture in self.pictures],
@@ -127,6 +132,8 @@ def make_plan(
     score: float | None = None,
     iou: float | None = None,
     max_detections: int | None = None,
+    plugins: str | Iterable[str] | None = None,
+    native_plugins: bool = False,
     skip: Iterable[str] = (),
     keep: bool = False,
     verify_each: bool = False,
@@ -163,12 +170,14 @@ def make_plan(
             expected=f"1 to {CLASSES_LIMIT}",
             attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
         )
+    ops = plan_plugins(spec, plugins)
+    route = check_native(goal, native_plugins, ops)
     steps = tuple(skip)
     if steps:
         from .patterns import order_for
         from .rewrite import check_skip
 
-        check_skip(steps, order_for(goal.order, kind))
+        check_skip(steps, order_for(goal.order, kind), ops)
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     check_out(destination, overwrite)
     check_weights(str(weights))
@@ -191,6 +200,8 @@ def make_plan(
         labels=names,
         detection=detection,
         calibration=calibration,
+        plugins=ops,
+        plugin_route=route,
         skip=steps,
         keep=keep,
         verify_each=verify_each,

@@ -27,6 +27,7 @@ import numpy as np
 
 from ..runtime.errors import EdgesmithError, UserMistake
 from .decoding import WHY, decode_tail
+from .plugins.torch_ops import carry_functions
 from .scales_behind import scales_behind
 from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
 
@@ -157,6 +158,7 @@ class _Conversion:
             self.low_nodes += bool(changed or outputs)
         self._outputs()
         self._drop_unused()
+        carry_functions(self.model, self.graph.opset_imports[""])  # bodies in the opset that the graph has now
         self.model.metadata_props["edgesmith.precision"] = self.precision
         return PrecisionResult(self.model, self._report())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ..runtime.errors import UserMistake
@@ -22,28 +22,34 @@ def rewrite(
     target: str,
     *,
     skip: Iterable[str] = (),
+    plugins: Collection[str] = (),
+    needs_kernel: tuple[str, ...] = (),
     verify_each: VerifyEach | None = None,
     on_pass: Callable[[PassRecord], None] | None = None,
 ) -> RewrittenGraph:
     """Run the passes of ``target`` ("cpu", "openvino", "rtx" or "tensorrt") on a copy of the exported graph.
 
     ``verify_each(model, pass_name)`` is called after every pass that changed the graph and raises when the numbers
-    moved; ``on_pass`` hears of every pass as it ends.
+    moved; ``on_pass`` hears of every pass as it ends. ``plugins`` names the fused ops to put in, ``needs_kernel`` the types
+    in which each of them must have a kernel.
 
     Raises:
         UserMistake: ``skip`` names a pass that does not exist.
     """
-    from .patterns import passes_for
+    from .patterns import Fuse, passes_for
 
-    steps = passes_for(target)
-    check_skip(skip, target)
+    steps = passes_for(target, plugins)
+    check_skip(skip, target, plugins)
     model = clone(exported.model)
     before = node_types(model)
     records = []
     for step in steps:
         if step.__name__ in skip:
             continue
-        record = step().run(model)
+        work = step()
+        if isinstance(work, Fuse):
+            work.needs_kernel = needs_kernel
+        record = work.run(model)
         records.append(record)
         if on_pass:
             on_pass(record)
@@ -77,11 +83,11 @@ def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
     return tuple(merged.values())
 
 
-def check_skip(skip: Iterable[str], target: str) -> None:
+def check_skip(skip: Iterable[str], target: str, plugins: Collection[str] = ()) -> None:
     """UserMistake for a name that is no pass of the target."""
     from .patterns import passes_for
 
-    known = list(dict.fromkeys(step.__name__ for step in passes_for(target)))
+    known = list(dict.fromkeys(step.__name__ for step in passes_for(target, plugins)))
     for name in skip:
         if name not in known:
             raise UserMistake(

@@ -52,6 +52,8 @@ class Target:
     builds_here: bool = True
     library: str = ""  # TensorRT version on the device
     missing: Mapping[str, str] = field(default_factory=dict)  # precision -> why the engine cannot compute it
+    plugin_route: str = "inline"  # how fused ops reach the engine (plugins/routes.py)
+    native_plugins: bool = False  # whether the C++ plugin can be asked for
 
     def refuses(self, precision: str, arch: str | None = None) -> str:
         """Why this precision cannot be had, in words; empty when it can.
@@ -148,6 +150,7 @@ TARGETS: dict[str, Target] = {
             "ONNX Runtime on any CPU. fp16 halves the file but is slow here: its CPU kernels compute in fp32 between "
             "casts, so take fp32 for speed",
             precisions=("fp32", "fp16", "int8", "int4"),
+            plugin_route="function",
             missing={
                 "bf16": NO_BF16_KERNELS,
                 "fp8": NO_FP8_KERNELS.format("fp8"),
@@ -184,6 +187,7 @@ TARGETS: dict[str, Target] = {
             default_precision="fp16",
             builds_here=False,
             library="10.9 or later",
+            plugin_route="aot",
         ),
         Target(
             "jetpack7",
@@ -195,6 +199,7 @@ TARGETS: dict[str, Target] = {
             archs=("sm87", "sm110"),
             builds_here=False,
             library="10.16, 11.4.1 from 7.2.2",
+            plugin_route="aot",
         ),
         Target(
             "jetpack7.0",
@@ -207,6 +212,7 @@ TARGETS: dict[str, Target] = {
             max_opset=22,
             builds_here=False,
             library="10.13",
+            plugin_route="aot",
         ),
         Target(
             "jetpack6",
@@ -219,6 +225,7 @@ TARGETS: dict[str, Target] = {
             max_opset=20,
             builds_here=False,
             library="10.3",
+            native_plugins=True,
         ),
         Target(
             "jetpack6.0",

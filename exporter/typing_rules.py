@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .fused_typing import follows, output_types, schema_of
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -50,6 +52,8 @@ class Types:
     def low_outputs(self, node: ir.Node) -> list[ir.Value]:
         """Outputs whose type follows an input of the low type, or that a node makes from nothing."""
         floats = [output for output in node.outputs if self.is_float(output)]
+        if (fused := schema_of(node)) is not None:
+            return [o for o in floats if follows(fused.outputs, node.outputs.index(o))]
         schema = self._schema(node)
         if schema is None:
             return floats if self.low_inputs(node) else []
@@ -89,11 +93,11 @@ class Types:
         return formals[min(index, len(formals) - 1)]
 
     def _may_be_low(self, node: ir.Node, index: int) -> bool:
+        if (fused := schema_of(node)) is not None:
+            return follows(fused.inputs, index)
         schema = self._schema(node)
         if schema is None:
-            return (
-                node.domain != "edgesmith"
-            )  # contrib operators of ONNX Runtime follow their data; plugins declare theirs
+            return node.domain != "edgesmith"  # contrib operators of ONNX Runtime follow their data
         type_name = self._formal(schema.inputs, index).type_str
         allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}.get(type_name, [type_name])
         return self.low_name in allowed
@@ -111,6 +115,8 @@ class Types:
         known = [output.dtype for output in node.outputs]
         if schema is None:
             first = next((self.dtypes.get(v) for v in node.inputs if self.is_float(v)), None)
+            if (fused := schema_of(node)) is not None:
+                return output_types(node, fused, first)
             return [dtype if dtype is not None else first for dtype in known]
         bound: dict[str, Any] = {}
         for index, value in enumerate(node.inputs):

@@ -48,12 +48,16 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
     from .patterns import passes_for
+    from .plugins.routes import needed_types
     from .quantise import quantise_within
     from .rewrite import rewrite
     from .typed import typed_graph
 
-    runs = {step.__name__ for step in passes_for(plan.order)}  # a pass skipped on request may not run here at all
-    rewritten = rewrite(traced.exported, plan.order, skip=[name for name in plan.skip if name in runs])
+    runs = {
+        step.__name__ for step in passes_for(plan.order, plan.plugins)
+    }  # a pass skipped on request may not run here at all
+    skip = [name for name in plan.skip if name in runs]
+    rewritten = rewrite(traced.exported, plan.order, skip=skip, plugins=plan.plugins, needs_kernel=needed_types(plan))
     quantised = quantise_within(plan, rewritten.model, traced.run) if plan.calibration else None
     return Variant(plan, rewritten, typed_graph(plan, rewritten.model, traced.judge, quantised), quantised)
 
@@ -67,7 +71,8 @@ def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     folder = run.folder / f"variant-{plan.precision}"
     folder.mkdir(exist_ok=True)
     built = build(
-        variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress, detection=plan.detection
-    )
+        variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress, detection=plan.detection,
+        route=plan.plugin_route,
+    )  # fmt: skip
     made = Made(traced.source, traced.exported, variant.rewritten, variant.typed, built, variant.quantised)
     return made, draft(plan, run, made, traced.judge)

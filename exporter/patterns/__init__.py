@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...runtime.limits import QUANTISED
 from .attention import PackedHeads, SeparateHeads
 from .base import Surgery
@@ -16,6 +18,11 @@ from .focus_convolution import FocusConvolution
 from .fold_batchnorm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fold_shapes import FoldShapes
+from .fuse_channel_attention import FuseChannelAttention
+from .fuse_gated_positional_attention import FuseGatedPositionalAttention
+from .fuse_ggem_pool import FuseGGeMPool
+from .fuse_window_attention import FuseWindowAttention
+from .fused import Fuse
 from .ggem_pool import GGeMPowers
 from .gpsa_gate import GateBesideAttention, GateInAttention
 from .grouped_convolution import WidenGroups
@@ -53,6 +60,10 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (CleanUp, ALL),
+    (FuseGatedPositionalAttention, ALL),  # the four run when asked, before those that take the same places apart
+    (FuseWindowAttention, ALL),
+    (FuseChannelAttention, ALL),
+    (FuseGGeMPool, ALL),
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
     (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
@@ -93,9 +104,22 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
 )
 
 
-def passes_for(order: str) -> list[type[Surgery]]:
-    """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised")."""
-    return [step for step, orders in ORDER if order in orders]
+def passes_for(order: str, plugins: Collection[str] = ()) -> list[type[Surgery]]:
+    """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised").
+
+    ``plugins`` names the fused ops that were asked for; a pass that puts others in does not run.
+    """
+    wanted = set(plugins)
+    return [
+        step
+        for step, orders in ORDER
+        if order in orders and (not issubclass(step, Fuse) or not wanted.isdisjoint(step.ops))
+    ]
+
+
+def fuses() -> list[type[Fuse]]:
+    """The passes that put fused ops in, in their order."""
+    return [step for step, _ in ORDER if issubclass(step, Fuse)]
 
 
 def order_for(order: str, precision: str) -> str:

@@ -59,7 +59,7 @@ class _ChannelAttention(Surgery):
     def apply(self, model: ir.Model) -> int:
         count = 0
         for node in list(model.graph):
-            found = _block(node) if node.op_type == "Softmax" and not node.domain else None
+            found = channel_block(node) if node.op_type == "Softmax" and not node.domain else None
             if isinstance(found, str):
                 self.decline(node, found)
             elif found is not None and not self.is_normal(found):
@@ -165,7 +165,7 @@ def _columns(block: ChannelBlock, index: int) -> tuple[np.ndarray, np.ndarray | 
     return np.ascontiguousarray(weights), None if bias is None else np.ascontiguousarray(bias)
 
 
-def _block(softmax: ir.Node) -> ChannelBlock | str | None:
+def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:
     """The block around a softmax; None where it is another attention, a reason where one part does not fit."""
     shape = sizes(softmax.inputs[0])
     if shape is None or len(shape) != 4 or shape[2] != shape[3] or attribute(softmax, "axis", -1) not in (-1, 3):

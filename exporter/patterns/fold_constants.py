@@ -63,9 +63,11 @@ class FoldConstants(Surgery):
 
 def _foldable(node: ir.Node) -> bool:
     plain = node.domain == "" and node.op_type not in CHANGES_BY_RUN | KEPT
+    values = (*node.inputs, *node.outputs)
     return (
         plain
         and bool(node.inputs)
+        and not any(value is not None and value.dtype == ir.DataType.BFLOAT16 for value in values)  # numpy has none
         and not any(attr.type == ir.AttributeType.GRAPH for attr in node.attributes.values())
     )
 

@@ -34,7 +34,7 @@ class GGeMPowers(Surgery):
             power = mean.inputs[0].producer() if mean.op_type == "ReduceMean" and mean.inputs[0] is not None else None
             if power is None or power.op_type != "Pow" or power.domain:
                 continue
-            why = self._refusal(mean, power)
+            why = refusal(mean, power)
             if why:
                 self.decline(power, why)
                 continue
@@ -58,24 +58,25 @@ class GGeMPowers(Surgery):
             sweep(model)
         return count
 
-    def _refusal(self, mean: ir.Node, power: ir.Node) -> str:
-        """Why the powers stay as they are; empty when nothing stands against it."""
-        root = only_consumer(mean.outputs[0])
-        if only_consumer(power.outputs[0]) is not mean:
-            return "the powers have other uses than the mean"
-        if root is None or root.op_type != "Pow":
-            return "a mean of powers without its root is not GGeM"
-        p, inverse = constant(power.inputs[1]), constant(root.inputs[1])
-        if p is None or inverse is None:
-            return "the exponents are not constants"
-        # 1e-5 covers p -> 1/p in float32; a wider gap is another operator, not rounding
-        if p.size != inverse.size or not np.allclose(p.ravel() * inverse.ravel(), 1.0, rtol=1e-5):
-            return f"exponents {p.ravel()} and {inverse.ravel()} are not reciprocal"
-        bound = _bound(power.inputs[0])
-        low = constant(bound.inputs[1]) if bound is not None and len(bound.inputs) > 1 else None
-        if low is None or not low.item() > 0:
-            return "no positive lower bound before the power, so there is no logarithm"
-        return ""
+
+def refusal(mean: ir.Node, power: ir.Node) -> str:
+    """Why the powers stay as they are; empty when nothing stands against it."""
+    root = only_consumer(mean.outputs[0])
+    if only_consumer(power.outputs[0]) is not mean:
+        return "the powers have other uses than the mean"
+    if root is None or root.op_type != "Pow":
+        return "a mean of powers without its root is not GGeM"
+    p, inverse = constant(power.inputs[1]), constant(root.inputs[1])
+    if p is None or inverse is None:
+        return "the exponents are not constants"
+    # 1e-5 covers p -> 1/p in float32; a wider gap is another operator, not rounding
+    if p.size != inverse.size or not np.allclose(p.ravel() * inverse.ravel(), 1.0, rtol=1e-5):
+        return f"exponents {p.ravel()} and {inverse.ravel()} are not reciprocal"
+    bound = _bound(power.inputs[0])
+    low = constant(bound.inputs[1]) if bound is not None and len(bound.inputs) > 1 else None
+    if low is None or not low.item() > 0:
+        return "no positive lower bound before the power, so there is no logarithm"
+    return ""
 
 
 def _bound(value: ir.Value | None) -> ir.Node | None:

@@ -66,7 +66,7 @@ class _GpsaGate(Surgery):
     def _find(self, added: ir.Node) -> _Gate | str:
         """The gate whose sum is ``added``; an empty reason where the node is no gate at all."""
         for index in (0, 1):
-            content, position = _gated(added.inputs[index]), _position_term(added.inputs[1 - index])
+            content, position = gated(added.inputs[index]), _position_term(added.inputs[1 - index])
             if content is not None and position is not None:
                 break
         else:
@@ -74,7 +74,7 @@ class _GpsaGate(Surgery):
         keep = content[0].astype(np.float64).reshape(1, -1, 1, 1)
         if keep.shape[1] != position.shape[1] or np.abs(keep[..., 0] + position.sum(-1) - 1).max() > 1e-5:
             return f"gate {keep.ravel()} and the position term do not sum to 1, so the rows would need their own sum"
-        normalised = _renormalised(added.outputs[0])
+        normalised = renormalised(added.outputs[0])
         product = only_consumer(normalised)
         if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
             return "the gated rows have other uses than the product with v"
@@ -119,7 +119,7 @@ class GateInAttention(_GpsaGate):
         return 1
 
 
-def _gated(value: ir.Value | None) -> tuple[np.ndarray, ir.Value] | None:
+def gated(value: ir.Value | None) -> tuple[np.ndarray, ir.Value] | None:
     """For c * x with one number a head, (1, H, 1, 1): c and x."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "Mul" or node.domain or only_consumer(node.outputs[0]) is None:
@@ -136,24 +136,24 @@ def _position_term(value: ir.Value | None) -> np.ndarray | None:
     known = constant(value)
     if known is not None:
         return known.astype(np.float64) if known.ndim == 4 and known.shape[0] == 1 else None
-    gated = _gated(value)
-    softmax = gated[1].producer() if gated is not None else None
+    share = gated(value)
+    softmax = share[1].producer() if share is not None else None
     if (
-        gated is None
+        share is None
         or softmax is None
         or softmax.op_type != "Softmax"
         or attribute(softmax, "axis", -1) not in (-1, 3)
     ):
         return None
-    scores = _scores(softmax.inputs[0])
-    if scores is None or scores.ndim != 4 or scores.shape[0] != 1 or scores.shape[1] != gated[0].size:
+    scores = position_scores(softmax.inputs[0])
+    if scores is None or scores.ndim != 4 or scores.shape[0] != 1 or scores.shape[1] != share[0].size:
         return None
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-    gate = gated[0].astype(np.float64).reshape(1, -1, 1, 1)
+    gate = share[0].astype(np.float64).reshape(1, -1, 1, 1)
     return gate * exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def _scores(value: ir.Value | None) -> np.ndarray | None:
+def position_scores(value: ir.Value | None) -> np.ndarray | None:
     """Position scores in float64: constants through Transpose, Add, MatMul, Mul and Expand to an open batch."""
     array = constant(value)
     if array is not None:
@@ -162,14 +162,14 @@ def _scores(value: ir.Value | None) -> np.ndarray | None:
     if node is None or node.domain:
         return None
     if node.op_type == "Expand":  # to the batch: P is the same for every image
-        source = _scores(node.inputs[0])
+        source = position_scores(node.inputs[0])
         return source if source is not None and source.ndim == 4 and source.shape[0] == 1 else None
     if node.op_type == "Transpose":
-        source = _scores(node.inputs[0])
+        source = position_scores(node.inputs[0])
         perm = attribute(node, "perm")
         return None if source is None or perm is None or perm[0] != 0 else source.transpose(perm)
     if node.op_type in _ARITHMETIC:
-        left, right = _scores(node.inputs[0]), _scores(node.inputs[1])
+        left, right = position_scores(node.inputs[0]), position_scores(node.inputs[1])
         return None if left is None or right is None else _ARITHMETIC[node.op_type](left, right)
     return None
 
@@ -177,7 +177,7 @@ def _scores(value: ir.Value | None) -> np.ndarray | None:
 _ARITHMETIC = {"Add": np.add, "Mul": np.multiply, "MatMul": np.matmul}
 
 
-def _renormalised(rows: ir.Value) -> ir.Value:
+def renormalised(rows: ir.Value) -> ir.Value:
     """The rows divided by their own sum, where that is done; else the rows."""
     for usage in rows.uses():
         node = usage.node

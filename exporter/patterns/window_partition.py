@@ -61,7 +61,7 @@ class MergeWindows(Surgery):
 
     def _cut(self, model: ir.Model, found: Linear) -> int:
         """Windows > linear > heads."""
-        windows = _before(found.x)
+        windows = window_cut(found.x)
         if windows is None or windows.turned[0] != windows.inside[0]:
             return 0
         heads = _heads_after(found.y)
@@ -75,7 +75,7 @@ class MergeWindows(Surgery):
         groups, width = heads.inside[2:]
         last = found.add or found.matmul
         source = sizes(windows.source) or ()
-        product = _layer(found, last, windows.source, source)
+        product = layer_on(found, last, windows.source, source)
         view = reshaped(model, last, product, (batch, high, side, wide, across, groups, width))
         shape = (batch, high, wide, groups, side, across, width)
         view = insert(last, "Transpose", [view], perm=CUT, shape=shape)
@@ -84,7 +84,7 @@ class MergeWindows(Surgery):
 
     def _join(self, model: ir.Model, found: Linear) -> int:
         """Heads > linear > image."""
-        heads, image = _heads_before(found.x), _after(found.y)
+        heads, image = _heads_before(found.x), window_join(found.y)
         if heads is None or image is None:
             return 0
         if only_consumer(found.x) is not found.matmul:
@@ -98,7 +98,7 @@ class MergeWindows(Surgery):
         view = reshaped(model, last, heads.source, (batch, high, wide, groups, side, across, width))
         view = insert(last, "Transpose", [view], perm=JOIN, shape=(batch, high, side, wide, across, groups, width))
         shape = (batch, high * side, wide * across, groups * width)  # type: ignore[operator]
-        product = _layer(found, last, reshaped(model, last, view, shape), shape)
+        product = layer_on(found, last, reshaped(model, last, view, shape), shape)
         after = sizes(image.result) or ()
         replace_value(
             image.result,
@@ -107,7 +107,7 @@ class MergeWindows(Surgery):
         return 1
 
 
-def _layer(found: Linear, before: ir.Node, x: ir.Value, shape: tuple) -> ir.Value:
+def layer_on(found: Linear, before: ir.Node, x: ir.Value, shape: tuple) -> ir.Value:
     """The linear layer on another value, with its own weights."""
     after = (*shape[:-1], found.weight.shape[1])
     value = insert(before, "MatMul", [x, found.matmul.inputs[1]], name=found.matmul.name or "", shape=after)
@@ -138,7 +138,7 @@ def _step(first: ir.Node | None, turn: ir.Node | None, last: ir.Node | None, per
     return Step(source, inside, turned, last.outputs[0])  # type: ignore[arg-type]
 
 
-def _before(tokens: ir.Value) -> Step | None:
+def window_cut(tokens: ir.Value) -> Step | None:
     """The cut into windows that ends in ``tokens`` (B G G', S S, C), from an image (B, GS, G'S, C) or (B, GS G'S, C)."""
     last = tokens.producer()
     turn = _maker(last)
@@ -155,7 +155,7 @@ def _before(tokens: ir.Value) -> Step | None:
     return step if rows == math.prod((high, side, wide, across)) else None
 
 
-def _after(product: ir.Value) -> Step | None:
+def window_join(product: ir.Value) -> Step | None:
     """The join of windows that starts at ``product`` (B G G', S S, C), to an image (B, GS, G'S, C) or (B, GS G'S, C)."""
     first = only_consumer(product)
     turn = only_consumer(first.outputs[0]) if first is not None else None

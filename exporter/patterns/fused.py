@@ -1,0 +1,98 @@
+"""What the passes that put fused ops in have in common: one node of the domain ``edgesmith``, and when it may not be put.
+
+They run only when asked for (``--plugins``). A node carries its body with it (exporter/plugins/functions.py), so every
+engine can run it; where plugins take the nodes (``needs_kernel``), an op without a kernel for the sizes is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from ...runtime.expressions import parse
+from ...runtime.fused_ops import DOMAIN
+from ..plugins.functions import found_by
+from .base import Surgery, sizes
+from .heads import Heads
+from .projection import Projection, packed
+from .replace import insert, insert_node, new_constant
+
+ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads
+
+
+class Fuse(Surgery):
+    """A pass that puts fused ops in; ``families`` are those whose networks have places for it."""
+
+    ops: ClassVar[tuple[str, ...]] = ()
+    families: ClassVar[tuple[str, ...]] = ()
+    needs_kernel: tuple[str, ...] = ()  # types in which a kernel must exist; none where the bodies are what runs
+
+    def lacking(self, op: str, shapes: Sequence[Sequence[int | str | None]], attributes: Mapping[str, Any]) -> str:
+        """Why ``op`` cannot stand for these inputs, in words; empty when it can."""
+        from ..plugins import OPS
+
+        declared = OPS[op]
+        closed = [[size if isinstance(size, int) else ANY_SIZE for size in shape] for shape in shapes]
+        try:
+            names = declared.schema.bind(closed, attributes)
+        except ValueError as error:
+            return str(error)
+        for t in self.needs_kernel:
+            variants = declared.kernel.variants if declared.kernel else ()
+            known = [variant.when for variant in variants if variant.type == t]
+            if not any(parse(when).value(names) for when in known):
+                listed = ", ".join(dict.fromkeys(known)) or "none at all"
+                inside = {name: names[name] for when in known for name in parse(when).names if name in names}
+                found = ", ".join(f"{name} = {value}" for name, value in inside.items()) or t
+                return f"{op} has no {t} kernel for {found}; it has {listed}"
+        return ""
+
+
+def fused(
+    model: ir.Model,
+    before: ir.Node,
+    op: str,
+    inputs: Sequence[ir.Value],
+    shapes: Sequence[Sequence[int | str | None]],
+    attributes: Mapping[str, Any],
+    *,
+    name: str = "",
+) -> tuple[ir.Value, ...]:
+    """One fused node before ``before``, its body put into the model; the outputs have ``shapes`` and the schema's types."""
+    from ..plugins import OPS
+    from ..plugins.torch_ops import carry_functions
+
+    schema = OPS[op].schema
+    values: dict[str, Any] = {}
+    for attribute in schema.attributes:  # written out, defaults too: a plugin's creator wants them all
+        given = attributes.get(attribute.name, attribute.default)
+        values[attribute.name] = (int if attribute.kind == "int" else float)(given)
+    node = insert_node(
+        before, op, inputs, name=name, domain=DOMAIN, outputs=len(schema.outputs), **values, **found_by()
+    )
+    own = next(value.type for value, told in zip(inputs, schema.inputs, strict=True) if told.type == "T")
+    for value, told, shape in zip(node.outputs, schema.outputs, shapes, strict=True):
+        value.type = own if told.type == "T" else ir.TensorType(ir.DataType.from_numpy(np.dtype(told.type)))
+        value.shape = ir.Shape(list(shape))
+    if (DOMAIN, op, "") not in model.functions:
+        carry_functions(model, model.graph.opset_imports.get("", 20))
+    return tuple(node.outputs)
+
+
+def one_product(
+    model: ir.Model, before: ir.Node, x: ir.Value, layers: Sequence[Projection], parts: Sequence[Heads]
+) -> ir.Value:
+    """x (..., C) -> (..., 3 dim), q, k and v side by side: the layer that is so already, or a new one on ``x``."""
+    first, dim = parts[0], parts[0].dim
+    same = all(part.root is first.root for part in parts)
+    if same and first.columns == 3 * dim and layers[0].x is x and [part.offset for part in parts] == [0, dim, 2 * dim]:
+        return first.root
+    weights, bias = packed([layer.columns(part) for layer, part in zip(layers, parts, strict=True)])
+    shape, name = (*(sizes(x) or ())[:-1], weights.shape[1]), f"{layers[0].weights_name}_qkv"
+    value = insert(before, "MatMul", [x, new_constant(model, name, np.ascontiguousarray(weights))], shape=shape)
+    if bias is None:
+        return value
+    return insert(before, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)

@@ -1,0 +1,93 @@
+"""``--plugins``: which fused ops an export puts in, checked against the network and the target.
+
+They go with every precision: in a quantised graph the layers around them are quantised, and what is inside computes in the
+type of the rest, as the products of activations do without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..models.registry import ModelSpec
+from ..runtime.errors import UserMistake
+from .arguments import nearest
+from .targets import TARGETS, Target
+
+if TYPE_CHECKING:
+    from .patterns.fused import Fuse
+
+# A fused op is worth its kernel only where the plain graph loses, and no GPU has measured anything yet.
+DEFAULT = "none"
+HELP = (
+    "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
+    "was measured to lose, and no GPU has measured anything yet."
+)
+
+
+def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The fused ops of this export, in the order of their passes.
+
+    ``wanted`` is "none", "all" (those that occur in the network, which may be none), or names.
+
+    Raises:
+        UserMistake: an unknown op, or one that cannot occur in this network.
+    """
+    from .patterns import fuses
+
+    words = wanted.split(",") if isinstance(wanted, str) else list(wanted or [DEFAULT])
+    names = [word.strip() for word in words if word.strip()] or [DEFAULT]
+    if [name.lower() for name in names] == ["none"]:
+        return ()
+    passes = fuses()
+    if [name.lower() for name in names] == ["all"]:
+        asked = [op for step in passes if spec.family in step.families for op in step.ops]
+    else:
+        asked = [_found(name, spec, passes) for name in names]
+    return tuple(op for step in passes for op in step.ops if not set(step.ops).isdisjoint(asked))
+
+
+def check_native(target: Target, native: bool, plugins: tuple[str, ...]) -> str:
+    """The route of the fused ops: the target's, or "native" where it is asked for and can be had."""
+    if not native:
+        return target.plugin_route
+    if not target.native_plugins:
+        able = [name for name, other in TARGETS.items() if other.native_plugins]
+        raise UserMistake(
+            f"Target {target.name} has no use for the C++ plugin",
+            found=f"--native-plugins --target {target.name}",
+            expected=f"--target {' or '.join(able)}",
+            because="TensorRT 10.9 and later takes plugins without it, and older ones than 10.3 and other engines not at all",
+            attempt="leave --native-plugins out",
+        )
+    if not plugins:
+        raise UserMistake(
+            "There are no fused ops for the C++ plugin",
+            found="--native-plugins without --plugins",
+            expected="--plugins all, or names of ops that occur in this model",
+            attempt="--plugins all --native-plugins, or leave --native-plugins out",
+        )
+    return "native"
+
+
+def _found(name: str, spec: ModelSpec, passes: list[type[Fuse]]) -> str:
+    """The op of that name, in any case; UserMistake when there is none or it has no place in this network."""
+    known = {op: step.families for step in passes for op in step.ops}
+    for op, families in known.items():
+        if op.lower() == name.lower():
+            if spec.family in families:
+                return op
+            here = [other for other, its in known.items() if spec.family in its]
+            raise UserMistake(
+                f"{op} cannot occur in {spec.name}",
+                found=f"--plugins {name} --model {spec.name}",
+                expected=f"one of {', '.join(here)}" if here else "no --plugins: no fused op occurs in this family",
+                because=f"it stands for a block of {' and '.join(families)}",
+                attempt="--plugins all" if here else "leave --plugins out",
+            )
+    raise UserMistake(
+        f"No fused op that an export puts in is called {name!r}",
+        found=f"--plugins {name}",
+        expected="none, all, or of " + ", ".join(known),
+        attempt=nearest(name, [*known, "none", "all"]) or "--plugins all",
+    )

@@ -1,0 +1,145 @@
+"""How the fused ops of a typed graph reach a target's engine, and what its bundle carries for them.
+
+    function   nodes and their bodies: the engine runs the bodies (ONNX Runtime)
+    inline     the bodies in place of the nodes: engines that take neither plugins nor functions
+    aot        nodes and bodies: TensorRT from 10.9 on takes the plugins of the kernel pack, else the bodies
+    native     nodes alone: TensorRT 10.0 to 10.6 prefers a body to a plugin, so the bodies stay here; needs the C++ plugin
+
+None of the plugin routes was run on hardware yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.errors import EdgesmithError
+from ...runtime.fused_ops import DOMAIN
+from ...runtime.kernel_pack import PACK, read_pack
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..plan import Plan
+
+ROUTES = ("function", "inline", "aot", "native")
+WITH_KERNELS = ("aot", "native")  # the bundle carries the pack, and an op needs a kernel for its sizes
+TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The graph as the target takes it, how many nodes of each op it had, and what to say about them."""
+
+    model: ir.Model
+    route: str = ""
+    ops: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The pack, where plugins take the nodes."""
+        return {PACK: packed(tuple(self.ops))} if self.ops and self.route in WITH_KERNELS else {}
+
+
+def needed_types(plan: Plan) -> tuple[str, ...]:
+    """The types of T in which a fused node of this export may end up with a plugin: its own, and float32 as an island."""
+    if not plan.plugins or plan.plugin_route not in WITH_KERNELS:
+        return ()
+    return tuple(dict.fromkeys((TYPES[plan.rest], "float32")))
+
+
+def fused_ops(model: ir.Model) -> dict[str, int]:
+    """How many nodes of each fused op the graph has."""
+    return dict(sorted(Counter(node.op_type for node in model.graph if node.domain == DOMAIN).items()))
+
+
+def lower(model: ir.Model, route: str) -> Lowered:
+    """The graph for a route, a copy where anything changes; a graph without fused nodes comes back as it is.
+
+    Raises:
+        EdgesmithError: the route needs the kernel pack, and it is not there or lacks an op.
+    """
+    from ..rewrite import clone
+    from .torch_ops import carry_functions
+
+    ops = fused_ops(model)
+    if not ops:
+        return Lowered(model)
+    model = clone(model)
+    carry_functions(model, model.graph.opset_imports[""])
+    listed = ", ".join(f"{count} {op}" for op, count in ops.items())
+    if route == "inline":
+        return Lowered(_inlined(model), route, ops, (f"fused ops written out in standard operators: {listed}",))
+    if route == "function":
+        return Lowered(model, route, ops, (f"fused ops run from their bodies: {listed}",))
+    packed(tuple(ops))
+    if route == "native":
+        for identifier in [key for key in model.functions if key[0] == DOMAIN]:
+            del model.functions[identifier]
+        how = "needs the C++ plugin on the device; the graph has no bodies, so nothing else runs it"
+    else:
+        how = "TensorRT takes the plugins of the kernel pack, or the bodies in the graph"
+    return Lowered(model, route, ops, (f"fused ops: {listed}; {how}; not yet run on hardware",))
+
+
+def packed(ops: tuple[str, ...]) -> Path:
+    """The kernel pack beside the declarations, with a kernel of every op; EdgesmithError with what to do otherwise."""
+    from .kernel_pack import PACKED
+
+    try:
+        lacking = [op for op in ops if op not in read_pack(PACKED).ops]
+        found = f"no kernel of {', '.join(lacking)} in {PACK}" if lacking else ""
+    except EdgesmithError as error:
+        found = f"{PACK}: {error.found}"
+    if found:
+        raise EdgesmithError(
+            "The kernels of the fused ops cannot be put into the bundle",
+            found=found,
+            expected=f"{PACK} with a kernel of {', '.join(ops)}",
+            because="on this target plugins compute the fused ops, from kernels that travel in the bundle",
+            attempt="make kernels, or leave --plugins out",
+        )
+    return PACKED
+
+
+def _inlined(model: ir.Model) -> ir.Model:
+    """Bodies in place of nodes, their arithmetic on shapes and attributes folded."""
+    from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+
+    from ..patterns.cleanup import CleanUp
+    from ..patterns.fold_constants import FoldConstants
+    from ..patterns.fold_shapes import FoldShapes
+    from ..patterns.no_ops import DropNoOps
+
+    InlinePass()(model)
+    model.graph.opset_imports.pop(DOMAIN, None)
+    ShapeInferencePass()(model)
+    _name_types(model)
+    for step in (CleanUp, FoldShapes, FoldConstants, FoldShapes, DropNoOps, CleanUp):
+        step().run(model)
+    return model
+
+
+def _name_types(model: ir.Model) -> None:
+    """CastLike > Cast to the type that is known here: TensorRT 8 has the one and not the other."""
+    import onnx_ir as ir
+
+    for node in list(model.graph):
+        kind = node.inputs[1].dtype if node.op_type == "CastLike" and node.inputs[1] is not None else None
+        if kind is not None:
+            cast = ir.node("Cast", [node.inputs[0]], {"to": int(kind)}, name=node.name)
+            cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(kind), node.outputs[0].shape
+            model.graph.insert_before(node, cast)
+            ir.convenience.replace_all_uses_with(node.outputs[0], cast.outputs[0])
+            model.graph.remove(node, safe=True)
+
+
+def told(lowered: Lowered) -> dict[str, Any]:
+    """For the manifest: ``rewrite.fused`` always, ``plugins`` where the bundle has kernels."""
+    return {"route": lowered.route, "ops": lowered.ops}
+
+
+__all__ = ["ROUTES", "WITH_KERNELS", "Lowered", "fused_ops", "lower", "needed_types", "packed", "told"]
