@@ -12,7 +12,14 @@ from ...runtime.fused_ops import TYPES, OpSchema, Tensor
 from .declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
 from .kv_packing import BITS, TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
-from .quantize_kv import BITS_ATTRIBUTE, LARGEST_GROUP, LARGEST_ROTATION, ROTATE_ATTRIBUTE, TOKENS_ATTRIBUTE
+from .quantize_kv import (
+    BITS_ATTRIBUTE,
+    LARGEST_GROUP,
+    LARGEST_ROTATION,
+    ROTATE_ATTRIBUTE,
+    TOKENS_ATTRIBUTE,
+    WHOLE_WORDS,
+)
 
 LIKE = Tensor("like", "T", ("1",))
 K_SCHEMA = OpSchema(
@@ -67,7 +74,7 @@ K_KERNEL = Kernel(
     scalars={"n": "N", "words": "D * bits // 32", "tokens": "tokens", "groups": "cdiv(N, tokens)"},
     variants=tuple(
         Variant(type_, {"BITS": bits, "BLOCK_T": LARGEST_GROUP, "BLOCK_W": 32},
-                f"bits == {bits} and tokens < {LARGEST_GROUP + 1}")
+                f"bits == {bits} and tokens < {LARGEST_GROUP + 1} and {WHOLE_WORDS}")
         for type_ in TYPES for bits in BITS
     ),
 )  # fmt: skip

@@ -28,7 +28,7 @@ def fwht(x: np.ndarray) -> np.ndarray:
 
 
 def fwht_text(x: str, out: str, largest: int) -> str:
-    """Body lines: ``x`` float32 (A, B, C, D) -> ``out``, transformed over the last axis, D <= ``largest``.
+    """Body lines: ``x`` float32 (A, B, C, D) -> ``out``, transformed over the last axis, 2 <= D <= ``largest``.
 
     A body does not know D, so steps beyond log2(D) stand there and keep what they are given; a D that is no power of two
     is not found out here.

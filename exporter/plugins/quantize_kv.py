@@ -35,6 +35,7 @@ TOKENS_ATTRIBUTE = Attribute("tokens", "int", TOKENS, "tokens that share the sca
 ROTATE_ATTRIBUTE = Attribute("rotate", "int", 0, "1: rows are stored after a Walsh-Hadamard transform")
 LARGEST_ROTATION = 256  # channels of a head in a body; kernels have their own sizes
 LARGEST_GROUP = 64  # tokens in the K kernel's tile
+WHOLE_WORDS = "D * bits // 32 * 32 == D * bits"
 
 K_SCHEMA = OpSchema(
     "QuantizeK",
@@ -179,7 +180,7 @@ K_KERNEL = Kernel(
     scalars={"n": "N", "words": "D * bits // 32", "tokens": "tokens", "groups": "cdiv(N, tokens)"},
     variants=tuple(
         Variant(type_, {"BITS": bits, "BLOCK_T": LARGEST_GROUP, "BLOCK_W": 4 * bits},
-                f"bits == {bits} and tokens < {LARGEST_GROUP + 1}")
+                f"bits == {bits} and tokens < {LARGEST_GROUP + 1} and {WHOLE_WORDS}")
         for type_ in TYPES for bits in BITS
     ),
 )  # fmt: skip

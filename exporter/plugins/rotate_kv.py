@@ -150,7 +150,7 @@ KERNEL = Kernel(
     scalars={"n": "N", "kv_heads": "Hk", "words": "D * bits // 32", "bits": "bits", "kept": "S"},
     variants=tuple(
         Variant(type_, {"D": size, "HEADS": heads, "ROWS": 2048 // (size * heads)},
-                f"D == {size} and heads == {heads}")
+                f"D == {size} and heads == {heads} and Hk // heads * heads == Hk")
         for type_ in TYPES for size, heads in ((128, 2), (128, 4), (64, 2))
     ),
 )  # fmt: skip
