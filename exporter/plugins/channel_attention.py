@@ -1,6 +1,6 @@
 """Channel-group attention as two ops: channels attend to channels, tokens are what is summed over.
 
-Paper: Ding et al., DaViT: Dual Attention Vision Transformers, arXiv:2204.03645, section 3.2, equation 3. Version 1 is
+Paper: Ding et al., DaViT: Dual Attention Vision Transformers, arXiv:2204.03645 (channel group attention). Version 1 is
 what its code computes, version 2 what Florence-2 does (Xiao et al., arXiv:2311.06242), as in timm:
 
     1   softmax(scale k^T v) is applied to q         2   softmax(scale q^T k) is applied to v
@@ -32,7 +32,7 @@ GRAM_SCHEMA = OpSchema(
     outputs=(Tensor("partials", "float32", ("B", "G", "splits", "D", "D")),),
     attributes=(
         Attribute(
-            "splits", "int", SPLITS, "shares of the tokens, cdiv(N, splits) neighbours each; the last may be empty"
+            "splits", "int", SPLITS, "shares of the tokens, cdiv(N, splits) neighbours each; the last ones may be empty"
         ),
         VERSION,
     ),
@@ -154,7 +154,7 @@ GRAM = FusedOp(
     GRAM_SCHEMA,
     summary="Products of channels summed over shares of the tokens: the first half of channel-group attention.",
     equation="partials[b, g, s] = sum over share s of the tokens n of k[b, n, g]^T v[b, n, g]; version 2: q^T k",
-    source="arXiv:2204.03645, equation 3; version 2: arXiv:2311.06242",
+    source="arXiv:2204.03645, channel group attention; version 2: arXiv:2311.06242",
     body=GRAM_BODY,
     reference=gram_reference,
     kernel=Kernel(
@@ -169,7 +169,7 @@ APPLY = FusedOp(
     APPLY_SCHEMA,
     summary="Softmax of the summed products, applied to every token: the second half of channel-group attention.",
     equation="y[b, n, g] = softmax(scale sum_s partials[b, g, s]) q[b, n, g], over the last axis; version 2: v",
-    source="arXiv:2204.03645, equation 3; version 2: arXiv:2311.06242",
+    source="arXiv:2204.03645, channel group attention; version 2: arXiv:2311.06242",
     body=APPLY_BODY,
     reference=apply_reference,
     kernel=Kernel(

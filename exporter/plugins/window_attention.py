@@ -1,7 +1,7 @@
 """Window attention with its cut into windows inside: tokens of one window attend to each other, nothing is copied.
 
-Paper: Ding et al., DaViT: Dual Attention Vision Transformers, arXiv:2204.03645, section 3.1, equation 2 (the windows of
-Swin, arXiv:2103.14030, without shift, mask and position bias). The qkv layer has run on the whole map, padded to
+Paper: Ding et al., DaViT: Dual Attention Vision Transformers, arXiv:2204.03645 (spatial window attention: the windows
+of Swin, arXiv:2103.14030, without shift, mask and position bias). The qkv layer has run on the whole map, padded to
 multiples of the window; padded tokens take part as keys, as in the authors' code.
 """
 
@@ -103,7 +103,7 @@ OP = FusedOp(
     SCHEMA,
     summary="Attention inside each window of a padded map, straight from the packed output of the qkv layer.",
     equation="y[b, i, h] = sum_j softmax_j(scale q[b, i, h] . k[b, j, h]) v[b, j, h],  j in the window of i",
-    source="arXiv:2204.03645, equation 2",
+    source="arXiv:2204.03645, spatial window attention",
     body=BODY,
     reference=reference,
     kernel=Kernel(
