@@ -18,7 +18,6 @@ from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
 from . import usage
 from .cli_kv import kv_bytes
-from .plan_plugins import HELP as PLUGINS_HELP
 
 app = typer.Typer(
     add_completion=False,
@@ -100,7 +99,7 @@ def export(
     ] = None,
     int8_form: Annotated[str, typer.Option(help="auto, static, dynamic or u8 (target cpu).")] = "auto",
     calib_cache: Annotated[Text, typer.Option(help="Folder of the statistics (default: your cache folder).")] = None,
-    plugins: Annotated[str, typer.Option(help=PLUGINS_HELP)] = "none",
+    plugins: Annotated[str, typer.Option(help=usage.PLUGINS)] = "none",
     native_plugins: Annotated[
         bool, typer.Option("--native-plugins", help="Jetpack6: fused ops by the C++ plugin; not yet run on hardware.")
     ] = False,
@@ -290,14 +289,28 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(help="Bundle, ONNX file or TensorRT engine.")],
+    path: Annotated[str, typer.Argument(help="Bundle, ONNX file or TensorRT engine; with --ops also a model's name.")],
     gpu_arch: Annotated[
         Text, typer.Option(help="Also build the graph for this GPU and look inside: sm89, 8.9.")
     ] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Which fused ops it holds, and each target's route.")] = False,
     as_json: Json = False,
 ) -> None:
     """What is inside: nodes, weights, attention blocks, and the kernels of an engine; no GPU needed."""
     from . import screen
+
+    if ops:
+        from .inspect_ops import inspect_ops, lines
+
+        if gpu_arch:
+            raise typer.BadParameter("--ops reads the graph and builds no engine: leave --gpu-arch or --ops out")
+        told = inspect_ops(path)
+        if as_json:
+            _print_json(told)
+        else:
+            for line in lines(told):
+                screen.console().print(line, markup=False, highlight=False)
+        return
     from .inspect import inspect as look
     from .inspect import show
 

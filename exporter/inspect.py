@@ -83,7 +83,7 @@ def _manifest_shapes(manifest: dict[str, Any]) -> Shapes | None:
 
 
 def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
-    model = _load(path)
+    model = load_onnx(path)
     graph = model.graph
     ops = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in graph.node)
     weights: Counter[str] = Counter()
@@ -118,7 +118,8 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
     return data
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """The graph without its external data; UserMistake when it is no whole ONNX file."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 

@@ -1,0 +1,194 @@
+"""``edgesmith inspect --ops``: the fused ops of a model, and what each target makes of them.
+
+A file or bundle is read as it is. A model's name is traced with random weights and rewritten as ``--plugins all`` would, so
+that one sees before an export which ops it could hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.errors import UserMistake
+from ..runtime.expressions import parse
+from ..runtime.fused_ops import DOMAIN
+from .targets import TARGETS, Target
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .plugins.declaration import FusedOp
+
+NUMPY = {1: "float32", 10: "float16", 16: "bfloat16", 6: "int32"}  # TensorProto.DataType of what an op takes
+
+
+@dataclass(frozen=True)
+class FusedNode:
+    """One node: its op, its type T, and the sizes and attributes that are numbers in the graph."""
+
+    name: str
+    op: str
+    type: str
+    names: Mapping[str, int]
+
+
+def inspect_ops(what: str) -> dict[str, Any]:
+    """Fused ops of a bundle, an ONNX file or a model's name, with the route of every target.
+
+    Raises:
+        UserMistake: ``what`` is none of the three.
+    """
+    model, carried, type_ = _model(what)
+    nodes, functions = find_nodes(model)
+    nodes = [replace(node, type=type_ or node.type) for node in nodes]
+    counts = Counter(node.op for node in nodes)
+    return {
+        "path": what,
+        "bundle": carried,
+        "ops": {name: {"count": count, "body": name in functions} for name, count in counts.items()},
+        "nodes": [{"name": node.name, "op": node.op, "type": node.type, "sizes": dict(node.names)} for node in nodes],
+        "targets": {
+            target.name: {"route": target.plugin_route, "ops": _routes(target, nodes, functions)}
+            for target in TARGETS.values()
+        },
+    }
+
+
+def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
+    """The graph; for a bundle what its manifest says of its fused ops; for a name the type that an export would give T."""
+    from .inspect import load_onnx
+
+    place = Path(what)
+    if place.is_dir():
+        from ..runtime.bundle import open_bundle
+
+        bundle = open_bundle(place)
+        return load_onnx(bundle.graph), bundle.manifest.get("plugins"), ""
+    if place.exists():
+        return load_onnx(place), None, ""
+    from ..models.registry import find
+
+    try:
+        spec = find(what)
+    except UserMistake as error:
+        raise UserMistake(
+            f"There is nothing at {what}, and no model is called that",
+            found=what,
+            expected="a bundle folder, an ONNX file, or a model's name as edgesmith list has it",
+            attempt=error.attempt,
+        ) from None
+    return _as_exported(spec.name), None, "float16"  # the default precision of the targets that take plugins
+
+
+def _as_exported(name: str) -> onnx.ModelProto:
+    """The graph that ``--plugins all --target tensorrt`` makes of a model with random weights, without the weights."""
+    import onnx_ir as ir
+
+    from ..models import prepare
+    from ..runtime.answers import OUTPUTS
+    from .plan import make_plan
+    from .plugins.torch_ops import carry_functions
+    from .rewrite import rewrite
+    from .trace import trace
+
+    plan = make_plan(name, "random", plugins="all", target="tensorrt")
+    source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)
+    exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=OUTPUTS[plan.spec.task])
+    model = rewrite(exported, plan.order, plugins=plan.plugins).model
+    carry_functions(model)
+    return ir.to_proto(model)
+
+
+def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
+    """The fused nodes in graph order, and the names of the bodies that the model carries."""
+    import onnx
+
+    from .plugins import OPS
+
+    if not any(node.domain == DOMAIN for node in model.graph.node):
+        return [], set()
+    inferred = onnx.shape_inference.infer_shapes(model)
+    graph = inferred.graph
+    kinds = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
+        kinds.setdefault(value.name, (tensor.elem_type, sizes))
+    found = []
+    for node in graph.node:
+        if node.domain == DOMAIN and node.op_type in OPS:
+            found.append(_node(OPS[node.op_type], node, [kinds.get(name, (0, [])) for name in node.input]))
+    functions = {function.name for function in model.functions if function.domain == DOMAIN}
+    return found, functions
+
+
+def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[Any]]]) -> FusedNode:
+    import onnx
+
+    given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    names: dict[str, int] = {}
+    for attribute in op.schema.attributes:
+        value = given.get(attribute.name, attribute.default)
+        if value is not None:
+            names[attribute.name] = attribute.in_expressions(value)
+    type_ = "unknown"
+    for declared, (kind, sizes) in zip(op.schema.inputs, inputs, strict=False):
+        if declared.type == "T":
+            type_ = NUMPY.get(kind, type_)
+        for symbol, size in zip(declared.shape, sizes, strict=False):
+            if symbol.isidentifier() and isinstance(size, int):
+                names.setdefault(symbol, size)
+    return FusedNode(node.name, node.op_type, type_, names)
+
+
+def _routes(target: Target, nodes: Sequence[FusedNode], functions: set[str]) -> dict[str, str]:
+    """{op: what becomes of it} on one target."""
+    from .plugins import OPS
+
+    told: dict[str, str] = {}
+    for name in dict.fromkeys(node.op for node in nodes):
+        own = [node for node in nodes if node.op == name]
+        if target.plugin_route != "aot":
+            told[name] = "body" if name in functions else "none: the file carries no body"
+            continue
+        able = sum(has_kernel(OPS[name], node) for node in own)
+        without = "body" if name in functions else "nothing, the file carries no body"
+        words = {len(own): "plugin", 0: without}.get(able, f"plugin for {able} of {len(own)}, else {without}")
+        told[name] = words if able else f"{words}: no kernel for {_sizes(OPS[name], own[0])}"
+    return told
+
+
+def has_kernel(op: FusedOp, node: FusedNode) -> bool:
+    """Whether a kernel of the declaration takes the node's type and sizes; unknown sizes count as no."""
+    for variant in op.kernel.variants if op.kernel else ():
+        condition = parse(variant.when)
+        if variant.type == node.type and set(condition.names) <= set(node.names) and condition.value(node.names):
+            return True
+    return False
+
+
+def _sizes(op: FusedOp, node: FusedNode) -> str:
+    read = {name for variant in (op.kernel.variants if op.kernel else ()) for name in parse(variant.when).names}
+    known = [f"{name} {node.names.get(name, 'unknown')}" for name in sorted(read)]
+    return ", ".join([node.type, *known])
+
+
+def lines(data: Mapping[str, Any]) -> Iterator[str]:
+    """The facts for a terminal."""
+    if data["bundle"]:
+        inside = ", ".join(data["bundle"]["ops"])
+        yield f"{data['path']}: a bundle with fused ops by route {data['bundle']['route']}: {inside}"
+    if not data["ops"]:
+        yield f"{data['path']}: no fused nodes in the graph" + (", their bodies are in it" if data["bundle"] else "")
+        return
+    told = ", ".join(f"{op['count']} {name}" for name, op in data["ops"].items())
+    yield f"{data['path']}: {told}"
+    for name, target in data["targets"].items():
+        by_word: dict[str, list[str]] = {}
+        for op, words in target["ops"].items():
+            by_word.setdefault(words, []).append(op)
+        yield f"  {name:<11}{target['route']:<9}" + "; ".join(f"{', '.join(ops)}: {w}" for w, ops in by_word.items())
+    yield "  no plugin has been run on hardware yet"

@@ -1,0 +1,82 @@
+"""``edgesmith inspect --ops``: fused nodes of files, bundles and models by name, and the route of every target."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from command_line import edgesmith
+from fused_ops import model_of
+
+from edgesmith.exporter.inspect_ops import inspect_ops, lines
+from edgesmith.exporter.plugins import OPS
+from edgesmith.exporter.targets import TARGETS
+
+
+def saved(tmp_path, head_dim, *, body=True):
+    q = np.zeros((1, 2, 9, head_dim), np.float16)
+    model = model_of(
+        OPS["GatedPositionalAttention"], [q, q, q, np.zeros((2, 4), np.float32)], {"side": 3, "scale": 0.125}
+    )
+    if not body:
+        del model.functions[:]
+    path = tmp_path / "one.onnx"
+    onnx.save(model, path)
+    return str(path)
+
+
+def test_a_file_with_one_node(tmp_path):
+    found = inspect_ops(saved(tmp_path, 48))
+    assert found["ops"] == {"GatedPositionalAttention": {"count": 1, "body": True}}
+    (node,) = found["nodes"]
+    assert node["type"] == "float16" and node["sizes"]["D"] == 48 and node["sizes"]["side"] == 3
+    assert set(found["targets"]) == set(TARGETS)
+    assert found["targets"]["tensorrt"]["ops"] == {"GatedPositionalAttention": "plugin"}
+    assert found["targets"]["cpu"]["ops"] == {"GatedPositionalAttention": "body"}
+
+
+def test_sizes_without_a_kernel_are_told(tmp_path):
+    routes = inspect_ops(saved(tmp_path, 20))["targets"]
+    assert routes["jetpack7"]["ops"]["GatedPositionalAttention"] == "body: no kernel for float16, D 20"
+
+
+def test_a_file_without_bodies(tmp_path):
+    routes = inspect_ops(saved(tmp_path, 48, body=False))["targets"]
+    assert routes["tensorrt"]["ops"]["GatedPositionalAttention"] == "plugin"
+    assert routes["rtx"]["ops"]["GatedPositionalAttention"].startswith("none")
+
+
+def test_a_model_by_name_is_traced_and_fused():
+    found = inspect_ops("convit_tiny")
+    assert found["ops"] == {"GatedPositionalAttention": {"count": 10, "body": True}}
+    assert found["targets"]["jetpack7"]["ops"] == {"GatedPositionalAttention": "plugin"}
+    assert "convit_tiny: 10 GatedPositionalAttention" in "\n".join(lines(found))
+
+
+def test_the_command(tmp_path):
+    path = saved(tmp_path, 48)
+    told = edgesmith("inspect", "--ops", path)
+    assert told.code == 0 and "1 GatedPositionalAttention" in told.out and "not been run" not in told.err
+    assert "no plugin has been run on hardware yet" in told.out
+    assert json.loads(edgesmith("inspect", "--ops", path, "--json").out)["ops"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["convitt"], "no model is called that"), (["no_such.onnx"], "There is nothing at"),
+     (["convit", "--gpu-arch", "sm89"], "leave --gpu-arch or --ops out")],
+)  # fmt: skip
+def test_mistakes(words, says):
+    answer = edgesmith("inspect", "--ops", *words)
+    assert answer.code == 2 and says in answer.err and "Traceback" not in answer.err
+
+
+def test_a_graph_without_fused_ops(tmp_path):
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value("x", 1, [2])], [value("y", 1, [2])]
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "plain.onnx")
+    assert "no fused nodes" in edgesmith("inspect", "--ops", str(tmp_path / "plain.onnx")).out
