@@ -24,7 +24,7 @@ def dilated_depthwise_conv_kernel(x_ptr, w_ptr, b_ptr, channels, height, width, 
     for kx in tl.static_range(K):
         column = x + (kx - K // 2) * dilation
         readable = inside & (column >= 0) & (column < width)
-        weights = ()
+        weights: tl.tuple = ()
         for ky in tl.static_range(K):
             weight = tl.load(w_ptr + c * (K * K) + (ky * K + kx), mask=inside, other=0.0).to(tl.float32)
             weights = weights + (weight,)
