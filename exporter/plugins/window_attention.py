@@ -19,8 +19,8 @@ SCHEMA = OpSchema(
     inputs=(Tensor("qkv", "T", ("B", "Hm", "Wm", "3", "Hd", "D")),),
     outputs=(Tensor("y", "T", ("B", "Hm", "Wm", "Hd * D")),),
     attributes=(
-        Attribute("window", "int", 7, "rows and columns of a window; Hm and Wm are multiples of it"),
         Attribute("scale", "float", None, "factor before the softmax"),
+        Attribute("window", "int", 7, "rows and columns of a window; Hm and Wm are multiples of it"),
     ),
 )
 
