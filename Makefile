@@ -14,7 +14,7 @@ EXTRAS := export,cpu,rtx,openvino,dev
 WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection peers clean
+.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection kernels peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,6 +59,11 @@ bench-int8: $(STAMP)  ## measure int8 against ONNX Runtime's tools, ModelOpt and
 bench-detection: $(STAMP)  ## measure detectors against every CPU peer, and what int8 costs them (benchmarks/README.md)
 	$(RUN) benchmarks/detection.py
 	$(RUN) benchmarks/detection_accuracy.py
+
+kernels: $(STAMP)  ## compile the kernels of the fused ops, assemble them for every chip, write the pages that tell of them
+	$(RUN) -m edgesmith.exporter.plugins.kernel_pack
+	$(RUN) -m edgesmith.exporter.plugins.ptxas
+	$(RUN) -m edgesmith.exporter.plugins.page
 
 # ModelOpt and NNCF want other versions of onnx and ONNX Runtime than we do, so they have an environment of their own.
 peers: $(PEERS_STAMP)  ## make that environment in .venv-peers

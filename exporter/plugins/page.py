@@ -1,0 +1,117 @@
+"""docs/fused_ops.md, written from the declarations and the targets: ``python -m edgesmith.exporter.plugins.page``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from .declaration import FusedOp
+from .kernel_pack import replace_file
+
+BECOMES = {
+    "function": "stays a node; the engine runs its body",
+    "inline": "is replaced by its body",
+    "aot": "stays a node with its body beside it; a plugin takes it, and where none is registered the body",
+    "native": "stays a node without a body; the C++ plugin takes it",
+}
+PAGE = Path(__file__).parents[2] / "docs" / "fused_ops.md"
+HEAD = f"""# Fused ops
+
+A fused op is one node of the domain `{DOMAIN}`. Each is declared once, in `exporter/plugins/<op>.py`: interface, definition in
+numpy (float64 inside), body in standard ONNX operators, Triton kernel with its launch rule. Everything else is generated from
+that, this page too (`make kernels`).
+
+The body travels inside the model, so ONNX Runtime, OpenVINO and TensorRT-RTX run every op without any plugin. On TensorRT 10.9
+and later a quick-deployable plugin takes the node instead and runs the kernel, which travels as PTX in the bundle. **A plugin
+exists to be faster than the plain graph, and no GPU has measured one yet: none is used unless asked for (`--plugins`), and no
+plugin has yet run on hardware.** What remains to be run: [benchmarks/gpu](../benchmarks/gpu/README.md).
+
+`edgesmith inspect --ops MODEL` shows which fused ops a model holds and what each target makes of them.
+Registers and spills of every kernel on every chip: [benchmarks/kernels.md](../benchmarks/kernels.md).
+"""
+
+
+def page(ops: Iterable[FusedOp]) -> str:
+    """The whole page as Markdown."""
+    ops = list(ops)
+    parts = [HEAD, "## Routes", "", routes(), "", "## Ops", "", "| op | what it does | source |", "|---|---|---|"]
+    parts += [f"| [{op.name}](#{op.name.lower()}) | {op.summary} | {op.source} |" for op in ops]
+    for op in ops:
+        parts += ["", *section(op)]
+    return "\n".join(parts) + "\n"
+
+
+def routes() -> str:
+    """What each target makes of a fused node, as data in exporter/targets.py."""
+    from ..targets import TARGETS
+
+    rows = [
+        f"| `{target.name}` | {target.plugin_route} | {BECOMES[target.plugin_route]} |" for target in TARGETS.values()
+    ]
+    native = [
+        "",
+        f"`--native-plugins` (jetpack6, TensorRT 10.3): it {BECOMES['native']}, built on the device (runtime/native).",
+    ]
+    return "\n".join(["| target | route | a fused node |", "|---|---|---|", *rows, *native])
+
+
+def section(op: FusedOp) -> list[str]:
+    """One op: equation, interface, kernels, what is known of its speed."""
+    lines = [
+        f"### {op.name}",
+        "",
+        f"{op.summary} {op.source}.",
+        "",
+        "```",
+        *op.equation.strip("\n").splitlines(),
+        "```",
+        "",
+    ]
+    lines += ["| | type | shape |", "|---|---|---|", *_tensors(op.schema)]
+    lines += ["", *(f"- `{a.name}` ({a.kind}{_default(a.default)}): {a.meaning}" for a in op.schema.attributes)]
+    lines += ["", f"Kernel: {kernels(op)}", "", f"Speed: {op.wins}."]
+    return lines + [line for note in op.notes for line in ("", f"{note[0].upper()}{note[1:].rstrip('.')}.")]
+
+
+def kernels(op: FusedOp) -> str:
+    """Types and sizes that have a kernel, in words."""
+    if op.kernel is None:
+        return "none; the body everywhere."
+    by_condition: dict[str, list[str]] = {}
+    for variant in op.kernel.variants:
+        known = by_condition.setdefault("any size" if variant.when == "1" else f"`{variant.when}`", [])
+        if variant.type not in known:
+            known.append(variant.type)
+    by_types: dict[str, list[str]] = {}
+    for condition, types in by_condition.items():
+        by_types.setdefault(", ".join(types), []).append(condition)
+    return "; ".join(f"{types} for {' or '.join(conditions)}" for types, conditions in by_types.items()) + "."
+
+
+def _tensors(schema: OpSchema) -> Iterable[str]:
+    for word, tensors in (("in", schema.inputs), ("out", schema.outputs)):
+        for tensor in tensors:
+            yield f"| {word} `{tensor.name}` | {tensor.type} | {_shape(tensor)} |"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "(" + ", ".join(tensor.shape) + ("," if len(tensor.shape) == 1 else "") + ")"
+
+
+def _default(value: float | None) -> str:
+    return "" if value is None else f", default {value:g}"
+
+
+def main() -> int:
+    """Write the page."""
+    from . import OPS
+
+    replace_file(PAGE, page(OPS.values()).encode())
+    print(f"{PAGE.name}: {len(OPS)} ops")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
