@@ -48,7 +48,7 @@ def model_of(
     ]  # fmt: skip
     outputs = [
         onnx.helper.make_tensor_value_info(
-            tensor.name, ONNX_TYPES[tensor.type_for(t)], None if open_axes else list(shape)
+            tensor.name, ONNX_TYPES[tensor.type_for(t)], [None] * len(shape) if open_axes else list(shape)
         )
         for tensor, shape in zip(schema.outputs, schema.output_shapes(names), strict=True)
     ]

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.expressions import INTEGERS, parse
-from ...runtime.fused_ops import DOMAIN, OpSchema
+from ...runtime.fused_ops import DOMAIN, Attribute, OpSchema
 from .declaration import FusedOp
 from .functions import OPSET, found_by, function
 
@@ -72,7 +72,7 @@ def _registered(name: str) -> Callable[..., Any]:
 def signature(schema: OpSchema) -> str:
     """The schema in torch's words: ``(Tensor x, Tensor p, float eps=1e-06) -> Tensor``."""
     arguments = [f"Tensor {tensor.name}" for tensor in schema.inputs]
-    for attribute in schema.attributes:
+    for attribute in _required_first(schema):
         default = "" if attribute.default is None else f"={attribute.default!r}"
         arguments.append(f"{attribute.kind} {attribute.name}{default}")
     results = ", ".join(["Tensor"] * len(schema.outputs))
@@ -145,9 +145,14 @@ def _nodes(model: ir.Model) -> Iterable[ir.Node]:
     return model.graph.all_nodes()
 
 
+def _required_first(schema: OpSchema) -> list[Attribute]:
+    """The attributes as torch wants its arguments: those with defaults at the end."""
+    return sorted(schema.attributes, key=lambda attribute: attribute.default is not None)
+
+
 def _split(schema: OpSchema, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments -> tensors in order, attributes with defaults."""
-    names = [*(tensor.name for tensor in schema.inputs), *(attribute.name for attribute in schema.attributes)]
+    names = [*(tensor.name for tensor in schema.inputs), *(attribute.name for attribute in _required_first(schema))]
     given = dict(zip(names, arguments, strict=False)) | named
     tensors = [given[tensor.name] for tensor in schema.inputs]
     return tensors, {attribute.name: given.get(attribute.name, attribute.default) for attribute in schema.attributes}
