@@ -161,7 +161,7 @@ def _add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> No
         register_plugins(trt, pack, asked["ops"])
     else:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgesmith-kernels-"))
-        load_plugin_library(trt, pack, Path(folder))
+        load_plugin_library(trt, pack, asked["ops"], Path(folder))
 
 
 def _answer(trt: Any, request: dict[str, Any]) -> int:

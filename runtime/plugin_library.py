@@ -8,10 +8,12 @@ hardware.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .errors import BackendUnavailable
+from .fused_ops import DOMAIN, VERSION
 from .kernel_pack import KernelPack
 from .plugins import version
 
@@ -29,17 +31,18 @@ def plugin_library() -> Path:
     raise BackendUnavailable(
         "this bundle needs the C++ plugin of edgesmith",
         found=f"{LIBRARY} names {named}, which is no file" if named else f"{LIBRARY} is not set",
-        expected=f"{LIBRARY}=/path/to/libedgesmith_plugin.so",
+        expected=f"{LIBRARY}=/path/to/libedgesmith_plugins.so",
         because="TensorRT before 10.9 takes no ahead-of-time plugins from Python",
         attempt=f"on the device: cmake -S {SOURCES} -B build && cmake --build build",
     )
 
 
-def load_plugin_library(trt: Any, pack: KernelPack, folder: Path) -> None:
+def load_plugin_library(trt: Any, pack: KernelPack, ops: Iterable[str], folder: Path) -> None:
     """Unpack the pack into ``folder`` and load the library, which reads it there; the folder has to stay.
 
     Raises:
-        BackendUnavailable: no library is named, TensorRT is too old, or it does not load the library.
+        BackendUnavailable: no library is named, TensorRT is too old, it does not load the library, or has no plugin for
+            one of ``ops`` then.
     """
     path = plugin_library()
     if version(trt) < FIRST:
@@ -47,11 +50,14 @@ def load_plugin_library(trt: Any, pack: KernelPack, folder: Path) -> None:
     pack.unpack(folder)
     os.environ[KERNELS] = str(folder)  # read by the library when it is loaded
     try:
-        handle = trt.get_plugin_registry().load_library(str(path))
+        registry = trt.get_plugin_registry()
+        handle = registry.load_library(str(path))
     except (RuntimeError, OSError, TypeError) as error:
         raise _refused(str(error)[:300], f"TensorRT {trt.__version__} did not load {path.name}") from None
     if handle is None:
         raise _refused(path.name, f"TensorRT {trt.__version__} gave no reason")
+    if missing := [name for name in ops if registry.get_creator(name, VERSION, DOMAIN) is None]:
+        raise _refused(f"no plugin for {', '.join(missing)}", f"{path.name} could not read the kernels, or is older")
 
 
 def _refused(found: str, because: str) -> BackendUnavailable:

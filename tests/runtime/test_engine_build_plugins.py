@@ -66,6 +66,9 @@ class Registry:
             raise RuntimeError("undefined symbol: _Z3foo")
         return None if "silent" in path else object()
 
+    def get_creator(self, name, version, namespace):
+        return object() if (name, version, namespace) == ("GGeMPool", "1", "edgesmith") else None
+
 Builder, get_plugin_registry = Everything, Registry
 '''
 PLUGIN = """
@@ -153,7 +156,7 @@ def test_a_damaged_pack_is_refused(bundle, tensorrt, kernels):
 
 def test_the_library_of_the_environment_is_loaded_with_the_kernels_beside_it(bundle, tensorrt, tmp_path, monkeypatch):
     tensorrt("10.3.0")
-    library = tmp_path / "libedgesmith_plugin.so"
+    library = tmp_path / "libedgesmith_plugins.so"
     library.touch()
     monkeypatch.setenv("EDGESMITH_PLUGIN_LIBRARY", str(library))
     engine = json.loads(build_engine(bundle({"route": "native", "ops": ["GGeMPool"]}), "tensorrt"))
@@ -165,6 +168,7 @@ def test_the_library_of_the_environment_is_loaded_with_the_kernels_beside_it(bun
 @pytest.mark.parametrize(
     ("name", "version", "said"),
     [
+        ("older.so", "10.3.0", "could not be loaded(.|\n)*no plugin for Newer(.|\n)*older"),
         ("broken.so", "10.3.0", "could not be loaded(.|\n)*undefined symbol: _Z3foo"),
         ("silent.so", "10.3.0", "could not be loaded(.|\n)*gave no reason"),
         ("plugin.so", "8.6.2", "could not be loaded(.|\n)*tensorrt 8.6.2(.|\n)*no IPluginV3"),
@@ -174,8 +178,9 @@ def test_a_library_that_does_not_load_is_told_in_words(bundle, tensorrt, tmp_pat
     tensorrt(version)
     (tmp_path / name).touch()
     monkeypatch.setenv("EDGESMITH_PLUGIN_LIBRARY", str(tmp_path / name))
+    ops = ["GGeMPool", "Newer"] if name == "older.so" else ["GGeMPool"]
     with pytest.raises(BackendUnavailable, match=said):
-        build_engine(bundle({"route": "native", "ops": ["GGeMPool"]}), "tensorrt")
+        build_engine(bundle({"route": "native", "ops": ops}), "tensorrt")
 
 
 def test_without_a_library_it_is_said_how_to_build_one_and_no_child_starts(bundle, tensorrt, monkeypatch):
