@@ -229,7 +229,9 @@ char const* nameOf(Type type) {
 std::string readFile(std::string const& file) {
     std::ifstream stream(file, std::ios::binary);
     std::ostringstream text;
-    if (!stream || !(text << stream.rdbuf())) throw std::runtime_error("cannot read " + file);
+    // peek: an empty file is read, but copying nothing counts as a failure
+    if (stream && stream.peek() != std::ifstream::traits_type::eof()) text << stream.rdbuf();
+    if (!stream.is_open() || stream.bad() || text.fail()) throw std::runtime_error("cannot read " + file);
     return text.str();
 }
 

@@ -1,0 +1,102 @@
+"""The C++ plugin, the program that plays TensorRT (host.cpp) and the driver that writes down launches (fake_cuda.cpp)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgesmith.exporter.plugins.kernel_pack import PACKED
+from edgesmith.runtime.kernel_pack import KernelPack, read_pack
+
+HERE = Path(__file__).parent
+NATIVE = HERE.parents[1] / "runtime" / "native"
+STAND_IN = HERE / "stand_in"
+SOURCES = [str(NATIVE / "plugin.cpp"), str(NATIVE / "table.cpp")]
+LIBRARY = "libplugins.so"
+STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+CHECKED = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+COMPILE = """
+import sys
+from edgesmith.exporter.plugins import OPS
+from edgesmith.exporter.plugins.compile import compile_op
+from edgesmith.exporter.plugins.kernel_pack import pack
+compiled = [kernel for op in OPS.values() for kernel in compile_op(op)]
+open(sys.argv[1], "wb").write(pack(OPS.values(), compiled))
+"""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A folder with the three programs; ``ask`` tells host.cpp what to do and gives its answers."""
+
+    folder: Path
+
+    def ask(self, lines: Iterable[str], environment: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        told = "\n".join([f"library {self.folder / LIBRARY}", *lines]) + "\n"
+        inherited = {key: value for key, value in os.environ.items() if key != "EDGESMITH_KERNELS"}
+        done = subprocess.run(
+            [str(self.folder / "host")],
+            check=False,
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**inherited, "LD_LIBRARY_PATH": str(self.folder), **(environment or {})},
+        )
+        assert done.returncode == 0, done.stderr[-4000:]  # a sanitizer that found something ends the program
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def compile_all(folder: Path, flags: Iterable[str]) -> Native:
+    """Three compilations at a time."""
+    flags = [*STRICT, *flags, "-I", str(STAND_IN)]
+    shared = ["-fPIC", "-shared", "-fvisibility=hidden"]
+    jobs = [
+        ["g++", *flags, *shared, *SOURCES, "-o", str(folder / LIBRARY), "-ldl"],
+        ["g++", *flags, str(HERE / "host.cpp"), "-o", str(folder / "host"), "-ldl", "-pthread"],
+        ["g++", *flags, "-fPIC", "-shared", str(HERE / "fake_cuda.cpp"), "-o", str(folder / "libcuda.so.1")],
+    ]
+    running = [subprocess.Popen(job, stderr=subprocess.PIPE, text=True) for job in jobs]
+    told = [process.communicate()[1] for process in running]
+    assert not any(process.returncode for process in running), "\n".join(told)[:4000]
+    return Native(folder)
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
+    """Everything compiled with address and undefined-behaviour checks."""
+    return compile_all(tmp_path_factory.mktemp("native"), CHECKED)
+
+
+@pytest.fixture(scope="session")
+def build_native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Iterable[str]], Native]:
+    """The same with other flags."""
+    return lambda flags: compile_all(tmp_path_factory.mktemp("native"), flags)
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> KernelPack:
+    """The committed kernel pack; where there is none, one compiled now."""
+    if PACKED.is_file():
+        return read_pack(PACKED)
+    made = tmp_path_factory.mktemp("pack") / "kernels.zip"
+    # a process of its own: here Triton may already be an interpreter
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", COMPILE, str(made)], check=True, env=environment)
+    return read_pack(made)
+
+
+@pytest.fixture(scope="session")
+def kernels(pack: KernelPack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pack as the plugin reads it: a folder."""
+    folder = tmp_path_factory.mktemp("kernels")
+    pack.unpack(folder)
+    return folder

@@ -1,0 +1,493 @@
+"""The C++ plugin answers TensorRT's questions as runtime/fused_ops.py would, for every kernel of the pack."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesmith.exporter.plugins.kernel_pack import postfix
+from edgesmith.runtime.expressions import INTEGERS, parse
+from edgesmith.runtime.fused_ops import Launch, OpSchema, chosen, float_bits
+from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
+
+NATIVE = Path(__file__).parents[2] / "runtime" / "native"
+SOURCES = [str(NATIVE / "plugin.cpp"), str(NATIVE / "table.cpp")]
+STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+STAND_IN = Path(__file__).parent / "stand_in"
+FIRST_ADDRESS, ADDRESS_STEP, STREAM = 0x10000, 0x1000, 77  # host.cpp's
+FIELD_TYPES = {"float": 1, "int": 5}  # PluginFieldType::kFLOAT32, kINT32
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no g++")
+
+
+# ---- cases: sizes and attributes for one kernel
+class Case:
+    """One node: op, type of T, shapes and attributes, and what they are worth in expressions."""
+
+    def __init__(self, schema: OpSchema, t: str, shapes: list[tuple[int, ...]], attributes: Mapping[str, Any]) -> None:
+        self.schema, self.t, self.shapes, self.attributes = schema, t, shapes, attributes
+        self.names = schema.bind(shapes, attributes)
+
+    @property
+    def lines(self) -> list[str]:
+        kinds = {attribute.name: attribute.kind for attribute in self.schema.attributes}
+        return [
+            f"node {self.schema.name}",
+            *(f"attribute {name} {kinds[name]} {value!r}" for name, value in self.attributes.items()),
+            *(f"input {tensor.type_for(self.t)} {' '.join(map(str, shape))}"
+              for tensor, shape in zip(self.schema.inputs, self.shapes, strict=True)),
+        ]  # fmt: skip
+
+    def launched(self, launch: Launch) -> dict[str, Any]:
+        """What the driver must be asked."""
+        inputs, outputs = len(self.schema.inputs), len(self.schema.outputs)
+        addresses = [FIRST_ADDRESS + i * ADDRESS_STEP for i in range(inputs + outputs)]
+        scalars = [parse(text).value(self.names) for text in launch.scalars]
+        return {
+            "entry": launch.entry,
+            "grid": [parse(text).value(self.names) for text in launch.grid],
+            "block": [launch.threads, 1, 1],
+            "shared": launch.shared_bytes,
+            "stream": STREAM,
+            "extra": 0,
+            "context": 0x100,
+            "arguments": addresses[:inputs] + scalars + addresses[inputs:],
+        }
+
+
+def type_of(op: OpKernels, launch: Launch) -> str:
+    """T for a launch; an op without a T is compiled for one type."""
+    return launch.type if any(tensor.type == "T" for tensor in op.schema.inputs) else op.launches[0].type
+
+
+def find_case(op: OpKernels, launch: Launch, seed: int) -> Case:
+    """Random sizes and attributes that ``launch`` is for; numbers of its condition are tried where it reads them."""
+    rng = np.random.default_rng(seed)
+    read = parse(launch.when)
+    numbers = sorted({token for token in read.postfix if isinstance(token, int)})
+    quotients = {a // b for a in numbers for b in numbers if b and a % b == 0}
+    for _ in range(3000):
+
+        def draw(name: str, usual: list[int]) -> int:
+            return int(
+                rng.choice(sorted({*numbers, *quotients} - {0}))
+                if name in read.names and numbers
+                else rng.choice(usual)
+            )
+
+        attributes: dict[str, Any] = {}
+        for attribute in op.schema.attributes:
+            if attribute.kind == "float":
+                attributes[attribute.name] = float(np.float32(rng.uniform(1e-3, 2)))
+            else:
+                attributes[attribute.name] = draw(attribute.name, [1, 2, 3, 4, 7, attribute.default or 1])
+        symbols = {size for tensor in op.schema.inputs for size in tensor.shape if size.isidentifier()}
+        names = {name: draw(name, [1, 2, 3, 5, 8, 16, 32, 64, 100]) for name in sorted(symbols)}
+        names |= {name: value for name, value in attributes.items() if isinstance(value, int)}
+        try:
+            shapes = [tuple(parse(size).value(names) for size in tensor.shape) for tensor in op.schema.inputs]
+            case = Case(op.schema, type_of(op, launch), shapes, attributes)
+            sizes = [size for shape in [*shapes, *op.schema.output_shapes(case.names)] for size in shape]
+            grid = [parse(text).value(case.names) for text in launch.grid]
+        except (ValueError, ZeroDivisionError):
+            continue
+        if min(sizes + grid) >= 1 and launch in chosen(op.launches, case.t, case.names):
+            return case
+    raise AssertionError(f"no sizes found for {launch.entry}, which is for {launch.when}")
+
+
+# ---- every kernel of the pack
+def test_every_kernel_is_launched_as_its_declaration_says(native, pack: KernelPack, kernels):
+    cases = [
+        (op, find_case(op, launch, seed)) for op in pack.ops.values() for launch in op.launches for seed in range(2)
+    ]
+    answers = native.ask([f"folder {kernels}", *(line for _, case in cases for line in [*case.lines, "run"])])
+    launched = set()
+    for (op, case), answer in zip(cases, answers, strict=True):
+        fitting = chosen(op.launches, case.t, case.names)
+        tactics = [op.launches.index(launch) + 1 for launch in fitting] if len(fitting) > 1 else []
+        expected = [[case.launched(launch)] * 2 for launch in ([fitting[0], *fitting] if tactics else fitting)]
+        assert answer.get("failed") is None and answer["log"] == [], (case.lines, answer)
+        assert answer["types"] == [tensor.type_for(case.t) for tensor in case.schema.outputs]
+        assert answer["shapes"] == [list(shape) for shape in case.schema.output_shapes(case.names)], case.lines
+        assert answer["tactics"] == tactics
+        assert answer["built"] == expected, case.lines
+        assert answer["read"] == expected, "after the engine was written and read"
+        launched |= {launch.entry for launch in fitting}
+    assert launched == set(pack.ptx)
+
+
+def test_types_are_those_with_kernels_and_memory_is_linear(native, pack, kernels):
+    cases = [find_case(op, op.launches[0], 0) for op in pack.ops.values()]
+    answers = native.ask([f"folder {kernels}", *(line for case in cases for line in [*case.lines, "run"])])
+    for op, answer in zip(pack.ops.values(), answers, strict=True):
+        tensors = [*op.schema.inputs, *op.schema.outputs]
+        types = {launch.type for launch in op.launches} if any(tensor.type == "T" for tensor in tensors) else {"any"}
+        expected = [[tensor.type_for(t) for tensor in tensors] for t in types]
+        assert sorted(answer["formats"]) == sorted(expected), op.schema.name
+
+
+def test_creators_are_the_ops_and_their_attributes(native, pack, kernels):
+    (answer,) = native.ask([f"folder {kernels}", "creators"])
+    expected = [
+        {
+            "name": op.schema.name,
+            "version": "1",
+            "namespace": "edgesmith",
+            "fields": [[attribute.name, FIELD_TYPES[attribute.kind]] for attribute in op.schema.attributes],
+        }
+        for op in pack.ops.values()
+    ]
+    assert answer == {"creators": expected, "log": []}
+
+
+# ---- one small op, so that each rule has its own line
+PTX = """.version 8.0
+.target sm_80
+.visible .entry {entry}(
+{parameters}
+)
+{{
+}}
+"""
+PROBE = [
+    "op Probe",
+    "input x T B N",
+    "input w float32 N,2,*",
+    "output y T B N,bits,*",
+    "attribute bits int 4",
+    "attribute scale float -",
+    "kernel first first.ptx float16 128 512",
+    "when bits,8,<",
+    "grid N,32,cdiv B 1",
+    "scalars N scale",
+    "kernel second second.ptx float16 64 0",
+    "when N,7,==",
+    "grid B 1 1",
+    "scalars B N",
+    "end",
+]
+NODE = ["node Probe", "attribute scale float 0.5", "input float16 2 7", "input float32 14"]
+
+
+def write_table(folder: Path, lines: list[str], parameters: Mapping[str, int]) -> Path:
+    """A kernel folder; ``parameters``: {entry: arguments that are no pointers}, between two inputs and one output."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry, scalars in parameters.items():
+        kinds = [".u64", ".u64", *[".u32"] * scalars, ".u64"]
+        declared = ",\n".join(f"\t.param {kind} {entry}_param_{i}" for i, kind in enumerate(kinds))
+        (folder / f"{entry}.ptx").write_text(PTX.format(entry=entry, parameters=declared))
+    (folder / "plugins.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Path:
+    return write_table(tmp_path / "probe", PROBE, {"first": 2, "second": 2})
+
+
+def entries(answer: Mapping[str, Any]) -> list[str]:
+    return [launches[0]["entry"] for launches in answer["built"]]
+
+
+def test_two_kernels_that_fit_are_tactics(native, probe):
+    seven, eight = native.ask(
+        [f"folder {probe}", *NODE, "run", *NODE[:2], "input float16 2 8", "input float32 16", "run"]
+    )
+    assert seven["tactics"] == [1, 2] and entries(seven) == ["first", "first", "second"]
+    assert eight["tactics"] == [] and entries(eight) == ["first"]
+
+
+def test_attributes_in_either_width_and_defaults(native, probe):
+    wide = ["node Probe", "attribute bits int64 2", "attribute scale float64 0.1", *NODE[2:]]
+    narrow, other = native.ask([f"folder {probe}", *NODE, "run", *wide, "run"])
+    assert narrow["shapes"] == [[2, 28]] and other["shapes"] == [[2, 14]]
+    assert narrow["built"][0][0]["arguments"][2:4] == [7, float_bits(0.5)]
+    assert other["built"][0][0]["arguments"][2:4] == [7, float_bits(0.1)]
+    assert other["about"].startswith(f"Probe bits=2 scale={float_bits(0.1)} kernels=") and other["same_about"] == 1
+    assert narrow["serialised"] == ["bits", "scale", "kernels_hash"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ([], "needs the attribute scale"),
+        (["scale float 1", "eps float 1"], "has no attribute eps"),
+        (["scale int 1"], "attribute scale is no float"),
+        (["scale float 1", "bits float 4"], "attribute bits is no int"),
+        (["scale float 1", "bits int64 4294967300"], "attribute bits does not fit 32 bits"),
+        (["scale float 1", "kernels_hash int 1"], "has no attribute kernels_hash"),
+    ],
+)
+def test_refuses_attributes(native, probe, attributes, words):
+    lines = ["node Probe", *(f"attribute {text}" for text in attributes), *NODE[2:]]
+    (answer,) = native.ask([f"folder {probe}", *lines, "run"])
+    assert answer == {"failed": "create", "log": [f"edgesmith: Probe: {words}"]}
+
+
+def test_refuses_an_engine_that_was_built_with_other_kernels(native, probe, tmp_path):
+    lines = [line.replace("float16 128 512", "float16 256 512") for line in PROBE]
+    other = write_table(tmp_path / "other", lines, {"first": 2, "second": 2})
+    (answer,) = native.ask([f"folder {probe}", *NODE, f"later {other}", "run"])
+    assert answer["failed"] == "read" and "built with other kernels" in answer["log"][0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "also", "failed", "words"),
+    [
+        (["float16 2 7 1", "float32 14"], [], "shapes", "x has 2 axes, found 3"),
+        (["float16 2 7"], [], "types", "takes 2 inputs and gives 1 outputs, found 1 and 1"),
+        (["float16 2 7", "float32 15"], [], "configure", "axis 0 of w is N,2,* = 14, found 15"),
+        (["bfloat16 2 7", "float32 14"], [], "configure", "no kernel for x (2, 7) w (14), T = bfloat16"),
+        (["float16 2 6", "float32 12"], ["attribute bits int 9"], "configure", "no kernel for x (2, 6) w (12), T = float16"),
+        (["float16 2 7", "float32 14"], ["output 2 29"], "enqueue", "axis 1 of y is N,bits,* = 28, found 29"),
+        (["float16 2 7", "float32 14"], ["output 56"], "enqueue", "y has 2 axes, found 1"),
+        (["float16 2 7", "float32 14"], ["offset 8"], "enqueue", "the address of a tensor is no multiple of 16"),
+        (["float16 70000 6", "float32 12"], [], "enqueue", "B = 70000 is not from 1 to 65535"),
+        (["float16 2 3000000000", "float32 6000000000"], [], "enqueue",
+         "N = 3000000000 is not from -2147483648 to 2147483647"),
+    ],
+)  # fmt: skip
+def test_refuses_sizes_types_and_addresses(native, probe, inputs, also, failed, words):
+    lines = ["node Probe", "attribute scale float 1", *(f"input {text}" for text in inputs), *also]
+    (answer,) = native.ask([f"folder {probe}", *lines, "run"])
+    assert answer == {"failed": failed, "log": [f"edgesmith: Probe: {words}"]}
+
+
+def test_nothing_is_launched_for_an_empty_output(native, probe):
+    lines = ["node Probe", "attribute scale float 1", "input float16 0 7", "input float32 14"]
+    (answer,) = native.ask([f"folder {probe}", *lines, "run"])
+    assert answer["shapes"] == [[0, 28]] and answer["built"] == [[], [], []] and answer["log"] == []
+
+
+# ---- the driver
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("cuCtxGetCurrent", "cuCtxGetCurrent: CUDA_ERROR_INVALID_CONTEXT"),
+        ("cuModuleLoadData", "cuModuleLoadData of first: CUDA_ERROR_UNSUPPORTED_PTX_VERSION"),
+        ("cuLaunchKernel", "cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED"),
+    ],
+)
+def test_says_what_the_driver_refused(native, probe, call, words):
+    (answer,) = native.ask([f"folder {probe}", *NODE, "run"], {"FAKE_CUDA_FAIL": call})
+    assert answer == {"failed": "enqueue", "log": [f"edgesmith: Probe: {words}"]}
+
+
+def test_builds_without_a_driver_and_says_so_when_it_runs(native, probe, tmp_path):
+    (tmp_path / "libcuda.so.1").write_text("no library")
+    (answer,) = native.ask([f"folder {probe}", *NODE, "run"], {"LD_LIBRARY_PATH": str(tmp_path)})
+    assert answer["failed"] == "enqueue" and answer["log"][0].startswith("edgesmith: Probe: no CUDA driver: ")
+
+
+def test_threads_share_one_module_a_context(native, probe):
+    (answer,) = native.ask([f"folder {probe}", *NODE, "threads 4 50"])
+    assert answer == {"launches": 200, "loads": 2, "failures": [0, 0, 0, 0], "log": []}
+
+
+@pytest.mark.slow
+def test_threads_do_not_race(build_native, probe):
+    raced = build_native(["-O1", "-g1", "-fsanitize=thread"])
+    (answer,) = raced.ask([f"folder {probe}", *NODE, "threads 4 200"])
+    assert answer == {"launches": 800, "loads": 2, "failures": [0, 0, 0, 0], "log": []}
+
+
+# ---- expressions
+def random_expression(rng: np.random.Generator, depth: int) -> str:
+    if depth == 0 or rng.random() < 0.2:
+        return str(rng.choice(["B", "N", "bits", "scale", "0", "1", "2", "7", "64"]))
+    left, right = (random_expression(rng, depth - 1) for _ in range(2))
+    sign = str(rng.choice(["+", "-", "*", "//", "==", "<", "cdiv", "min", "max"]))
+    return f"{sign}({left}, {right})" if sign.isalpha() else f"({left} {sign} {right})"
+
+
+def in_64_bits(apply: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    def checked(left: int, right: int) -> int:
+        if abs(result := apply(left, right)) >= 2**63:
+            raise OverflowError
+        return result
+
+    return checked
+
+
+IN_64_BITS = {sign: in_64_bits(apply) for sign, apply in INTEGERS.items()}
+
+
+def test_expressions_are_worth_what_they_are_in_python(native, tmp_path):
+    rng = np.random.default_rng(0)
+    names = {"B": 5, "N": 37, "bits": -3, "scale": float_bits(-1.5)}
+    texts: list[str] = []
+    while len(texts) < 600:
+        text = random_expression(rng, 3)
+        try:
+            fits = -(2**31) <= parse(text).value(names, IN_64_BITS) < 2**31
+        except (ZeroDivisionError, OverflowError):
+            continue
+        texts += [text] * fits
+    groups = [texts[i : i + 60] for i in range(0, len(texts), 60)]  # a kernel takes 64 arguments
+    lines: list[str] = []
+    asked: list[str] = []
+    for i, group in enumerate(groups):
+        lines += [f"op Op{i}", *PROBE[1:3], "output y T B", *PROBE[4:6], f"kernel k{i} k{i}.ptx float16 32 0", "when 1", "grid 1 1 1",
+                  " ".join(["scalars", *map(postfix, group)]), "end"]  # fmt: skip
+        asked += [f"node Op{i}", "attribute bits int -3", "attribute scale float -1.5", "input float16 5 37",
+                  "input float32 74", "run"]  # fmt: skip
+    folder = write_table(tmp_path / "many", lines, {f"k{i}": len(group) for i, group in enumerate(groups)})
+    for group, answer in zip(groups, native.ask([f"folder {folder}", *asked]), strict=True):
+        assert answer["log"] == []
+        found = dict(zip(group, answer["built"][0][0]["arguments"][2:-1], strict=True))
+        assert found == {text: parse(text).value(names) for text in group}
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [("N,0,//", "division by zero"), ("N,0,cdiv", "division by zero"), ("N,N,*,N,*,N,*,N,*,N,*,N,*,N,*,N,*,N,*,N,*,N,*,N,*",
+      "a size does not fit 64 bits"), ("0,9223372036854775807,-,1,-,0,1,-,//", "a size does not fit 64 bits")],
+)  # fmt: skip
+def test_refuses_what_has_no_value(native, tmp_path, expression, words):
+    lines = [line.replace("scalars N scale", f"scalars N {expression}") for line in PROBE]
+    folder = write_table(tmp_path / "bad", lines, {"first": 2, "second": 2})
+    sizes = ["input float16 2 99", "input float32 198"]
+    (answer,) = native.ask([f"folder {folder}", *NODE[:2], *sizes, "run"])
+    assert answer == {"failed": "enqueue", "log": [f"edgesmith: Probe: {words}"]}
+
+
+# ---- tables that are not right
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("op Probe", "opp Probe", "line 1: 'opp' stands outside an op"),
+        ("op Probe", "op", "line 1: 'op' has 0 words after it"),
+        ("end", "", "line 14: Probe has no end"),
+        ("end", "op Second", "line 15: an op begins before Probe ends"),
+        ("end", "end now", "line 15: 'end' has 1 words after it"),
+        ("end", "end\nop Probe\n" + "\n".join(PROBE[1:]), "line 16: Probe is there twice"),
+        ("input x T B N", "", "line 3: 'N' is no number, operator, symbol or attribute"),
+        ("input x T B N", "inputs x T B N", "line 2: 'inputs' is not expected here"),
+        ("input x T B N", "input x double B N", "line 2: 'double' is no type"),
+        ("input x T B N", "input x", "line 2: 'input' has 1 words after it"),
+        ("input x T B N", "input x T 1 1 1 1 1 1 1 1 N", "line 2: 'input' has 11 words after it"),
+        ("input x T B N", "input x float32 B N", "line 1: no input of Probe decides what T is"),
+        ("input w float32 N,2,*", "input w float32 N,*", "line 3: 'N,*' runs out of operands"),
+        ("input w float32 N,2,*", "input w float32 N,2", "line 3: 'N,2' leaves 2 values, not 1"),
+        ("input w float32 N,2,*", "input w float32 N,2,%", "line 3: '%' is no number, operator, symbol or attribute"),
+        ("input w float32 N,2,*", "input w float32 N,,*", "line 3: '' is no number, operator, symbol or attribute"),
+        ("output y T B N,bits,*", "output y T B M", "line 4: 'M' is no number, operator, symbol or attribute"),
+        ("output y T B N,bits,*", "end", "line 1: Probe has 2 inputs, 0 outputs and 0 kernels, each must be there"),
+        ("attribute bits int 4", "attribute bits int", "line 5: 'attribute' has 2 words after it"),
+        ("attribute bits int 4", "attribute bits int 4.5", "line 5: '4.5' is no number from -2147483648 to 2147483647"),
+        ("attribute bits int 4", "attribute bits int 4294967296", "line 5: '4294967296' is no number from "),
+        ("attribute bits int 4", "attribute bits text 4", "line 5: 'text' is neither int nor float"),
+        ("attribute bits int 4", "attribute 4bits int 4", "line 5: '4bits' is no name"),
+        ("attribute scale float -", "attribute scale float nan", "line 6: 'nan' is no number from "),
+        ("attribute scale float -", "attribute scale float 1e39", "line 6: '1e39' is no number from "),
+        ("attribute scale float -", "attribute bits float -", "line 6: 'bits' is there twice"),
+        ("kernel first first.ptx float16 128 512", "kernel first first.ptx T 128 512", "line 7: a kernel is for one type, not for T"),
+        ("kernel first first.ptx float16 128 512", "kernel first first.ptx float16 2048 512", "line 7: '2048' is no number from 1 to 1024"),
+        ("kernel first first.ptx float16 128 512", "kernel first first.ptx float16 128 -1", "line 7: '-1' is no number from 0 to 49152"),
+        ("kernel first first.ptx float16 128 512", "kernel first ../first.ptx float16 128 512", "line 7: '../first.ptx' is not in the folder"),
+        ("kernel first first.ptx float16 128 512", "kernel first third.ptx float16 128 512", "line 7: cannot read "),
+        ("kernel first first.ptx float16 128 512", "kernel firs first.ptx float16 128 512", "line 7: the PTX has no entry firs"),
+        ("when bits,8,<", "", "line 9: when, grid and scalars follow a kernel, in this order"),
+        ("when bits,8,<", "when", "line 8: 'when' has 0 words after it"),
+        ("grid N,32,cdiv B 1", "grid N,32,cdiv B", "line 9: 'grid' has 2 words after it"),
+        ("grid N,32,cdiv B 1", "grid cdiv B 1", "line 9: 'cdiv' runs out of operands"),
+        ("scalars N scale", "scalars N", "line 10: first takes 5 arguments, inputs, scalars and outputs are 4"),
+        ("scalars N scale", "scalars " + "N " * 70, "line 10: more than 64 arguments"),
+        ("scalars N scale", "scalars N " + ",".join(["1"] * 20), "line 10: '1,1,1,1"),
+        ("scalars B N", "scalars B N\nwhen 1", "line 15: 'when' is not expected here"),
+    ],
+)  # fmt: skip
+def test_refuses_a_table_with_its_line(native, tmp_path, old, new, words):
+    assert old in PROBE
+    lines = [new if line == old else line for line in PROBE]
+    folder = write_table(tmp_path / "bad", lines, {"first": 2, "second": 2})
+    (answer,) = native.ask([f"folder {folder}", "creators"])
+    assert answer["creators"] == []
+    assert answer["log"][0].startswith(f"edgesmith: loading plugins: plugins.txt, {words}"), answer["log"]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_refuses_a_table_without_ops(native, tmp_path, text):
+    (tmp_path / "plugins.txt").write_text(text)
+    (answer,) = native.ask([f"folder {tmp_path}", "creators"])
+    assert answer == {"creators": [], "log": ["edgesmith: loading plugins: plugins.txt has no ops"]}
+
+
+def test_broken_tables_are_refused_and_never_crash(native, tmp_path):
+    rng = np.random.default_rng(1)
+    words = re.findall(r"\S+|\n", "\n".join(PROBE))
+    asked = []
+    for i in range(150):
+        broken = list(words)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(broken)))
+            match rng.integers(4):
+                case 0:
+                    del broken[at]
+                case 1:
+                    broken.insert(at, str(rng.choice(words)))
+                case 2:
+                    broken[at] = broken[at][: int(rng.integers(len(broken[at]) + 1))]
+                case 3:
+                    broken[at] = "".join(map(chr, rng.integers(1, 127, 5)))
+        folder = write_table(tmp_path / str(i), " ".join(broken).split("\n"), {"first": 2, "second": 2})
+        asked += [f"folder {folder}", "creators"]
+    answers = native.ask(asked)
+    assert len(answers) == 150
+    for answer in answers:
+        assert bool(answer["creators"]) != bool(answer["log"])
+
+
+def test_refuses_to_load_without_a_folder(native, tmp_path):
+    unset, missing = native.ask(["folder", "creators", f"folder {tmp_path / 'none'}", "creators"])
+    assert unset["creators"] == [] and "environment variable EDGESMITH_KERNELS names no folder" in unset["log"][0]
+    assert missing["creators"] == [] and f"cannot read {tmp_path / 'none'}/plugins.txt" in missing["log"][0]
+
+
+# ---- building
+def headers_of_tensorrt() -> Path | None:
+    """The folder of the real NvInferRuntime.h: what TENSORRT_INCLUDE_DIR says, or where packages put it."""
+    told = os.environ.get("TENSORRT_INCLUDE_DIR")
+    folders = [Path(told)] if told else [*Path("/usr/include").glob("*-linux-gnu"), Path("/usr/include")]
+    return next((folder for folder in folders if (folder / "NvInferRuntime.h").is_file()), None)
+
+
+@pytest.mark.skipif(headers_of_tensorrt() is None, reason="this machine has no headers of TensorRT")
+def test_compiles_with_the_headers_of_tensorrt():
+    cuda = Path(importlib.util.find_spec("triton").origin).parent / "backends" / "nvidia" / "include"
+    flags = [*STRICT, "-fsyntax-only", "-isystem", str(headers_of_tensorrt()), "-isystem", str(cuda)]
+    done = subprocess.run(["g++", *flags, *SOURCES], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="this machine has no clang++")
+def test_clang_has_nothing_to_say():
+    flags = [*STRICT, "-fsyntax-only", "-I", str(STAND_IN)]
+    done = subprocess.run(["clang++", *flags, *SOURCES], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="this machine has no cmake")
+def test_cmake_builds_it_without_linking_anything_of_nvidia(tmp_path):
+    headers = f"-DTENSORRT_INCLUDE_DIR={STAND_IN}", f"-DCUDA_INCLUDE_DIR={STAND_IN}"
+    commands = [["cmake", "-S", str(NATIVE), "-B", str(tmp_path), *headers, "-DCMAKE_BUILD_TYPE=Debug"],
+                ["cmake", "--build", str(tmp_path), "--parallel", "2"]]  # fmt: skip
+    for command in commands:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (library,) = tmp_path.glob("*edgesmith_plugins.so")
+    symbols = subprocess.run(["nm", "-D", str(library)], check=True, capture_output=True, text=True).stdout
+    assert re.search(r" T getCreators$", symbols, re.MULTILINE) and re.search(
+        r" T setLoggerFinder$", symbols, re.MULTILINE
+    )
+    assert not re.search(r" U (cu[A-Z]|.*nvinfer)", symbols)
