@@ -1,6 +1,5 @@
 """One run of a fused op, and how far its kernels may be from the reference."""
 
-
 from __future__ import annotations
 
 import zlib

@@ -115,7 +115,7 @@ def work(asked: argparse.Namespace) -> int:
         tell({"begin": name})
         try:
             _part(asked, driver, pack, OPS[name], lambda: time.monotonic() < end, tell)
-        except Exception as error:  # whatever it was, it is a row of the result and not a reason to stop
+        except Exception as error:  # noqa: BLE001 whatever it was, it is a row of the result and not a reason to stop
             tell({"op": name, "ok": False, "why": f"{type(error).__name__}: {error}"})
         tell({"end": name})
     return 0
@@ -136,7 +136,7 @@ def _part(
 
         launch_all(driver, pack, op, tell)
     else:
-        from gpu.races import time_op
+        from gpu.contest import time_op
 
         for row in time_op(driver, pack, op, go_on):
             tell(row)
@@ -162,7 +162,9 @@ def whole(asked: argparse.Namespace) -> int:
     ops = [name for name in pack.ops if not asked.only or name in asked.only]
     report = Report.start(driver.about(), pack, asked.pack or PACKED, asked.out, sys.argv[1:])
     report.check_pack(OPS, complete=not asked.only)
-    say(f"{report.found['device']['name']}: {len(ops)} ops, {sum(len(pack.ops[name].launches) for name in ops)} kernels")
+    say(
+        f"{report.found['device']['name']}: {len(ops)} ops, {sum(len(pack.ops[name].launches) for name in ops)} kernels"
+    )
     for part, run in parts(asked, ops, report):
         say(part)
         begin = time.monotonic()

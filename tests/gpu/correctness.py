@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def check_op(
 
 def check_launch(driver: Driver, function: Function, asked: Problem, launch: Any, wanted: list[np.ndarray]) -> Row:
     """Run one launch twice and judge it."""
-    with Buffers(driver, asked) as buffers:
+    with closing(Buffers(driver, asked)) as buffers:
         first = buffers.run(driver, function, launch, FIRST_GARBAGE)
         complaints = buffers.complaints()
         second = buffers.run(driver, function, launch, SECOND_GARBAGE)

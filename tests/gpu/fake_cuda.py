@@ -58,6 +58,10 @@ class FakeCuda:
             for variant, launch in zip(kernel.variants, kernels.launches, strict=True):
                 self._variants[launch.entry] = self.ops[name], variant
 
+    def adopt(self, address: int, count_bytes: int) -> None:
+        """Memory that somebody else allocated, as torch does on a GPU."""
+        self._memory[address] = None, count_bytes
+
     # --- device and context
 
     def cuInit(self, flags: Any) -> int:

@@ -39,5 +39,5 @@ class Fenced:
         broken = np.flatnonzero(block != self._byte)[:8] - self._fence
         return inside, [int(offset) for offset in broken]
 
-    def free(self) -> None:
+    def close(self) -> None:
         self._driver.free(self._start)

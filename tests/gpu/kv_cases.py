@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.plugins import kv_packing, prefix_attention, quantize_kv, rotate_kv
+from edgesmith.exporter.plugins import kv_packing, quantize_kv, rotate_kv
 
 from .case import Build, Case
 
@@ -17,6 +17,8 @@ FULL_HD, ULTRA_HD = 2691, 10549
 QUERY_HEADS, KV_HEADS, DIM = 16, 2, 128
 BIAS = 30.0  # of a few channels of the keys; Qwen2.5 has hundreds in some layers
 TOKENS = kv_packing.TOKENS
+WIDTHS = ((4, 4), (8, 8), (4, 2), (2, 2))  # bits of keys and values
+SIZES = (*((128, widths) for widths in WIDTHS), (64, (4, 4)))  # channels of a head and bits that have kernels
 
 
 def keys(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -57,23 +59,23 @@ def quantize(op: str) -> list[Case]:
     return [*found, case("4K, 4 bits", (1, KV_HEADS, ULTRA_HD, DIM), 4, 0, real=True)]
 
 
+def dequantize_case(op: str, case: Case) -> Case:
+    """What the quantising op makes of its case."""
+    reference = quantize_kv.reference_k if op == "DequantizeK" else quantize_kv.reference_v
+
+    def build(rng: np.random.Generator) -> list[np.ndarray]:
+        return [*reference(*case.build(rng), **case.attributes), np.zeros(1, np.float32)]
+
+    return Case(case.label, build, case.attributes, case.real)
+
+
 def dequantize(op: str) -> list[Case]:
-    found = []
-    for case in quantize("QuantizeK" if op == "DequantizeK" else "QuantizeV"):
-
-        def build(rng: np.random.Generator, case: Case = case) -> list[np.ndarray]:
-            reference = quantize_kv.reference_k if op == "DequantizeK" else quantize_kv.reference_v
-            return [*reference(*case.build(rng), **case.attributes), np.zeros(1, np.float32)]
-
-        found.append(Case(case.label, build, case.attributes, case.real))
-    return found
+    return [dequantize_case(op, case) for case in quantize("QuantizeK" if op == "DequantizeK" else "QuantizeV")]
 
 
-def widths() -> Iterator[tuple[int, int]]:
-    yield from prefix_attention.WIDTHS
-
-
-def prefix_build(batch: int, query_heads: int, kv_heads: int, n: int, m: int, dim: int, bits: tuple[int, int], tokens: int) -> Build:
+def prefix_build(
+    batch: int, query_heads: int, kv_heads: int, n: int, m: int, dim: int, bits: tuple[int, int], tokens: int
+) -> Build:
     def build(rng: np.random.Generator) -> list[np.ndarray]:
         return [
             values(rng, batch, query_heads, m, dim),
@@ -91,19 +93,21 @@ def attention_attributes(dim: int, bits: tuple[int, int], tokens: int = TOKENS) 
 
 def prefix() -> list[Case]:
     found = []
-    for bits in widths():
-        for dim in prefix_attention.DIMS:
-            small = prefix_build(1, 4, 2, 70, 3, dim, bits, TOKENS)
-            found.append(Case(f"K{bits[0]}V{bits[1]}, D {dim}, odd sizes", small, attention_attributes(dim, bits)))
+    for dim, bits in SIZES:
+        build = prefix_build(1, 4, 2, 70, 3, dim, bits, TOKENS)
+        found.append(Case(f"K{bits[0]}V{bits[1]}, D {dim}, odd sizes", build, attention_attributes(dim, bits)))
+    for bits in WIDTHS:
         for m in (1, 16, 64):
             build = prefix_build(1, QUERY_HEADS, KV_HEADS, FULL_HD, m, DIM, bits, TOKENS)
-            found.append(Case(f"full HD, K{bits[0]}V{bits[1]}, M {m}", build, attention_attributes(DIM, bits), real=True))
+            label = f"full HD, K{bits[0]}V{bits[1]}, M {m}"
+            found.append(Case(label, build, attention_attributes(DIM, bits), real=True))
     one = prefix_build(2, 1, 1, 33, 5, 64, (4, 4), TOKENS)
-    found.append(Case("one head, two in the batch", one, attention_attributes(64, (4, 4))))
-    return found
+    return [*found, Case("one head, two in the batch", one, attention_attributes(64, (4, 4)))]
 
 
-def partial_build(batch: int, query_heads: int, kv_heads: int, n: int, dim: int, bits: tuple[int, int], lengths: list[int]) -> Build:
+def partial_build(
+    batch: int, query_heads: int, kv_heads: int, n: int, dim: int, bits: tuple[int, int], lengths: list[int]
+) -> Build:
     def build(rng: np.random.Generator) -> list[np.ndarray]:
         q = values(rng, batch, query_heads, 1, dim)
         return [q, *packed(rng, (batch, kv_heads, n, dim), *bits, TOKENS), np.array(lengths, np.int32)]
@@ -113,11 +117,11 @@ def partial_build(batch: int, query_heads: int, kv_heads: int, n: int, dim: int,
 
 def partial() -> list[Case]:
     found = []
-    for bits in widths():
-        for dim in prefix_attention.DIMS:
-            build = partial_build(2, 4, 2, 150, dim, bits, [150, 3])
-            attributes = attention_attributes(dim, bits) | {"splits": 3}
-            found.append(Case(f"K{bits[0]}V{bits[1]}, D {dim}, empty splits", build, attributes))
+    for dim, bits in SIZES:
+        build = partial_build(2, 4, 2, 150, dim, bits, [150, 3])
+        attributes = attention_attributes(dim, bits) | {"splits": 3}
+        found.append(Case(f"K{bits[0]}V{bits[1]}, D {dim}, empty splits", build, attributes))
+    for bits in WIDTHS:
         build = partial_build(1, QUERY_HEADS, KV_HEADS, FULL_HD, DIM, bits, [FULL_HD - 40])
         attributes = attention_attributes(DIM, bits) | {"splits": 16}
         found.append(Case(f"full HD, K{bits[0]}V{bits[1]}", build, attributes, real=True))
@@ -125,7 +129,9 @@ def partial() -> list[Case]:
 
 
 def combine() -> list[Case]:
-    def build(rng: np.random.Generator, batch: int, kv_heads: int, splits: int, rows: int, dim: int) -> list[np.ndarray]:
+    def build(
+        rng: np.random.Generator, batch: int, kv_heads: int, splits: int, rows: int, dim: int
+    ) -> list[np.ndarray]:
         stats = np.stack([rng.normal(0, 5, (batch, kv_heads, splits, rows)),
                           rng.uniform(1, 200, (batch, kv_heads, splits, rows))], axis=-1).astype(np.float32)  # fmt: skip
         parts = rng.standard_normal((batch, kv_heads, splits, rows, dim)) * stats[..., 1:]
@@ -141,45 +147,50 @@ def combine() -> list[Case]:
     ]
 
 
-def rotated() -> list[Case]:
-    def build(rng: np.random.Generator, batch: int, kv_heads: int, n: int, dim: int, bits: int, heads: int, kept: int):
+def rotated_build(batch: int, kv_heads: int, n: int, dim: int, bits: int, heads: int, kept: int) -> Build:
+    """Keys rotated, sorted and packed as at export, RoPE tables, the bias, and a few tokens kept as they are."""
+
+    def build(rng: np.random.Generator) -> list[np.ndarray]:
         turned = rotate_kv.rotate(np.moveaxis(values(rng, batch, kv_heads, n, dim), 1, 2), heads)  # (B, N, Hk, D)
         order = rotate_kv.channel_order(turned[0])
         sorted_ = turned.reshape(batch, n, -1)[..., order].reshape(batch, n, kv_heads, dim)
-        codes, meta = quantize_kv.reference_v(np.ascontiguousarray(np.moveaxis(sorted_, 2, 1), np.float32), bits=bits)
+        stored = np.ascontiguousarray(np.moveaxis(sorted_, 2, 1), np.float32)
+        codes, meta = quantize_kv.reference_v(stored, bits=bits)
         angle = np.arange(n)[:, None] * 1e4 ** (-np.arange(dim // 2) / (dim // 2))
-        slot = np.stack([rotate_kv.sink_tokens(rng.standard_normal((n, 8)), kept) for _ in range(batch)])
-        bias = keys(rng, kv_heads, dim) - values(rng, kv_heads, dim)
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        slot = np.stack([rotate_kv.sink_tokens(rng.standard_normal((n, 8)), kept) for _ in range(batch)])
+        bias = keys(rng, kv_heads, dim)
         sinks = keys(rng, batch, kv_heads, kept, dim)
         return [codes, meta, rotate_kv.places(order), bias, cos, sin, slot.astype(np.int32), sinks]
 
-    found = []
-    for dim, heads in ((128, 2), (128, 4), (64, 2)):
-        for bits in kv_packing.BITS:
-            sizes = 1, heads, 19, dim, bits, heads, 3
-            found.append(Case(f"{bits} bits, D {dim}, {heads} heads", lambda rng, s=sizes: build(rng, *s),
-                              {"bits": bits, "heads": heads}))  # fmt: skip
-    sizes = 1, KV_HEADS, FULL_HD, DIM, 4, 2, rotate_kv.SINKS
-    found.append(Case("full HD, 4 bits", lambda rng: build(rng, *sizes), {"bits": 4, "heads": 2}, real=True))
-    return found
+    return build
+
+
+def rotated() -> list[Case]:
+    found = [
+        Case(f"{bits} bits, D {dim}, {heads} heads", rotated_build(1, heads, 19, dim, bits, heads, 3),
+             {"bits": bits, "heads": heads})
+        for dim, heads in ((128, 2), (128, 4), (64, 2)) for bits in kv_packing.BITS
+    ]  # fmt: skip
+    real = rotated_build(1, KV_HEADS, FULL_HD, DIM, 4, 2, rotate_kv.SINKS)
+    return [*found, Case("full HD, 4 bits", real, {"bits": 4, "heads": 2}, real=True)]
+
+
+def anchor_build(batch: int, heads: tuple[int, int], rows: int, n: int, dim: int) -> Build:
+    return lambda rng: [values(rng, batch, heads[0], rows, dim), values(rng, batch, heads[1], n, dim)]
 
 
 def anchor() -> list[Case]:
     """One anchor row after a cached screenshot, and the rows of a short query."""
 
-    def case(label: str, batch: int, heads: tuple[int, int], rows: int, n: int, dim: int, real: bool = False) -> Case:
-        def build(rng: np.random.Generator) -> list[np.ndarray]:
-            return [values(rng, batch, heads[0], rows, dim), values(rng, batch, heads[1], n, dim)]
-
-        return Case(label, build, {"scale": dim**-0.5}, real)
+    def case(label: str, *sizes: Any, real: bool = False) -> Case:
+        return Case(label, anchor_build(*sizes), {"scale": sizes[-1] ** -0.5}, real)
 
     found = [case(f"D {dim}, odd N", 2, (2, 1), 3, 77, dim) for dim in (128, 64, 32)]
     found += [case("one key", 1, (1, 1), 1, 1, 64), case("more rows than a block", 1, (3, 1), 11, 130, 32)]
-    for rows in (1, 12):
-        heads = QUERY_HEADS, KV_HEADS
-        found.append(case(f"full HD, {rows} rows", 1, heads, rows, FULL_HD + 64, DIM, real=True))
-    return [*found, case("4K, 1 row", 1, (QUERY_HEADS, KV_HEADS), 1, ULTRA_HD + 64, DIM, real=True)]
+    heads = QUERY_HEADS, KV_HEADS
+    found += [case(f"full HD, {rows} rows", 1, heads, rows, FULL_HD + 64, DIM, real=True) for rows in (1, 12)]
+    return [*found, case("4K, 1 row", 1, heads, 1, ULTRA_HD + 64, DIM, real=True)]
 
 
 KV_CASES = {

@@ -66,7 +66,7 @@ def wanted_of(op: FusedOp, asked: Problem) -> list[np.ndarray]:
 
 
 class Buffers:
-    """Inputs and outputs of a problem on the device, each between fences; ``with`` frees them."""
+    """Inputs and outputs of a problem on the device, each between fences."""
 
     def __init__(self, driver: Driver, asked: Problem) -> None:
         self.asked = asked
@@ -83,12 +83,10 @@ class Buffers:
         self._all.append(place)
         return place
 
-    def __enter__(self) -> Buffers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Free them all."""
         for place in self._all:
-            place.free()
+            place.close()
 
     def run(self, driver: Driver, function: Function, launch: Launch, garbage: int) -> list[np.ndarray]:
         """Launch over outputs full of garbage; the raw bytes of the outputs. Fences: ``complaints``."""
@@ -121,7 +119,9 @@ class Buffers:
         return found
 
 
-def compare(asked: Problem, got: Sequence[np.ndarray], wanted: Sequence[np.ndarray], limit: float) -> list[dict[str, Any]]:
+def compare(
+    asked: Problem, got: Sequence[np.ndarray], wanted: Sequence[np.ndarray], limit: float
+) -> list[dict[str, Any]]:
     """One row an output: its error, or for packed words the share of equal codes, and whether that is within the limit."""
     rows = []
     for tensor, mine, theirs in zip(asked.schema.outputs, got, wanted, strict=True):

@@ -123,7 +123,9 @@ class Report:
         _put(self.path.with_suffix(".md"), markdown(self.found))
         self.write(finished=True)
         self.path.with_suffix(".partial.json").unlink(missing_ok=True)
-        say(f"{self.path}, {self.path.with_suffix('.md').name}: {'all within limits' if not failed else f'{len(failed)} failures'}")
+        say(
+            f"{self.path}, {self.path.with_suffix('.md').name}: {'all within limits' if not failed else f'{len(failed)} failures'}"
+        )
         return int(bool(failed))
 
 
@@ -150,5 +152,3 @@ def driver_version() -> str | None:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         return None
-
-

@@ -5,30 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+CORRECTNESS = """Largest error relative to the largest output, over all cases and kernels, against numpy in float64; codes: the share
+that is equal. Every kernel ran twice over different garbage, between guarded borders."""
+TIMES = """Microseconds a call, medians of interleaved rounds of replayed CUDA graphs; in brackets the median of the ratios to ours, so
+above 1 ours is faster."""
+
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Head, correctness, sanitizer, times."""
     device, versions, pack = found["device"], found["versions"], found["pack"]
-    lines = [
-        f"# {device['name']}",
-        "",
-        f"{device['arch']}, {device['multiprocessors']} multiprocessors, driver {device['driver']}, torch {versions['torch']}, "
-        f"triton {versions['triton']}; kernel pack {str(pack['sha256'])[:12]}, {pack['kernels']} kernels"
-        f"{'' if pack['in_step_with_sources'] else ', made from other sources than these'}.",
-        "Written by `make gpu-check`.",
-        "",
-        f"**{'All within limits.' if found['ok'] else 'Not within limits:'}**",
-        *(f"- {text}" for text in found["failures"]),
-        "",
-        "## Correctness",
-        "Largest error relative to the largest output, over all cases and kernels, against numpy in float64; codes: share that "
-        "is equal. Every kernel ran twice over different garbage, between guarded borders.",
-        "",
-        *correctness_table(found["correctness"]),
-        "",
-        "## compute-sanitizer",
-        *sanitizer_lines(found["sanitizer"]),
-    ]
+    elsewhere = "" if pack["in_step_with_sources"] else ", made from other sources than these"
+    head = (
+        f"{device['arch']}, {device['multiprocessors']} multiprocessors, driver {device['driver']}, "
+        f"torch {versions['torch']}, triton {versions['triton']}; "
+        f"kernel pack {str(pack['sha256'])[:12]}, {pack['kernels']} kernels{elsewhere}."
+    )
+    lines = [f"# {device['name']}", "", head, "Written by `make gpu-check`.", ""]
+    lines += [f"**{'All within limits.' if found['ok'] else 'Not within limits:'}**"]
+    lines += [f"- {text}" for text in found["failures"]]
+    lines += ["", "## Correctness", CORRECTNESS, "", *correctness_table(found["correctness"])]
+    lines += ["", "## compute-sanitizer", *sanitizer_lines(found["sanitizer"])]
     if found["times"]:
         lines += ["", "## Times", *times_tables(found["times"])]
     return "\n".join(lines) + "\n"
@@ -67,8 +63,8 @@ def sanitizer_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def times_tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One table an op: microseconds of every contestant, median of interleaved rounds, and how often ours fits into it."""
-    lines = ["Microseconds a call, medians of interleaved rounds of replayed CUDA graphs; in brackets the median ratio to ours."]
+    """One table an op, one column a contestant."""
+    lines = [TIMES]
     for op in dict.fromkeys(row["op"] for row in rows):
         mine = [row for row in rows if row["op"] == op and "contestants" in row]
         others = [row for row in rows if row["op"] == op and "contestants" not in row]

@@ -78,13 +78,37 @@ def channels() -> dict[str, list[Case]]:
 
 def windows() -> list[Case]:
     found = [
-        Case(f"D {dim}, window {window}", normal(2, window, 2 * window, 3, 1, dim), {"window": window, "scale": dim**-0.5})
+        Case(
+            f"D {dim}, window {window}",
+            normal(2, window, 2 * window, 3, 1, dim),
+            {"window": window, "scale": dim**-0.5},
+        )
         for dim, window in ((32, 7), (16, 3), (64, 9), (32, 1))
     ]
     for side, heads in DAVIT:
         build = normal(1, side, side, 3, heads, 32)
         found.append(Case(f"DaViT-T, {side} x {side}", build, {"window": 7, "scale": 32**-0.5}, real=True))
     return found
+
+
+def depthwise(
+    label: str, batch: int, channels: int, height: int, width: int, kernel: int, dilation: int, real: bool = False
+) -> Case:
+    def build(rng: np.random.Generator) -> list[np.ndarray]:
+        w = rng.standard_normal((channels, 1, kernel, kernel)) / kernel
+        x, b = rng.standard_normal((batch, channels, height, width)), rng.standard_normal(channels)
+        return [x.astype(np.float32), w.astype(np.float32), b.astype(np.float32)]
+
+    return Case(label, build, {"dilation": dilation, "channels": channels}, real)
+
+
+def convolutions() -> list[Case]:
+    found = [
+        depthwise("7 x 7, odd sizes", 2, 3, 23, 17, 7, 3),
+        depthwise("5 x 5, smaller than its reach", 1, 5, 4, 9, 5, 2),
+        depthwise("one pixel, dense", 1, 1, 1, 1, 7, 1),
+    ]
+    return found + [depthwise(f"VAN-B2 {side} x {side}", 1, c, side, side, 7, 3, real=True) for side, c in VAN_B2]
 
 
 VISION_CASES: dict[str, list[Case]] = {
@@ -104,5 +128,6 @@ VISION_CASES: dict[str, list[Case]] = {
         gated("N not a rectangle, D 64", 1, 3, 197, 64, 14, real=True),
     ],
     **channels(),
+    "DilatedDepthwiseConv": convolutions(),
     "WindowAttention": windows(),
 }
