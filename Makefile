@@ -14,7 +14,7 @@ EXTRAS := export,cpu,rtx,openvino,dev
 WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection kernels peers clean
+.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ $(PEERS_STAMP):
 	@$(PEERS)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS); }
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/int8_peers.txt
 	@rm -f $(PEERS)/ready-* && touch $@
+
+gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed (tests/gpu/README.md)
+	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what was finished is in the .partial.json file", file=sys.stderr)
+        print("stopped; what was finished stands in the .partial.json file", file=sys.stderr)
         return 130
 
 
@@ -155,7 +155,8 @@ def whole(asked: argparse.Namespace) -> int:
     from edgesmith.exporter.plugins.kernel_pack import PACKED
     from edgesmith.runtime.errors import UserMistake
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit of others ends like Ctrl-C
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a time limit of others ends like Ctrl-C
+        signal.signal(ending, _interrupted)
     driver, pack = open_all(asked)
     if unknown := sorted(set(asked.only or ()) - set(pack.ops)):
         raise UserMistake("no such op in the pack", found=", ".join(unknown), expected=", ".join(pack.ops))
@@ -166,12 +167,21 @@ def whole(asked: argparse.Namespace) -> int:
         f"{report.found['device']['name']}: {len(ops)} ops, {sum(len(pack.ops[name].launches) for name in ops)} kernels"
     )
     for part, run in parts(asked, ops, report):
-        say(part)
         begin = time.monotonic()
-        run()
-        report.seconds(part, time.monotonic() - begin)
-        report.write(finished=False)
+        try:
+            say(part)
+            run()
+        finally:
+            report.seconds(part, time.monotonic() - begin)
+            report.write(finished=False)
     return report.finish()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    from gpu.supervise import stop
+
+    stop()
+    raise KeyboardInterrupt
 
 
 def parts(asked: argparse.Namespace, ops: list[str], report: Any) -> Iterator[tuple[str, Callable[[], None]]]:

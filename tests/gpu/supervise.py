@@ -19,6 +19,15 @@ from typing import Any
 
 CHECK = Path(__file__).parent / "check.py"
 GRACE_S = 15  # after its own time a worker has this long to end by itself
+_running: set[subprocess.Popen[str]] = set()
+_stopped = threading.Event()
+
+
+def stop() -> None:
+    """End every worker, and start no other; for the handler of an interrupt, whose threads then come to their end."""
+    _stopped.set()
+    for process in list(_running):
+        process.kill()
 
 
 def supervise(
@@ -31,7 +40,7 @@ def supervise(
     """Run ``command --only op ... --seconds s`` over the ops; every row is given to ``on_row``, in this thread."""
     end = time.monotonic() + seconds
     left = list(ops)
-    while left:
+    while left and not _stopped.is_set():
         if (time_left := end - time.monotonic()) <= 0:
             for op in left:
                 on_row({"op": op, "ok": False, "why": "not run: no time left"})
@@ -48,28 +57,30 @@ def _run_once(
 ) -> list[str]:
     """One worker; the ops that are still to be run."""
     arguments = [*command, "--seconds", f"{seconds:.0f}", "--only", *ops]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-                               env={**os.environ, **(environment or {})})  # fmt: skip
-    killer = threading.Timer(seconds + GRACE_S, process.kill)
-    killer.daemon = True
-    killer.start()
     left, at = list(ops), ops[0]
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            row = _row(line)
-            if "begin" in row:
-                at = row["begin"]
-            elif "end" in row:
-                left.remove(row["end"])
-            elif row:
-                on_row(row)
-        code = process.wait()
-    finally:
-        killer.cancel()
-        if process.poll() is None:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                          env={**os.environ, **(environment or {})}) as process:  # fmt: skip
+        _running.add(process)
+        if _stopped.is_set():  # an interrupt while it was started
             process.kill()
-            process.wait()
+        killer = threading.Timer(seconds + GRACE_S, process.kill)
+        killer.daemon = True
+        killer.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                row = _row(line)
+                if "begin" in row:
+                    at = row["begin"]
+                elif "end" in row:
+                    left.remove(row["end"])
+                elif row:
+                    on_row(row)
+            code = process.wait()
+        finally:
+            killer.cancel()
+            process.kill()
+            _running.discard(process)
     if left:
         on_row({"op": at, "ok": False, "why": f"its process ended early: {_how(code)}"})
         left.remove(at)
