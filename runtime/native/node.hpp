@@ -114,7 +114,7 @@ public:
             found += " " + op_.inputs[i].name + " (";
             for (std::int32_t axis = 0; axis < in[i].dims.nbDims; ++axis)
                 found += (axis == 0 ? "" : ", ") + std::to_string(in[i].dims.d[axis]);
-            found += ")";
+            found += ')';
         }
         auto const deciding = op_.deciding();
         fail(found + (deciding ? std::string(", T = ") + nameOf(typeOf(in[*deciding].type)) : ""));

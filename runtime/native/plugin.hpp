@@ -228,7 +228,7 @@ public:
                 if (reinterpret_cast<std::uintptr_t>(pointer) % kAlignment != 0)
                     fail("the address of a tensor is no multiple of " + std::to_string(kAlignment));
                 pointers[count] = pointer;
-                arguments[count] = &pointers[count];
+                arguments[count] = static_cast<void*>(&pointers[count]);
                 ++count;
             };
             for (std::size_t i = 0; i < op_.inputs.size(); ++i) add(inputs[i]);

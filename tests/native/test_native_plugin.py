@@ -480,12 +480,12 @@ def test_clang_has_nothing_to_say():
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="this machine has no cmake")
 def test_cmake_builds_it_without_linking_anything_of_nvidia(tmp_path):
     headers = f"-DTENSORRT_INCLUDE_DIR={STAND_IN}", f"-DCUDA_INCLUDE_DIR={STAND_IN}"
-    commands = [["cmake", "-S", str(NATIVE), "-B", str(tmp_path), *headers, "-DCMAKE_BUILD_TYPE=Debug"],
+    commands = [["cmake", "-S", str(NATIVE), "-B", str(tmp_path), *headers, "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=-Werror"],
                 ["cmake", "--build", str(tmp_path), "--parallel", "2"]]  # fmt: skip
     for command in commands:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    (library,) = tmp_path.glob("*edgesmith_plugins.so")
+    library = tmp_path / "libedgesmith_plugins.so"
     symbols = subprocess.run(["nm", "-D", str(library)], check=True, capture_output=True, text=True).stdout
     assert re.search(r" T getCreators$", symbols, re.MULTILINE) and re.search(
         r" T setLoggerFinder$", symbols, re.MULTILINE
