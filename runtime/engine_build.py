@@ -21,15 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle
-from .errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake
-from .kernel_pack import PACK, read_pack
+from .errors import BackendUnavailable, EdgesmithError, UserMistake
 from .manifest import TensorSpec
-from .plugin_library import load_plugin_library, plugin_library
-from .plugins import register_plugins
+from .plugin_routes import add_plugins, plugins_of
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.engine_build"]
-ROUTES = ("aot", "native")  # how TensorRT gets the plugins: from Python, or from the C++ library
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 
 
@@ -85,33 +82,6 @@ def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
     return found
 
 
-def plugins_of(bundle: Bundle, library: str) -> dict[str, Any] | None:
-    """What the child has to register: {"route", "ops", "pack": path}, or None; TensorRT-RTX runs the ops' bodies.
-
-    Raises:
-        BundleRefused: the manifest names plugins in a way this version does not know, or there is no pack.
-        BackendUnavailable: the C++ plugin is needed and no library is named.
-    """
-    asked = bundle.manifest.get("plugins")
-    if not asked or library != "tensorrt":
-        return None
-    ops = asked.get("ops") if isinstance(asked, dict) else None
-    listed = isinstance(ops, list) and all(isinstance(name, str) for name in ops)
-    if not listed or asked.get("route") not in ROUTES:
-        raise BundleRefused(
-            f"{bundle.path} asks for plugins in a way this version does not know",
-            found=json.dumps(asked)[:200],
-            expected=f'{{"route": {" or ".join(ROUTES)}, "ops": [names]}}',
-            attempt="pip install --upgrade edgesmith",
-        )
-    pack = bundle.path / PACK
-    if not pack.is_file():
-        raise BundleRefused(f"{bundle.path} asks for plugins and has no kernels", found=f"no {PACK}", expected=PACK)
-    if asked["route"] == "native":
-        plugin_library()  # said here and now: without a library the child need not start
-    return {"route": asked["route"], "ops": ops, "pack": str(pack)}
-
-
 def _failure(bundle: Bundle, library: str, child: subprocess.CompletedProcess[str]) -> EdgesmithError:
     """What the child's end means."""
     what = f"{library} could not build an engine for {bundle.name}"
@@ -145,23 +115,11 @@ def main() -> int:
         return 3
     with ExitStack() as stack:
         try:
-            _add_plugins(trt, request.get("plugins"), stack)
+            add_plugins(trt, request.get("plugins"), stack)
         except EdgesmithError as error:
             print(json.dumps({"refused": vars(error)}))
             return 3 if isinstance(error, BackendUnavailable) else error.exit_code
         return _answer(trt, request)
-
-
-def _add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> None:
-    """Register what the graph's nodes need; the C++ plugin reads its kernels until the engine is built."""
-    if asked is None:
-        return
-    pack = read_pack(Path(asked["pack"]))
-    if asked["route"] == "aot":
-        register_plugins(trt, pack, asked["ops"])
-    else:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgesmith-kernels-"))
-        load_plugin_library(trt, pack, asked["ops"], Path(folder))
 
 
 def _answer(trt: Any, request: dict[str, Any]) -> int:

@@ -4,7 +4,7 @@
                       >  autotune   which types the pack has kernels for, and how many kernels each (tactics)
                       >  aot_impl   the PTX of one kernel, its grid, threads, shared memory and int32 scalars
 
-Nothing is written by hand for an op. ``tensorrt.plugin`` reads what a function takes from its signature, so the functions
+Nothing is written by hand for an op; plugin_functions.py says what the three do. ``tensorrt.plugin`` reads what a function takes from its signature, so the functions
 here carry a made one (``__signature__``) with real types in it. TensorRT keeps the PTX in the engine: only the build needs
 this file. NVIDIA's own plugin code runs these functions in our tests; TensorRT's builder is not yet run on hardware.
 """
@@ -14,19 +14,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from types import GenericAlias
 from typing import Any
 
-from .errors import BackendUnavailable, EdgesmithError, UserMistake
-from .expressions import Algebra, parse
-from .fused_ops import DOMAIN, Launch, OpSchema, Tensor, chosen
+from .errors import BackendUnavailable, UserMistake
+from .fused_ops import DOMAIN
 from .kernel_pack import KernelPack, OpKernels
-from .plugin_symbols import Size, algebra, bind, graph_sizes, known, tuning_sizes
+from .plugin_functions import PluginFunctions
+from .plugin_symbols import algebra
 
 FIRST = (10, 9)  # Python plugins that hand over PTX
-WORDS = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "int32": "INT32"}  # for AutoTuneCombination
 KINDS = {"int": int, "float": float}
 
 
@@ -86,7 +84,7 @@ def _register(trt: Any, trtp: Any, kernels: OpKernels, ptx: Mapping[str, str]) -
             because="TensorRT keeps one plugin of a name in a process, and nothing removes it",
             attempt="build each bundle in a process of its own",
         )
-    plugin = _Plugin(trt, trtp, kernels, ptx, algebra(trtp))
+    plugin = PluginFunctions(trt, trtp, kernels, ptx, algebra(trtp))
     identity = f"{DOMAIN}::{schema.name}"
     inputs: dict[str, Any] = {tensor.name: trtp.TensorDesc for tensor in schema.inputs}
     inputs |= {attribute.name: KINDS[attribute.kind] for attribute in schema.attributes}
@@ -119,109 +117,3 @@ def _function(
     function.__signature__ = signature  # type: ignore[attr-defined]
     function.__annotations__ = {**parameters, "return": returns}
     return function
-
-
-@dataclass(frozen=True)
-class _Plugin:
-    """What the three functions of one op do; ``given`` holds their arguments by name."""
-
-    trt: Any
-    trtp: Any
-    kernels: OpKernels
-    ptx: Mapping[str, str]
-    algebra: Algebra
-
-    @property
-    def schema(self) -> OpSchema:
-        return self.kernels.schema
-
-    def describe(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The outputs; the first call has shapes that know nothing but their number of axes."""
-        descs, t = self._descs(given), self._type(given)
-        names = bind(self.schema, [graph_sizes(desc) for desc in descs], self._attributes(given))
-        return tuple(
-            self.trtp.from_shape_expr(
-                tuple(self._value(size, names) for size in tensor.shape), getattr(self.trt, tensor.type_for(t))
-            )
-            for tensor in self.schema.outputs
-        )
-
-    def combinations(self, given: Mapping[str, Any]) -> list[Any]:
-        """One for every type that the pack has kernels for; tactics only where there is a choice."""
-        names = bind(self.schema, [tuning_sizes(desc) for desc in self._descs(given)], self._attributes(given))
-        found = []
-        for t in self._types():
-            if launches := self._launches(t, names):
-                types = ", ".join(WORDS[tensor.type_for(t)] for tensor in self._tensors())
-                # 0 is TensorRT's own number for "no choice", so ours start at 1
-                tactics = list(range(1, len(launches) + 1)) if len(launches) > 1 else None
-                found.append(self.trtp.AutoTuneCombination(types, "LINEAR", tactics))
-        if not found:
-            raise self._no_kernel("any type", names)
-        return found
-
-    def launch(self, given: Mapping[str, Any]) -> tuple[str, str, Any, Any]:
-        """Entry, PTX, launch parameters and scalars of the kernel that was chosen."""
-        descs, t = self._descs(given), self._type(given)
-        names = bind(self.schema, [graph_sizes(desc) for desc in descs], self._attributes(given))
-        launches, index = self._launches(t, names), max(given["tactic"] - 1, 0)
-        if index >= len(launches):
-            raise self._no_kernel(f"{t}, tactic {given['tactic']}", names)
-        launch = launches[index]
-        parameters = self.trtp.KernelLaunchParams()
-        parameters.grid_x, parameters.grid_y, parameters.grid_z = (self._value(text, names) for text in launch.grid)
-        parameters.block_x, parameters.shared_mem = launch.threads, launch.shared_bytes
-        scalars = self.trtp.SymIntExprs(len(launch.scalars))
-        for place, text in enumerate(launch.scalars):
-            scalars[place] = self.trtp.SymInt32(self._value(text, names))
-        return launch.entry, self.ptx[launch.entry], parameters, scalars
-
-    def _value(self, text: str, names: Mapping[str, Size]) -> Size:
-        return parse(text).value(names, self.algebra)
-
-    def _tensors(self) -> Sequence[Tensor]:
-        return (*self.schema.inputs, *self.schema.outputs)
-
-    def _descs(self, given: Mapping[str, Any]) -> list[Any]:
-        return [given[tensor.name] for tensor in self.schema.inputs]
-
-    def _attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {attribute.name: given[attribute.name] for attribute in self.schema.attributes}
-
-    def _types(self) -> Sequence[str]:
-        """What T can be; an op without T is launched as float32."""
-        return self.schema.types if any(tensor.type == "T" for tensor in self._tensors()) else ("float32",)
-
-    def _type(self, given: Mapping[str, Any]) -> str:
-        """T of these inputs; UserMistake when the inputs' types are not those of the schema."""
-        found = {tensor.name: given[tensor.name].dtype for tensor in self.schema.inputs}
-        for t in self._types():
-            if all(found[tensor.name] == getattr(self.trt, tensor.type_for(t)) for tensor in self.schema.inputs):
-                return t
-        raise UserMistake(
-            f"a node {self.schema.name} has inputs of types that no kernel takes",
-            found=", ".join(f"{name} {type_}" for name, type_ in found.items()),
-            expected=", ".join(f"{tensor.name} {tensor.type}" for tensor in self.schema.inputs),
-            because=f"T is one of {', '.join(self._types())}, the same everywhere",
-        )
-
-    def _launches(self, t: str, names: Mapping[str, Size]) -> list[Launch]:
-        fixed = known(names)
-        try:
-            return chosen(self.kernels.launches, t, fixed)
-        except KeyError as error:
-            raise UserMistake(
-                f"a node {self.schema.name} leaves a size open that its kernels have to know",
-                found=f"no number for {error.args[0]}",
-                because="a kernel is compiled for it",
-                attempt="export with this size fixed",
-            ) from None
-
-    def _no_kernel(self, what: str, names: Mapping[str, Size]) -> EdgesmithError:
-        rules = dict.fromkeys(f"{launch.type} when {launch.when}" for launch in self.kernels.launches)
-        return UserMistake(
-            f"the kernel pack has no kernel for a node {self.schema.name}",
-            found=f"{what}, {', '.join(f'{name} {size}' for name, size in known(names).items())}",
-            expected="; ".join(rules),
-            attempt="export the bundle again without plugins for this op",
-        )

@@ -11,10 +11,11 @@ from edgesmith.exporter.plugins.compile import Compiled
 from edgesmith.exporter.plugins.ggem_pool import OP
 from edgesmith.exporter.plugins.kernel_pack import pack
 from edgesmith.runtime import engine_build
-from edgesmith.runtime.engine_build import build_engine, plugins_of
+from edgesmith.runtime.engine_build import build_engine
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake
 from edgesmith.runtime.fused_ops import Launch
 from edgesmith.runtime.plugin_library import plugin_library
+from edgesmith.runtime.plugin_routes import plugins_of
 
 PTX = "// no kernel, but text of one\n"
 ASKED = {"route": "aot", "ops": ["GGeMPool"]}
