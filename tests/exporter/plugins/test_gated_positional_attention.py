@@ -54,8 +54,8 @@ def test_every_variant_is_the_reference_over_several_blocks_of_rows_and_keys(dty
     "w", [(0, 0, 0), (0, 0, -50), (40, -40, 0), (60, 7, -9), (-300, 5, 3)], ids=["even", "self", "corner", "off", "far"]
 )
 def test_sharp_positions_neither_overflow_nor_vanish(w):
-    """The largest score is found in closed form: at an end, between, and in a last row that is not full."""
-    for side, extra in ((7, 0), (7, -3), (7, 2)):
+    """The largest score is found in closed form: at an end, between, in a last row that is not full, in an only one."""
+    for side, extra in ((7, 0), (7, -3), (7, 2), (7, -44)):
         (q, k, v, pos), attributes = case((1, 1, side, extra, 16), 3, "float16")
         pos[0] = (*w, 0.9)
         (wanted,) = reference(OP, [q, k, v, pos], attributes)
