@@ -66,7 +66,7 @@ def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
         from ..runtime.bundle import open_bundle
 
         bundle = open_bundle(place)
-        return load_onnx(bundle.graph), bundle.manifest.get("plugins"), ""
+        return load_onnx(bundle.graph), (bundle.manifest.get("rewrite") or {}).get("fused"), ""
     if place.exists():
         return load_onnx(place), None, ""
     from ..models.registry import find

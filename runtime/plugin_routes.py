@@ -62,3 +62,14 @@ def add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> Non
     else:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgesmith-kernels-"))
         load_plugin_library(trt, pack, asked["ops"], Path(folder))
+
+
+def load_plugins(trt: Any, bundle: Bundle, library: str, stack: ExitStack) -> None:
+    """What an engine of this bundle needs before it is loaded: the C++ plugin, or nothing, since PTX of ``aot`` is in it.
+
+    Raises:
+        EdgesmithError: as ``plugins_of`` and ``add_plugins``.
+    """
+    asked = plugins_of(bundle, library)
+    if asked and asked["route"] == "native":
+        add_plugins(trt, asked, stack)

@@ -7,15 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from ...runtime.report_graph import ROUTES
 from .declaration import FusedOp
 from .kernel_pack import replace_file
 
-BECOMES = {
-    "function": "stays a node; the engine runs its body",
-    "inline": "is replaced by its body",
-    "aot": "stays a node with its body beside it; a plugin takes it, and where none is registered the body",
-    "native": "stays a node without a body; the C++ plugin takes it",
-}
 PAGE = Path(__file__).parents[2] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops
 
@@ -48,13 +43,13 @@ def routes() -> str:
     from ..targets import TARGETS
 
     rows = [
-        f"| `{target.name}` | {target.plugin_route} | {BECOMES[target.plugin_route]} |" for target in TARGETS.values()
+        f"| `{target.name}` | {target.plugin_route} | {ROUTES[target.plugin_route]} |" for target in TARGETS.values()
     ]
     native = [
         "",
-        f"`--native-plugins` (jetpack6, TensorRT 10.3): it {BECOMES['native']}, built on the device (runtime/native).",
+        f"`--native-plugins` (jetpack6, TensorRT 10.3): {ROUTES['native']} It is built on the device (runtime/native).",
     ]
-    return "\n".join(["| target | route | a fused node |", "|---|---|---|", *rows, *native])
+    return "\n".join(["| target | route | fused ops |", "|---|---|---|", *rows, *native])
 
 
 def section(op: FusedOp) -> list[str]:

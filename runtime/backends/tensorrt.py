@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..cuda import Cuda, Device, find_driver
 from ..engine_build import build_engine
 from ..engine_cache import engine_key, load_engine, save_engine
 from ..errors import EdgesmithError
+from ..plugin_routes import load_plugins
 from ..session import Session
 from . import backend, library
 
@@ -40,6 +42,7 @@ class EngineSession(Session):
         self._context: Any = None
         self._engine: Any = None
         self._runtime: Any = None
+        self._kernels = ExitStack()  # the folder that the C++ plugin reads
 
     def open(self) -> None:
         find_driver()
@@ -49,6 +52,7 @@ class EngineSession(Session):
         self._log = trt.Logger(trt.Logger.ERROR)
         if hasattr(trt, "init_libnvinfer_plugins"):  # an engine with suppression inside does not load without
             trt.init_libnvinfer_plugins(self._log, "")
+        load_plugins(trt, self.bundle, self.backend, self._kernels)
         self._runtime = trt.Runtime(self._log)
         self._engine = self._find_engine(trt, device)
         self._context = self._engine.create_execution_context()
@@ -93,6 +97,7 @@ class EngineSession(Session):
         self._context = None  # before the engine, and that before the runtime
         self._engine = None
         self._runtime = None
+        self._kernels.close()
 
     def _find_engine(self, trt: Any, device: Device) -> Any:
         for file in self.bundle.engines:

@@ -195,6 +195,23 @@ def test_failures_of_the_library_are_words_and_leave_nothing(tiny, machine, chan
     assert not machine.cuda.blocks and not machine.cuda.streams
 
 
+@pytest.mark.parametrize(("route", "loaded"), [("native", 1), ("aot", 0)])
+def test_an_engine_with_the_cpp_plugin_is_loaded_after_it(make_tiny, machine, monkeypatch, route, loaded):
+    seen = []
+    bundle = make_tiny(files={"kernels.zip": b"a pack"}, plugins={"route": route, "ops": ["GGeMPool"]})
+    monkeypatch.setattr("edgesmith.runtime.plugin_routes.plugin_library", lambda: None)
+    monkeypatch.setattr(
+        "edgesmith.runtime.plugin_routes.add_plugins",
+        lambda trt, asked, stack: seen.append((asked["ops"], list(machine.loaded))),
+    )
+    with load(bundle, backend="tensorrt"):
+        pass
+    assert seen == [(["GGeMPool"], [])] * loaded
+    with load(bundle, backend="tensorrt_rtx"):  # runs the bodies, and needs no plugin
+        pass
+    assert len(seen) == loaded
+
+
 def test_a_run_that_the_library_refuses(tiny, machine):
     with load(tiny, backend="tensorrt") as session:
         machine.runs = False
