@@ -53,7 +53,8 @@ class Built:
     def size_bytes(self) -> int:
         """Of the file that the device will run: the engine when there is one, else the graph."""
         engines = [path for name, path in self.files.items() if name.startswith("engines/")]
-        return sum(path.stat().st_size for path in engines or self.files.values())
+        graph = [path for name, path in self.files.items() if name.startswith("model.onnx")]
+        return sum(path.stat().st_size for path in engines or graph)
 
 
 def build(
@@ -117,7 +118,7 @@ def _build(
         bodies = {op_type for _, op_type, _ in model.functions}
         foreign = {node.op_type for node in model.graph if node.domain} - bodies
         notes.append(
-            f"not parsed here: {', '.join(foreign)} is a plugin of TensorRT; not yet run on hardware"
+            f"not parsed here: {', '.join(sorted(foreign))}: a plugin computes it; not yet run on hardware"
             if foreign
             else _parsed_here(files["model.onnx"])
         )

@@ -20,6 +20,7 @@ from ..runtime.report import write_report
 from ..runtime.selftest import agreement
 from .parity import typed_runner
 from .plan import Plan
+from .plan_plugins import unused
 from .plugins.routes import WITH_KERNELS
 from .stages import Run
 from .verify import in_batches, run_all, seeded
@@ -154,7 +155,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "parity": [],
         "benchmark": None,
         "engines": [engine for engine in made.built.engines],
-        "notes": list(made.built.notes),
+        "notes": [*made.built.notes, *unused(plan, made.built.fused)],
     }  # fmt: skip
 
 

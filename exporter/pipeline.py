@@ -47,6 +47,7 @@ class Result:
             "plan": self.plan.to_json(),
             "stages": [stage.to_json() for stage in self.stages],
             "parity": [row.to_json() for row in self.parity],
+            "fused": self.bundle.manifest["rewrite"]["fused"] if self.bundle else None,
             "quantisation": self.quantisation,
             "beside": str(self.beside.path) if self.beside else None,
             "notes": list(self.notes),
@@ -79,7 +80,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .made import Made
     from .pack import draft, publish
     from .parity import Judge, check, check_each_pass
-    from .plugins.routes import needed_types
+    from .plugins.routes import fused_ops, needed_types
     from .quantise import hold_budget, quantise_within
     from .rewrite import rewrite
     from .trace import trace
@@ -117,6 +118,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
             verify_each=each,
         )
         stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
+        fused = sum(fused_ops(rewritten.model).values())
+        stage.detail += f", {fused} fused ops" if fused else ""
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
     quantised = quantise_within(plan, rewritten.model, run) if plan.calibration else None

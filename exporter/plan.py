@@ -26,7 +26,7 @@ from .plan_checks import (
     opset_of,
 )
 from .plan_detection import class_names, fitted, plan_detection
-from .plan_plugins import check_native, plan_plugins
+from .plan_plugins import asked, check_native, plan_plugins
 from .plan_quantised import Calibration, Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
@@ -58,6 +58,7 @@ class Plan:
     calibration: Calibration | None = None
     plugins: tuple[str, ...] = ()
     plugin_route: str = ""
+    plugins_asked: bool = False  # also where none of them occurs
     skip: tuple[str, ...] = ()
     keep: bool = False
     verify_each: bool = False
@@ -202,6 +203,7 @@ def make_plan(
         calibration=calibration,
         plugins=ops,
         plugin_route=route,
+        plugins_asked=asked(plugins),
         skip=steps,
         keep=keep,
         verify_each=verify_each,

@@ -6,23 +6,17 @@ type of the rest, as the products of activations do without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..models.registry import ModelSpec
 from ..runtime.errors import UserMistake
-from .arguments import nearest
 from .targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from .patterns.fused import Fuse
-
-# A fused op is worth its kernel only where the plain graph loses, and no GPU has measured anything yet.
-DEFAULT = "none"
-HELP = (
-    "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
-    "was measured to lose, and no GPU has measured anything yet."
-)
+    from .plan import Plan
 
 
 def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -35,16 +29,34 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
     """
     from .patterns import fuses
 
-    words = wanted.split(",") if isinstance(wanted, str) else list(wanted or [DEFAULT])
-    names = [word.strip() for word in words if word.strip()] or [DEFAULT]
-    if [name.lower() for name in names] == ["none"]:
-        return ()
-    passes = fuses()
-    if [name.lower() for name in names] == ["all"]:
-        asked = [op for step in passes if spec.family in step.families for op in step.ops]
+    names, passes = _names(wanted), fuses()
+    if names == ["all"]:
+        found = {op for step in passes if spec.family in step.families for op in step.ops}
     else:
-        asked = [_found(name, spec, passes) for name in names]
-    return tuple(op for step in passes for op in step.ops if not set(step.ops).isdisjoint(asked))
+        found = {_found(name, spec, passes) for name in names}
+    return tuple(op for step in passes for op in step.ops if not found.isdisjoint(step.ops))  # a pair goes together
+
+
+def asked(wanted: str | Iterable[str] | None) -> bool:
+    """Whether fused ops were asked for at all."""
+    return bool(_names(wanted))
+
+
+def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
+    """What was asked for and is not in the graph, for the notes of the bundle."""
+    if plan.plugins_asked and not plan.plugins:
+        return [f"--plugins all: no fused op occurs in {plan.spec.name}"]
+    absent = [op for op in plan.plugins if op not in (fused or {}).get("ops", {})]
+    return [f"no place took {', '.join(absent)}: the passes' refusals say why"] if absent else []
+
+
+def _names(wanted: str | Iterable[str] | None) -> list[str]:
+    """The words, "none" left out and "all" in lower case."""
+    words = wanted.split(",") if isinstance(wanted, str) else list(wanted or ())
+    names = [word.strip() for word in words if word.strip()]
+    if [name.lower() for name in names] in (["none"], ["all"]):
+        names = [names[0].lower()]
+    return [] if names == ["none"] else names
 
 
 def check_native(target: Target, native: bool, plugins: tuple[str, ...]) -> str:
@@ -72,6 +84,8 @@ def check_native(target: Target, native: bool, plugins: tuple[str, ...]) -> str:
 
 def _found(name: str, spec: ModelSpec, passes: list[type[Fuse]]) -> str:
     """The op of that name, in any case; UserMistake when there is none or it has no place in this network."""
+    from .plugins import OPS
+
     known = {op: step.families for step in passes for op in step.ops}
     for op, families in known.items():
         if op.lower() == name.lower():
@@ -85,9 +99,18 @@ def _found(name: str, spec: ModelSpec, passes: list[type[Fuse]]) -> str:
                 because=f"it stands for a block of {' and '.join(families)}",
                 attempt="--plugins all" if here else "leave --plugins out",
             )
+    declared = next((op for op in OPS if op.lower() == name.lower()), None)
+    lower = {op.lower(): op for op in known}
     raise UserMistake(
         f"No fused op that an export puts in is called {name!r}",
         found=f"--plugins {name}",
         expected="none, all, or of " + ", ".join(known),
-        attempt=nearest(name, [*known, "none", "all"]) or "--plugins all",
+        because=f"no rewrite puts {declared} in: it is for graphs that are made with it" if declared else "",
+        attempt="--plugins all" if declared or not (near := _nearest(name, lower)) else near,
     )
+
+
+def _nearest(name: str, lower: Mapping[str, str]) -> str:
+    """``did you mean ...``, whatever the case."""
+    found = difflib.get_close_matches(name.lower(), [*lower, "none", "all"], n=1, cutoff=0.4)
+    return f"--plugins {lower.get(found[0], found[0])}" if found else ""

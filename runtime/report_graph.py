@@ -9,6 +9,12 @@ from typing import Any
 from .page import Html, facts, figure, fold, join, signed, size, table, tag
 
 Data = Mapping[str, Any]
+ROUTES = {  # of fused ops to the engine
+    "function": "The engine runs their bodies, which travel in the graph.",
+    "inline": "They are written out in standard operators: this engine takes no plugins.",
+    "aot": "TensorRT takes the plugins of the kernel pack in the bundle, or the bodies in the graph; not yet run on hardware.",
+    "native": "The C++ plugin computes them from the kernel pack in the bundle; not yet run on hardware.",
+}
 
 
 def rewrites(rewrite: Data) -> Html:
@@ -33,6 +39,9 @@ def rewrites(rewrite: Data) -> Html:
     parts = [table(("pass", "applied", "refused"), worked, ("", "number", "number")), fold(heading, listed)]
     if idle:
         parts.append(tag("p", f"Found nothing to do: {', '.join(idle)}.", "soft"))
+    if fused := rewrite.get("fused"):
+        listed = ", ".join(f"{count} {op}" for op, count in (fused.get("ops") or {}).items())
+        parts.append(tag("p", f"Fused ops: {listed}. {ROUTES.get(str(fused.get('route')), '')}"))
     if rewrite.get("skipped"):
         parts.append(tag("p", f"Left out on request: {', '.join(rewrite['skipped'])}."))
     return join(parts)

@@ -51,7 +51,7 @@ class FuseGGeMPool(Fuse):
         if low is None or low.size != 1 or (len(bound.inputs) > 2 and bound.inputs[2] is not None):
             return "the clamp is not one lower bound"
         shape, grouped, x = sizes(bound.inputs[0]), sizes(view.outputs[0]), bound.inputs[0]
-        if shape is None or grouped is None or len(shape) != 3 or len(grouped) != 4 or shape[:2] != grouped[:2]:
+        if shape is None or grouped is None or len(shape) != 3 or len(grouped) != 4 or shape[1] != grouped[1]:
             return f"values of shape {shape} in groups of shape {grouped}, expected (B, N, C) and (B, N, G, C / G)"
         root = only_consumer(mean.outputs[0])
         flat = only_consumer(root.outputs[0]) if root is not None else None
@@ -59,7 +59,7 @@ class FuseGGeMPool(Fuse):
         out = (shape[0], shape[2])
         if axes is None or axes.ravel().tolist() not in ([1], [-3]) or attribute(mean, "keepdims", 1):
             return "the mean is not over the tokens alone"
-        if flat is None or flat.op_type != "Reshape" or sizes(flat.outputs[0]) != out:
+        if flat is None or flat.op_type != "Reshape" or (sizes(flat.outputs[0]) or ())[1:] != out[1:]:
             return f"the roots are not brought to {out}"
         p = constant(power.inputs[1])
         assert p is not None and x is not None
