@@ -19,6 +19,8 @@ from edgesmith.exporter.plugins.compile import entry_parameters, kernel_function
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
 from edgesmith.runtime.kernel_pack import KernelPack
 
+from .interpreted import bfloat16
+
 INVALID_VALUE, INVALID_IMAGE, NOT_FOUND, ILLEGAL_ADDRESS = 1, 200, 500, 700
 WORDS = {1: b"invalid value", 200: b"device kernel image is invalid", 500: b"named symbol not found",
          700: b"an illegal memory access was encountered"}  # fmt: skip
@@ -197,5 +199,5 @@ class FakeCuda:
                 view = (ctypes.c_char * room).from_address(arguments[index])
                 type_ = getattr(torch, kind)
                 arguments[index] = torch.frombuffer(view, dtype=type_, count=room // type_.itemsize)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), bfloat16():
             kernel_function(op.kernel)[grid](*arguments, **variant.constants)

@@ -27,7 +27,6 @@ from edgesmith.runtime.fused_ops import chosen, float_bits
 
 PACK = stand_in_pack(OPS.values())
 WITH_KERNEL = list(PACK.ops)
-INTERPRETED = ("float32", "float16")  # its bfloat16 products are wrong
 POOL = OPS["GGeMPool"]
 
 
@@ -60,10 +59,9 @@ def test_every_launch_is_taken_by_a_case_and_every_case_takes_one(name):
 
 
 @pytest.mark.parametrize("name", WITH_KERNEL)
-def test_first_and_last_small_case_hold_in_the_interpreter(name, monkeypatch):
-    small = [case for case in CASES[name] if not case.real]
-    monkeypatch.setitem(CASES, name, [small[0], small[-1]])
-    for t in (t for t in INTERPRETED if t in compiled_types(PACK.ops[name])):
+def test_a_small_case_holds_in_the_interpreter_in_every_type(name, monkeypatch):
+    monkeypatch.setitem(CASES, name, CASES[name][:1])
+    for t in compiled_types(PACK.ops[name]):
         rows = rows_of(fake(), name, t)
         assert rows
         assert not [row for row in rows if not row["ok"]]
@@ -72,7 +70,7 @@ def test_first_and_last_small_case_hold_in_the_interpreter(name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_KERNEL)
 def test_all_small_cases_hold_in_the_interpreter(name):
-    for t in (t for t in INTERPRETED if t in compiled_types(PACK.ops[name])):
+    for t in compiled_types(PACK.ops[name]):
         assert not [row for row in rows_of(fake(), name, t) if not row["ok"]]
 
 
