@@ -263,6 +263,15 @@ def test_refuses_sizes_types_and_addresses(native, probe, inputs, also, failed, 
     assert answer == {"failed": failed, "log": [f"edgesmith: Probe: {words}"]}
 
 
+def test_an_attribute_that_is_a_size_is_not_taken_from_the_shape(native, tmp_path):
+    lines = [line.replace("input w float32 N,2,*", "input w float32 bits") for line in PROBE]
+    folder = write_table(tmp_path / "fixed", lines, {"first": 2, "second": 2})
+    four, five = ([*NODE[:3], f"input float32 {size}", "run"] for size in (4, 5))
+    right, wrong = native.ask([f"folder {folder}", *four, *five])
+    assert right["shapes"] == [[2, 28]] and right["log"] == []
+    assert wrong == {"failed": "configure", "log": ["edgesmith: Probe: axis 0 of w is bits = 4, found 5"]}
+
+
 def test_nothing_is_launched_for_an_empty_output(native, probe):
     lines = ["node Probe", "attribute scale float 1", "input float16 0 7", "input float32 14"]
     (answer,) = native.ask([f"folder {probe}", *lines, "run"])
