@@ -27,9 +27,12 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
     Raises:
         UserMistake: an unknown op, or one that cannot occur in this network.
     """
+    names = _names(wanted)
+    if not names:
+        return ()
     from .patterns import fuses
 
-    names, passes = _names(wanted), fuses()
+    passes = fuses()
     if names == ["all"]:
         found = {op for step in passes if spec.family in step.families for op in step.ops}
     else:

@@ -40,8 +40,8 @@ def rewrites(rewrite: Data) -> Html:
     if idle:
         parts.append(tag("p", f"Found nothing to do: {', '.join(idle)}.", "soft"))
     if fused := rewrite.get("fused"):
-        listed = ", ".join(f"{count} {op}" for op, count in (fused.get("ops") or {}).items())
-        parts.append(tag("p", f"Fused ops: {listed}. {ROUTES.get(str(fused.get('route')), '')}"))
+        ops = ", ".join(f"{count} {op}" for op, count in (fused.get("ops") or {}).items())
+        parts.append(tag("p", f"Fused ops: {ops}. {ROUTES.get(str(fused.get('route')), '')}"))
     if rewrite.get("skipped"):
         parts.append(tag("p", f"Left out on request: {', '.join(rewrite['skipped'])}."))
     return join(parts)
