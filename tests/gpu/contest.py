@@ -217,6 +217,7 @@ class Track:
 def time_op(driver: Driver, pack: KernelPack, op: FusedOp, go_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
     """Rows of one op's races on this GPU."""
     torch.backends.cudnn.benchmark = True
+    torch.set_grad_enabled(False)
     track = Track(PackLauncher(driver, pack), "cuda", driver.about()["l2_bytes"])
     for asked in RACES[op.name]():
         head = {"op": op.name, "race": asked.case.label, "type": T, "cold": asked.cold, "ok": True}

@@ -114,6 +114,8 @@ class Report:
         tools = self.found["sanitizer"].get("tools", {})
         failed += [f"compute-sanitizer {name}: {tool['errors']} errors, {tool['failed']}"
                    for name, tool in tools.items() if not tool["ok"]]  # fmt: skip
+        failed += [f"times of {row['op']} {row.get('race', '')}: {row['why']}" for row in self.found["times"]
+                   if not row["ok"]]  # fmt: skip
         return [*self.found["problems"], *failed]
 
     def finish(self) -> int:

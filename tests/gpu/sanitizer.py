@@ -69,9 +69,14 @@ def judge(name: str, rows: Sequence[dict[str, Any]], text: str, say: Callable[[s
     return found | ({} if ok else {"log": text.splitlines()[:KEPT_LINES]})
 
 
-def launch_all(driver: Driver, pack: KernelPack, op: FusedOp, tell: Callable[[dict[str, Any]], None]) -> None:
+def launch_all(
+    driver: Driver, pack: KernelPack, op: FusedOp, go_on: Callable[[], bool], tell: Callable[[dict[str, Any]], None]
+) -> None:
     """The worker's part: every launch of an op once; outputs are not filled, so that unwritten ones are noticed."""
     for launch, asked in smallest_cases(op, pack.ops[op.name]):
+        if not go_on():
+            tell({"op": op.name, "entry": launch.entry, "ok": False, "why": "not run: no time left"})
+            continue
         function = driver.load(pack.ptx[launch.entry], launch.entry)
         held: list[int] = []
         try:

@@ -6,6 +6,7 @@ at gets a row that says so, and a new worker goes on with the ops after it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,7 +28,13 @@ def stop() -> None:
     """End every worker, and start no other; for the handler of an interrupt, whose threads then come to their end."""
     _stopped.set()
     for process in list(_running):
-        process.kill()
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """The worker and what it started, or what started it (compute-sanitizer)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def supervise(
@@ -58,12 +65,12 @@ def _run_once(
     """One worker; the ops that are still to be run."""
     arguments = [*command, "--seconds", f"{seconds:.0f}", "--only", *ops]
     left, at = list(ops), ops[0]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True, text=True,
                           env={**os.environ, **(environment or {})}) as process:  # fmt: skip
         _running.add(process)
         if _stopped.is_set():  # an interrupt while it was started
-            process.kill()
-        killer = threading.Timer(seconds + GRACE_S, process.kill)
+            _kill(process)
+        killer = threading.Timer(seconds + GRACE_S, _kill, [process])
         killer.daemon = True
         killer.start()
         try:
@@ -79,7 +86,8 @@ def _run_once(
             code = process.wait()
         finally:
             killer.cancel()
-            process.kill()
+            if process.poll() is None:
+                _kill(process)
             _running.discard(process)
     if left:
         on_row({"op": at, "ok": False, "why": f"its process ended early: {_how(code)}"})

@@ -200,7 +200,7 @@ def test_fences_hold_every_length():
 @pytest.mark.parametrize("name", WITH_KERNEL)
 def test_the_sanitizer_is_given_every_launch_once(name):
     library, rows = fake(run=False), []
-    launch_all(Driver(library), PACK, OPS[name], rows.append)
+    launch_all(Driver(library), PACK, OPS[name], lambda: True, rows.append)
     wanted = sorted(launch.entry for launch in PACK.ops[name].launches)
     assert sorted(launched.entry for launched in library.launched) == wanted
     assert sorted(row["entry"] for row in rows) == wanted

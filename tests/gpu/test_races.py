@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from gpu import timing
 from gpu.case import Case
 from gpu.cases import CASES
-from gpu.contest import CHAINS, OURS, Track, empty_outputs, hold
+from gpu.contest import CHAINS, OURS, PackLauncher, Track, empty_outputs, hold, tensors_of
+from gpu.driver import Driver
+from gpu.fake_cuda import FakeCuda
 from gpu.kv_cases import attention_attributes, partial_build
 from gpu.peers import PEERS
 from gpu.races import RACES, Race
+from gpu.stand_in import stand_in_pack
 from gpu.timing import summary
 
 from edgesmith.exporter.plugins import OPS
@@ -109,3 +113,48 @@ def test_a_peer_that_computes_something_else_is_marked(monkeypatch):
     )
     row = hold(TRACK, OPS["GGeMPool"], next(small_races("GGeMPool")), lambda: True)
     assert row["contestants"]["mean"]["agrees"] is False
+
+
+def test_rounds_take_turns_and_a_contestant_that_cannot_be_captured_is_a_row(monkeypatch):
+    ran = []
+
+    def graph_of(contestant):
+        if contestant.run is None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return lambda: ran.append(contestant.run), 2
+
+    def elapsed(work):
+        work()
+        return {"a": 4.0, "b": 8.0}[ran[-1]]
+
+    monkeypatch.setattr(timing, "graph_of", graph_of)
+    monkeypatch.setattr(timing, "_elapsed_us", elapsed)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    found = timing.race({name: timing.Timed(run, [()]) for name, run in ((OURS, "a"), ("b", "b"), ("c", None))})
+    assert ran[2:6] == ["a", "b", "b", "a"]  # after one of each, to see how many rounds there is time for
+    assert (found[OURS]["median_us"], found["b"]["median_us"], found["b"]["ratio"]) == (2.0, 4.0, 2.0)
+    assert found["c"] == {"why": "RuntimeError: operation not permitted when stream is capturing"}
+
+
+@pytest.mark.parametrize("name", ["GGeMPool", "QuantizeV"])
+def test_kernels_are_launched_on_tensors_as_the_pack_says(name):
+    case = next(case for case in CASES[name] if not case.real)
+    pack, op = stand_in_pack(OPS.values()), OPS[name]
+    library = FakeCuda(pack, dict(OPS), run=False)
+    launcher = PackLauncher(Driver(library), pack, stream=lambda: 7)
+    tensors = tensors_of(op.schema, Race(case), "cpu")
+    outputs, run = launcher.prepare(name, tensors, case.attributes)
+    for tensor in (*tensors, *outputs):
+        library.adopt(tensor.data_ptr(), tensor.nbytes)
+    assert run() is outputs[0]
+    (seen,) = library.launched
+    assert list(seen.values[: len(tensors)]) == [tensor.data_ptr() for tensor in tensors]
+    assert list(seen.values[-len(outputs) :]) == [output.data_ptr() for output in outputs]
+
+
+def test_layers_repeat_the_batch():
+    race = next(race for race in RACES["DequantizeK"]())
+    codes, meta, like = tensors_of(OPS["DequantizeK"].schema, race, "cpu")
+    assert codes.shape[0] == meta.shape[0] == race.layers > 1
+    assert like.shape == (1,)
+    assert torch.equal(codes[0], codes[-1])
