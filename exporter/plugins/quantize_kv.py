@@ -1,8 +1,12 @@
 """Keys and values to codes of 2, 4 or 8 bits; kv_packing.py says how they lie in memory.
 
-    QuantizeK   keys after RoPE, each channel over groups of tokens (KIVI, arXiv:2402.02750): an outlier channel or a key
-                bias, |b| of several hundred in Qwen2.5, moves the minimum of its own channel and nothing else
+    QuantizeK   keys after RoPE, each channel over groups of tokens (KIVI, arXiv:2402.02750): an outlier channel moves the
+                scale and minimum of its own channel and nothing else
     QuantizeV   values, each token by itself; ``rotate`` transforms every row first (QuaRot, arXiv:2404.00456)
+
+A key bias (|b| of several hundred in Qwen2.5) is an offset of its channel only where RoPE turns slowly; in channels that go
+round within a group it becomes their range. It need not be stored: RoPE is linear, so quantise R(k') without the bias and
+add R(b) to what DequantizeK gives. benchmarks/kv_schemes.md has figures for both, on synthetic keys.
 
 Scale and minimum are rounded to float16 first and the codes are computed against what is stored, in float32 and in one
 defined order of operations: reference, body and kernel agree in every code, not up to a tolerance. What the rounding
@@ -203,6 +207,10 @@ K_OP = FusedOp(
     reference=reference_k,
     kernel=K_KERNEL,
     wins="not yet run on hardware: the plain graph makes two dozen passes over keys that are read once here",
+    notes=(
+        "A group of tokens larger than 64 has no kernel, only the body.",
+        "Leave a large key bias out of k and add R(b) after DequantizeK: benchmarks/kv_schemes.md.",
+    ),
 )
 V_OP = FusedOp(
     V_SCHEMA,
@@ -214,4 +222,5 @@ V_OP = FusedOp(
     reference=reference_v,
     kernel=V_KERNEL,
     wins="not yet run on hardware: as QuantizeK, and the transform costs no pass of its own",
+    notes=("Kernels for heads of 64 and 128 channels; the body rotates up to 256.",),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error, variants_for
 from hypothesis import example, given, settings
@@ -11,7 +13,9 @@ from rtx_build import builds_on_rtx
 
 from edgesmith.exporter.plugins import dequantize_kv, quantize_kv
 from edgesmith.exporter.plugins.dequantize_kv import K_OP, V_OP
+from edgesmith.exporter.plugins.functions import OPSET, function, node
 from edgesmith.exporter.plugins.kv_packing import BITS, pack
+from edgesmith.runtime.fused_ops import DOMAIN
 
 
 def packed_k(shape, bits, tokens, seed, dtype):
@@ -130,6 +134,49 @@ def test_the_bodies_build_on_rtx(dtype):
 def test_the_body_of_values_builds_on_rtx_with_open_axes(bits, rotate):
     arrays = packed_v((1, 2, 70, 128), bits, 0, "float16")
     model = model_of(V_OP, arrays, {"bits": bits, "rotate": rotate}, open_axes=True)
+    assert builds_on_rtx(model, sizes={"N": (1, 70, 128)}) > 1
+
+
+def there_and_back(quantize, dequantize, size, attributes):
+    """A graph with open batch and tokens: x -> codes, meta -> x again."""
+    x, likes, codes, meta, y = "x", "like", "codes", "meta", "y"
+    half = onnx.TensorProto.FLOAT16
+    graph = onnx.helper.make_graph(
+        [
+            node(quantize, [x], [codes, meta], attributes),
+            node(dequantize, [codes, meta, likes], [y], attributes),
+        ],
+        "there_and_back",
+        [onnx.helper.make_tensor_value_info(x, half, ["B", 2, "N", size])],
+        [onnx.helper.make_tensor_value_info(y, half, [None] * 4)],
+        [onnx.numpy_helper.from_array(np.zeros(1, np.float16), likes)],
+    )
+    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(DOMAIN, 1)]
+    functions = [function(quantize), function(dequantize)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
+
+
+@pytest.mark.parametrize(
+    ("quantize", "dequantize", "attributes"),
+    [
+        (quantize_kv.K_OP, K_OP, {"bits": 4, "tokens": 32}),
+        (quantize_kv.V_OP, V_OP, {"bits": 2, "rotate": 1}),
+    ],
+    ids=["K", "V"],
+)
+def test_one_graph_with_open_axes_takes_any_number_of_tokens(quantize, dequantize, attributes):
+    model = there_and_back(quantize, dequantize, 64, attributes)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for tokens in (1, 31, 32, 33, 70):
+        x = np.random.default_rng(tokens).standard_normal((2, 2, tokens, 64)).astype(np.float16)
+        (wanted,) = reference(dequantize, [*reference(quantize, [x], attributes), x[0, 0, 0, :1]], attributes)
+        (y,) = session.run(None, {"x": x})
+        assert relative_error(y, wanted) <= LIMITS["float16"]
+
+
+@pytest.mark.slow
+def test_keys_there_and_back_build_on_rtx_with_open_axes():
+    model = there_and_back(quantize_kv.K_OP, K_OP, 128, {"bits": 4, "tokens": 64})
     assert builds_on_rtx(model, sizes={"N": (1, 70, 128)}) > 1
 
 
