@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from command_line import edgesmith as command
 
 import edgesmith
 from edgesmith.exporter import trace as tracing
@@ -249,6 +250,27 @@ def test_the_plan_tells():
     plan = make_plan("convit", plugins="all", target="jetpack7").to_json()
     assert (plan["plugins"], plan["plugin_route"]) == ([GPSA], "aot")
     json.dumps(plan)
+
+
+def test_the_command_knows_the_flags():
+    answer = command(
+        "export",
+        "--model",
+        "convit",
+        "--plugins",
+        "all",
+        "--target",
+        "jetpack6",
+        "--native-plugins",
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads(answer.out)["plan"]
+    assert (answer.code, plan["plugins"], plan["plugin_route"]) == (0, [GPSA], "native")
+    wrong = command("export", "--model", "convit", "plugins=ChannelGram", "--dry-run")
+    assert wrong.code == 2 and "ChannelGram cannot occur in convit_tiny" in wrong.err
+    told = " ".join(command("export", "--help").out.split())
+    assert "no GPU has measured anything yet" in told
 
 
 @pytest.mark.slow
