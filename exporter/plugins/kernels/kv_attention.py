@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .prefix_attention import LOG2E, SMALLEST, attend_packed, load_query
+from .prefix_attention import LOG2E, ROOM, SMALLEST, attend_packed, load_query
 
 
 @triton.jit
@@ -44,7 +44,7 @@ def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_m
     w = tl.arange(0, D // PV)
     for i in tl.static_range(PV):
         at = partial_ptr + row[:, None] * D + i * (D // PV) + w[None, :]
-        tl.store(at, acc[i] * v_up, mask=inside[:, None])
+        tl.store(at, acc[i] * (v_up / ROOM), mask=inside[:, None])
     tl.store(stats_ptr + row * 2, tl.where(total > 0, top, 0.0), mask=inside)
     tl.store(stats_ptr + row * 2 + 1, total, mask=inside)
 

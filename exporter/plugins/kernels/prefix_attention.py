@@ -4,21 +4,22 @@
     V, plane i of token n: o_i = sum_n (p_n scale[n, i]) code[n, i] + sum_n p_n minimum[n, i]
 
 Float16 holds neither every q * scale nor every p * scale: keys with a bias reach scales in the hundreds (65504 overflows),
-small values have scales of 1e-5 (subnormal). Every such factor is divided by a power of two first, which is exact, and the
-power goes back in where numbers are float32.
+small values have scales of 1e-5 (subnormal). Factors are divided by powers of two first, which is exact, so that the
+largest product comes to lie just below 65504, and the powers go back in where numbers are float32.
 """
 
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-SMALLEST = tl.constexpr(2.0**-24)  # the smallest scale float16 holds; where it is 0, minima must not be divided by it
+SMALLEST = tl.constexpr(2.0**-24)  # of float16; what is smaller needs no larger factor
+ROOM = tl.constexpr(2.0**13)  # a factor below 2 times this, times another below 2, is still below float16's 65504
 
 
 @triton.jit
 def power_of_two(x):
-    """The largest power of two <= x and its inverse; x float32 >= 0, the power of 0 is 0."""
-    bits = x.to(tl.int32, bitcast=True) & 0x7F800000
+    """The largest power of two <= x (float32, at least SMALLEST) and its inverse: x times it is below 2."""
+    bits = tl.maximum(x, SMALLEST).to(tl.int32, bitcast=True) & 0x7F800000
     return bits.to(tl.float32, bitcast=True), (0x7F000000 - bits).to(tl.float32, bitcast=True)
 
 
@@ -31,11 +32,11 @@ def centred_codes(packed, plane: tl.constexpr, BITS: tl.constexpr, dtype: tl.con
 
 @triton.jit
 def load_query(q_ptr, row, inside, D: tl.constexpr):
-    """Rows of q (R, D), each divided by its power of two, and these powers (R,)."""
+    """Rows of q (R, D), each divided by its own power of two, and these powers (R,)."""
     at = q_ptr + row[:, None] * D + tl.arange(0, D)[None, :]
     q = tl.load(at, mask=inside[:, None], other=0.0).to(tl.float32)
     up, down = power_of_two(tl.max(tl.abs(q), 1))
-    return (q * down[:, None]).to(q_ptr.dtype.element_ty), up
+    return (q * (down * ROOM)[:, None]).to(q_ptr.dtype.element_ty), up / ROOM
 
 
 @triton.jit
@@ -52,7 +53,8 @@ def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_cod
                   D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr):  # fmt: skip
     """One block of packed tokens of one group: ``row`` (N,) their rows, ``k_meta_ptr`` the group's scales and minima.
 
-    ``acc`` holds the planes of the output, divided by ``v_up``, the power of two of the largest V scale so far.
+    ``acc`` holds the planes of the output, divided by ``v_up / ROOM``; ``v_up`` is the power of two of the largest V
+    scale so far.
     """
     PK: tl.constexpr = 8 // BITS_K
     WK: tl.constexpr = D // PK
@@ -81,6 +83,7 @@ def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_cod
     scales = tl.load(pairs[:, None] + 2 * planes[None, :], mask=ok[:, None], other=0.0).to(tl.float32)
     new_up, down = power_of_two(tl.maximum(v_up, tl.max(tl.max(scales, 1), 0)))
     shrink *= v_up * down
+    down *= ROOM
     w = tl.arange(0, WV)
     packed = tl.load(v_codes_ptr + row[:, None] * WV + w[None, :], mask=ok[:, None], other=0)
     out = ()
@@ -137,7 +140,7 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
         seen = (j < m)[None, :] & (j[None, :] <= (r % m)[:, None])
         p, top, total, shrink = softmax_step(tl.where(seen, score * q_up[:, None], float("-inf")), top, total)
         shrink *= v_up * down
-        p = (p * down).to(dtype)
+        p = (p * (down * ROOM)).to(dtype)
         v_up = new_up
         out = ()
         for i in tl.static_range(PV):
@@ -145,6 +148,6 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
             out = out + (tl.dot(p, v, acc[i] * shrink[:, None], input_precision="ieee"),)
         acc = out
     for i in tl.static_range(PV):
-        y = acc[i] * (v_up / total)[:, None]
+        y = acc[i] * (v_up / ROOM / total)[:, None]
         at = y_ptr + (bh * rows + r)[:, None] * D + i * (D // PV) + wv[None, :]
         tl.store(at, y.to(y_ptr.dtype.element_ty), mask=inside[:, None])
