@@ -24,7 +24,9 @@ exists to be faster than the plain graph, and no GPU has measured one yet: none 
 plugin has yet run on hardware.** What remains to be run: [benchmarks/gpu](../benchmarks/gpu/README.md).
 
 `edgesmith inspect --ops MODEL` shows which fused ops a model holds and what each target makes of them.
-Registers and spills of every kernel on every chip: [benchmarks/kernels.md](../benchmarks/kernels.md).
+Registers and spills of every kernel on every chip: [benchmarks/kernels.md](../benchmarks/kernels.md). What fused ops change that can
+be seen without a GPU, nodes, file size and launches: [benchmarks/fused_ops.md](../benchmarks/fused_ops.md). Which scheme of quantised keys
+survives a large key bias: [benchmarks/kv_schemes.md](../benchmarks/kv_schemes.md); what a cache weighs: `edgesmith kv-bytes`.
 """
 
 
