@@ -1,13 +1,10 @@
-"""One race: the inputs on the GPU, our kernels and chains of them, the peers; every contestant agrees with ours, then runs.
-
-``Launcher`` is what starts our kernels; a test puts the references in its place and so runs every contestant on a CPU.
-"""
+"""One race: the inputs on the GPU, our kernels and chains of them, the peers; every contestant agrees with ours, then runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +15,13 @@ from edgesmith.runtime.expressions import parse
 from edgesmith.runtime.fused_ops import OpSchema, chosen
 from edgesmith.runtime.kernel_pack import KernelPack
 
+from .chains import CHAINS, UNPACKED_FIRST, WHOLE_PEERS, Launcher, Run
 from .correctness import Kernels
 from .driver import Driver
 from .formats import codes, equal_share, relative_error
-from .kv_peers import KV_PEERS, attend, causal, decode_sdpa
+from .kv_peers import KV_PEERS
 from .launching import launch_rule
-from .peers import COMPILED, PEERS, Attributes, Contestant, Prepare, Tensors, channels_eager
+from .peers import COMPILED, PEERS, Attributes, Contestant, Prepare, Tensors
 from .races import NATIVE, RACES, Race
 from .timing import Timed, race
 
@@ -33,17 +31,6 @@ CACHES = 2.5  # times the L2 cache that the inputs of a cold race fill together
 AGREES, CODES_AGREE = 2e-2, 0.99  # that a peer computes the same; not a judgement of it
 COPIES = ("QuantizeK", "QuantizeV", "DequantizeK", "DequantizeV", "DequantizeRotatedK")
 OURS = "ours"
-Run = Callable[[], Tensor]
-
-
-class Launcher(Protocol):
-    """Prepares a launch of one of our ops on tensors: its outputs, and what computes them."""
-
-    def tactics(self, op: str, tensors: Tensors, attributes: Attributes) -> int: ...
-
-    def prepare(
-        self, op: str, tensors: Tensors, attributes: Attributes, tactic: int = 0
-    ) -> tuple[list[Tensor], Run]: ...
 
 
 class PackLauncher:
@@ -128,76 +115,6 @@ def _compiled(prepare: Prepare, sets: Sequence[Tensors], attributes: Attributes)
     made = _of_peer(prepare, sets, attributes)
     torch._dynamo.reset()
     return Timed(torch.compile(made.run, dynamic=False), made.states)
-
-
-# --- chains of our ops
-
-
-def channel_attention(launcher: Launcher, tensors: Tensors, attributes: Attributes, extra: Attributes) -> Run:
-    partials, first = launcher.prepare("ChannelGram", tensors, attributes)
-    _, second = launcher.prepare("ChannelApply", [tensors[0], partials[0]], extra)
-
-    def run() -> Tensor:
-        first()
-        return second()
-
-    return run
-
-
-def decoding_step(launcher: Launcher, tensors: Tensors, attributes: Attributes, extra: Attributes) -> Run:
-    partials, first = launcher.prepare("KVAttentionPartial", tensors, attributes)
-    _, second = launcher.prepare("KVAttentionCombine", [*partials, tensors[0]], extra)
-
-    def run() -> Tensor:
-        first()
-        return second()
-
-    return run
-
-
-def unpacked(launcher: Launcher, packed: Tensors, like: Tensor, attributes: Attributes) -> tuple[Tensor, Tensor, Run]:
-    """Keys and values that ``run`` unpacks with our kernels."""
-    one, shared = like.flatten()[:1].clone(), attributes["tokens"]
-    (k,), run_k = launcher.prepare("DequantizeK", [*packed[:2], one], {"bits": attributes["bits_k"], "tokens": shared})
-    (v,), run_v = launcher.prepare("DequantizeV", [*packed[2:], one], {"bits": attributes["bits_v"], "rotate": 0})
-
-    def run() -> Tensor:
-        run_k()
-        return run_v()
-
-    return k, v, run
-
-
-def prefix_unpacked(launcher: Launcher, tensors: Tensors, attributes: Attributes) -> Run:
-    q, *packed, k_new, v_new = tensors
-    k, v, unpack = unpacked(launcher, packed, q, attributes)
-    mask = causal(q.shape[2], q.shape[1] // k.shape[1], k.shape[2], q.device) if q.shape[2] > 1 else None
-
-    def run() -> Tensor:
-        unpack()
-        return attend(q, torch.cat([k, k_new], 2), torch.cat([v, v_new], 2), mask, attributes["scale"])
-
-    return run
-
-
-def decode_unpacked(launcher: Launcher, tensors: Tensors, attributes: Attributes) -> Run:
-    q, *packed, length = tensors
-    k, v, unpack = unpacked(launcher, packed, q, attributes)
-    count = int(length[0])
-
-    def run() -> Tensor:
-        unpack()
-        return attend(q, k[:, :, :count], v[:, :, :count], None, attributes["scale"])
-
-    return run
-
-
-CHAINS = {"channel attention": channel_attention, "decoding step": decoding_step}
-UNPACKED_FIRST = {"PrefixAttention": prefix_unpacked, "decoding step": decode_unpacked}
-WHOLE_PEERS: dict[str, dict[str, Prepare]] = {
-    "channel attention": {"eager": channels_eager},
-    "decoding step": {"SDPA, never packed": decode_sdpa},
-}
 
 
 # --- the race itself

@@ -8,7 +8,8 @@ import torch
 from gpu import timing
 from gpu.case import Case
 from gpu.cases import CASES
-from gpu.contest import CHAINS, OURS, PackLauncher, Track, empty_outputs, hold, tensors_of
+from gpu.chains import CHAINS
+from gpu.contest import OURS, PackLauncher, Track, empty_outputs, hold, tensors_of
 from gpu.driver import Driver
 from gpu.fake_cuda import FakeCuda
 from gpu.kv_cases import attention_attributes, partial_build
