@@ -29,15 +29,50 @@ be seen without a GPU, nodes, file size and launches: [benchmarks/fused_ops.md](
 survives a large key bias: [benchmarks/kv_schemes.md](../benchmarks/kv_schemes.md); what a cache weighs: `edgesmith kv-bytes`.
 """
 
+CACHES = """## Quantised keys and values
+
+Keys are quantised a channel over groups of 64 tokens, values a token and plane of channels, in 8, 4 or 2 bits, packed as INT32 words
+(TensorRT refuses UINT8 between layers). Such a cache can be read in two ways: `DequantizeK` and `DequantizeV` in front of the
+engine's own attention, which works everywhere, or `PrefixAttention` (new tokens over a packed prefix) and `KVAttentionPartial` with
+`KVAttentionCombine` (one new token, the cache in shares), which fold scales into queries and probabilities.
+
+Keys with a large bias, as Qwen2.5 has: RoPE is linear, so K = R(k') + R(b) exactly. Quantise R(k') and add R(b) after `DequantizeK`;
+the two attention ops have no place for that term. `DequantizeRotatedK` reads the alternative scheme RotateKV, whose rotation and
+order of channels fold into the weights (`exporter/plugins/rotate_kv.py`).
+
+Bytes a token (`edgesmith kv-bytes`, the cache of one full-HD screen in Qwen2.5-VL-3B: 36 layers, 2 kv heads of 128, 2691 tokens):
+"""
+
 
 def page(ops: Iterable[FusedOp]) -> str:
     """The whole page as Markdown."""
     ops = list(ops)
-    parts = [HEAD, "## Routes", "", routes(), "", "## Ops", "", "| op | what it does | source |", "|---|---|---|"]
+    parts = [
+        HEAD,
+        "## Routes",
+        "",
+        routes(),
+        "",
+        CACHES,
+        caches(),
+        "",
+        "## Ops",
+        "",
+        "| op | what it does | source |",
+        "|---|---|---|",
+    ]
     parts += [f"| [{op.name}](#{op.name.lower()}) | {op.summary} | {op.source} |" for op in ops]
     for op in ops:
         parts += ["", *section(op)]
     return "\n".join(parts) + "\n"
+
+
+def caches() -> str:
+    """What ``edgesmith kv-bytes`` says by default."""
+    from ..kv_bytes import kv_bytes, table
+
+    head, *rows = (f"| {' | '.join(row)} |" for row in table(kv_bytes()))
+    return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
 
 
 def routes() -> str:
