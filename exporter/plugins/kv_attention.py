@@ -197,7 +197,7 @@ def _partial_variants() -> tuple[Variant, ...]:
     made: tuple[Variant, ...] = ()
     for dim, bits_k, bits_v in SIZES:
         for type_ in TYPES:
-            block = 64 if type_ != "float32" else 32 if dim == 128 else 16
+            block = 64 if type_ != "float32" else 32 if dim == 128 and bits_v < 8 else 16
             constants = {"D": dim, "BITS_K": bits_k, "BITS_V": bits_v, "BLOCK_R": 16, "BLOCK_N": block}
             made += packed_variant(type_, constants)
     return made

@@ -147,8 +147,8 @@ def packed_variant(type_: str, constants: Constants) -> tuple[Variant, ...]:
     """A specialisation and when it may be taken: a block of tokens lies in one group of keys."""
     dim, bits_k, bits_v, block = (constants[name] for name in ("D", "BITS_K", "BITS_V", "BLOCK_N"))
     when = f"D == {dim} and bits_k == {bits_k} and bits_v == {bits_v} and tokens // {block} * {block} == tokens"
-    full = type_ == "float32"  # no tensor cores: more warps for the products
-    return for_types({type_: constants}, when=when, warps=8 if full else 4, stages=1 if full and dim == 128 else 2)
+    wide = type_ == "float32" and dim == 128  # no tensor cores: more warps share the products
+    return for_types({type_: constants}, when=when, warps=8 if wide else 4, stages=1 if wide else 2)
 
 
 OP = FusedOp(

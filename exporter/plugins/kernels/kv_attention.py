@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .prefix_attention import LOG2E, ROOM, SMALLEST, attend_packed, load_query
+from .prefix_attention import LOG2E, ROOM, SMALLEST, appended, attend_packed, load_query
 
 
 @triton.jit
@@ -25,7 +25,7 @@ def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_m
     q_up *= scale_bits.to(tl.float32, bitcast=True) * LOG2E
     acc = ()
     for i in tl.static_range(PV):
-        acc = acc + (tl.zeros((BLOCK_R, D // PV), tl.float32),)
+        acc = appended(acc, tl.zeros((BLOCK_R, D // PV), tl.float32))
     top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_R,), tl.float32)
     v_up = SMALLEST

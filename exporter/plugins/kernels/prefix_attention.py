@@ -31,6 +31,12 @@ def centred_codes(packed, plane: tl.constexpr, BITS: tl.constexpr, dtype: tl.con
 
 
 @triton.jit
+def appended(planes, plane):
+    """A tuple of planes with one more; each is a variable of its own, because a tensor cannot be indexed by one."""
+    return planes + (plane,)
+
+
+@triton.jit
 def load_query(q_ptr, row, inside, D: tl.constexpr):
     """Rows of q (R, D), each divided by its own power of two, and these powers (R,)."""
     at = q_ptr + row[:, None] * D + tl.arange(0, D)[None, :]
@@ -92,7 +98,7 @@ def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_cod
         middle = tl.load(pairs + 2 * i + 1, mask=ok, other=0.0).to(tl.float32) * down + scale * HALF_V
         codes = centred_codes(packed, i, BITS_V, dtype)
         start = acc[i] * shrink[:, None] + tl.sum(p * middle[None, :], 1)[:, None]
-        out = out + (tl.dot((p * scale[None, :]).to(dtype), codes, start, input_precision="ieee"),)
+        out = appended(out, tl.dot((p * scale[None, :]).to(dtype), codes, start, input_precision="ieee"))
     return out, top, total, new_up
 
 
@@ -114,7 +120,7 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
     q_up *= scale_bits.to(tl.float32, bitcast=True) * LOG2E
     acc = ()
     for i in tl.static_range(PV):
-        acc = acc + (tl.zeros((BLOCK_R, D // PV), tl.float32),)
+        acc = appended(acc, tl.zeros((BLOCK_R, D // PV), tl.float32))
     top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_R,), tl.float32)
     v_up = SMALLEST
@@ -145,7 +151,7 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
         out = ()
         for i in tl.static_range(PV):
             v = tl.load(v_new_ptr + row + i * (D // PV) + wv[None, :], mask=ok, other=0.0)
-            out = out + (tl.dot(p, v, acc[i] * shrink[:, None], input_precision="ieee"),)
+            out = appended(out, tl.dot(p, v, acc[i] * shrink[:, None], input_precision="ieee"))
         acc = out
     for i in tl.static_range(PV):
         y = acc[i] * (v_up / ROOM / total)[:, None]
