@@ -92,7 +92,9 @@ def test_a_key_scale_that_float16_cannot_multiply(bits):
     scale = np.float16(65536 / 2**bits)
     k_meta[:, :, :, 0, 0], k_meta[:, :, :, 1, 0] = scale, -code * scale
     q[..., 0], k_new[..., 0] = 131072 / float(scale), 0
-    attributes["scale"] = 0.01  # 65536 is added and taken away in float32, which leaves the score 2^-7 * scale uncertain
+    attributes["scale"] = (
+        0.01  # 65536 is added and taken away in float32, which leaves the score 2^-7 * scale uncertain
+    )
     assert (q[..., 0].astype(np.float32) * float(scale) > np.finfo(np.float16).max).all()
     (wanted,) = reference(OP, arrays, attributes)
     (got,) = in_interpreter(OP, arrays, attributes)
