@@ -4,9 +4,10 @@
                       >  autotune   which types the pack has kernels for, and how many kernels each (tactics)
                       >  aot_impl   the PTX of one kernel, its grid, threads, shared memory and int32 scalars
 
-Nothing is written by hand for an op; plugin_functions.py says what the three do. ``tensorrt.plugin`` reads what a function takes from its signature, so the functions
-here carry a made one (``__signature__``) with real types in it. TensorRT keeps the PTX in the engine: only the build needs
-this file. NVIDIA's own plugin code runs these functions in our tests; TensorRT's builder is not yet run on hardware.
+Nothing is written by hand for an op; plugin_functions.py says what the three do. ``tensorrt.plugin`` reads what a function
+takes from its signature, so the functions here carry a made one (``__signature__``) with real types in it. TensorRT keeps
+the PTX in the engine: only the build needs this file. NVIDIA's own plugin code runs these functions in our tests; with
+TensorRT's builder they are not yet run on hardware.
 """
 
 from __future__ import annotations

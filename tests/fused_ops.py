@@ -13,6 +13,8 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import numpy as np
 import onnx
+from gpu.case import LIMITS  # the check on a GPU has the same, and runs without what is imported here
+from gpu.formats import relative_error
 
 from edgesmith.exporter.plugins.compile import kernel_function
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
@@ -21,13 +23,17 @@ from edgesmith.runtime.expressions import parse
 from edgesmith.runtime.fused_ops import DOMAIN
 
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16, "int32": onnx.TensorProto.INT32}
-# what a float32 and a float16 implementation may differ from the float64 reference, relative to the largest output
-LIMITS = {"float32": 1e-5, "float16": 1e-3}
 
 
 def reference(op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray]:
     result = op.reference(*arrays, **attributes)
     return list(result) if isinstance(result, tuple) else [result]
+
+
+def type_of(op: FusedOp, arrays: Sequence[np.ndarray]) -> str:
+    """T of these inputs; float32 for an op without one."""
+    own = (str(a.dtype) for a, tensor in zip(arrays, op.schema.inputs, strict=True) if tensor.type == "T")
+    return next(own, "float32")
 
 
 def model_of(
@@ -36,7 +42,7 @@ def model_of(
     """A model of one node and its function; with ``open_axes`` the first axis and every token axis have no size."""
     schema = op.schema
     names = schema.bind([array.shape for array in arrays], attributes)
-    t = next((str(a.dtype) for a, tensor in zip(arrays, schema.inputs, strict=True) if tensor.type == "T"), "float32")
+    t = type_of(op, arrays)
     inputs = [
         onnx.helper.make_tensor_value_info(
             tensor.name,
@@ -77,6 +83,25 @@ def on_onnxruntime(
     return list(session.run(None, feeds))
 
 
+def open_body(op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray]:
+    """The body on ONNX Runtime, batch and tokens without a size."""
+    return on_onnxruntime(op, arrays, attributes, open_axes=True)
+
+
+def assert_same_everywhere(
+    op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], limit: float | None = None
+) -> None:
+    """The body, its axes fixed and open, and the kernel give what the reference gives, in its types.
+
+    ``limit`` replaces that of the inputs' type.
+    """
+    wanted, limit = reference(op, arrays, attributes), limit or LIMITS[type_of(op, arrays)]
+    for run in (on_onnxruntime, open_body, in_interpreter):
+        for got, expected in zip(run(op, arrays, attributes), wanted, strict=True):
+            assert got.dtype == expected.dtype, run.__name__
+            assert relative_error(got, expected) <= limit, run.__name__
+
+
 def variants_for(op: FusedOp, t: str, names: Mapping[str, int]) -> list[Variant]:
     """The variants of the kernel that may be taken for type ``t`` and these sizes."""
     assert op.kernel is not None
@@ -92,9 +117,7 @@ def in_interpreter(
     kernel = op.kernel
     assert kernel is not None
     names = op.schema.bind([array.shape for array in arrays], attributes)
-    t = next(
-        (str(a.dtype) for a, tensor in zip(arrays, op.schema.inputs, strict=True) if tensor.type == "T"), "float32"
-    )
+    t = type_of(op, arrays)
     if variant is None:
         variant = variants_for(op, t, names)[0]
     feeds = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
@@ -108,12 +131,3 @@ def in_interpreter(
     with np.errstate(all="ignore"):  # a GPU warns of nothing either; what is not finite in the outputs is found there
         kernel_function(kernel)[grid](*feeds, *scalars, *outputs, **variant.constants)
     return [output.numpy() for output in outputs]
-
-
-def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference over the largest wanted magnitude; infinite where ``got`` is not finite."""
-    assert got.shape == wanted.shape, (got.shape, wanted.shape)
-    difference = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
-    if not np.isfinite(difference).all():
-        return float("inf")
-    return float(difference.max() / max(np.abs(wanted.astype(np.float64)).max(), 1e-30))

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from ...runtime.expressions import parse
 from ...runtime.fused_ops import DOMAIN
-from ..plugins.functions import found_by
+from ..plugins.functions import found_by, written_out
 from .base import Surgery, sizes
 from .heads import Heads
 from .projection import Projection, packed
@@ -66,10 +66,7 @@ def fused(
     from ..plugins.torch_ops import carry_functions
 
     schema = OPS[op].schema
-    values: dict[str, Any] = {}
-    for attribute in schema.attributes:  # written out, defaults too: a plugin's creator wants them all
-        given = attributes.get(attribute.name, attribute.default)
-        values[attribute.name] = (int if attribute.kind == "int" else float)(given)
+    values: dict[str, Any] = written_out(schema, attributes)
     node = insert_node(
         before, op, inputs, name=name, domain=DOMAIN, outputs=len(schema.outputs), **values, **found_by()
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.fused_ops import DOMAIN, VERSION
+from ...runtime.fused_ops import DOMAIN, VERSION, OpSchema
 from .declaration import FusedOp
 
 if TYPE_CHECKING:
@@ -43,13 +43,18 @@ def found_by() -> dict[str, str]:
     return {"plugin_namespace": DOMAIN, "plugin_version": VERSION}
 
 
+def written_out(schema: OpSchema, given: Mapping[str, Any]) -> dict[str, int | float]:
+    """The attributes of one node, defaults too, because a plugin's creator wants them all."""
+    values = {attribute.name: given.get(attribute.name, attribute.default) for attribute in schema.attributes}
+    return {
+        attribute.name: (int if attribute.kind == "int" else float)(values[attribute.name])
+        for attribute in schema.attributes
+    }
+
+
 def node(op: FusedOp, inputs: Iterable[str], outputs: Iterable[str], attributes: Mapping[str, Any]) -> onnx.NodeProto:
-    """One node of the op; every attribute is written out, defaults too, because a plugin's creator wants them all."""
+    """One node of the op; TypeError when an attribute without a default is not given."""
     import onnx
 
-    values = {attribute.name: attributes.get(attribute.name, attribute.default) for attribute in op.schema.attributes}
-    typed: dict[str, Any] = {
-        attribute.name: (int if attribute.kind == "int" else float)(values[attribute.name])
-        for attribute in op.schema.attributes
-    }
+    typed: dict[str, Any] = written_out(op.schema, attributes)
     return onnx.helper.make_node(op.name, list(inputs), list(outputs), domain=DOMAIN, **typed, **found_by())

@@ -18,10 +18,11 @@ A fused op is one node of the domain `{DOMAIN}`. Each is declared once, in `expo
 numpy (float64 inside), body in standard ONNX operators, Triton kernel with its launch rule. Everything else is generated from
 that, this page too (`make kernels`).
 
-The body travels inside the model, so ONNX Runtime, OpenVINO and TensorRT-RTX run every op without any plugin. On TensorRT 10.9
-and later a quick-deployable plugin takes the node instead and runs the kernel, which travels as PTX in the bundle. **A plugin
-exists to be faster than the plain graph, and no GPU has measured one yet: none is used unless asked for (`--plugins`), and no
-plugin has yet run on hardware.** What remains to be run: [benchmarks/gpu](../benchmarks/gpu/README.md).
+The body travels inside the model, so no engine needs a plugin: ONNX Runtime runs it as it is, and for engines that take no
+plugins an export writes it out in place of the node ([routes](#routes)). On TensorRT 10.9 and later a quick-deployable plugin takes
+the node instead and runs the kernel, which travels as PTX in the bundle. **A plugin exists to be faster than the plain graph, and no
+GPU has measured one yet: none is used unless asked for (`--plugins`), and no plugin has yet run on hardware.** What remains to be
+run: [benchmarks/gpu](../benchmarks/gpu/README.md).
 
 `edgesmith inspect --ops MODEL` shows which fused ops a model holds and what each target makes of them.
 Registers and spills of every kernel on every chip: [benchmarks/kernels.md](../benchmarks/kernels.md). What fused ops change that can

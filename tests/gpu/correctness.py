@@ -13,7 +13,7 @@ from edgesmith.exporter.plugins.declaration import FusedOp
 from edgesmith.runtime.fused_ops import Launch, chosen
 from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
 
-from .case import limit_of
+from .case import LIMITS
 from .cases import CASES
 from .driver import Driver, DriverError, Function
 from .launching import FIRST_GARBAGE, SECOND_GARBAGE, Buffers, Problem, compare, problem, wanted_of
@@ -88,7 +88,7 @@ def check_launch(driver: Driver, function: Function, asked: Problem, launch: Lau
         complaints = buffers.complaints()
         second = buffers.run(driver, function, launch, SECOND_GARBAGE)
         complaints += [text for text in buffers.complaints() if text not in complaints]
-        results = compare(asked, buffers.typed(first), wanted, limit_of(asked.schema.name, asked.t))
+        results = compare(asked, buffers.typed(first), wanted, LIMITS[asked.t])
     if not all(np.array_equal(one, other) for one, other in zip(first, second, strict=True)):
         complaints.append("two runs differ: an output is not written everywhere, or threads race")
     complaints += [f"{row['output']}: {row.get('error', row.get('equal'))}, limit {row['limit']}"

@@ -41,7 +41,13 @@ def from_device(array: np.ndarray, type_: str) -> np.ndarray:
 
 
 def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference over the largest wanted magnitude; infinite where ``got`` is not finite."""
+    """Largest difference over the largest wanted magnitude; infinite where ``got`` is not finite.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if got.shape != wanted.shape:
+        raise ValueError(f"a result of shape {got.shape}, expected {wanted.shape}")
     difference = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
     if not np.isfinite(difference).all():
         return float("inf")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.kernel_pack import source_hash
+from edgesmith.exporter.plugins.kernel_pack import replace_file, source_hash
 from edgesmith.runtime.kernel_pack import KernelPack
 
 from .tables import markdown
@@ -104,7 +103,7 @@ class Report:
         """The JSON as it stands, atomically."""
         path = self.path if finished else self.path.with_suffix(".partial.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, json.dumps(self.found, indent=1) + "\n")
+        replace_file(path, (json.dumps(self.found, indent=1) + "\n").encode())
         return path
 
     def failures(self) -> list[str]:
@@ -122,22 +121,13 @@ class Report:
         """Write both files; 1 when anything failed, else 0."""
         failed = self.failures()
         self.found |= {"finished": True, "ok": not failed, "failures": failed}
-        _put(self.path.with_suffix(".md"), markdown(self.found))
+        replace_file(self.path.with_suffix(".md"), markdown(self.found).encode())
         self.write(finished=True)
         self.path.with_suffix(".partial.json").unlink(missing_ok=True)
         say(
             f"{self.path}, {self.path.with_suffix('.md').name}: {'all within limits' if not failed else f'{len(failed)} failures'}"
         )
         return int(bool(failed))
-
-
-def _put(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _version(name: str) -> str | None:

@@ -129,8 +129,3 @@ def test_bytes_of_a_token_are_what_the_tensors_hold(bits, key, value):
 
 def test_smaller_key_groups_weigh_more():
     assert bytes_per_token(2, 128, tokens=32) == (48, 48)
-
-
-def test_rows_need_not_lie_one_after_the_other():
-    codes = random_codes((1, 5, 2, 32), 4, 0).transpose(0, 2, 1, 3)
-    assert np.array_equal(unpack(pack(codes, 4), 4), codes)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from fused_ops import in_interpreter, model_of, on_onnxruntime, reference, variants_for
+from fused_ops import in_interpreter, model_of, on_onnxruntime, open_body, reference, variants_for
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -39,11 +39,7 @@ def rows(kind, shape, seed, dtype):
     return x.astype(dtype)
 
 
-def open_body(op, arrays, attributes):
-    return on_onnxruntime(op, arrays, attributes, open_axes=True)
-
-
-def assert_same_everywhere(op, x, attributes):
+def assert_equal_everywhere(op, x, attributes):
     codes, meta = reference(op, [x], attributes)
     assert np.isfinite(meta).all()
     for run in (on_onnxruntime, open_body, in_interpreter):
@@ -65,7 +61,7 @@ def assert_same_everywhere(op, x, attributes):
 @example(shape=(2, 2, 65, 128), bits=4, tokens=64, kind="biased", seed=0)  # one token in the last group
 @example(shape=(1, 2, 9, 128), bits=8, tokens=64, kind="huge", seed=0)
 def test_keys_have_the_same_codes_everywhere(dtype, shape, bits, tokens, kind, seed):
-    assert_same_everywhere(K_OP, rows(kind, shape, seed, dtype), {"bits": bits, "tokens": tokens})
+    assert_equal_everywhere(K_OP, rows(kind, shape, seed, dtype), {"bits": bits, "tokens": tokens})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -81,7 +77,7 @@ def test_keys_have_the_same_codes_everywhere(dtype, shape, bits, tokens, kind, s
 @example(shape=(1, 1, 5, 128), bits=8, rotate=1, kind="huge", seed=0)
 @example(shape=(1, 1, 5, 64), bits=2, rotate=1, kind="constant", seed=0)
 def test_values_have_the_same_codes_everywhere(dtype, shape, bits, rotate, kind, seed):
-    assert_same_everywhere(V_OP, rows(kind, shape, seed, dtype), {"bits": bits, "rotate": rotate})
+    assert_equal_everywhere(V_OP, rows(kind, shape, seed, dtype), {"bits": bits, "rotate": rotate})
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)

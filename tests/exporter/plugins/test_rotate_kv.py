@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error, variants_for
+from fused_ops import assert_same_everywhere, in_interpreter, model_of, on_onnxruntime, reference, variants_for
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -36,10 +36,6 @@ def random_case(batch, tokens, kept, layout, bits, seed, dtype):
     return [codes, meta, place, bias, *angles(tokens, size, seed), slot, sinks], {"bits": bits, "heads": heads}
 
 
-def open_body(op, arrays, attributes):
-    return on_onnxruntime(op, arrays, attributes, open_axes=True)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
@@ -53,11 +49,7 @@ def open_body(op, arrays, attributes):
 @example(batch=2, tokens=17, kept=2, layout=(4, 2, 64), bits=4, seed=0)
 def test_body_and_kernel_are_the_reference(dtype, batch, tokens, kept, layout, bits, seed):
     arrays, attributes = random_case(batch, tokens, kept, layout, bits, seed, dtype)
-    (wanted,) = reference(OP, arrays, attributes)
-    for run in (on_onnxruntime, open_body, in_interpreter):
-        (got,) = run(OP, arrays, attributes)
-        assert got.dtype == dtype
-        assert relative_error(got, wanted) <= LIMITS[dtype], run.__name__
+    assert_same_everywhere(OP, arrays, attributes)
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
