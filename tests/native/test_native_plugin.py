@@ -13,16 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native.conftest import NATIVE, SOURCES, STAND_IN, STRICT
 
 from edgesmith.exporter.plugins.kernel_pack import postfix
 from edgesmith.runtime.expressions import INTEGERS, parse
 from edgesmith.runtime.fused_ops import Launch, OpSchema, chosen, float_bits
 from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
 
-NATIVE = Path(__file__).parents[2] / "runtime" / "native"
-SOURCES = [str(NATIVE / "plugin.cpp"), str(NATIVE / "table.cpp")]
-STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
-STAND_IN = Path(__file__).parent / "stand_in"
 FIRST_ADDRESS, ADDRESS_STEP, STREAM = 0x10000, 0x1000, 77  # host.cpp's
 FIELD_TYPES = {"float": 1, "int": 5}  # PluginFieldType::kFLOAT32, kINT32
 
@@ -75,10 +72,11 @@ def find_case(op: OpKernels, launch: Launch, seed: int) -> Case:
     read = parse(launch.when)
     numbers = sorted({token for token in read.postfix if isinstance(token, int)})
     quotients = {a // b for a in numbers for b in numbers if b and a % b == 0}
+    pinned = {name: int(number) for name, number in re.findall(r"\b([A-Za-z_]\w*) == (\d+)\b", launch.when)}
     for _ in range(3000):
 
         def draw(name: str, usual: list[int]) -> int:
-            return int(
+            return pinned.get(name) or int(
                 rng.choice(sorted({*numbers, *quotients} - {0}))
                 if name in read.names and numbers
                 else rng.choice(usual)
