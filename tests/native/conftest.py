@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,6 @@ SOURCES = [str(NATIVE / "plugin.cpp"), str(NATIVE / "table.cpp")]
 LIBRARY = "libplugins.so"
 STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
 CHECKED = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-COMPILE = """
-import sys
-from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.compile import compile_op
-from edgesmith.exporter.plugins.kernel_pack import pack
-compiled = [kernel for op in OPS.values() for kernel in compile_op(op)]
-open(sys.argv[1], "wb").write(pack(OPS.values(), compiled))
-"""
 
 
 @dataclass(frozen=True)
@@ -83,15 +74,8 @@ def build_native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Iterable
 
 
 @pytest.fixture(scope="session")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> KernelPack:
-    """The committed kernel pack; where there is none, one compiled now."""
-    if PACKED.is_file():
-        return read_pack(PACKED)
-    made = tmp_path_factory.mktemp("pack") / "kernels.zip"
-    # a process of its own: here Triton may already be an interpreter
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    subprocess.run([sys.executable, "-c", COMPILE, str(made)], check=True, env=environment)
-    return read_pack(made)
+def pack() -> KernelPack:
+    return read_pack(PACKED)
 
 
 @pytest.fixture(scope="session")
