@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.errors import UserMistake
 from ..runtime.expressions import parse
 from ..runtime.fused_ops import DOMAIN
-from .targets import TARGETS, Target
+from .targets import TARGETS
 
 if TYPE_CHECKING:
     import onnx
@@ -33,6 +33,7 @@ class FusedNode:
     op: str
     type: str
     names: Mapping[str, int]
+    wrong: str = ""  # what does not fit the declaration, in words
 
 
 def inspect_ops(what: str) -> dict[str, Any]:
@@ -49,9 +50,16 @@ def inspect_ops(what: str) -> dict[str, Any]:
         "path": what,
         "bundle": carried,
         "ops": {name: {"count": count, "body": name in functions} for name, count in counts.items()},
-        "nodes": [{"name": node.name, "op": node.op, "type": node.type, "sizes": dict(node.names)} for node in nodes],
+        "nodes": [
+            {"name": node.name, "op": node.op, "type": node.type, "sizes": dict(node.names), "wrong": node.wrong}
+            for node in nodes
+        ],
         "targets": {
-            target.name: {"route": target.plugin_route, "ops": _routes(target, nodes, functions)}
+            target.name: {
+                "route": target.plugin_route,
+                "ops": _routes(target.plugin_route, nodes, functions),
+                **({"native_plugins": _routes("native", nodes, functions)} if target.native_plugins else {}),
+            }
             for target in TARGETS.values()
         },
     }
@@ -119,7 +127,9 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
         kinds.setdefault(value.name, (tensor.elem_type, sizes))
     found = []
     for node in graph.node:
-        if node.domain == DOMAIN and node.op_type in OPS:
+        if node.domain == DOMAIN and node.op_type not in OPS:
+            found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
+        elif node.domain == DOMAIN:
             found.append(_node(OPS[node.op_type], node, [kinds.get(name, (0, [])) for name in node.input]))
     functions = {function.name for function in model.functions if function.domain == DOMAIN}
     return found, functions
@@ -128,12 +138,19 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
 def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[Any]]]) -> FusedNode:
     import onnx
 
+    from .plugins.functions import found_by
+
     given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    known = {attribute.name for attribute in op.schema.attributes}
+    strange = sorted(given.keys() - known - found_by().keys())
+    wrong = [f"it has no attribute {name}: {', '.join(known) or 'it has none'}" for name in strange]
     names: dict[str, int] = {}
     for attribute in op.schema.attributes:
         value = given.get(attribute.name, attribute.default)
-        if value is not None:
+        if isinstance(value, int if attribute.kind == "int" else (int, float)):
             names[attribute.name] = attribute.in_expressions(value)
+        else:
+            wrong.append(f"its {attribute.name} is " + ("missing" if value is None else f"no {attribute.kind}"))
     type_ = "unknown"
     for declared, (kind, sizes) in zip(op.schema.inputs, inputs, strict=False):
         if declared.type == "T":
@@ -141,28 +158,32 @@ def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[An
         for symbol, size in zip(declared.shape, sizes, strict=False):
             if symbol.isidentifier() and isinstance(size, int):
                 names.setdefault(symbol, size)
-    return FusedNode(node.name, node.op_type, type_, names)
+    return FusedNode(node.name, node.op_type, type_, names, "; ".join(wrong))
 
 
-def _routes(target: Target, nodes: Sequence[FusedNode], functions: set[str]) -> dict[str, str]:
-    """{op: what becomes of it} on one target."""
+def _routes(route: str, nodes: Sequence[FusedNode], functions: set[str]) -> dict[str, str]:
+    """{op: what becomes of it} by one route."""
     from .plugins import OPS
+    from .plugins.routes import WITH_KERNELS
 
     told: dict[str, str] = {}
     for name in dict.fromkeys(node.op for node in nodes):
         own = [node for node in nodes if node.op == name]
-        if target.plugin_route != "aot":
+        if route not in WITH_KERNELS:
             told[name] = "body" if name in functions else "none: the file carries no body"
             continue
-        able = sum(has_kernel(OPS[name], node) for node in own)
+        able = sum(name in OPS and has_kernel(OPS[name], node) for node in own)
         without = "body" if name in functions else "nothing, the file carries no body"
         words = {len(own): "plugin", 0: without}.get(able, f"plugin for {able} of {len(own)}, else {without}")
-        told[name] = words if able else f"{words}: no kernel for {_sizes(OPS[name], own[0])}"
+        why = next((node.wrong for node in own if node.wrong), "") or f"no kernel for {_sizes(OPS[name], own[0])}"
+        told[name] = words if able else f"{words}: {why}"
     return told
 
 
 def has_kernel(op: FusedOp, node: FusedNode) -> bool:
-    """Whether a kernel of the declaration takes the node's type and sizes; unknown sizes count as no."""
+    """Whether a kernel of the declaration takes the node's type, sizes and attributes; unknown ones count as no."""
+    if not {attribute.name for attribute in op.schema.attributes} <= set(node.names):
+        return False
     for variant in op.kernel.variants if op.kernel else ():
         condition = parse(variant.when)
         if variant.type == node.type and set(condition.names) <= set(node.names) and condition.value(node.names):
@@ -186,9 +207,18 @@ def lines(data: Mapping[str, Any]) -> Iterator[str]:
         return
     told = ", ".join(f"{op['count']} {name}" for name, op in data["ops"].items())
     yield f"{data['path']}: {told}"
+    for node in data["nodes"]:
+        if node["wrong"]:
+            yield f"  wrong: {node['op']} {node['name']}: {node['wrong']}"
     for name, target in data["targets"].items():
-        by_word: dict[str, list[str]] = {}
-        for op, words in target["ops"].items():
-            by_word.setdefault(words, []).append(op)
-        yield f"  {name:<11}{target['route']:<9}" + "; ".join(f"{', '.join(ops)}: {w}" for w, ops in by_word.items())
+        yield _line(name, target["route"], target["ops"])
+        if "native_plugins" in target:
+            yield _line(name, "native", target["native_plugins"]) + " (--native-plugins)"
     yield "  no plugin has been run on hardware yet"
+
+
+def _line(name: str, route: str, told: Mapping[str, str]) -> str:
+    by_word: dict[str, list[str]] = {}
+    for op, words in told.items():
+        by_word.setdefault(words, []).append(op)
+    return f"  {name:<11}{route:<9}" + "; ".join(f"{', '.join(ops)}: {words}" for words, ops in by_word.items())

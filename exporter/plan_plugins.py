@@ -50,7 +50,14 @@ def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
     if plan.plugins_asked and not plan.plugins:
         return [f"--plugins all: no fused op occurs in {plan.spec.name}"]
     absent = [op for op in plan.plugins if op not in (fused or {}).get("ops", {})]
-    return [f"no place took {', '.join(absent)}: the passes' refusals say why"] if absent else []
+    if not absent:
+        return []
+    from .patterns import fuses
+
+    left_out = {op: step.__name__ for step in fuses() if step.__name__ in plan.skip for op in step.ops}
+    notes = [f"{op} is not put in: --skip {left_out[op]}" for op in absent if op in left_out]
+    rest = [op for op in absent if op not in left_out]
+    return [*notes, *([f"no place took {', '.join(rest)}: the passes' refusals say why"] if rest else [])]
 
 
 def _names(wanted: str | Iterable[str] | None) -> list[str]:
@@ -59,6 +66,13 @@ def _names(wanted: str | Iterable[str] | None) -> list[str]:
     names = [word.strip() for word in words if word.strip()]
     if [name.lower() for name in names] in (["none"], ["all"]):
         names = [names[0].lower()]
+    if mixed := [name for name in names if name.lower() in ("none", "all")] if len(names) > 1 else []:
+        raise UserMistake(
+            f"--plugins {mixed[0]} and names do not go together",
+            found=f"--plugins {','.join(names)}",
+            expected="none, all, or names with commas between",
+            attempt=f"--plugins {mixed[0].lower()}",
+        )
     return [] if names == ["none"] else names
 
 

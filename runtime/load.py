@@ -8,6 +8,7 @@ from typing import Any
 from .backends import default_backend, find_backend
 from .bundle import Bundle, open_bundle
 from .errors import UserMistake
+from .plugin_routes import check_engine
 from .session import Session
 
 
@@ -19,12 +20,13 @@ def load(
     ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
 
     Raises:
-        BundleRefused: the bundle does not hold.
+        BundleRefused: the bundle does not hold, or its fused ops are none that this backend can compute.
         BackendUnavailable: the engine's library or device is not here; the text says what is missing.
         UserMistake: no such backend or option.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     cls = find_backend(backend or default_backend(opened.target))
+    check_engine(opened, cls.backend)
     try:
         session = cls(opened, threads, **options)
     except TypeError:

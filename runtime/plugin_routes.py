@@ -13,12 +13,54 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle
-from .errors import BundleRefused
+from .errors import BackendUnavailable, BundleRefused
 from .kernel_pack import PACK, read_pack
 from .plugin_library import load_plugin_library, plugin_library
 from .plugins import register_plugins
 
 ROUTES = ("aot", "native")
+
+
+def check_engine(bundle: Bundle, backend: str) -> None:
+    """Whether this backend can compute the fused ops of the graph, said before a library says it in its own words.
+
+    Raises:
+        BundleRefused: the graph has fused ops without bodies and this is not TensorRT, or this is OpenVINO, which reads none.
+    """
+    rewrite, asked = bundle.manifest.get("rewrite"), bundle.manifest.get("plugins")
+    fused = rewrite.get("fused") if isinstance(rewrite, dict) else None
+    told = asked or fused
+    route = told.get("route") if isinstance(told, dict) else None
+    if route == "native" and backend != "tensorrt":
+        because = (
+            "its graph has fused ops and not their bodies: TensorRT with the C++ plugin runs it, and nothing else does"
+        )
+        attempt = "run it on the device; for another engine export again without --native-plugins"
+    elif route in (*ROUTES, "function") and backend == "openvino":
+        because = "its graph has fused ops, and OpenVINO reads neither them nor the bodies that the model carries"
+        attempt = "backend='onnxruntime' runs the bodies; for OpenVINO export again with --target openvino"
+    else:
+        return
+    raise BundleRefused(
+        f"{backend} cannot run {bundle.name}",
+        found=f"a bundle for target {bundle.target} with fused ops by route {route}",
+        because=because,
+        attempt=attempt,
+    )
+
+
+def only_there(bundle: Bundle, error: BackendUnavailable) -> BackendUnavailable:
+    """The same without the advice to try the CPU, for a graph that only the C++ plugin runs."""
+    asked = bundle.manifest.get("plugins")
+    if not isinstance(asked, dict) or asked.get("route") != "native":
+        return error
+    return BackendUnavailable(
+        error.what,
+        found=error.found,
+        expected=error.expected,
+        because="only TensorRT with the C++ plugin runs this graph: it has fused ops and not their bodies",
+        attempt="run the bundle on the device; for a CPU export again without --native-plugins",
+    )
 
 
 def plugins_of(bundle: Bundle, library: str) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ from ..bundle import Bundle
 from ..cuda import Cuda, Device, find_driver
 from ..engine_build import build_engine
 from ..engine_cache import engine_key, load_engine, save_engine
-from ..errors import EdgesmithError
-from ..plugin_routes import load_plugins
+from ..errors import BackendUnavailable, EdgesmithError
+from ..plugin_routes import load_plugins, only_there
 from ..session import Session
 from . import backend, library
 
@@ -45,7 +45,10 @@ class EngineSession(Session):
         self._kernels = ExitStack()  # the folder that the C++ plugin reads
 
     def open(self) -> None:
-        find_driver()
+        try:
+            find_driver()
+        except BackendUnavailable as error:
+            raise only_there(self.bundle, error) from None
         trt = library(self.backend, INSTALL[self.backend])
         self._cuda = Cuda()
         device = self._cuda.device()

@@ -48,6 +48,34 @@ def test_a_file_without_bodies(tmp_path):
     assert routes["rtx"]["ops"]["GatedPositionalAttention"].startswith("none")
 
 
+def test_the_cpp_plugin_has_a_line_of_its_own(tmp_path):
+    found = inspect_ops(saved(tmp_path, 48, body=False))
+    assert found["targets"]["jetpack6"]["native_plugins"] == {"GatedPositionalAttention": "plugin"}
+    assert [name for name, target in found["targets"].items() if "native_plugins" in target] == ["jetpack6"]
+    assert any("jetpack6" in line and line.endswith("plugin (--native-plugins)") for line in lines(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "route"),
+    [
+        (lambda node: setattr(node, "op_type", "FooAttention"), "no op of this version is called that", "nothing"),
+        (lambda node: node.attribute.append(onnx.helper.make_attribute("slide", 3)), "no attribute slide", "plugin"),
+        (lambda node: next(a for a in node.attribute if a.name == "side").CopyFrom(
+            onnx.helper.make_attribute("side", "three")), "its side is no int", "body"),
+        (lambda node: node.attribute.remove(next(a for a in node.attribute if a.name == "side")), "side is missing", "body"),
+    ],
+)  # fmt: skip
+def test_a_node_that_does_not_fit_its_declaration_is_told(tmp_path, change, said, route):
+    path = saved(tmp_path, 48)
+    model = onnx.load(path)
+    change(model.graph.node[0])
+    onnx.save(model, path)
+    told = edgesmith("inspect", "--ops", path)
+    assert told.code == 0 and "wrong: " in told.out and said in told.out
+    (words,) = inspect_ops(path)["targets"]["jetpack7"]["ops"].values()
+    assert words.startswith(route)
+
+
 def test_a_model_by_name_is_traced_and_fused():
     found = inspect_ops("convit_tiny")
     assert found["ops"] == {"GatedPositionalAttention": {"count": 10, "body": True}}

@@ -485,6 +485,19 @@ def test_clang_has_nothing_to_say():
 
 
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="this machine has no cmake")
+@pytest.mark.parametrize(("lacking", "package"), [("TENSORRT", "libnvinfer-headers-dev"), ("CUDA", "cuda-cudart-dev")])
+def test_cmake_says_which_headers_are_missing_and_where_they_are(tmp_path, lacking, package):
+    folders = {"TENSORRT": str(tmp_path), "CUDA": str(tmp_path), lacking: f"{lacking}_INCLUDE_DIR-NOTFOUND"}
+    named = [f"-D{name}_INCLUDE_DIR={folder}" for name, folder in folders.items()]
+    # a root that is empty hides what this machine has
+    nowhere = ["-DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY", f"-DCMAKE_FIND_ROOT_PATH={tmp_path}"]
+    command = ["cmake", "-S", str(NATIVE), "-B", str(tmp_path / "build"), *named, *nowhere]
+    told = subprocess.run(command, check=False, capture_output=True, text=True)
+    words = " ".join(told.stderr.split())
+    assert told.returncode and package in words and f"-D{lacking}_INCLUDE_DIR=" in words
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="this machine has no cmake")
 def test_cmake_builds_it_without_linking_anything_of_nvidia(tmp_path):
     headers = f"-DTENSORRT_INCLUDE_DIR={STAND_IN}", f"-DCUDA_INCLUDE_DIR={STAND_IN}"
     commands = [["cmake", "-S", str(NATIVE), "-B", str(tmp_path), *headers, "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=-Werror"],

@@ -149,3 +149,31 @@ with edgesmith.load(sys.argv[1]) as session:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "green"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tensorrt_rtx"])
+def test_a_graph_that_only_the_cpp_plugin_runs_is_refused_in_words(make_tiny, name):
+    bundle = make_tiny(files={"kernels.zip": b"a pack"}, plugins={"route": "native", "ops": ["GGeMPool"]})
+    with pytest.raises(
+        BundleRefused, match="C\\+\\+ plugin runs it, and nothing else does(.|\n)*without --native-plugins"
+    ):
+        load(bundle, backend=name)
+
+
+def test_without_a_gpu_that_graph_gets_no_advice_to_try_the_cpu(make_tiny, monkeypatch):
+    monkeypatch.setattr("edgesmith.runtime.cuda.DRIVER", "no_such_driver.so")
+    native = make_tiny(files={"kernels.zip": b"a pack"}, plugins={"route": "native", "ops": ["GGeMPool"]})
+    with pytest.raises(BackendUnavailable, match="only TensorRT with the C\\+\\+ plugin") as refused:
+        load(native, backend="tensorrt")
+    assert "onnxruntime" not in str(refused.value)
+    with pytest.raises(BackendUnavailable, match="or with backend='onnxruntime'"):
+        load(make_tiny(), backend="tensorrt")
+
+
+@pytest.mark.parametrize("route", ["function", "aot"])
+def test_openvino_takes_no_fused_ops(make_tiny, route):
+    bundle = make_tiny(rewrite={"fused": {"route": route, "ops": {"GGeMPool": 1}}})
+    with pytest.raises(BundleRefused, match="OpenVINO reads neither(.|\n)*--target openvino"):
+        load(bundle, backend="openvino")
+    with load(bundle, backend="onnxruntime"):
+        pass
