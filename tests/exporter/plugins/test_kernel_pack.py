@@ -57,24 +57,12 @@ def test_the_assembler_refuses_what_is_not_ptx():
         assemble(".version 8.0\n.target sm_80\n.address_size 64\nnonsense\n", "sm_87")
 
 
-def rows(text):
-    return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-
-
 @pytest.fixture
 def same_triton():
     if about()["triton"] != importlib.metadata.version("triton"):
         pytest.skip(f"the pack was compiled and assembled by Triton {about()['triton']}")
 
 
-def test_every_kernel_assembles_for_a_jetson_and_the_table_says_so(pack, same_triton):
-    chip = "sm_87"
-    column = CHIPS.index(chip) - len(CHIPS)
-    wide = rows(TABLE.read_text())
-    assert rows(table(pack, measure(pack, [chip]))) == [[*row[: -len(CHIPS)], row[column]] for row in wide]
-
-
-@pytest.mark.slow
 def test_every_kernel_assembles_for_every_chip_and_the_table_says_so(pack, same_triton):
     assert table(pack, measure(pack, CHIPS)) == TABLE.read_text()
 
