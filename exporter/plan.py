@@ -172,8 +172,8 @@ def make_plan(
             attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
         )
     ops = plan_plugins(spec, plugins)
-    route = check_native(goal, native_plugins, ops)
-    steps = tuple(skip)
+    route = check_native(goal, native_plugins, ops, asked(plugins))
+    steps = (skip,) if isinstance(skip, str) else tuple(skip)
     if steps:
         from .patterns import order_for
         from .rewrite import check_skip

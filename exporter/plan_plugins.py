@@ -62,7 +62,17 @@ def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
 
 def _names(wanted: str | Iterable[str] | None) -> list[str]:
     """The words, "none" left out and "all" in lower case."""
-    words = wanted.split(",") if isinstance(wanted, str) else list(wanted or ())
+    words: list[str] = wanted.split(",") if isinstance(wanted, str) else []
+    if wanted is not None and not isinstance(wanted, str):
+        given = list(wanted) if isinstance(wanted, Iterable) else [wanted]
+        if strange := [word for word in given if not isinstance(word, str)]:
+            raise UserMistake(
+                "Fused ops are asked for by name",
+                found=f"plugins={strange[0]!r}",
+                expected='"none", "all", or names of ops',
+                attempt='plugins="all"',
+            )
+        words = given
     names = [word.strip() for word in words if word.strip()]
     if [name.lower() for name in names] in (["none"], ["all"]):
         names = [names[0].lower()]
@@ -76,8 +86,11 @@ def _names(wanted: str | Iterable[str] | None) -> list[str]:
     return [] if names == ["none"] else names
 
 
-def check_native(target: Target, native: bool, plugins: tuple[str, ...]) -> str:
-    """The route of the fused ops: the target's, or "native" where it is asked for and can be had."""
+def check_native(target: Target, native: bool, plugins: tuple[str, ...], wanted: bool = False) -> str:
+    """The route of the fused ops: the target's, or "native" where it is asked for and can be had.
+
+    ``wanted`` is whether fused ops were asked for, also where none of them occurs in the model.
+    """
     if not native:
         return target.plugin_route
     if not target.native_plugins:
@@ -88,6 +101,13 @@ def check_native(target: Target, native: bool, plugins: tuple[str, ...]) -> str:
             expected=f"--target {' or '.join(able)}",
             because="TensorRT 10.9 and later takes plugins without it, and older ones than 10.3 and other engines not at all",
             attempt="leave --native-plugins out",
+        )
+    if not plugins and wanted:
+        raise UserMistake(
+            "There are no fused ops for the C++ plugin",
+            found="--native-plugins --plugins all, and none of them occurs in this model",
+            expected="a model with fused ops: edgesmith inspect --ops MODEL tells",
+            attempt="leave --native-plugins and --plugins out",
         )
     if not plugins:
         raise UserMistake(

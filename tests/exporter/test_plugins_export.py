@@ -228,6 +228,8 @@ def test_a_missing_pack_is_said_in_words(tmp_path, monkeypatch):
         ({"plugins": ["GGeMPool", "nothing"]}, "it stands for a block of vit_ggem"),
         ({"plugins": "GatedPositionalAttention,All"}, "names with commas between"),
         ({"plugins": ["none", "GatedPositionalAttention"]}, "--plugins none"),
+        ({"plugins": True}, 'plugins="all"'),
+        ({"plugins": ["GatedPositionalAttention", 1]}, "plugins=1"),
         ({"plugins": "DilatedDepthwiseConv"}, "no rewrite puts DilatedDepthwiseConv in"),
         ({"plugins": "all", "native_plugins": True}, "--target jetpack6"),
         ({"native_plugins": True, "target": "jetpack6"}, "--plugins all"),
@@ -238,6 +240,17 @@ def test_mistakes(choices, words):
         make_plan("convit", **choices)
     told = mistake.value
     assert words in f"{told.found} {told.expected} {told.because} {told.attempt}"
+
+
+def test_a_model_without_places_has_no_use_for_the_cpp_plugin():
+    with pytest.raises(
+        UserMistake, match="none of them occurs in this model(.|\n)*leave --native-plugins and --plugins out"
+    ):
+        make_plan("smt", plugins="all", native_plugins=True, target="jetpack6")
+
+
+def test_one_pass_may_be_skipped_by_its_bare_name():
+    assert make_plan("vit_ggem", plugins="all", skip="FuseGGeMPool").skip == ("FuseGGeMPool",)
 
 
 def test_every_target_has_a_route():
