@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from ...runtime.expressions import parse
 from ...runtime.fused_ops import DOMAIN
-from ..plugins.functions import found_by, written_out
+from ..plugins.functions import OPSET, found_by, written_out
 from .base import Surgery, sizes
 from .heads import Heads
 from .projection import Projection, packed
@@ -75,7 +75,7 @@ def fused(
         value.type = own if told.type == "T" else ir.TensorType(ir.DataType.from_numpy(np.dtype(told.type)))
         value.shape = ir.Shape(list(shape))
     if (DOMAIN, op, "") not in model.functions:
-        carry_functions(model, model.graph.opset_imports.get("", 20))
+        carry_functions(model, model.graph.opset_imports.get("", OPSET))
     return tuple(node.outputs)
 
 

@@ -8,7 +8,7 @@ Shapes under tracing come from the schema's expressions. Its node in the exporte
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -132,17 +132,13 @@ def carry_functions(model: ir.Model, opset: int = OPSET) -> list[str]:
 
     from . import OPS
 
-    names = sorted({node.op_type for node in _nodes(model) if node.domain == DOMAIN and node.op_type in OPS})
+    names = sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN and node.op_type in OPS})
     for name in names:
         body = ir.serde.deserialize_function(function(OPS[name], opset))
         model.functions[body.identifier()] = body
     if names:
         model.graph.opset_imports[DOMAIN] = 1
     return names
-
-
-def _nodes(model: ir.Model) -> Iterable[ir.Node]:
-    return model.graph.all_nodes()
 
 
 def _required_first(schema: OpSchema) -> list[Attribute]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.plugins import kv_packing, quantize_kv, rotate_kv
+from edgesmith.exporter.plugins import kv_packing, prefix_attention, quantize_kv, rotate_kv
+from edgesmith.exporter.plugins.prefix_attention import WIDTHS
 
 from .case import Build, Case
 
@@ -17,8 +18,8 @@ FULL_HD, ULTRA_HD = 2691, 10549
 QUERY_HEADS, KV_HEADS, DIM = 16, 2, 128
 BIAS = 30.0  # of a few channels of the keys; Qwen2.5 has hundreds in some layers
 TOKENS = kv_packing.TOKENS
-WIDTHS = ((4, 4), (8, 8), (4, 2), (2, 2))  # bits of keys and values
-SIZES = (*((128, widths) for widths in WIDTHS), (64, (4, 4)))  # channels of a head and bits that have kernels
+# channels of a head and bits that have kernels
+SIZES = [(dim, (bits_k, bits_v)) for dim, bits_k, bits_v in prefix_attention.SIZES]
 
 
 def keys(rng: np.random.Generator, *shape: int) -> np.ndarray:
