@@ -255,8 +255,8 @@ def reading(found: list[dict[str, Any]]) -> list[str]:
     at = {(row["scheme"], row["bias"], row["where"]): row["equal"] for row in found}
     worst = max(norm for norm, _ in BIASES)
 
-    def equal(name: str, where: str = "any", norm: int = worst) -> str:
-        return f"{at[name, norm, where]:.2f}"
+    def equal(name: str, where: str = "any") -> str:
+        return f"{at[name, worst, where]:.2f}"
 
     def every(name: str) -> str:
         return ", ".join(f"{at[name, norm, where]:.2f}" for norm, where in BIASES)

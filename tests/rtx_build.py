@@ -14,10 +14,11 @@ import pytest
 Range = tuple[int, int, int]  # smallest, usual, largest
 USUAL: dict[str, Range] = {"B": (1, 1, 2)}
 OTHERS: Range = (1, 49, 128)
+ARCH = "SM89"
 
 
-def builds_on_rtx(model: onnx.ModelProto, arch: str = "sm89", *, sizes: Mapping[str, Range] | None = None) -> int:
-    """Parse and build ``model`` for ``arch``; the number of layers of the parsed network.
+def builds_on_rtx(model: onnx.ModelProto, *, sizes: Mapping[str, Range] | None = None) -> int:
+    """Parse and build ``model`` for ARCH; the number of layers of the parsed network.
 
     ``sizes`` gives the range of an open axis by its name in the graph ({"N": (1, 64, 128)}); skips without the library.
 
@@ -34,7 +35,7 @@ def builds_on_rtx(model: onnx.ModelProto, arch: str = "sm89", *, sizes: Mapping[
         raise AssertionError("parser: " + "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors))
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, arch.upper()), 0)
+    config.set_compute_capability(getattr(trt.ComputeCapability, ARCH), 0)
     ranges = {**USUAL, **(sizes or {})}
     profile = builder.create_optimization_profile()
     for info in model.graph.input:

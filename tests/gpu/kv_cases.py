@@ -88,8 +88,8 @@ def prefix_build(
     return build
 
 
-def attention_attributes(dim: int, bits: tuple[int, int], tokens: int = TOKENS) -> dict[str, float]:
-    return {"bits_k": bits[0], "bits_v": bits[1], "tokens": tokens, "scale": dim**-0.5}
+def attention_attributes(dim: int, bits: tuple[int, int]) -> dict[str, float]:
+    return {"bits_k": bits[0], "bits_v": bits[1], "tokens": TOKENS, "scale": dim**-0.5}
 
 
 def prefix() -> list[Case]:
