@@ -184,11 +184,7 @@ def has_kernel(op: FusedOp, node: FusedNode) -> bool:
     """Whether a kernel of the declaration takes the node's type, sizes and attributes; unknown ones count as no."""
     if not {attribute.name for attribute in op.schema.attributes} <= set(node.names):
         return False
-    for variant in op.kernel.variants if op.kernel else ():
-        condition = parse(variant.when)
-        if variant.type == node.type and set(condition.names) <= set(node.names) and condition.value(node.names):
-            return True
-    return False
+    return bool(op.variants_for(node.type, node.names))
 
 
 def _sizes(op: FusedOp, node: FusedNode) -> str:

@@ -20,8 +20,7 @@ from ..runtime.report import write_report
 from ..runtime.selftest import agreement
 from .parity import typed_runner
 from .plan import Plan
-from .plan_plugins import unused
-from .plugins.routes import WITH_KERNELS
+from .plugins.routes import WITH_KERNELS, unused
 from .stages import Run
 from .verify import in_batches, run_all, seeded
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..models.registry import ModelSpec
 from ..runtime.errors import UserMistake
@@ -16,7 +16,6 @@ from .targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from .patterns.fused import Fuse
-    from .plan import Plan
 
 
 def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -43,21 +42,6 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
 def asked(wanted: str | Iterable[str] | None) -> bool:
     """Whether fused ops were asked for at all."""
     return bool(_names(wanted))
-
-
-def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
-    """What was asked for and is not in the graph, for the notes of the bundle."""
-    if plan.plugins_asked and not plan.plugins:
-        return [f"--plugins all: no fused op occurs in {plan.spec.name}"]
-    absent = [op for op in plan.plugins if op not in (fused or {}).get("ops", {})]
-    if not absent:
-        return []
-    from .patterns import fuses
-
-    left_out = {op: step.__name__ for step in fuses() if step.__name__ in plan.skip for op in step.ops}
-    notes = [f"{op} is not put in: --skip {left_out[op]}" for op in absent if op in left_out]
-    rest = [op for op in absent if op not in left_out]
-    return [*notes, *([f"no place took {', '.join(rest)}: the passes' refusals say why"] if rest else [])]
 
 
 def _names(wanted: str | Iterable[str] | None) -> list[str]:

@@ -102,12 +102,6 @@ def assert_same_everywhere(
             assert relative_error(got, expected) <= limit, run.__name__
 
 
-def variants_for(op: FusedOp, t: str, names: Mapping[str, int]) -> list[Variant]:
-    """The variants of the kernel that may be taken for type ``t`` and these sizes."""
-    assert op.kernel is not None
-    return [variant for variant in op.kernel.variants if variant.type == t and parse(variant.when).value(names)]
-
-
 def in_interpreter(
     op: FusedOp, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], variant: Variant | None = None
 ) -> list[np.ndarray]:
@@ -119,7 +113,7 @@ def in_interpreter(
     names = op.schema.bind([array.shape for array in arrays], attributes)
     t = type_of(op, arrays)
     if variant is None:
-        variant = variants_for(op, t, names)[0]
+        variant = op.variants_for(t, names)[0]
     feeds = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
     outputs = []
     for tensor, shape in zip(op.schema.outputs, op.schema.output_shapes(names), strict=True):

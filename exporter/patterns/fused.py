@@ -41,9 +41,9 @@ class Fuse(Surgery):
         except ValueError as error:
             return str(error)
         for t in self.needs_kernel:
-            variants = declared.kernel.variants if declared.kernel else ()
-            known = [variant.when for variant in variants if variant.type == t]
-            if not any(parse(when).value(names) for when in known):
+            if not declared.variants_for(t, names):
+                variants = declared.kernel.variants if declared.kernel else ()
+                known = [variant.when for variant in variants if variant.type == t]
                 listed = ", ".join(dict.fromkeys(known)) or "none at all"
                 inside = {name: names[name] for when in known for name in parse(when).names if name in names}
                 found = ", ".join(f"{name} = {value}" for name, value in inside.items()) or t

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...runtime.fused_ops import Attribute, OpSchema, Tensor
 from .declaration import FusedOp, Kernel, Variant, for_types
+from .softmax import softmax
 
 SCHEMA = OpSchema(
     "AnchorAttention",
@@ -50,8 +51,7 @@ def reference(q_rows: np.ndarray, k: np.ndarray, *, scale: float) -> np.ndarray:
         raise ValueError(f"AnchorAttention: {heads} query heads do not share {key_heads} key heads evenly")
     keys = np.repeat(k.astype(np.float64), heads // key_heads, axis=1)  # (B, Hq, N, D)
     scores = q_rows.astype(np.float64) @ keys.swapaxes(2, 3) * scale
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True)).astype(q_rows.dtype)
+    return softmax(scores).astype(q_rows.dtype)
 
 
 def _variants(d: int) -> tuple[Variant, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...runtime.fused_ops import Attribute, OpSchema, Tensor
 from .declaration import FusedOp, Kernel, Variant, for_types
+from .softmax import softmax
 
 SPLITS = 8
 PROGRAMS = 32  # of ChannelGram: a few for each of the 8 to 20 multiprocessors of a Jetson
@@ -122,10 +123,8 @@ def apply_reference(qkv: np.ndarray, partials: np.ndarray, *, scale: float, vers
     """(B, N, 3, G, D), (B, G, S, D, D) float32 -> (B, N, G * D); float64 inside, so that it can judge all others."""
     batch, tokens = qkv.shape[:2]
     logits = partials.astype(np.float64).sum(axis=2) * (scale or tokens**-0.5)  # (B, G, D, D)
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    attention = powers / powers.sum(axis=-1, keepdims=True)
     applied = qkv[:, :, _roles(version)[2]].astype(np.float64)  # (B, N, G, D)
-    return np.einsum("bgij,bngj->bngi", attention, applied).reshape(batch, tokens, -1).astype(qkv.dtype)
+    return np.einsum("bgij,bngj->bngi", softmax(logits), applied).reshape(batch, tokens, -1).astype(qkv.dtype)
 
 
 def splits_for(tokens: int, groups: int) -> int:

@@ -72,6 +72,15 @@ class FusedOp:
     def name(self) -> str:
         return self.schema.name
 
+    def variants_for(self, t: str, names: Mapping[str, int]) -> list[Variant]:
+        """The specialisations for type ``t`` and these sizes and attributes, the default first; unknown sizes fit none."""
+        found = []
+        for variant in self.kernel.variants if self.kernel else ():
+            condition = parse(variant.when)
+            if variant.type == t and set(condition.names) <= set(names) and condition.value(names):
+                found.append(variant)
+        return found
+
 
 def for_types(
     sizes: Mapping[str, Constants], *, when: str = "1", warps: int = 4, stages: int = 2

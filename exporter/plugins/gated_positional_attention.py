@@ -11,6 +11,7 @@ import numpy as np
 
 from ...runtime.fused_ops import Attribute, OpSchema, Tensor
 from .declaration import FusedOp, Kernel, Variant, for_types
+from .softmax import softmax
 
 QKV = ("B", "H", "N", "D")
 SCHEMA = OpSchema(
@@ -82,14 +83,9 @@ def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, pos: np.ndarray, *, s
     token = np.arange(q.shape[2])
     dx, dy = ((place[None, :] - place[:, None]).astype(np.float64) for place in (token % side, token // side))
     w0, w1, w2, gate = (number.astype(np.float64)[:, None, None] for number in pos.T)  # each (H, 1, 1)
-    content = _softmax(q.astype(np.float64) @ k.astype(np.float64).swapaxes(2, 3) * scale)  # (B, H, N, N)
-    place = _softmax(w0 * dx + w1 * dy + w2 * (dx**2 + dy**2))  # (H, N, N)
+    content = softmax(q.astype(np.float64) @ k.astype(np.float64).swapaxes(2, 3) * scale)  # (B, H, N, N)
+    place = softmax(w0 * dx + w1 * dy + w2 * (dx**2 + dy**2))  # (H, N, N)
     return np.asarray(((1 - gate) * content + gate * place) @ v.astype(np.float64)).astype(q.dtype)
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def _variants(d: int) -> tuple[Variant, ...]:

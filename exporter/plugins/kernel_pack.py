@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.expressions import parse
 from ...runtime.fused_ops import Launch
 from ...runtime.kernel_pack import FORMAT, LINES, PACK, TABLE
+from .compile import CAPABILITY, PTX_VERSION
 from .declaration import FusedOp
 
 if TYPE_CHECKING:
@@ -29,14 +30,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 PACKED = HERE / PACK
 SHARED = [HERE.parents[1] / "runtime" / name for name in ("expressions.py", "fused_ops.py", "kernel_pack.py")]
-AFTER = {
-    "functions.py",
-    "page.py",
-    "ptxas.py",
-    "routes.py",
-    "torch_ops.py",
-    "typing.py",
-}  # read declarations, and shape no kernel
+AFTER = {"functions.py", "page.py", "ptxas.py", "routes.py", "torch_ops.py"}  # read declarations, and shape no kernel
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own clock start: the bytes do not depend on when it was made
 
 
@@ -59,8 +53,8 @@ def pack(ops: Iterable[FusedOp], compiled: Iterable[Compiled]) -> bytes:
     lines = "\n".join(line for op in kept for line in lines_of(op, launches[op.name])) + "\n"
     table: dict[str, Any] = {
         "format": FORMAT,
-        "target": "sm_80",
-        "ptx": "8.0",
+        "target": f"sm_{CAPABILITY}",
+        "ptx": f"{PTX_VERSION // 10}.{PTX_VERSION % 10}",
         "source_sha256": source_hash(),
         "triton": importlib.metadata.version("triton"),
         "lines_sha256": hashlib.sha256(lines.encode()).hexdigest(),
@@ -132,9 +126,15 @@ def build() -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pack, or with ``--check`` compare it with the one that is there; 1 when they differ."""
+    """Write the pack, or with ``--check`` compare it with the one that is there: 1 when they differ, 2 for other words."""
+    if arguments not in ([], ["--check"]):
+        print(
+            f"kernel_pack: unknown {' '.join(arguments)}; --check compares, no argument writes the pack",
+            file=sys.stderr,
+        )
+        return 2
     made = build()
-    if "--check" in arguments:
+    if arguments:
         same = PACKED.is_file() and PACKED.read_bytes() == made
         print(f"{PACK}: {'the same, byte for byte' if same else 'differs from what the sources give'}")
         return int(not same)

@@ -144,3 +144,18 @@ def told(lowered: Lowered) -> dict[str, Any]:
 
 
 __all__ = ["ROUTES", "WITH_KERNELS", "Lowered", "fused_ops", "lower", "needed_types", "packed", "told"]
+
+
+def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
+    """What was asked for and is not in the graph, for the notes of the bundle."""
+    if plan.plugins_asked and not plan.plugins:
+        return [f"--plugins all: no fused op occurs in {plan.spec.name}"]
+    absent = [op for op in plan.plugins if op not in (fused or {}).get("ops", {})]
+    if not absent:
+        return []
+    from ..patterns import fuses
+
+    left_out = {op: step.__name__ for step in fuses() if step.__name__ in plan.skip for op in step.ops}
+    notes = [f"{op} is not put in: --skip {left_out[op]}" for op in absent if op in left_out]
+    rest = [op for op in absent if op not in left_out]
+    return [*notes, *([f"no place took {', '.join(rest)}: the passes' refusals say why"] if rest else [])]

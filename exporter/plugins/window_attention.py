@@ -11,6 +11,7 @@ import numpy as np
 
 from ...runtime.fused_ops import Attribute, OpSchema, Tensor
 from .declaration import FusedOp, Kernel, Variant, for_types
+from .softmax import softmax
 
 DIMS = (32, 16, 64)  # channels a head; 32 in every published DaViT
 
@@ -82,9 +83,7 @@ def reference(qkv: np.ndarray, *, scale: float, window: int = 7) -> np.ndarray:
             here = np.s_[:, top : top + window, left : left + window]
             q, k, v = np.moveaxis(qkv[here].astype(np.float64).reshape(batch, -1, 3, heads, dim), 2, 0)
             scores = scale * np.einsum("bihd,bjhd->bhij", q, k)
-            powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            attention = powers / powers.sum(axis=-1, keepdims=True)
-            y[here] = np.einsum("bhij,bjhd->bihd", attention, v).reshape(batch, window, window, -1)
+            y[here] = np.einsum("bhij,bjhd->bihd", softmax(scores), v).reshape(batch, window, window, -1)
     return y.astype(qkv.dtype)
 
 

@@ -19,8 +19,8 @@ import edgesmith
 from edgesmith.exporter import trace as tracing
 from edgesmith.exporter.pipeline import Result, export
 from edgesmith.exporter.plan import make_plan
-from edgesmith.exporter.plan_plugins import unused
 from edgesmith.exporter.plugins import OPS, kernel_pack
+from edgesmith.exporter.plugins.routes import unused
 from edgesmith.exporter.rtx import installed
 from edgesmith.exporter.targets import TARGETS
 from edgesmith.models import create, find

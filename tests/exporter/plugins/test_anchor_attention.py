@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error, variants_for
+from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -58,7 +58,7 @@ def test_query_heads_that_do_not_share_key_heads_evenly_are_refused():
     k = np.zeros((1, 2, 5, 32), np.float32)
     with pytest.raises(ValueError, match="3 query heads do not share 2 key heads evenly"):
         reference(OP, [q_rows, k], attributes)
-    assert not variants_for(OP, "float32", OP.schema.bind([q_rows.shape, k.shape], attributes))
+    assert not OP.variants_for("float32", OP.schema.bind([q_rows.shape, k.shape], attributes))
 
 
 def test_keys_of_another_width_are_refused():

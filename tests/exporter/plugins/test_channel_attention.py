@@ -13,7 +13,6 @@ from fused_ops import (
     on_onnxruntime,
     reference,
     relative_error,
-    variants_for,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -92,7 +91,7 @@ def test_sums_past_the_range_of_float16_are_kept(run):
 @pytest.mark.parametrize("t", ["float32", "float16", "bfloat16"])
 def test_every_head_size_has_one_kernel_and_others_none(op, t):
     sizes = {"D": 0, "G": 3, "N": 49, "B": 1}
-    assert [len(variants_for(op, t, {**sizes, "D": dim})) for dim in (*DIMS, 48)] == [1, 1, 1, 0]
+    assert [len(op.variants_for(t, {**sizes, "D": dim})) for dim in (*DIMS, 48)] == [1, 1, 1, 0]
 
 
 def test_shares_fill_a_small_gpu_and_stay_larger_than_their_sums():

@@ -12,7 +12,17 @@ from edgesmith.exporter.plugins.functions import function, node
 
 NAMES = sorted(OPS)
 # operators that no TensorRT parser has, or that need a type it refuses between layers
-NOT_IN_TENSORRT = {"BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Loop", "Scan", "If", "StringConcat"}
+NOT_IN_TENSORRT = {
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "BitwiseNot",
+    "Loop",
+    "Scan",
+    "If",
+    "StringConcat",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)

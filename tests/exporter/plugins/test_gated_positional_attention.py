@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error, variants_for
+from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -38,7 +38,7 @@ def test_body_and_kernel_are_the_reference(dtype, shape, seed):
 def test_every_variant_is_the_reference_over_several_blocks_of_rows_and_keys(dtype):
     arrays, attributes = case((1, 1, 10, 0, 48), 7, dtype)  # 100 patches: blocks of 64 or 32 rows, 32 or 16 keys
     (wanted,) = reference(OP, arrays, attributes)
-    variants = variants_for(OP, dtype, OP.schema.bind([array.shape for array in arrays], attributes))
+    variants = OP.variants_for(dtype, OP.schema.bind([array.shape for array in arrays], attributes))
     assert len(variants) == {"float16": 2, "float32": 1}[dtype]
     for variant in variants:
         (got,) = in_interpreter(OP, arrays, attributes, variant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error, variants_for
+from fused_ops import LIMITS, assert_same_everywhere, in_interpreter, model_of, reference, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -34,7 +34,7 @@ def test_body_and_kernel_are_the_reference(dtype, shape, seed, interleaved):
 @pytest.mark.parametrize("groups, width, aligned", [(4, 12, 16), (5, 9, 1)], ids=["aligned", "odd"])
 def test_one_kernel_for_channels_in_sixteens_and_one_for_others(dtype, groups, width, aligned):
     arrays, attributes = case((2, 150, groups, width), 4, dtype, 0)  # two blocks of 128 tokens, two of 32 channels
-    (variant,) = variants_for(OP, dtype, OP.schema.bind([array.shape for array in arrays], attributes))
+    (variant,) = OP.variants_for(dtype, OP.schema.bind([array.shape for array in arrays], attributes))
     assert variant.constants["ALIGNED"] == aligned
     (wanted,) = reference(OP, arrays, attributes)
     (got,) = in_interpreter(OP, arrays, attributes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error, variants_for
+from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packed_cache import packed, plain_attention, unpacked
@@ -182,7 +182,7 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="q"):
         COMBINE.schema.bind([(2, 1, 4, 3, 128), (2, 1, 4, 3, 2), (2, 4, 1, 128)], {})
     names = PARTIAL.schema.bind(shapes, attributes)
-    assert variants_for(PARTIAL, "float16", names) and not variants_for(PARTIAL, "float16", names | {"tokens": 96})
+    assert PARTIAL.variants_for("float16", names) and not PARTIAL.variants_for("float16", names | {"tokens": 96})
 
 
 @pytest.mark.parametrize("open_axes", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error, variants_for
+from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packed_cache import packed, plain_attention, unpacked
@@ -78,8 +78,8 @@ def test_groups_of_another_length(dtype):
     (got,) = in_interpreter(OP, arrays, attributes)
     assert relative_error(got, wanted) <= LIMITS[dtype]
     names = OP.schema.bind([array.shape for array in arrays], attributes)
-    assert variants_for(OP, dtype, names)
-    assert not variants_for(OP, dtype, names | {"tokens": 72})  # its blocks would lie in two groups
+    assert OP.variants_for(dtype, names)
+    assert not OP.variants_for(dtype, names | {"tokens": 72})  # its blocks would lie in two groups
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])

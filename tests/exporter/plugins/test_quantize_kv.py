@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from fused_ops import in_interpreter, model_of, on_onnxruntime, open_body, reference, variants_for
+from fused_ops import in_interpreter, model_of, on_onnxruntime, open_body, reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -83,7 +83,7 @@ def test_values_have_the_same_codes_everywhere(dtype, shape, bits, rotate, kind,
 @given(size=st.sampled_from((16, 32, 256)), bits=st.sampled_from(BITS), seed=st.integers(0, 999))
 def test_bodies_rotate_heads_that_no_kernel_takes(size, bits, seed):
     x, attributes = rows("normal", (1, 2, 7, size), seed, "float32"), {"bits": bits, "rotate": 1}
-    assert not variants_for(V_OP, "float32", V_OP.schema.bind([x.shape], attributes))
+    assert not V_OP.variants_for("float32", V_OP.schema.bind([x.shape], attributes))
     for run in (on_onnxruntime, open_body):
         for got, wanted in zip(run(V_OP, [x], attributes), reference(V_OP, [x], attributes), strict=True):
             assert np.array_equal(got, wanted)
@@ -157,7 +157,7 @@ def test_rows_that_do_not_pack_are_refused(bits, size):
     for op in (K_OP, V_OP):
         with pytest.raises(ValueError):
             reference(op, [x], {"bits": bits})
-        assert not variants_for(op, "float32", op.schema.bind([x.shape], {"bits": bits}))
+        assert not op.variants_for("float32", op.schema.bind([x.shape], {"bits": bits}))
 
 
 def test_a_rotation_needs_a_power_of_two():
@@ -167,8 +167,8 @@ def test_a_rotation_needs_a_power_of_two():
 
 def test_no_kernel_takes_a_group_that_is_larger_than_its_tile():
     shape = (1, 1, 200, 64)
-    assert variants_for(K_OP, "float16", K_OP.schema.bind([shape], {"tokens": 64}))
-    assert not variants_for(K_OP, "float16", K_OP.schema.bind([shape], {"tokens": 65}))
+    assert K_OP.variants_for("float16", K_OP.schema.bind([shape], {"tokens": 64}))
+    assert not K_OP.variants_for("float16", K_OP.schema.bind([shape], {"tokens": 65}))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -180,7 +180,7 @@ def test_tensorrt_would_launch_what_the_interpreter_launches(node, answer, pack)
         assert record["parameters"] == ["u64"] * tensors + ["u32"] * scalars + ["u64"] * outputs
         for case, launched in zip(node.cases, record["launches"], strict=True):
             names = op.schema.bind(node.shapes(case), node.attributes)
-            variant = variants_for(op, node.type, names)[index]  # what the interpreter takes
+            variant = op.variants_for(node.type, names)[index]  # what the interpreter takes
             assert [launched[f"grid_{axis}"] for axis in "xyz"] == [
                 parse(text).value(names) for text in op.kernel.grid_for(variant)
             ]

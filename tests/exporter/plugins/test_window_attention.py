@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error, variants_for
+from fused_ops import LIMITS, in_interpreter, model_of, on_onnxruntime, reference, relative_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
@@ -87,7 +87,7 @@ def test_large_scores_do_not_overflow(run):
 
 @pytest.mark.parametrize("t", ["float32", "float16", "bfloat16"])
 def test_every_head_size_has_one_kernel_and_others_none(t):
-    assert [len(variants_for(OP, t, {"D": dim, "window": 7})) for dim in (*DIMS, 48)] == [1, 1, 1, 0]
+    assert [len(OP.variants_for(t, {"D": dim, "window": 7})) for dim in (*DIMS, 48)] == [1, 1, 1, 0]
 
 
 def test_refuses_other_shapes():
