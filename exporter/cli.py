@@ -6,7 +6,6 @@ With ``--json`` exactly one JSON document goes to stdout, and stage lines to std
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +15,8 @@ import typer
 from ..runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
 from ..runtime.errors import EdgesmithError
 from ..runtime.version import __version__
-from . import usage
-from .cli_kv import kv_bytes
+from . import cli_look, usage
+from .cli_options import Json, Number, Text, Threads, Words, print_json
 
 app = typer.Typer(
     add_completion=False,
@@ -27,14 +26,6 @@ app = typer.Typer(
     help="From a PyTorch vision checkpoint to a verified bundle for an edge device.",
     epilog="Settings may also be written key=value, as in: edgesmith export model=smt precision=fp16",
 )
-Words = list[str] | None
-Text = str | None
-Number = int | None
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Threads = Annotated[Number, typer.Option(help="CPU threads; the engine decides when left out.")]
-Data = Annotated[
-    Text, typer.Option(help="Folder of pictures to judge by (default: photographs of installed packages).")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -159,7 +150,7 @@ def export(
         progress=screen.StageScreen(stderr=as_json),
     )
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     elif dry_run:
         screen.console().print(screen.plan_table(result.plan))
     else:
@@ -206,7 +197,7 @@ def test(
 
     rows = self_test(bundle, backend, threads)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         print(show_self_test(rows))
     if not all(row["passed"] for row in rows):
@@ -239,120 +230,12 @@ def bench(
         progress=screen.StageScreen(stderr=as_json),
     )  # fmt: skip
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     to = screen.console()
     head = columns(result)
     to.print(screen.table(head, rows(result), right=head[1:]))
     to.print(f"\n  report   {Path(bundle) / 'report.html'}")
-
-
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model: the judge.")],
-    second: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model.")],
-    weights: Annotated[str, typer.Option("--weights", "-w", help="For a name of a model.")] = "random",
-    num_classes: Annotated[Number, typer.Option(help="For a name of a model.")] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")
-    ] = "fp32",
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
-    from . import screen
-    from .compare import compare as measure
-
-    result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
-    if as_json:
-        _print_json(result)
-    else:
-        to = screen.console()
-        to.print(screen.parity_table(result["rows"]))
-        if result["first_difference"]:
-            to.print(f"\nfirst difference: {result['first_difference']}")
-    if not result["agree"]:
-        raise typer.Exit(1)
-
-
-@app.command("list")
-def list_(as_json: Json = False) -> None:
-    """Families and variants, with parameters, paper and licence."""
-    from . import screen
-    from .listing import COLUMNS, models, rows
-
-    if as_json:
-        _print_json(models())
-    else:
-        screen.console().print(screen.table(COLUMNS, rows(), right=("parameters", "image")))
-
-
-@app.command()
-def inspect(
-    path: Annotated[str, typer.Argument(help="Bundle, ONNX file or TensorRT engine; with --ops also a model's name.")],
-    gpu_arch: Annotated[
-        Text, typer.Option(help="Also build the graph for this GPU and look inside: sm89, 8.9.")
-    ] = None,
-    ops: Annotated[bool, typer.Option("--ops", help="Which fused ops it holds, and each target's route.")] = False,
-    as_json: Json = False,
-) -> None:
-    """What is inside: nodes, weights, attention blocks, and the kernels of an engine; no GPU needed."""
-    from . import screen
-
-    if ops:
-        from .inspect_ops import inspect_ops, lines
-
-        if gpu_arch:
-            raise typer.BadParameter("--ops reads the graph and builds no engine: leave --gpu-arch or --ops out")
-        told = inspect_ops(path)
-        if as_json:
-            _print_json(told)
-        else:
-            for line in lines(told):
-                screen.console().print(line, markup=False, highlight=False)
-        return
-    from .inspect import inspect as look
-    from .inspect import show
-
-    findings = look(path, gpu_arch)
-    if as_json:
-        _print_json(findings)
-    else:
-        show(findings, screen.console())
-
-
-@app.command("quant-report")
-def quant_report(
-    path: Annotated[str, typer.Argument(help="Quantised bundle, or quantised ONNX file of any tool.")],
-    ref: Annotated[Text, typer.Option(help="The float ONNX file or bundle that it was made from.")] = None,
-    model: Annotated[Text, typer.Option("--model", "-m", help="Or the name of the model, with --weights.")] = None,
-    weights: Annotated[Text, typer.Option("--weights", "-w", help="Checkpoint of --model, or of the bundle.")] = None,
-    num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
-    data: Annotated[Text, typer.Option(help="Pictures to measure on: folder, list file, .npz, or random.")] = None,
-    images: Annotated[Text, typer.Option(help="Folder of the pictures that a COCO .json names.")] = None,
-    eval_images: Annotated[int, typer.Option(help="How many of them at most.", min=1)] = 1000,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Accuracy budget in points; exit 1 when missed.", min=0)
-    ] = None,
-    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also one node at a time.")] = False,
-    as_json: Json = False,
-) -> None:
-    """What quantisation cost, node by node, and why; exit 1 when the accuracy budget is missed."""
-    from . import screen
-    from .quant_report import Asked
-    from .quant_report import quant_report as look
-    from .quant_screen import lines, watched
-
-    asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity, images)
-    with watched(screen.StageScreen(stderr=as_json)) as step:
-        result = look(path, asked, step)
-    if as_json:
-        _print_json(result)
-    else:
-        for line in lines(result):
-            screen.console().print(line)
-    if result["met"] is False:
-        raise typer.Exit(1)
 
 
 @app.command("eval")
@@ -383,32 +266,12 @@ def eval_(
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
         result = evaluate(bundles, data, asked, weights=weights, save=save, progress=step)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         screen.console().print(show(result, per_class))
 
 
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """What is installed, what is missing, what each target can do on this machine."""
-    from . import screen
-    from .doctor import doctor as look
-    from .doctor import show
-
-    findings = look()
-    if as_json:
-        _print_json(findings)
-    else:
-        show(findings, screen.console())
-
-
-app.command("kv-bytes")(kv_bytes)
-
-
-def _print_json(document: Any) -> None:
-    from ..runtime.manifest import plain
-
-    print(json.dumps(plain(document), indent=2))
+cli_look.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -70,9 +70,13 @@ def table(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 f"{row['value_bytes']:g}",
                 f"{row['bytes']:g}",
                 f"{row['bytes_all_layers']:,.0f}",
-                f"{row['cache_bytes'] / 1e6:.1f}",
+                _megabytes(row["cache_bytes"]),
                 f"1/{whole / row['bytes']:.1f}" if row["bytes"] != whole else "1",
             )
             for name, row in caches.items()
         ),
     ]
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f}" if count >= 1e6 else f"{count / 1e6:.2g}"

@@ -1,0 +1,178 @@
+"""The commands that look at something and change nothing: ``compare``, ``list``, ``inspect``, ``quant-report``, ``doctor``,
+``kv-bytes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from .cli_options import Data, Json, Number, Text, print_json
+
+QWEN = "Qwen2.5-VL-3B has"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands into the app, in the order in which help lists them."""
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model: the judge.")],
+    second: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model.")],
+    weights: Annotated[str, typer.Option("--weights", "-w", help="For a name of a model.")] = "random",
+    num_classes: Annotated[Number, typer.Option(help="For a name of a model.")] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")
+    ] = "fp32",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
+    from . import screen
+    from .compare import compare as measure
+
+    result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
+    if as_json:
+        print_json(result)
+    else:
+        to = screen.console()
+        to.print(screen.parity_table(result["rows"]))
+        if result["first_difference"]:
+            to.print(f"\nfirst difference: {result['first_difference']}")
+    if not result["agree"]:
+        raise typer.Exit(1)
+
+
+def list_(as_json: Json = False) -> None:
+    """Families and variants, with parameters, paper and licence."""
+    from . import screen
+    from .listing import COLUMNS, models, rows
+
+    if as_json:
+        print_json(models())
+    else:
+        screen.console().print(screen.table(COLUMNS, rows(), right=("parameters", "image")))
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="Bundle, ONNX file or TensorRT engine; with --ops also a model's name.")],
+    gpu_arch: Annotated[
+        Text, typer.Option(help="Also build the graph for this GPU and look inside: sm89, 8.9.")
+    ] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Which fused ops it holds, and each target's route.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is inside: nodes, weights, attention blocks, and the kernels of an engine; no GPU needed."""
+    from . import screen
+
+    if ops:
+        from .inspect_ops import inspect_ops, lines
+
+        if gpu_arch:
+            raise typer.BadParameter("--ops reads the graph and builds no engine: leave --gpu-arch or --ops out")
+        told = inspect_ops(path)
+        if as_json:
+            print_json(told)
+        else:
+            for line in lines(told):
+                screen.console().print(line, markup=False, highlight=False)
+        return
+    from .inspect import inspect as look
+    from .inspect import show
+
+    findings = look(path, gpu_arch)
+    if as_json:
+        print_json(findings)
+    else:
+        show(findings, screen.console())
+
+
+def quant_report(
+    path: Annotated[str, typer.Argument(help="Quantised bundle, or quantised ONNX file of any tool.")],
+    ref: Annotated[Text, typer.Option(help="The float ONNX file or bundle that it was made from.")] = None,
+    model: Annotated[Text, typer.Option("--model", "-m", help="Or the name of the model, with --weights.")] = None,
+    weights: Annotated[Text, typer.Option("--weights", "-w", help="Checkpoint of --model, or of the bundle.")] = None,
+    num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
+    data: Annotated[Text, typer.Option(help="Pictures to measure on: folder, list file, .npz, or random.")] = None,
+    images: Annotated[Text, typer.Option(help="Folder of the pictures that a COCO .json names.")] = None,
+    eval_images: Annotated[int, typer.Option(help="How many of them at most.", min=1)] = 1000,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Accuracy budget in points; exit 1 when missed.", min=0)
+    ] = None,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Also one node at a time.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What quantisation cost, node by node, and why; exit 1 when the accuracy budget is missed."""
+    from . import screen
+    from .quant_report import Asked
+    from .quant_report import quant_report as look
+    from .quant_screen import lines, watched
+
+    asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity, images)
+    with watched(screen.StageScreen(stderr=as_json)) as step:
+        result = look(path, asked, step)
+    if as_json:
+        print_json(result)
+    else:
+        for line in lines(result):
+            screen.console().print(line)
+    if result["met"] is False:
+        raise typer.Exit(1)
+
+
+def doctor(as_json: Json = False) -> None:
+    """What is installed, what is missing, what each target can do on this machine."""
+    from . import screen
+    from .doctor import doctor as look
+    from .doctor import show
+
+    findings = look()
+    if as_json:
+        print_json(findings)
+    else:
+        show(findings, screen.console())
+
+
+def kv_bytes(
+    head_dim: Annotated[int, typer.Option(help=f"Channels of one head; {QWEN} 128.")] = 128,
+    kv_heads: Annotated[int, typer.Option(help=f"Heads of keys and values; {QWEN} 2.")] = 2,
+    layers: Annotated[int, typer.Option(help=f"Decoder layers; {QWEN} 36.")] = 36,
+    tokens: Annotated[int, typer.Option(help="Cached tokens; a screenshot of 1920x1080 has 2691.")] = 2691,
+    as_json: Json = False,
+) -> None:
+    """Bytes a token of a quantised cache of keys and values, for 8, 4 and 2 bits beside fp16."""
+    from rich.table import Table
+
+    from . import screen
+    from .kv_bytes import kv_bytes as compute
+    from .kv_bytes import table
+
+    data = compute(head_dim, kv_heads, layers, tokens)
+    if as_json:
+        print_json(data)
+        return
+    head, *rows = table(data)
+    shown = Table(
+        box=None,
+        title=f"{kv_heads} kv heads of {head_dim} channels, {layers} layers: bytes a token, and a cache of {tokens} tokens",
+        title_justify="left",
+    )
+    for index, column in enumerate(head):
+        shown.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        shown.add_row(*row)
+    screen.console().print(shown)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": compare,
+    "list": list_,
+    "inspect": inspect,
+    "quant-report": quant_report,
+    "doctor": doctor,
+    "kv-bytes": kv_bytes,
+}
