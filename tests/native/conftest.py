@@ -84,3 +84,47 @@ def kernels(pack: KernelPack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kernels")
     pack.unpack(folder)
     return folder
+
+
+PTX = """.version 8.0
+.target sm_80
+.visible .entry {entry}(
+{parameters}
+)
+{{
+}}
+"""
+PROBE = [
+    "op Probe",
+    "input x T B N",
+    "input w float32 N,2,*",
+    "output y T B N,bits,*",
+    "attribute bits int 4",
+    "attribute scale float -",
+    "kernel first first.ptx float16 128 512",
+    "when bits,8,<",
+    "grid N,32,cdiv B 1",
+    "scalars N scale",
+    "kernel second second.ptx float16 64 0",
+    "when N,7,==",
+    "grid B 1 1",
+    "scalars B N",
+    "end",
+]
+NODE = ["node Probe", "attribute scale float 0.5", "input float16 2 7", "input float32 14"]
+
+
+def write_table(folder: Path, lines: list[str], parameters: Mapping[str, int]) -> Path:
+    """A kernel folder; ``parameters``: {entry: arguments that are no pointers}, between two inputs and one output."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry, scalars in parameters.items():
+        kinds = [".u64", ".u64", *[".u32"] * scalars, ".u64"]
+        declared = ",\n".join(f"\t.param {kind} {entry}_param_{i}" for i, kind in enumerate(kinds))
+        (folder / f"{entry}.ptx").write_text(PTX.format(entry=entry, parameters=declared))
+    (folder / "plugins.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Path:
+    return write_table(tmp_path / "probe", PROBE, {"first": 2, "second": 2})
