@@ -158,7 +158,7 @@ def kv_bytes(
     head, *rows = table(data)
     shown = Table(
         box=None,
-        title=f"{kv_heads} kv heads of {head_dim} channels, {layers} layers: bytes a token, and a cache of {tokens} tokens",
+        title=f"{kv_heads} kv heads of {head_dim} channels, {layers} layers; bytes a token, and a cache of {tokens} tokens",
         title_justify="left",
     )
     for index, column in enumerate(head):
