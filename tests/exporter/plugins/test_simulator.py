@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fused_ops import variants_for
 
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.declaration import FusedOp
