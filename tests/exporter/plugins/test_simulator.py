@@ -196,7 +196,7 @@ def test_types_are_offered_where_there_are_kernels(answer, pack):
         tensors = (*node.op.schema.inputs, *node.op.schema.outputs)
         assert records[0]["types"] == [words[tensor.type_for(node.type)] for tensor in tensors]
         names = node.op.schema.bind(node.shapes(CASES[1]), node.attributes)
-        assert records[0]["offered"] == len({t for t in node.op.schema.types if variants_for(node.op, t, names)})
+        assert records[0]["offered"] == len({t for t in node.op.schema.types if node.op.variants_for(t, names)})
 
 
 def test_registering_twice_is_harmless_and_another_pack_is_refused(answer, pack):
