@@ -102,3 +102,13 @@ def test_the_wheel_holds_the_packages_and_nothing_else(installed: Path):
     assert tops <= set(TOP)
     assert not [name for name in names if name.startswith(("tests/", "exporter/", "models/", "runtime/"))]
     assert [name for name in names if name.endswith("licenses/LICENSE")], "the licence text travels in the wheel"
+
+
+def test_the_wheel_holds_the_kernels_and_the_sources_of_the_cpp_plugin(installed: Path):
+    inside = installed / "edgesmith"
+    assert (inside / "exporter/plugins/kernels.zip").read_bytes() == (
+        ROOT / "exporter/plugins/kernels.zip"
+    ).read_bytes()
+    native = {path.name for path in (ROOT / "runtime/native").iterdir()}
+    assert {"plugin.cpp", "CMakeLists.txt"} <= native
+    assert {path.name for path in (inside / "runtime/native").iterdir()} == native
