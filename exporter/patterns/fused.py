@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from ...runtime.expressions import parse
 from ...runtime.fused_ops import DOMAIN
+from ..fused_typing import OWN, output_types
 from ..plugins.functions import OPSET, found_by, written_out
 from .base import Surgery, sizes
 from .heads import Heads
@@ -70,9 +71,9 @@ def fused(
     node = insert_node(
         before, op, inputs, name=name, domain=DOMAIN, outputs=len(schema.outputs), **values, **found_by()
     )
-    own = next(value.type for value, told in zip(inputs, schema.inputs, strict=True) if told.type == "T")
-    for value, told, shape in zip(node.outputs, schema.outputs, shapes, strict=True):
-        value.type = own if told.type == "T" else ir.TensorType(ir.DataType.from_numpy(np.dtype(told.type)))
+    own = next(value.dtype for value, told in zip(inputs, schema.inputs, strict=True) if told.type == OWN)
+    for value, kind, shape in zip(node.outputs, output_types(node, schema, own), shapes, strict=True):
+        value.type = ir.TensorType(kind) if kind is not None else None
         value.shape = ir.Shape(list(shape))
     if (DOMAIN, op, "") not in model.functions:
         carry_functions(model, model.graph.opset_imports.get("", OPSET))

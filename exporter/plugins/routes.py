@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import EdgesmithError
 from ...runtime.fused_ops import DOMAIN
 from ...runtime.kernel_pack import PACK, read_pack
+from ...runtime.plugin_routes import ROUTES as WITH_KERNELS  # the bundle has the pack, an op a kernel for its sizes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..plan import Plan
 
-ROUTES = ("function", "inline", "aot", "native")
-WITH_KERNELS = ("aot", "native")  # the bundle carries the pack, and an op needs a kernel for its sizes
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -40,8 +39,10 @@ class Lowered:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The pack, where plugins take the nodes."""
-        return {PACK: packed(tuple(self.ops))} if self.ops and self.route in WITH_KERNELS else {}
+        """The pack, where plugins take the nodes; ``lower`` has checked it."""
+        from .kernel_pack import PACKED
+
+        return {PACK: PACKED} if self.ops and self.route in WITH_KERNELS else {}
 
 
 def needed_types(plan: Plan) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
         return Lowered(_inlined(model), route, ops, (f"{note}; the plain graph is expected to be the faster one",))
     if route == "function":
         return Lowered(model, route, ops, (f"fused ops run from their bodies: {listed}",))
-    packed(tuple(ops))
+    _check_pack(tuple(ops))
     if route == "native":
         for identifier in [key for key in model.functions if key[0] == DOMAIN]:
             del model.functions[identifier]
@@ -86,8 +87,8 @@ def lower(model: ir.Model, route: str) -> Lowered:
     return Lowered(model, route, ops, (f"fused ops: {listed}; {how}; not yet run on hardware",))
 
 
-def packed(ops: tuple[str, ...]) -> Path:
-    """The kernel pack beside the declarations, with a kernel of every op; EdgesmithError with what to do otherwise."""
+def _check_pack(ops: tuple[str, ...]) -> None:
+    """The kernel pack beside the declarations has a kernel of every op; EdgesmithError with what to do otherwise."""
     from .kernel_pack import PACKED
 
     try:
@@ -103,7 +104,6 @@ def packed(ops: tuple[str, ...]) -> Path:
             because="on this target plugins compute the fused ops, from kernels that travel in the bundle",
             attempt="make kernels, or leave --plugins out",
         )
-    return PACKED
 
 
 def _inlined(model: ir.Model) -> ir.Model:
@@ -139,11 +139,8 @@ def _name_types(model: ir.Model) -> None:
 
 
 def told(lowered: Lowered) -> dict[str, Any]:
-    """For the manifest: ``rewrite.fused`` always, ``plugins`` where the bundle has kernels."""
+    """For the manifest, as ``rewrite.fused`` there."""
     return {"route": lowered.route, "ops": lowered.ops}
-
-
-__all__ = ["ROUTES", "WITH_KERNELS", "Lowered", "fused_ops", "lower", "needed_types", "packed", "told"]
 
 
 def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
