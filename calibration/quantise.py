@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import EdgesmithError
+from .balance.equalise import equalise
+from .balance.smooth import smooth
 from .compact import compact
 from .edit import nodes_by_name
-from .equalise import equalise
 from .forms import FORMS
 from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
 from .observers import Statistics
 from .placement import place
 from .scales import build_table
 from .sites import find_sites
-from .smooth import smooth
 from .weight_only import quantise_weights
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibration.run import run_values
-from ..runtime.detection_verdict import ROUNDED  # below these an export fails
+from ..runtime.detection_verdict import ROUNDED
 from ..runtime.limits import COSINE
 from .decoding import decode_tail, measured
 from .precision import LARGEST, to_precision

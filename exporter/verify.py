@@ -13,7 +13,7 @@ import numpy as np
 
 from ..calibration.run import Runner, graph_runner
 from ..runtime.answers import OUTPUTS, joined
-from ..runtime.selftest import verdict  # the device holds its self-test to the same limits
+from ..runtime.selftest import verdict
 
 if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract

@@ -75,7 +75,7 @@ class Bundle:
 
     @property
     def contract(self) -> ImageContract:
-        from .preprocess import ImageContract  # here: it imports OpenCV, which looking at a manifest does not need
+        from .preprocess import ImageContract
 
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")

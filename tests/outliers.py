@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.calibration.channels import follow
+from edgesmith.calibration.balance.channels import follow
 
 
 def inject(model: ir.Model, gain: float = 64.0, channels: int = 3, seed: int = 0) -> tuple[ir.Model, int]:

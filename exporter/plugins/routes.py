@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import EdgesmithError
 from ...runtime.fused_ops import DOMAIN
 from ...runtime.kernel_pack import PACK, read_pack
-from ...runtime.plugin_routes import ROUTES as WITH_KERNELS  # the bundle has the pack, an op a kernel for its sizes
+from ...runtime.plugin_routes import ROUTES as WITH_KERNELS
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
-from edgesmith.calibration.accuracy import (
-    AGREEMENT,
-    TOP1,
-    Metric,
-    cosine,
-    difference,
-    measure,
-    score,
-    sqnr_db,
-    wilson,
-)
+from edgesmith.calibration.accuracy import AGREEMENT, TOP1, Metric, cosine, difference, measure, score, sqnr_db, wilson
 from edgesmith.calibration.evaluation import Evaluation
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 

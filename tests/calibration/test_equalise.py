@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from graph_asserts import parse, run, weights
 
-from edgesmith.calibration.channels import follow
-from edgesmith.calibration.equalise import equalise
+from edgesmith.calibration.balance.channels import follow
+from edgesmith.calibration.balance.equalise import equalise
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites

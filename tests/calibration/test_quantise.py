@@ -5,10 +5,10 @@ import onnx_ir as ir
 import pytest
 from trained import NAMES, trained
 
-from edgesmith.calibration.equalise import equalise
+from edgesmith.calibration.balance.equalise import equalise
+from edgesmith.calibration.balance.smooth import smooth
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.quantise import quantise
-from edgesmith.calibration.smooth import smooth
 from edgesmith.runtime.errors import EdgesmithError
 
 SQNR = 33.0  # dB of the logits, the goal of docs/quantisation.md; 30 dB was enough on every network tried

@@ -5,10 +5,10 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import parse, run, weights
 
-from edgesmith.calibration.channels import follow
+from edgesmith.calibration.balance.channels import follow
+from edgesmith.calibration.balance.smooth import smooth
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.smooth import smooth
 
 HEAD = """<ir_version: 10, opset_import: ["" : 20]>
 net (float[2, 4, 6] x) => (float[{out}] y)

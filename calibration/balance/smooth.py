@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..nouns import Site
+from ..observers import Statistics
 from .balance import balance
-from .nouns import Site
-from .observers import Statistics
 
 if TYPE_CHECKING:
     import onnx_ir as ir

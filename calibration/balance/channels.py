@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .channel_labels import FROZEN, Edit, NotLinear, collapse, guess
-from .channel_rules import step
-from .edit import attribute, constant
+from ..edit import attribute, constant
+from .labels import FROZEN, Edit, NotLinear, collapse, guess
+from .rules import step
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .channel_labels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
-from .edit import attribute, constant
+from ..edit import attribute, constant
+from .labels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..nouns import Site
+from ..observers import Statistics
+from ..sites import is_site
 from .balance import balance
-from .nouns import Site
-from .observers import Statistics
-from .sites import is_site
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .channel_labels import with_ones
+from ..edit import constant, nodes_by_name
+from ..nouns import Site
+from ..observers import Statistics, TensorStats
 from .channels import Group, follow
-from .edit import constant, nodes_by_name
-from .nouns import Site
-from .observers import Statistics, TensorStats
+from .labels import with_ones
 
 if TYPE_CHECKING:
     import onnx_ir as ir
