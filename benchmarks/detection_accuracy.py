@@ -138,13 +138,13 @@ def our_row(weights: str, folder: Path, name: str, choices: Mapping[str, Any], d
 
 def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     """Every product with a weight quantised, ranges by minimum and maximum: what plain PTQ would make of our own graph."""
+    from edgesmith.calibration.budget.within import scanned
     from edgesmith.calibration.collect import collect
     from edgesmith.calibration.detection import sqnr_db
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites import find_sites
-    from edgesmith.calibration.within import scanned
 
     size = pictures.contract.size
     sites = find_sites(graph, {"images": np.zeros((1, 3, *size), np.float32)})

@@ -148,11 +148,11 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
     """The calibration package on a graph that no family makes."""
     import onnx_ir as ir
 
+    from edgesmith.calibration.budget.promote import promote
     from edgesmith.calibration.collect import collect
     from edgesmith.calibration.images import open_data
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
-    from edgesmith.calibration.promote import promote
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites import find_sites
 

@@ -31,7 +31,7 @@ ENGINES = ("tensorrt_rtx", "tensorrt")
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
     """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
-    from ..calibration.within import without
+    from ..calibration.budget.within import without
     from .build import build
     from .typed import typed_graph
     from .xray import read_engine

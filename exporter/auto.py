@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..calibration.choose import Candidate, Choice, choose, preferred
+from ..calibration.budget.choose import Candidate, Choice, choose, preferred
 from ..calibration.run import Runner
 from ..runtime.benchmark import measure
 from ..runtime.errors import ParityFailed

@@ -25,7 +25,7 @@ from .stages import Run
 from .verify import in_batches, run_all, seeded
 
 if TYPE_CHECKING:
-    from ..calibration.choose import Choice
+    from ..calibration.budget.choose import Choice
     from .made import Made
     from .parity import Judge, Row
 

@@ -313,7 +313,7 @@ def _file_runner(file: File, notes: list[str]) -> Runner:
 
 def _budget(told: dict[str, Any], asked: float | None) -> dict[str, Any]:
     """The budget asked for, or the bundle's own, held against the accuracy just measured (or the one in the manifest)."""
-    from ..calibration.budget import SLACK
+    from ..calibration.budget.search import SLACK
 
     old = dict(told.get("budget") or {})
     limit = asked if asked is not None else old["max_drop"]

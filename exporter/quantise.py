@@ -21,7 +21,7 @@ from .stages import Run, keep
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..calibration.budget import Budget, Row
+    from ..calibration.budget.search import Budget, Row
     from ..calibration.evaluation import Evaluation, Figures
     from ..calibration.nouns import Site
     from ..calibration.observers import Statistics
@@ -169,11 +169,11 @@ def within_budget(
 ) -> Quantised:
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
     from ..calibration.accuracy import sqnr_db
+    from ..calibration.budget.promote import promote
+    from ..calibration.budget.within import keep_within
     from ..calibration.detection import NothingFound
     from ..calibration.detection import sqnr_db as boxes_sqnr_db
-    from ..calibration.promote import promote
     from ..calibration.quantise import quantise
-    from ..calibration.within import keep_within
 
     calibration = plan.calibration
     assert calibration is not None

@@ -7,8 +7,8 @@ import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
 from edgesmith.calibration.accuracy import Metric
-from edgesmith.calibration.budget import meet
-from edgesmith.calibration.choose import Candidate, choose, preferred
+from edgesmith.calibration.budget.choose import Candidate, choose, preferred
+from edgesmith.calibration.budget.search import meet
 from edgesmith.calibration.evaluation import Evaluation
 from edgesmith.calibration.sensitivity import Sensitivity
 from edgesmith.runtime.errors import EdgesmithError

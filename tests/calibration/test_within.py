@@ -11,13 +11,13 @@ import pytest
 from graph_asserts import parse
 
 from edgesmith.calibration.accuracy import sqnr_db
+from edgesmith.calibration.budget.promote import promote
+from edgesmith.calibration.budget.within import keep_within, scanned, without
 from edgesmith.calibration.collect import collect
 from edgesmith.calibration.evaluation import Evaluation, any_batch
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
-from edgesmith.calibration.promote import promote
 from edgesmith.calibration.quantise import blank, quantise
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.within import keep_within, scanned, without
 
 WIDE, CLASSES = 32, 10
 SITES = ("first", "bad", "third", "last")

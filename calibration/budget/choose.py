@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..runtime.errors import EdgesmithError
-from .budget import SLACK
-from .evaluation import Evaluation, Figures
-from .run import Runner
+from ...runtime.errors import EdgesmithError
+from ..evaluation import Evaluation, Figures
+from ..run import Runner
+from .search import SLACK
 
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
 

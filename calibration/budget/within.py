@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .accuracy import sqnr_db
-from .budget import Budget, Row, meet
-from .evaluation import Distance, Evaluation, Pictures, any_batch
-from .forms import FORMS
-from .nouns import Decision, QuantisedGraph, ScaleTable
-from .quantise import alone
-from .run import Runner
-from .sensitivity import Sensitivity, pictures_for, scan
+from ..accuracy import sqnr_db
+from ..evaluation import Distance, Evaluation, Pictures, any_batch
+from ..forms import FORMS
+from ..nouns import Decision, QuantisedGraph, ScaleTable
+from ..quantise import alone
+from ..run import Runner
+from ..sensitivity import Sensitivity, pictures_for, scan
+from .search import Budget, Row, meet
 
 if TYPE_CHECKING:
     import onnx_ir as ir
