@@ -16,13 +16,13 @@ import numpy as np
 from ..runtime.errors import EdgesmithError
 from .balance.equalise import equalise
 from .balance.smooth import smooth
+from .codes.scales import build_table
 from .compact import compact
 from .edit import nodes_by_name
 from .forms import FORMS
 from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
 from .observers import Statistics
 from .placement import place
-from .scales import build_table
 from .sites import find_sites
 from .weight_only import quantise_weights
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..calibration.blocks import BLOCKS
+from ..calibration.codes.blocks import BLOCKS
 from ..calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
 from ..runtime.errors import UserMistake
 from .plan_checks import check_range, check_word

@@ -5,12 +5,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgesmith.calibration.blocks import dequantise, quantise_blocks
+from edgesmith.calibration.codes.blocks import dequantise, quantise_blocks
+from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.insert_blocks import insert_blocks
 from edgesmith.calibration.nouns import Recipe, ScaleTable, Site
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.weight_codes import quantise_weight
 from edgesmith.calibration.weight_only import place_blocks, quantise_weights
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 

@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgesmith.calibration.blocks import quantise_blocks
+from edgesmith.calibration.codes.blocks import quantise_blocks
 from edgesmith.calibration.insert_blocks import insert_blocks
 from edgesmith.calibration.insert_nbits import insert_nbits, pack
 from edgesmith.calibration.nouns import Recipe, ScaleTable

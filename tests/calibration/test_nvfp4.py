@@ -6,12 +6,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgesmith.calibration.blocks import dequantise
+from edgesmith.calibration.codes.blocks import dequantise
+from edgesmith.calibration.codes.nvfp4 import as_float, nearest_code, outer_scale, quantise_nvfp4
+from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.nouns import Recipe
-from edgesmith.calibration.nvfp4 import as_float, nearest_code, outer_scale, quantise_nvfp4
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.weight_codes import quantise_weight
 from edgesmith.calibration.weight_only import quantise_weights
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)

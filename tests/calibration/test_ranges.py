@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from edgesmith.calibration.codes.ranges import choose_range
 from edgesmith.calibration.observers import Observer
-from edgesmith.calibration.ranges import choose_range
 from edgesmith.runtime.errors import EdgesmithError
 
 RNG = np.random.default_rng(3)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgesmith.calibration.blocks import dequantise, quantise_blocks
-from edgesmith.calibration.nvfp4 import quantise_nvfp4
-from edgesmith.calibration.rounding import damped, round_to_data
+from edgesmith.calibration.codes.blocks import dequantise, quantise_blocks
+from edgesmith.calibration.codes.nvfp4 import quantise_nvfp4
+from edgesmith.calibration.codes.rounding import damped, round_to_data
 from edgesmith.runtime.errors import EdgesmithError
 
 

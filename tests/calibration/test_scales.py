@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from graph_asserts import parse, weights
 
+from edgesmith.calibration.codes.scales import build_table, weight_energy
 from edgesmith.calibration.nouns import Decision, Recipe, Site
 from edgesmith.calibration.observers import Observer, Statistics
-from edgesmith.calibration.scales import build_table, weight_energy
 from edgesmith.calibration.sites import find_sites
 from edgesmith.runtime.errors import EdgesmithError
 

@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from edgesmith.calibration.weight_codes import quantise_weight
-from edgesmith.calibration.weights import round_scale
+from edgesmith.calibration.codes.table import quantise_weight
+from edgesmith.calibration.codes.weights import round_scale
 from edgesmith.runtime.errors import EdgesmithError
 
 WEIGHT = np.random.default_rng(5).standard_normal((24, 8, 3, 3)).astype(np.float32)

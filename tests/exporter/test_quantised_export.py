@@ -274,7 +274,7 @@ def test_a_parity_that_does_not_hold_is_still_exit_code_1(data: Path, tmp_path: 
     """Scales a hundred times too small: the graph is legal and computes nonsense."""
     import dataclasses
 
-    from edgesmith.calibration import scales
+    from edgesmith.calibration.codes import scales
 
     real = scales.build_table
 

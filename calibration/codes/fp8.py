@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .nouns import WeightScales
+from ..nouns import WeightScales
 from .weights import decibels, round_scale
 
 LARGEST = 448.0

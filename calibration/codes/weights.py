@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .nouns import WeightScales
+from ..nouns import WeightScales
 
 LEVELS = 127
 SMALLEST = {"fp16": 2.0**-14, "bf16": 2.0**-126, "fp32": 2.0**-126}  # below it a number has fewer digits

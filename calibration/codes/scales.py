@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
-from .edit import constant, nodes_by_name
-from .nouns import Decision, Range, Recipe, ScaleTable, Site
-from .observed import chain_values
-from .observers import Statistics
+from ...runtime.errors import EdgesmithError
+from ..edit import constant, nodes_by_name
+from ..nouns import Decision, Range, Recipe, ScaleTable, Site
+from ..observed import chain_values
+from ..observers import Statistics
 from .ranges import choose_range
-from .weight_codes import quantise_weight
+from .table import quantise_weight
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
+from ...runtime.errors import EdgesmithError
+from ..nouns import WeightScales
 from .blocks import int4_blocks
 from .fp8 import fp8_channels
-from .nouns import WeightScales
 from .nvfp4 import nvfp4_blocks
 from .weights import quantise_channels
 

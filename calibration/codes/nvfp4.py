@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..edit import add_constant, attribute, constant, drop_unread
+from ..nouns import WeightScales
 from .blocks import Grid, choose_scales, from_rows, other_axis, to_rows
-from .edit import add_constant, attribute, constant, drop_unread
-from .nouns import WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
-from .nouns import Range
-from .observers import BINS, TensorStats
+from ...runtime.errors import EdgesmithError
+from ..nouns import Range
+from ..observers import BINS, TensorStats
 from .weights import decibels, round_scale
 
 PERCENTILE = 99.99

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
-from .nouns import WeightScales
+from ...runtime.errors import EdgesmithError
+from ..nouns import WeightScales
 from .weights import decibels, round_scale
 
 BLOCKS = (32, 64, 128)

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
+from ...runtime.errors import EdgesmithError
+from ..nouns import WeightScales
 from .blocks import Grid, choose_scales, from_rows, int4_grid, to_rows
-from .nouns import WeightScales
 from .nvfp4 import BLOCK, fp4_grid, outer_scale, pack
 
 DAMPING = 0.01  # of the mean of H's diagonal, added to it: the value of the paper
