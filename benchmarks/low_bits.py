@@ -25,13 +25,13 @@ from accuracy import BATCH, traced
 
 from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.collect import collect
+from edgesmith.calibration.forms.weight_only import inputs_of
 from edgesmith.calibration.images import open_data
 from edgesmith.calibration.moments import collect_moments
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import graph_runner
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.weight_only import inputs_of
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.precision import to_precision

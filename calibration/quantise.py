@@ -17,14 +17,14 @@ from ..runtime.errors import EdgesmithError
 from .balance.equalise import equalise
 from .balance.smooth import smooth
 from .codes.scales import build_table
-from .compact import compact
 from .edit import nodes_by_name
-from .forms import FORMS
+from .forms.compact import compact
+from .forms.forms import FORMS
+from .forms.weight_only import quantise_weights
 from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
 from .observers import Statistics
 from .placement import place
 from .sites import find_sites
-from .weight_only import quantise_weights
 
 if TYPE_CHECKING:
     import onnx_ir as ir

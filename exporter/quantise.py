@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calibration.forms.weight_only import widest_block
 from ..calibration.nouns import WEIGHT_ONLY, QuantisedGraph
 from ..calibration.run import Runner
-from ..calibration.weight_only import widest_block
 from ..runtime.errors import ParityFailed, UserMistake
 from .plan import Plan
 from .stages import Run, keep
@@ -118,8 +118,8 @@ def collect_weight_moments(
     plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run
 ) -> dict[str, np.ndarray] | None:
     """E[x x^T] of the inputs of 4-bit weights, which their rounding looks at; None for other forms or without pictures."""
+    from ..calibration.forms.weight_only import inputs_of
     from ..calibration.moments import collect_moments
-    from ..calibration.weight_only import inputs_of
 
     calibration = plan.calibration
     assert calibration is not None

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..accuracy import sqnr_db
 from ..evaluation import Distance, Evaluation, Pictures, any_batch
-from ..forms import FORMS
+from ..forms.forms import FORMS
 from ..nouns import Decision, QuantisedGraph, ScaleTable
 from ..quantise import alone
 from ..run import Runner

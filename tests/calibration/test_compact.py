@@ -10,7 +10,7 @@ import pytest
 from linear_graph import feeds, linear_graph
 
 from edgesmith.calibration.accuracy import sqnr_db
-from edgesmith.calibration.compact import compact
+from edgesmith.calibration.forms.compact import compact
 from edgesmith.calibration.run import run_values
 
 MAPS = """

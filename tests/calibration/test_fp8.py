@@ -9,7 +9,7 @@ import pytest
 from edgesmith.calibration.codes.blocks import dequantise
 from edgesmith.calibration.codes.fp8 import quantise_fp8, to_e4m3
 from edgesmith.calibration.codes.table import quantise_weight
-from edgesmith.calibration.insert_qdq import insert_qdq
+from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.nouns import Range, Recipe, ScaleTable
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites

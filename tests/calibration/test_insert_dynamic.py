@@ -13,7 +13,7 @@ from scale_tables import int8_weights
 from silu_detector import silu_detector
 
 from edgesmith.calibration.accuracy import sqnr_db
-from edgesmith.calibration.insert_dynamic import insert_dynamic
+from edgesmith.calibration.forms.dynamic import insert_dynamic
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
 

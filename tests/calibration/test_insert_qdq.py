@@ -15,7 +15,7 @@ from scale_tables import symmetric_table
 from silu_detector import silu_detector
 
 from edgesmith.calibration.accuracy import sqnr_db
-from edgesmith.calibration.insert_qdq import insert_qdq
+from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.nouns import Recipe, ScaleTable
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites

@@ -9,10 +9,10 @@ import pytest
 from edgesmith.calibration.codes.blocks import dequantise
 from edgesmith.calibration.codes.nvfp4 import as_float, nearest_code, outer_scale, quantise_nvfp4
 from edgesmith.calibration.codes.table import quantise_weight
+from edgesmith.calibration.forms.weight_only import quantise_weights
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
-from edgesmith.calibration.weight_only import quantise_weights
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)
 

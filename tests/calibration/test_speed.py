@@ -15,9 +15,9 @@ import pytest
 from scale_tables import chain_table, int8_weights, symmetric_table
 from silu_detector import silu_detector
 
-from edgesmith.calibration.insert_dynamic import insert_dynamic
-from edgesmith.calibration.insert_qdq import insert_qdq
-from edgesmith.calibration.insert_u8 import insert_u8
+from edgesmith.calibration.forms.dynamic import insert_dynamic
+from edgesmith.calibration.forms.qdq import insert_qdq
+from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.run import open_session
 from edgesmith.calibration.sites import find_sites

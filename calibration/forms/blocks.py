@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
-from .edit import add_constant, add_node, drop_unread, nodes_by_name
-from .nouns import Recipe, ScaleTable, Site, WeightScales
+from ...runtime.errors import EdgesmithError
+from ..edit import add_constant, add_node, drop_unread, nodes_by_name
+from ..nouns import Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir

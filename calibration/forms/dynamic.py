@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .edit import add_constant, add_node, attribute, drop_unread, nodes_by_name, take_over
-from .nouns import Site, WeightScales
+from ..edit import add_constant, add_node, attribute, drop_unread, nodes_by_name, take_over
+from ..nouns import Site, WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir

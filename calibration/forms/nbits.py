@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .codes.blocks import to_rows
-from .edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
-from .nouns import Recipe, ScaleTable, Site, WeightScales
+from ..codes.blocks import to_rows
+from ..edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
+from ..nouns import Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir

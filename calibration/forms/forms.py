@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .insert_blocks import insert_blocks
-from .insert_dynamic import insert_dynamic
-from .insert_nbits import insert_nbits
-from .insert_qdq import insert_qdq
-from .insert_u8 import insert_u8
-from .nouns import Recipe, ScaleTable, Site
+from ..nouns import Recipe, ScaleTable, Site
+from .blocks import insert_blocks
+from .dynamic import insert_dynamic
+from .nbits import insert_nbits
+from .qdq import insert_qdq
+from .u8 import insert_u8
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from .codes.blocks import BLOCKS
-from .codes.rounding import round_to_data
-from .codes.table import quantise_weight
-from .edit import constant, nodes_by_name
+from ...runtime.errors import UserMistake
+from ..codes.blocks import BLOCKS
+from ..codes.rounding import round_to_data
+from ..codes.table import quantise_weight
+from ..edit import constant, nodes_by_name
+from ..nouns import Decision, QuantisedGraph, Recipe, ScaleTable, Site, WeightScales
 from .forms import FORMS
-from .nouns import Decision, QuantisedGraph, Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir

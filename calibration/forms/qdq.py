@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
-from .nouns import Range, Recipe, ScaleTable, Site, WeightScales
+from ..edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
+from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:
     import onnx_ir as ir
