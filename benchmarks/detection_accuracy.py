@@ -34,9 +34,9 @@ import numpy as np
 from int8_figures import int8_share
 from int8_peers import PEERS, first_line
 
-from edgesmith.calibration.accuracy import drop_between
-from edgesmith.calibration.accuracy import judge as judged
-from edgesmith.calibration.detection import judge_boxes
+from edgesmith.calibration.judge.accuracy import drop_between
+from edgesmith.calibration.judge.accuracy import judge as judged
+from edgesmith.calibration.judge.detection import judge_boxes
 from edgesmith.calibration.run import Runner, graph_runner
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.parity import session_runner, typed_runner
@@ -59,7 +59,7 @@ from edgesmith.runtime.preprocess import ImageContract, preprocess
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from edgesmith.calibration.evaluation import Evaluation
+    from edgesmith.calibration.judge.evaluation import Evaluation
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "tests" / "data" / "trained" / "damo_yolo_scenes.safetensors"
@@ -140,7 +140,7 @@ def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     """Every product with a weight quantised, ranges by minimum and maximum: what plain PTQ would make of our own graph."""
     from edgesmith.calibration.budget.within import scanned
     from edgesmith.calibration.collect import collect
-    from edgesmith.calibration.detection import sqnr_db
+    from edgesmith.calibration.judge.detection import sqnr_db
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
     from edgesmith.calibration.quantise import quantise

@@ -50,7 +50,7 @@ class Opened:
 
 def accuracy(file: Path, plain: Path, held_out: Path) -> dict[str, Any]:
     """Top-1, agreement and SQNR; ``runs`` says how ONNX Runtime took the file, ``failed`` why it did not."""
-    from edgesmith.calibration.accuracy import AGREEMENT, TOP1, measure, sqnr_db
+    from edgesmith.calibration.judge.accuracy import AGREEMENT, TOP1, measure, sqnr_db
 
     settings: dict[str, str] = {}
     try:

@@ -23,10 +23,10 @@ import numpy as np
 import onnx_ir as ir
 from accuracy import BATCH, traced
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.collect import collect
 from edgesmith.calibration.forms.weight_only import inputs_of
 from edgesmith.calibration.images import open_data
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.moments import collect_moments
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import quantise

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .accuracy import sqnr_db
 from .edit import attribute, constant
+from .judge.accuracy import sqnr_db
 from .nouns import Site
 from .observers import Observer
 from .quantised_file import PROBE, Place, Rounded

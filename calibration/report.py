@@ -21,9 +21,9 @@ import numpy as np
 from .nouns import Decision, QuantisedGraph, Recipe, Site
 
 if TYPE_CHECKING:
-    from .accuracy import Score
-    from .evaluation import Figures
     from .images import CalibrationData
+    from .judge.accuracy import Score
+    from .judge.evaluation import Figures
     from .observers import TensorStats
 
 OUTLIER = 8.0  # largest channel against the median one: three of the seven bits of the median channel are lost

@@ -202,8 +202,8 @@ def _accuracy(
     step: Step,
 ) -> dict[str, Any]:
     """Both models on all pictures."""
-    from ..calibration.detection import judge_boxes
-    from ..calibration.evaluation import Evaluation
+    from ..calibration.judge.detection import judge_boxes
+    from ..calibration.judge.evaluation import Evaluation
     from ..calibration.report import accuracy_told
 
     done = 0
@@ -244,7 +244,7 @@ def _accuracy(
 
 def _as_cells(run: Runner, classes: int) -> Runner:
     """A graph that suppresses by itself, as one that hands out cells."""
-    from ..calibration.detection import cells_of_rows
+    from ..calibration.judge.detection import cells_of_rows
 
     return lambda images: cells_of_rows(run(images), classes)
 
@@ -253,8 +253,8 @@ def _scan(
     file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str], reference: Reference
 ) -> None:
     """``output_sqnr_db`` of every row whose rounding can be switched."""
-    from ..calibration.accuracy import sqnr_db
-    from ..calibration.detection import sqnr_db as boxes_sqnr_db
+    from ..calibration.judge.accuracy import sqnr_db
+    from ..calibration.judge.detection import sqnr_db as boxes_sqnr_db
     from ..calibration.switches import scan_places
 
     shares = {row["node"]: row["share"] for row in rows}
@@ -294,7 +294,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
 
 def _file_runner(file: File, notes: list[str]) -> Runner:
     """Integer kernels where ONNX Runtime has them; the roundings as written where it cannot open the file otherwise."""
-    from ..calibration.evaluation import any_batch
+    from ..calibration.judge.evaluation import any_batch
 
     for optimise in (True, False):
         try:

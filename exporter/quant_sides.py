@@ -126,7 +126,7 @@ def open_reference(
             expected="the same height and width",
             attempt="--ref with the model that the file was made from",
         )
-    from ..calibration.evaluation import any_batch
+    from ..calibration.judge.evaluation import any_batch
 
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..calibration.budget.search import Budget, Row
-    from ..calibration.evaluation import Evaluation, Figures
+    from ..calibration.judge.evaluation import Evaluation, Figures
     from ..calibration.nouns import Site
     from ..calibration.observers import Statistics
 
@@ -138,8 +138,8 @@ def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
     Raises:
         NothingFound: the pictures have no annotations, and the detector finds nothing in them.
     """
-    from ..calibration.detection import judge_boxes
-    from ..calibration.evaluation import Evaluation, any_batch
+    from ..calibration.judge.detection import judge_boxes
+    from ..calibration.judge.evaluation import Evaluation, any_batch
 
     assert plan.calibration is not None
     data = plan.calibration.data
@@ -154,7 +154,7 @@ def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
 
 def judged(plan: Plan, model: ir.Model) -> Runner:
     """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
-    from ..calibration.evaluation import any_batch
+    from ..calibration.judge.evaluation import any_batch
 
     return any_batch(model, optimise=plan.target.engine == "onnxruntime")
 
@@ -168,11 +168,11 @@ def within_budget(
     moments: dict[str, np.ndarray] | None = None,
 ) -> Quantised:
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
-    from ..calibration.accuracy import sqnr_db
     from ..calibration.budget.promote import promote
     from ..calibration.budget.within import keep_within
-    from ..calibration.detection import NothingFound
-    from ..calibration.detection import sqnr_db as boxes_sqnr_db
+    from ..calibration.judge.accuracy import sqnr_db
+    from ..calibration.judge.detection import NothingFound
+    from ..calibration.judge.detection import sqnr_db as boxes_sqnr_db
     from ..calibration.quantise import quantise
 
     calibration = plan.calibration

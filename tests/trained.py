@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.calibration.accuracy import sqnr_db
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import QuantisedGraph, Site
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.run import graph_runner, open_session

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ...runtime.errors import EdgesmithError
-from ..evaluation import Evaluation, Figures
+from ..judge.evaluation import Evaluation, Figures
 from ..run import Runner
 from .search import SLACK
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..accuracy import sqnr_db
-from ..evaluation import Distance, Pictures, any_batch
+from ..judge.accuracy import sqnr_db
+from ..judge.evaluation import Distance, Pictures, any_batch
+from ..judge.sensitivity import PICTURES
 from ..nouns import Decision, QuantisedGraph, Recipe
-from ..sensitivity import PICTURES
 from .within import first_pictures
 
 KINDS = ("stem", "head")  # depthwise layers stay: they have no arithmetic to save

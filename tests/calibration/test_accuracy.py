@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
-from edgesmith.calibration.accuracy import AGREEMENT, TOP1, Metric, cosine, difference, measure, score, sqnr_db, wilson
-from edgesmith.calibration.evaluation import Evaluation
+from edgesmith.calibration.judge.accuracy import (
+    AGREEMENT,
+    TOP1,
+    Metric,
+    cosine,
+    difference,
+    measure,
+    score,
+    sqnr_db,
+    wilson,
+)
+from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
-from edgesmith.calibration.accuracy import Metric
 from edgesmith.calibration.budget.choose import Candidate, choose, preferred
 from edgesmith.calibration.budget.search import meet
-from edgesmith.calibration.evaluation import Evaluation
-from edgesmith.calibration.sensitivity import Sensitivity
+from edgesmith.calibration.judge.accuracy import Metric
+from edgesmith.calibration.judge.evaluation import Evaluation
+from edgesmith.calibration.judge.sensitivity import Sensitivity
 from edgesmith.runtime.errors import EdgesmithError
 
 PICTURES = 1000

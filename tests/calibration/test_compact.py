@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 from linear_graph import feeds, linear_graph
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.forms.compact import compact
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.run import run_values
 
 MAPS = """

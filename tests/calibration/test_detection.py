@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from numbered_pictures import Numbered, answers
 
-from edgesmith.calibration.accuracy import difference, measure, sqnr_db
-from edgesmith.calibration.detection import OWN, OWN_SCORE, NothingFound, cells_of_rows, judge_boxes, mean_ap, own_boxes
-from edgesmith.calibration.detection import sqnr_db as box_sqnr_db
+from edgesmith.calibration.judge.accuracy import difference, measure, sqnr_db
+from edgesmith.calibration.judge.detection import (
+    OWN,
+    OWN_SCORE,
+    NothingFound,
+    cells_of_rows,
+    judge_boxes,
+    mean_ap,
+    own_boxes,
+)
+from edgesmith.calibration.judge.detection import sqnr_db as box_sqnr_db
 from edgesmith.runtime.boxes import to_network
 from edgesmith.runtime.coco import Truth
 from edgesmith.runtime.coco_eval import evaluate_boxes

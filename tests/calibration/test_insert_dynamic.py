@@ -12,8 +12,8 @@ from linear_graph import LINEARS, feeds, linear_graph
 from scale_tables import int8_weights
 from silu_detector import silu_detector
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.forms.dynamic import insert_dynamic
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites
 

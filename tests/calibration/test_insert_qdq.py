@@ -14,8 +14,8 @@ from linear_graph import LINEARS, feeds, linear_graph
 from scale_tables import symmetric_table
 from silu_detector import silu_detector
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.forms.qdq import insert_qdq
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe, ScaleTable
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites import find_sites

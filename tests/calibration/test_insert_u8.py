@@ -13,8 +13,8 @@ import pytest
 from scale_tables import chain_table
 from silu_detector import silu_detector
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.forms.u8 import insert_u8
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe, ScaleTable
 from edgesmith.calibration.observed import chain_nodes, chain_values, tensors_for
 from edgesmith.calibration.run import open_session, run_values

@@ -19,8 +19,8 @@ from quantised_graphs import (
     rounded,
 )
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.file_figures import measure_places
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.quantised_file import read_places
 from edgesmith.calibration.run import run_values
 from edgesmith.calibration.switches import scan_places, with_switches

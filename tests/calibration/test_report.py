@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from edgesmith.calibration.accuracy import AGREEMENT, TOP1, measure
-from edgesmith.calibration.evaluation import Evaluation
+from edgesmith.calibration.judge.accuracy import AGREEMENT, TOP1, measure
+from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.calibration.nouns import Decision, QuantisedGraph, Range, Recipe, ScaleTable, Site, WeightScales
 from edgesmith.calibration.observers import Observer
 from edgesmith.calibration.report import accuracy_told, describe, quantile, reasons, types

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import parse, weights
 
-from edgesmith.calibration.sensitivity import Sensitivity, order, pictures_for, scan
+from edgesmith.calibration.judge.sensitivity import Sensitivity, order, pictures_for, scan
 from edgesmith.calibration.sites import find_sites
 
 CHAIN = f"""

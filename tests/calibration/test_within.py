@@ -10,11 +10,11 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import parse
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.budget.promote import promote
 from edgesmith.calibration.budget.within import keep_within, scanned, without
 from edgesmith.calibration.collect import collect
-from edgesmith.calibration.evaluation import Evaluation, any_batch
+from edgesmith.calibration.judge.accuracy import sqnr_db
+from edgesmith.calibration.judge.evaluation import Evaluation, any_batch
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import blank, quantise
 from edgesmith.calibration.sites import find_sites

@@ -13,8 +13,8 @@ import pytest
 from attention_graph import images, vit
 from trained import BATCH, NAMES, trained
 
-from edgesmith.calibration.accuracy import sqnr_db
 from edgesmith.calibration.forms.weight_only import inputs_of
+from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.quantise import quantise

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..nouns import Site
+from ..run import Runner
 from .accuracy import sqnr_db
 from .evaluation import Distance, any_batch
-from .nouns import Site
-from .run import Runner
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..runtime.answers import joined
-from ..runtime.errors import EdgesmithError
+from ...runtime.answers import joined
+from ...runtime.errors import EdgesmithError
+from ..run import Runner, open_session
 from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, drop_between, judge, same, sqnr_db
-from .run import Runner, open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
