@@ -31,9 +31,9 @@ import onnx_ir as ir
 
 from edgesmith.calibration.collect import collect
 from edgesmith.calibration.edit import nodes_by_name
-from edgesmith.calibration.images import open_data
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.observed import tensors_for
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.placement import float_convolutions
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import run_values

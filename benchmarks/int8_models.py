@@ -93,7 +93,7 @@ def save_pictures(model: Model, folder: Path) -> None:
 
     Both are drawn by the code that draws them in an export with the same seed, so that all tools see the same pictures.
     """
-    from edgesmith.calibration.images import open_data
+    from edgesmith.calibration.pictures.images import open_data
 
     data, labels = "random", ()
     if model.kind == "fixture":
@@ -150,9 +150,9 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
 
     from edgesmith.calibration.budget.promote import promote
     from edgesmith.calibration.collect import collect
-    from edgesmith.calibration.images import open_data
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.observed import tensors_for
+    from edgesmith.calibration.pictures.images import open_data
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites import find_sites
 

@@ -25,10 +25,10 @@ from accuracy import BATCH, traced
 
 from edgesmith.calibration.collect import collect
 from edgesmith.calibration.forms.weight_only import inputs_of
-from edgesmith.calibration.images import open_data
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.moments import collect_moments
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import graph_runner
 from edgesmith.calibration.sites import find_sites

@@ -22,7 +22,7 @@ from ..runtime.intervals import wilson
 from ..runtime.preprocess import pixels, preprocess
 
 if TYPE_CHECKING:
-    from ..calibration.image_items import PictureFile
+    from ..calibration.pictures.items import PictureFile
     from ..runtime.detection import DetectionRule
 
 EAGER = "PyTorch eager"
@@ -143,9 +143,9 @@ def _labelled(
     data: str, labels: Sequence[str], limit: int | None, notes: list[str]
 ) -> tuple[list[PictureFile], np.ndarray]:
     """Pictures that can be read, and the class of each; UserMistake where the source does not say the classes."""
-    from ..calibration.image_draw import Checker, shuffled
-    from ..calibration.image_items import PictureFile
-    from ..calibration.image_sources import open_source
+    from ..calibration.pictures.draw import Checker, shuffled
+    from ..calibration.pictures.items import PictureFile
+    from ..calibration.pictures.sources import open_source
     from ..runtime.preprocess import ImageContract
 
     opened = open_source(data, ImageContract(size=(32, 32)), tuple(labels), 0, 0, 0)

@@ -21,7 +21,7 @@ from .plan_checks import check_range, check_word
 from .targets import Target
 
 if TYPE_CHECKING:
-    from ..calibration.images import CalibrationData
+    from ..calibration.pictures.images import CalibrationData
     from ..models.registry import ModelSpec
     from ..runtime.preprocess import ImageContract
 
@@ -107,7 +107,7 @@ def plan_calibration(
     )
     found = None
     if data is not None:
-        from ..calibration.images import open_data
+        from ..calibration.pictures.images import open_data
 
         pictures: dict[str, Any] = {"images": images, "task": spec.task} if spec.task == "detection" else {}
         found = open_data(

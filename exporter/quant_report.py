@@ -19,7 +19,7 @@ from .quant_sides import File, Reference, bundle_reference, file_bytes, open_fil
 from .verify import run_all
 
 if TYPE_CHECKING:
-    from ..calibration.images import ImageSet
+    from ..calibration.pictures.images import ImageSet
     from ..calibration.run import Runner
     from ..runtime.bundle import Bundle
 
@@ -179,7 +179,7 @@ def _clipping(rows: list[dict[str, Any]]) -> list[str]:
 
 def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], task: str, calibrated: int = 0) -> ImageSet:
     """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
-    from ..calibration.images import open_data
+    from ..calibration.pictures.images import open_data
 
     assert asked.data is not None
     count, held_out = (calibrated, asked.eval_images) if calibrated else (asked.eval_images, 0)

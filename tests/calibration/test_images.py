@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.calibration import image_files, image_iterables
-from edgesmith.calibration.images import open_data
+from edgesmith.calibration.pictures import files as image_files
+from edgesmith.calibration.pictures import iterables as image_iterables
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.preprocess import ImageContract, preprocess, read_image
 
@@ -284,7 +285,7 @@ def test_files_are_decoded_when_they_are_asked_for(tmp_path, monkeypatch):
     read: list[str] = []
     original = read_image.__globals__["decode_image"]
     monkeypatch.setattr(
-        "edgesmith.calibration.image_items.decode_image", lambda d, n: (read.append(n), original(d, n))[1]
+        "edgesmith.calibration.pictures.items.decode_image", lambda d, n: (read.append(n), original(d, n))[1]
     )
     batches = data.calibration.batches(3)
     assert read == []

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.calibration import image_arrays
-from edgesmith.calibration.images import open_data
+from edgesmith.calibration.pictures import arrays as image_arrays
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.preprocess import ImageContract
 

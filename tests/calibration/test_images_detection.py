@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.calibration.images import open_data
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.preprocess import ImageContract
 

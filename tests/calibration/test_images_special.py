@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgesmith.calibration.images import open_data
+from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.image_file import check_image, decode_image
 from edgesmith.runtime.preprocess import ImageContract

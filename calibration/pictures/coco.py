@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..runtime.coco import read_coco
-from ..runtime.errors import UserMistake
-from .image_items import Opened, PictureFile, Pool
+from ...runtime.coco import read_coco
+from ...runtime.errors import UserMistake
+from .items import Opened, PictureFile, Pool
 
 
 def open_coco(path: Path, images: str | os.PathLike[str] | None, labels: tuple[str, ...], task: str) -> Opened:

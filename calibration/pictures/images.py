@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract
-from .image_draw import Checker, Skipped, balanced, draw, printable, shuffled
-from .image_items import Item, Opened, Pool, many
-from .image_sources import open_source
+from ...runtime.errors import UserMistake
+from ...runtime.preprocess import ImageContract
+from .draw import Checker, Skipped, balanced, draw, printable, shuffled
+from .items import Item, Opened, Pool, many
+from .sources import open_source
 
 if TYPE_CHECKING:
-    from ..runtime.coco import Truth
+    from ...runtime.coco import Truth
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
 

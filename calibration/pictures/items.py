@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from ..runtime.image_file import check_image, decode_image, read_file
-from ..runtime.preprocess import ImageContract, preprocess
+from ...runtime.errors import UserMistake
+from ...runtime.image_file import check_image, decode_image, read_file
+from ...runtime.preprocess import ImageContract, preprocess
 
 if TYPE_CHECKING:
-    from ..runtime.coco import Truth
+    from ...runtime.coco import Truth
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
 
 UNKNOWN_CLASSES = (
     "the class names of the model are not known: sub-folders balance the draw and give no labels"  # of a classifier

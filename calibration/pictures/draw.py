@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from .image_items import Item, Pool
+from ...runtime.errors import UserMistake
+from .items import Item, Pool
 
 Usable = Callable[[Sequence[int]], Sequence[bool]]
 

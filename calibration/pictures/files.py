@@ -12,10 +12,10 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runtime.errors import UserMistake
-from ..runtime.image_file import SUFFIXES
-from .image_items import Opened, PictureFile, Pool, many
-from .image_labels import class_number, folder_classes
+from ...runtime.errors import UserMistake
+from ...runtime.image_file import SUFFIXES
+from .items import Opened, PictureFile, Pool, many
+from .labels import class_number, folder_classes
 
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there is taken
 # pictures that we do not decode: silence about them would look as if they had been used

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract
-from .image_arrays import as_array, check_pictures
-from .image_items import Item, Opened, PictureArray, PictureFile, Pool
-from .image_labels import class_number
+from ...runtime.errors import UserMistake
+from ...runtime.preprocess import ImageContract
+from .arrays import as_array, check_pictures
+from .items import Item, Opened, PictureArray, PictureFile, Pool
+from .labels import class_number
 
 MAX_BYTES = 2 * 1024**3
 MAX_PICTURES = 1_000_000

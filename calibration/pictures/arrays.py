@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract
-from .image_items import Opened, PictureArray, Pool
-from .image_labels import class_numbers
+from ...runtime.errors import UserMistake
+from ...runtime.preprocess import ImageContract
+from .items import Opened, PictureArray, Pool
+from .labels import class_numbers
 
 MAX_ARRAY_BYTES = 8 * 1024**3
 KEYS = {

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
-from ..runtime.image_file import SUFFIXES
-from ..runtime.preprocess import ImageContract
-from .image_arrays import as_array, from_arrays, open_arrays
-from .image_coco import open_coco
-from .image_files import open_folder, open_list, open_picture
-from .image_items import Noise, Opened, Pool
-from .image_iterables import open_iterable
-from .image_labels import UNKNOWN_CLASSES
+from ...runtime.errors import UserMistake
+from ...runtime.image_file import SUFFIXES
+from ...runtime.preprocess import ImageContract
+from .arrays import as_array, from_arrays, open_arrays
+from .coco import open_coco
+from .files import open_folder, open_list, open_picture
+from .items import Noise, Opened, Pool
+from .iterables import open_iterable
+from .labels import UNKNOWN_CLASSES
 
 
 def open_source(

@@ -1,0 +1,1 @@
+"""Pictures to calibrate and to judge with: found, drawn, read, labelled."""
