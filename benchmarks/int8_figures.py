@@ -85,8 +85,8 @@ def int8_share(file: Path, pictures: Path) -> float | None:
     """Share of the MACs whose operands are both codes; None where the file cannot be read or run."""
     import onnx_ir as ir
 
-    from edgesmith.calibration.file_figures import measure_places
-    from edgesmith.calibration.quantised_file import read_places
+    from edgesmith.calibration.report.file_figures import measure_places
+    from edgesmith.calibration.report.quantised_file import read_places
 
     try:
         with np.load(pictures) as held:

@@ -75,7 +75,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
 def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
     """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
-    from ..calibration.report import accuracy_told, describe
+    from ..calibration.report.report import accuracy_told, describe
     from .quantise import evaluation_of, judged
 
     before = quantised.report

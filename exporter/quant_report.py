@@ -125,7 +125,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
 
 def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     """The places of any quantised ONNX file, with what can be measured."""
-    from ..calibration.file_figures import INNER, measure_places
+    from ..calibration.report.file_figures import INNER, measure_places
 
     file = open_file(path)
     notes: list[str] = []
@@ -204,7 +204,7 @@ def _accuracy(
     """Both models on all pictures."""
     from ..calibration.judge.detection import judge_boxes
     from ..calibration.judge.evaluation import Evaluation
-    from ..calibration.report import accuracy_told
+    from ..calibration.report.report import accuracy_told
 
     done = 0
 
@@ -255,7 +255,7 @@ def _scan(
     """``output_sqnr_db`` of every row whose rounding can be switched."""
     from ..calibration.judge.accuracy import sqnr_db
     from ..calibration.judge.detection import sqnr_db as boxes_sqnr_db
-    from ..calibration.switches import scan_places
+    from ..calibration.report.switches import scan_places
 
     shares = {row["node"]: row["share"] for row in rows}
     few = next(images.batches(SCANNED))

@@ -17,7 +17,7 @@ from .plan_detection import usual_rule
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..calibration.quantised_file import Place
+    from ..calibration.report.quantised_file import Place
     from ..calibration.run import Runner
     from ..runtime.detection import DetectionRule
 
@@ -75,7 +75,7 @@ class Reference:
 
 def open_file(path: Path) -> File:
     """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
-    from ..calibration.quantised_file import read_places
+    from ..calibration.report.quantised_file import read_places
     from .emulate import emulate
 
     graph = _load(path)

@@ -222,7 +222,7 @@ def told(
     budget: Budget[QuantisedGraph] | None = None,
 ) -> Quantised:
     """The graph with everything that was measured of it as plain data."""
-    from ..calibration.report import accuracy_told, data_told, describe
+    from ..calibration.report.report import accuracy_told, data_told, describe
 
     data = plan.calibration.data if plan.calibration else None
     report = describe(graph, {row.node: row.sqnr_db for row in budget.sensitivities} if budget else None)

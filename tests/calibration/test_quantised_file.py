@@ -19,11 +19,11 @@ from quantised_graphs import (
     rounded,
 )
 
-from edgesmith.calibration.file_figures import measure_places
 from edgesmith.calibration.judge.accuracy import sqnr_db
-from edgesmith.calibration.quantised_file import read_places
+from edgesmith.calibration.report.file_figures import measure_places
+from edgesmith.calibration.report.quantised_file import read_places
+from edgesmith.calibration.report.switches import scan_places, with_switches
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.switches import scan_places, with_switches
 
 SHARE = 192 * 16 / (192 * 16 + 16 * 4)
 REFERENCE = ir.from_proto(network(FLOAT))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .edit import attribute, constant
-from .judge.accuracy import sqnr_db
-from .nouns import Site
-from .observers import Observer
+from ..edit import attribute, constant
+from ..judge.accuracy import sqnr_db
+from ..nouns import Site
+from ..observers import Observer
+from ..run import open_session
 from .quantised_file import PROBE, Place, Rounded
 from .report import reasons
-from .run import open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.answers import joined
-from .edit import add_constant, add_node
+from ...runtime.answers import joined
+from ..edit import add_constant, add_node
+from ..judge.accuracy import sqnr_db
+from ..judge.evaluation import Distance
+from ..judge.sensitivity import Sensitivity, scan
+from ..nouns import Site
+from ..run import Runner, open_session
 from .file_figures import full_batch
-from .judge.accuracy import sqnr_db
-from .judge.evaluation import Distance
-from .judge.sensitivity import Sensitivity, scan
-from .nouns import Site
 from .quantised_file import Place
-from .run import Runner, open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir

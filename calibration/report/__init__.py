@@ -1,0 +1,1 @@
+"""What quantisation did, as data: of our graphs, and of files that other tools wrote."""
