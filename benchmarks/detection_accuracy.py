@@ -142,9 +142,9 @@ def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     from edgesmith.calibration.collect import collect
     from edgesmith.calibration.judge.detection import sqnr_db
     from edgesmith.calibration.nouns import Recipe
-    from edgesmith.calibration.observed import tensors_for
     from edgesmith.calibration.quantise import quantise
-    from edgesmith.calibration.sites import find_sites
+    from edgesmith.calibration.sites.observed import tensors_for
+    from edgesmith.calibration.sites.sites import find_sites
 
     size = pictures.contract.size
     sites = find_sites(graph, {"images": np.zeros((1, 3, *size), np.float32)})

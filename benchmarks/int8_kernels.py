@@ -32,12 +32,12 @@ import onnx_ir as ir
 from edgesmith.calibration.collect import collect
 from edgesmith.calibration.edit import nodes_by_name
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
-from edgesmith.calibration.observed import tensors_for
 from edgesmith.calibration.pictures.images import open_data
-from edgesmith.calibration.placement import float_convolutions
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.observed import tensors_for
+from edgesmith.calibration.sites.placement import float_convolutions
+from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter import precision
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.audit import Audit, audit

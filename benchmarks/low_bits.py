@@ -31,7 +31,7 @@ from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import graph_runner
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.precision import to_precision

@@ -23,8 +23,8 @@ from .forms.forms import FORMS
 from .forms.weight_only import quantise_weights
 from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
 from .observers import Statistics
-from .placement import place
-from .sites import find_sites
+from .sites.placement import place
+from .sites.sites import find_sites
 
 if TYPE_CHECKING:
     import onnx_ir as ir

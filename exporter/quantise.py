@@ -45,7 +45,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     Raises:
         UserMistake: nothing in the graph can be quantised as asked.
     """
-    from ..calibration.sites import find_sites
+    from ..calibration.sites.sites import find_sites
 
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
@@ -73,7 +73,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
 
 def for_kernels_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> tuple[dict[str, str], tuple[str, ...]]:
     """Nodes that ONNX Runtime's CPU kernels compute slower from codes and why, and those that they want in codes."""
-    from ..calibration.placement import CUTS, float_convolutions, in_chains, narrow_points
+    from ..calibration.sites.placement import CUTS, float_convolutions, in_chains, narrow_points
 
     assert plan.calibration is not None
     form = plan.calibration.recipe.form
@@ -104,7 +104,7 @@ def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
 def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run) -> Statistics | None:
     """One pass over the calibration pictures, or what an earlier one left in the cache; None without pictures."""
     from ..calibration.collect import collect
-    from ..calibration.observed import tensors_for
+    from ..calibration.sites.observed import tensors_for
 
     calibration = plan.calibration
     assert calibration is not None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..nouns import Site
 from ..observers import Statistics
-from ..sites import is_site
+from ..sites.sites import is_site
 from .balance import balance
 
 if TYPE_CHECKING:

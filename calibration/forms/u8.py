@@ -18,7 +18,7 @@ import numpy as np
 
 from ..edit import add_constant, add_node, constant, drop_unread
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
-from ..observed import chain_nodes, chain_values
+from ..sites.observed import chain_nodes, chain_values
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -8,7 +8,7 @@ from edgesmith.calibration.balance.channels import follow
 from edgesmith.calibration.balance.equalise import equalise
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 HEAD = """<ir_version: 10, opset_import: ["" : 20]>
 net (float[{x}] x) => (float[{y}] y)

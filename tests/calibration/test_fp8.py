@@ -12,7 +12,7 @@ from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.nouns import Range, Recipe, ScaleTable
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 
 def weight(shape=(64, 48), seed=0):

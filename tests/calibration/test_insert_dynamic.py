@@ -15,7 +15,7 @@ from silu_detector import silu_detector
 from edgesmith.calibration.forms.dynamic import insert_dynamic
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe, ScaleTable
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from edgesmith.calibration.forms.dynamic import insert_dynamic
 from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter import rtx
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.xray import read_engine

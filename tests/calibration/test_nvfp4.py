@@ -12,7 +12,7 @@ from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.weight_only import quantise_weights
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.run import run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)
 

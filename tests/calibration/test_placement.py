@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgesmith.calibration.nouns import Recipe, Site
-from edgesmith.calibration.placement import float_convolutions, in_chains, narrow_points, place
+from edgesmith.calibration.sites.placement import float_convolutions, in_chains, narrow_points, place
 
 LINEAR = Site("mlp", "MatMul", "x", "w", (192, 768), -1, 0, 1)
 CONV = Site("conv", "Conv", "x", "w", (64, 64, 3, 3), 1, 1, 0, kind="conv")

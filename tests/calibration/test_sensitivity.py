@@ -8,7 +8,7 @@ import pytest
 from graph_asserts import parse, weights
 
 from edgesmith.calibration.judge.sensitivity import Sensitivity, order, pictures_for, scan
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 CHAIN = f"""
 <ir_version: 10, opset_import: ["" : 20]>

@@ -7,7 +7,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 # pixels > stem > depthwise > tokens > two linears, attention among the tokens, a batched constant, a head with a bias
 NET = """

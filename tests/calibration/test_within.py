@@ -17,7 +17,7 @@ from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.judge.evaluation import Evaluation, any_batch
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import blank, quantise
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 
 WIDE, CLASSES = 32, 10
 SITES = ("first", "bad", "third", "last")

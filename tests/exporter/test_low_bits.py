@@ -19,7 +19,7 @@ from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import open_session, run_values
-from edgesmith.calibration.sites import find_sites
+from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.parity import typed_runner

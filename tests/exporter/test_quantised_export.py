@@ -363,7 +363,7 @@ def test_any_batch_from_one_to_four(data: Path, tmp_path: Path):
 
 def test_a_block_that_divides_no_layer_is_refused_in_words(tmp_path: Path, monkeypatch):
     """A network whose layers have 64 inputs each: int4 with one scale for 128 of them, and for all that fit."""
-    from edgesmith.calibration import sites as module
+    from edgesmith.calibration.sites import sites as module
 
     real = module.find_sites
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .edit import constant, nodes_by_name
-from .nouns import Site
+from ..edit import constant, nodes_by_name
+from ..nouns import Site
 
 if TYPE_CHECKING:
     import onnx_ir as ir

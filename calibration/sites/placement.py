@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .nouns import Decision, Recipe, Site
+from ..nouns import Decision, Recipe, Site
 
 HIGH = {
     "stem": "the first layer reads the picture: of all sites its int8 costs most",
