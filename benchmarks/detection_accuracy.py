@@ -139,12 +139,12 @@ def our_row(weights: str, folder: Path, name: str, choices: Mapping[str, Any], d
 def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
     """Every product with a weight quantised, ranges by minimum and maximum: what plain PTQ would make of our own graph."""
     from edgesmith.calibration.budget.within import scanned
-    from edgesmith.calibration.collect import collect
     from edgesmith.calibration.judge.detection import sqnr_db
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites.observed import tensors_for
     from edgesmith.calibration.sites.sites import find_sites
+    from edgesmith.calibration.statistics.collect import collect
 
     size = pictures.contract.size
     sites = find_sites(graph, {"images": np.zeros((1, 3, *size), np.float32)})

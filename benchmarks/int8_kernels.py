@@ -29,7 +29,6 @@ from unittest import mock
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.calibration.collect import collect
 from edgesmith.calibration.edit import nodes_by_name
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.pictures.images import open_data
@@ -38,6 +37,7 @@ from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.observed import tensors_for
 from edgesmith.calibration.sites.placement import float_convolutions
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.collect import collect
 from edgesmith.exporter import precision
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.audit import Audit, audit

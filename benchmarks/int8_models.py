@@ -149,12 +149,12 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
     import onnx_ir as ir
 
     from edgesmith.calibration.budget.promote import promote
-    from edgesmith.calibration.collect import collect
     from edgesmith.calibration.nouns import Recipe
     from edgesmith.calibration.pictures.images import open_data
     from edgesmith.calibration.quantise import quantise
     from edgesmith.calibration.sites.observed import tensors_for
     from edgesmith.calibration.sites.sites import find_sites
+    from edgesmith.calibration.statistics.collect import collect
 
     graph, side = _detector(), DETECTOR["size"]
     pictures = open_data("random", contract(model), count=RANDOM, held_out=0).calibration

@@ -23,15 +23,15 @@ import numpy as np
 import onnx_ir as ir
 from accuracy import BATCH, traced
 
-from edgesmith.calibration.collect import collect
 from edgesmith.calibration.forms.weight_only import inputs_of
 from edgesmith.calibration.judge.accuracy import sqnr_db
-from edgesmith.calibration.moments import collect_moments
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import graph_runner
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.collect import collect
+from edgesmith.calibration.statistics.moments import collect_moments
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.precision import to_precision

@@ -19,7 +19,7 @@ from ..runtime.limits import QUANTISED
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from .observers import TensorStats
+    from .statistics.observers import TensorStats
 
 PRECISIONS = tuple(QUANTISED)
 FORMS = ("qdq", "dynamic", "u8", "weights", "nbits")

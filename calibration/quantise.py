@@ -22,9 +22,9 @@ from .forms.compact import compact
 from .forms.forms import FORMS
 from .forms.weight_only import quantise_weights
 from .nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, ScaleTable, Site
-from .observers import Statistics
 from .sites.placement import place
 from .sites.sites import find_sites
+from .statistics.observers import Statistics
 
 if TYPE_CHECKING:
     import onnx_ir as ir

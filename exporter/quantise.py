@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..calibration.budget.search import Budget, Row
     from ..calibration.judge.evaluation import Evaluation, Figures
     from ..calibration.nouns import Site
-    from ..calibration.observers import Statistics
+    from ..calibration.statistics.observers import Statistics
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
 
 def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run) -> Statistics | None:
     """One pass over the calibration pictures, or what an earlier one left in the cache; None without pictures."""
-    from ..calibration.collect import collect
     from ..calibration.sites.observed import tensors_for
+    from ..calibration.statistics.collect import collect
 
     calibration = plan.calibration
     assert calibration is not None
@@ -119,7 +119,7 @@ def collect_weight_moments(
 ) -> dict[str, np.ndarray] | None:
     """E[x x^T] of the inputs of 4-bit weights, which their rounding looks at; None for other forms or without pictures."""
     from ..calibration.forms.weight_only import inputs_of
-    from ..calibration.moments import collect_moments
+    from ..calibration.statistics.moments import collect_moments
 
     calibration = plan.calibration
     assert calibration is not None

@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import QuantisedGraph, Site
-from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.run import graph_runner, open_session
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..edit import constant, nodes_by_name
 from ..nouns import Site
-from ..observers import Statistics, TensorStats
+from ..statistics.observers import Statistics, TensorStats
 from .channels import Group, follow
 from .labels import with_ones
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..nouns import Site
-from ..observers import Statistics
 from ..sites.sites import is_site
+from ..statistics.observers import Statistics
 from .balance import balance
 
 if TYPE_CHECKING:

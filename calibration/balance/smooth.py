@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..nouns import Site
-from ..observers import Statistics
+from ..statistics.observers import Statistics
 from .balance import balance
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import numpy as np
 
 from ...runtime.errors import EdgesmithError
 from ..nouns import Range
-from ..observers import BINS, TensorStats
+from ..statistics.observers import BINS, TensorStats
 from .weights import decibels, round_scale
 
 PERCENTILE = 99.99

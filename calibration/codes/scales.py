@@ -10,8 +10,8 @@ import numpy as np
 from ...runtime.errors import EdgesmithError
 from ..edit import constant, nodes_by_name
 from ..nouns import Decision, Range, Recipe, ScaleTable, Site
-from ..observers import Statistics
 from ..sites.observed import chain_values
+from ..statistics.observers import Statistics
 from .ranges import choose_range
 from .table import quantise_weight
 

@@ -17,8 +17,8 @@ import numpy as np
 from ..edit import attribute, constant
 from ..judge.accuracy import sqnr_db
 from ..nouns import Site
-from ..observers import Observer
 from ..run import open_session
+from ..statistics.observers import Observer
 from .quantised_file import PROBE, Place, Rounded
 from .report import reasons
 

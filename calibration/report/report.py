@@ -23,8 +23,8 @@ from ..nouns import Decision, QuantisedGraph, Recipe, Site
 if TYPE_CHECKING:
     from ..judge.accuracy import Score
     from ..judge.evaluation import Figures
-    from ..observers import TensorStats
     from ..pictures.images import CalibrationData
+    from ..statistics.observers import TensorStats
 
 OUTLIER = 8.0  # largest channel against the median one: three of the seven bits of the median channel are lost
 ONE_SIDED = 0.1  # the smaller side of the range against the larger: a symmetric code wastes almost one bit

@@ -15,12 +15,12 @@ import onnx_ir as ir
 import pytest
 from observed_graph import TENSORS, TEXT, RandomImages, small_net
 
-from edgesmith.calibration import cache as caching
-from edgesmith.calibration import fingerprint as printing
-from edgesmith.calibration.cache import Cache, read
-from edgesmith.calibration.collect import collect
-from edgesmith.calibration.fingerprint import fingerprint, graph_sha256
-from edgesmith.calibration.observers import FIELDS
+from edgesmith.calibration.statistics import cache as caching
+from edgesmith.calibration.statistics import fingerprint as printing
+from edgesmith.calibration.statistics.cache import Cache, read
+from edgesmith.calibration.statistics.collect import collect
+from edgesmith.calibration.statistics.fingerprint import fingerprint, graph_sha256
+from edgesmith.calibration.statistics.observers import FIELDS
 from edgesmith.runtime.preprocess import ImageContract
 
 

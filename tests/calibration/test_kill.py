@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from observed_graph import TENSORS, RandomImages, small_net
 
-from edgesmith.calibration.cache import read
-from edgesmith.calibration.collect import collect
-from edgesmith.calibration.moments import collect_moments
-from edgesmith.calibration.observers import FIELDS
+from edgesmith.calibration.statistics.cache import read
+from edgesmith.calibration.statistics.collect import collect
+from edgesmith.calibration.statistics.moments import collect_moments
+from edgesmith.calibration.statistics.observers import FIELDS
 
 COUNT, BATCH = 60, 2
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from edgesmith.calibration.observers import BINS, FIELDS, Observer, TensorStats
+from edgesmith.calibration.statistics.observers import BINS, FIELDS, Observer, TensorStats
 from edgesmith.runtime.errors import EdgesmithError
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgesmith.calibration.codes.ranges import choose_range
-from edgesmith.calibration.observers import Observer
+from edgesmith.calibration.statistics.observers import Observer
 from edgesmith.runtime.errors import EdgesmithError
 
 RNG = np.random.default_rng(3)

@@ -8,8 +8,8 @@ import pytest
 from edgesmith.calibration.judge.accuracy import AGREEMENT, TOP1, measure
 from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.calibration.nouns import Decision, QuantisedGraph, Range, Recipe, ScaleTable, Site, WeightScales
-from edgesmith.calibration.observers import Observer
 from edgesmith.calibration.report.report import accuracy_told, describe, quantile, reasons, types
+from edgesmith.calibration.statistics.observers import Observer
 from edgesmith.runtime.manifest import to_text
 from edgesmith.runtime.report_quantised import quantised
 

@@ -6,8 +6,8 @@ from graph_asserts import parse, weights
 
 from edgesmith.calibration.codes.scales import build_table, weight_energy
 from edgesmith.calibration.nouns import Decision, Recipe, Site
-from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.runtime.errors import EdgesmithError
 
 NET = f"""<ir_version: 10, opset_import: ["" : 20]>

@@ -7,8 +7,8 @@ from graph_asserts import parse, run, weights
 
 from edgesmith.calibration.balance.channels import follow
 from edgesmith.calibration.balance.smooth import smooth
-from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.observers import Observer, Statistics
 
 HEAD = """<ir_version: 10, opset_import: ["" : 20]>
 net (float[2, 4, 6] x) => (float[{out}] y)

@@ -12,12 +12,12 @@ from graph_asserts import parse
 
 from edgesmith.calibration.budget.promote import promote
 from edgesmith.calibration.budget.within import keep_within, scanned, without
-from edgesmith.calibration.collect import collect
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.judge.evaluation import Evaluation, any_batch
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import blank, quantise
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.collect import collect
 
 WIDE, CLASSES = 32, 10
 SITES = ("first", "bad", "third", "last")

@@ -16,10 +16,10 @@ from trained import BATCH, NAMES, trained
 from edgesmith.calibration.forms.weight_only import inputs_of
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe
-from edgesmith.calibration.observers import Observer, Statistics
 from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.run import open_session, run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.parity import typed_runner

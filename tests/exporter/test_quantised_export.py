@@ -13,7 +13,7 @@ from digit_pictures import WEIGHTS, arrays, export, traced_once, write_folder, w
 from outliers import inject
 
 import edgesmith
-from edgesmith.calibration.cache import read
+from edgesmith.calibration.statistics.cache import read
 from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import ExportedGraph
 from edgesmith.exporter.pipeline import Result
@@ -152,7 +152,7 @@ def test_the_second_export_reads_the_statistics_and_another_rule_needs_no_pass(
     def fails(*_: object, **__: object) -> None:
         raise AssertionError("a second pass over the pictures")
 
-    monkeypatch.setattr("edgesmith.calibration.collect._runner", fails)
+    monkeypatch.setattr("edgesmith.calibration.statistics.collect._runner", fails)
     cache = static.path.parent / "cache"
     again = export(VIT, tmp_path / "a.edge", data=data, calib_cache=cache, **STATIC)
     other = export(VIT, tmp_path / "b.edge", data=data, calib_cache=cache, ranges="minmax", smooth=0.5, **STATIC)

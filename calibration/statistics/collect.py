@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError, UserMistake
+from ...runtime.errors import EdgesmithError, UserMistake
+from ..run import open_session
 from .cache import Cache, Saved
 from .fingerprint import Images, fingerprint
 from .observers import Observer, Statistics, TensorStats
-from .run import open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
+from ...runtime.errors import EdgesmithError
 
 BINS = 512
 SMALLEST = 2.0**-60  # radius of a channel that is zero, or as good as zero, everywhere

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError
+from ...runtime.errors import EdgesmithError
 from .cache import Cache
 from .collect import Progress, one_pass
 from .fingerprint import Images, fingerprint
