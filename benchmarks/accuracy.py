@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
-from edgesmith.exporter.parity import typed_runner
+from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace

@@ -39,7 +39,7 @@ from edgesmith.calibration.judge.accuracy import judge as judged
 from edgesmith.calibration.judge.detection import judge_boxes
 from edgesmith.calibration.run import Runner, graph_runner
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.parity import session_runner, typed_runner
+from edgesmith.exporter.bundle.parity import session_runner, typed_runner
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.peers import deploy_form
 from edgesmith.exporter.pipeline import export

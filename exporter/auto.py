@@ -15,8 +15,8 @@ from ..calibration.run import Runner
 from ..runtime.benchmark import measure
 from ..runtime.errors import ParityFailed
 from ..runtime.load import load
+from .bundle.parity import session_runner, typed_runner
 from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
-from .parity import session_runner, typed_runner
 from .plan import Plan
 from .plan_quantised import for_precision
 from .quantise import evaluation_of

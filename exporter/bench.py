@@ -21,8 +21,8 @@ from ..runtime.errors import UserMistake
 from ..runtime.load import load
 from ..runtime.report import write_report
 from . import bench_detection, verify
+from .bundle.parity import session_runner
 from .footprint import footprint
-from .parity import session_runner
 from .peers import Candidate, chosen_peers, peer_candidates, step
 from .stages import Progress, Silent
 

@@ -17,8 +17,8 @@ from ..runtime.detection import DetectionRule
 from ..runtime.errors import UserMistake
 from ..runtime.preprocess import ImageContract, preprocess
 from . import arguments, verify, verify_detection
+from .bundle.jump import first_jump
 from .compare_sides import Side, open_side
-from .jump import first_jump
 from .pictures import pictures
 
 if TYPE_CHECKING:

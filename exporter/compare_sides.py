@@ -14,7 +14,7 @@ from ..runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ..runtime.bundle import open_bundle
 from ..runtime.errors import UserMistake
 from . import verify
-from .parity import session_runner
+from .bundle.parity import session_runner
 from .plan_detection import usual_rule
 from .verify import Runner
 

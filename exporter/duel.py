@@ -18,7 +18,7 @@ from .variant import Traced, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
     from ..runtime.bundle import Bundle
-    from .made import Made
+    from .bundle.made import Made
 
 ROUNDS, WARMUP = 21, 3
 RUNS_HERE = ("onnxruntime", "openvino")
@@ -90,8 +90,8 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
 
 def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
     """Verify and publish the float bundle too; None where its path is taken and may not be replaced."""
-    from .pack import publish
-    from .parity import check
+    from .bundle.pack import publish
+    from .bundle.parity import check
 
     if plan.out.exists() and not plan.overwrite:
         return None

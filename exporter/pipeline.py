@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..runtime.bundle import Bundle
     from .artifacts import RewrittenGraph
-    from .parity import Row
+    from .bundle.parity import Row
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .audited import audit_build
     from .auto import choose_precision
     from .build import build
+    from .bundle.made import Made
+    from .bundle.pack import draft, publish
+    from .bundle.parity import Judge, check, check_each_pass
     from .duel import race
-    from .made import Made
-    from .pack import draft, publish
-    from .parity import Judge, check, check_each_pass
     from .plugins.routes import fused_ops, needed_types
     from .quantise import hold_budget, quantise_within
     from .rewrite import rewrite

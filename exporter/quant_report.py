@@ -281,7 +281,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
     import onnx_ir
 
     from ..runtime.load import load
-    from .parity import session_runner, typed_runner
+    from .bundle.parity import session_runner, typed_runner
 
     try:
         return session_runner(load(bundle))

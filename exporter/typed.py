@@ -11,7 +11,7 @@ from .precision import PrecisionResult, to_precision
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from .parity import Judge
+    from .bundle.parity import Judge
     from .plan import Plan
     from .quantise import Quantised
 

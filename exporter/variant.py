@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .made import Made
+from .bundle.made import Made
 from .plan import Plan
 from .stages import Run
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..models.loading import Prepared
     from ..runtime.bundle import Bundle
     from .artifacts import ExportedGraph, RewrittenGraph
-    from .parity import Judge
+    from .bundle.parity import Judge
     from .precision import PrecisionResult
     from .quantise import Quantised
 
@@ -65,7 +65,7 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
 def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     """The variant built for its target, as a draft bundle."""
     from .build import build
-    from .pack import draft
+    from .bundle.pack import draft
 
     plan, run = variant.plan, traced.run
     folder = run.folder / f"variant-{plan.precision}"

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgesmith.exporter.jump import first_jump
+from edgesmith.exporter.bundle.jump import first_jump
 
 DETECTOR = """
 <ir_version: 10, opset_import: ["" : 18]>

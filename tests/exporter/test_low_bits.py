@@ -22,7 +22,7 @@ from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.parity import typed_runner
+from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rtx import build_rtx_engine
 from edgesmith.exporter.xray import read_engine

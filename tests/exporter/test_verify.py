@@ -8,7 +8,7 @@ import pytest
 
 from edgesmith.exporter import verify
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.jump import first_jump
+from edgesmith.exporter.bundle.jump import first_jump
 
 LOGITS = np.array([[1.0, 5.0, -2.0, 0.5, 0.0, -1.0], [0.1, 0.2, 0.9, -0.3, 0.4, 0.6]], np.float32)
 

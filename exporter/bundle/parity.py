@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.answers import joined
-from ..runtime.errors import BackendUnavailable, ParityFailed
-from ..runtime.limits import QUANTISED
-from . import verify, verify_detection
-from .emulate import emulate
+from ...runtime.answers import joined
+from ...runtime.errors import BackendUnavailable, ParityFailed
+from ...runtime.limits import QUANTISED
+from .. import verify, verify_detection
+from ..emulate import emulate
+from ..plan import Plan
+from ..stages import Run, keep
+from ..verify import Runner
 from .jump import first_jump
-from .plan import Plan
-from .stages import Run, keep
-from .verify import Runner
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-    from ..runtime.bundle import Bundle
+    from ...runtime.bundle import Bundle
     from .made import Made
 
     Row = verify.Row | verify_detection.DetectionRow
@@ -52,7 +52,7 @@ class Judge:
 
     def inputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         """Kind of input -> (N, 3, H, W): seeded numbers for one full batch, and the pictures when there are any."""
-        from ..runtime.preprocess import preprocess
+        from ...runtime.preprocess import preprocess
 
         size = (shape[2], shape[3])
         if size not in self._inputs:
@@ -153,7 +153,7 @@ def typed_runner(typed: ir.Model) -> Runner:
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
     """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
-    from ..runtime.load import load
+    from ...runtime.load import load
 
     plan = judge.plan
     try:
@@ -221,7 +221,7 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
 
 def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
     """A hook for ``rewrite``: after each pass that changed something the graph must still agree in float32."""
-    from .rewrite import clone
+    from ..rewrite import clone
 
     plan = judge.plan
     shape = plan.shapes.opt

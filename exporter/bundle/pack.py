@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.answers import separated
-from ..runtime.bundle import Bundle, write_bundle
-from ..runtime.detection_verdict import compare
-from ..runtime.errors import BackendUnavailable
-from ..runtime.golden import GOLDEN, golden_bytes
-from ..runtime.limits import QUANTISED
-from ..runtime.load import load
-from ..runtime.report import write_report
-from ..runtime.selftest import agreement
+from ...runtime.answers import separated
+from ...runtime.bundle import Bundle, write_bundle
+from ...runtime.detection_verdict import compare
+from ...runtime.errors import BackendUnavailable
+from ...runtime.golden import GOLDEN, golden_bytes
+from ...runtime.limits import QUANTISED
+from ...runtime.load import load
+from ...runtime.report import write_report
+from ...runtime.selftest import agreement
+from ..plan import Plan
+from ..plugins.routes import WITH_KERNELS, unused
+from ..stages import Run
+from ..verify import in_batches, run_all, seeded
 from .parity import typed_runner
-from .plan import Plan
-from .plugins.routes import WITH_KERNELS, unused
-from .stages import Run
-from .verify import in_batches, run_all, seeded
 
 if TYPE_CHECKING:
-    from ..calibration.budget.choose import Choice
+    from ...calibration.budget.choose import Choice
     from .made import Made
     from .parity import Judge, Row
 
@@ -79,7 +79,7 @@ def golden_figures(plan: Plan, answers: np.ndarray, found: np.ndarray) -> dict[s
 
 def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
     """A detector's pictures for the report, PyTorch beside the bundle as it runs here; nothing where it cannot run."""
-    from .detection_pictures import side_by_side
+    from ..detection_pictures import side_by_side
     from .parity import session_runner
 
     inputs = [(picture.name, picture.path) for picture in plan.pictures]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..models.loading import Prepared
-    from .artifacts import ExportedGraph, RewrittenGraph
-    from .build import Built
-    from .precision import PrecisionResult
-    from .quantise import Quantised
+    from ...models.loading import Prepared
+    from ..artifacts import ExportedGraph, RewrittenGraph
+    from ..build import Built
+    from ..precision import PrecisionResult
+    from ..quantise import Quantised
 
 
 @dataclass(frozen=True)
