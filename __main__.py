@@ -8,7 +8,7 @@ from importlib.util import find_spec
 def main() -> None:
     """``edgesmith ...``; never returns."""
     if find_spec("typer") and find_spec("rich"):
-        from edgesmith.exporter import cli
+        from edgesmith.exporter.commands import cli
 
         cli.main()
     else:

@@ -16,7 +16,7 @@ class Answer:
 
 def edgesmith(*words: str) -> Answer:
     """``edgesmith WORDS``; the exit code stands in the answer."""
-    from edgesmith.exporter.cli import main
+    from edgesmith.exporter.commands.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     code = 0

@@ -105,7 +105,7 @@ def test_a_bug_of_ours_is_called_one(monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object) -> None:
         raise RuntimeError("inside out")
 
-    monkeypatch.setattr("edgesmith.exporter.listing.models", broken)
+    monkeypatch.setattr("edgesmith.exporter.commands.listing.models", broken)
     answer = edgesmith("list", "--json")
     assert answer.code == 70
     assert "Traceback" in answer.err and "inside out" in answer.err and "a bug of ours" in answer.err
@@ -115,7 +115,7 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgesmith.exporter.listing.models", interrupted)
+    monkeypatch.setattr("edgesmith.exporter.commands.listing.models", interrupted)
     answer = edgesmith("list", "--json")
     assert (answer.code, "Traceback" in answer.err) == (130, False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesmith.exporter import demo
+from edgesmith.exporter.commands import demo
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from edgesmith.exporter import doctor as module
-from edgesmith.exporter.doctor import doctor, show
+from edgesmith.exporter.commands import doctor as module
+from edgesmith.exporter.commands.doctor import doctor, show
 from edgesmith.exporter.targets import TARGETS
 from edgesmith.runtime.errors import BackendUnavailable
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgesmith.exporter.commands.screen import next_commands
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.plan import make_plan
-from edgesmith.exporter.screen import next_commands
 from edgesmith.exporter.verify import Row
 
 

@@ -131,7 +131,7 @@ def test_a_bundle_is_measured_again_on_other_pictures(folder: Path):
 def test_every_flag_that_the_documentation_names_is_one():
     import typer
 
-    from edgesmith.exporter.cli import app
+    from edgesmith.exporter.commands.cli import app
 
     text = (Path(__file__).parents[2] / "docs" / "quantisation.md").read_text(encoding="utf-8")
     commands = typer.main.get_command(app).commands

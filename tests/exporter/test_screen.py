@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from edgesmith.exporter.screen import StageScreen
+from edgesmith.exporter.commands.screen import StageScreen
 from edgesmith.exporter.stages import Run, Stage
 
 

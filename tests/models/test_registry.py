@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from edgesmith.exporter import listing
+from edgesmith.exporter.commands import listing
 from edgesmith.models import FAMILIES, MODELS, create, families, find, list_models
 from edgesmith.models.registry import ALIASES
 from edgesmith.runtime.errors import UserMistake

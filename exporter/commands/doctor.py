@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .targets import TARGETS, Target
+from ..targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,10 +117,10 @@ def _ability(target: Target, missing: dict[str, list[str]], gpu: dict[str, Any])
 
 
 def _gpu() -> dict[str, Any]:
-    from ..runtime.errors import EdgesmithError
+    from ...runtime.errors import EdgesmithError
 
     try:
-        from ..runtime.cuda import find_driver
+        from ...runtime.cuda import find_driver
 
         return {"count": find_driver(), "why": ""}
     except (EdgesmithError, ImportError, OSError, AttributeError) as error:
@@ -161,7 +161,7 @@ def _version(name: str) -> str | None:
 
 
 def _own_version() -> str:
-    from ..runtime.version import __version__
+    from ...runtime.version import __version__
 
     return __version__
 

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from .pipeline import Result
-    from .plan import Plan
-    from .stages import Stage
+    from ..pipeline import Result
+    from ..plan import Plan
+    from ..stages import Stage
 
 
 def console(stderr: bool = False) -> Console:
@@ -85,7 +85,7 @@ def closing(result: Result, to: Console) -> None:
 
 def quantised_lines(result: Result) -> list[str]:
     """What quantisation cost and brought: the verdict of the report, the trade curve, and the bundle kept beside."""
-    from ..runtime.quantised_words import budget_told, verdict
+    from ...runtime.quantised_words import budget_told, verdict
 
     told = result.quantisation
     if not told:

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
-from ..runtime.errors import EdgesmithError
-from ..runtime.version import __version__
-from . import cli_look, usage
-from .cli_options import Json, Number, Text, Threads, Words, print_json
+from ...runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.errors import EdgesmithError
+from ...runtime.version import __version__
+from . import look as cli_look
+from . import usage
+from .options import Json, Number, Text, Threads, Words, print_json
 
 app = typer.Typer(
     add_completion=False,
@@ -104,8 +105,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Checkpoint -> verified bundle."""
+    from ..pipeline import export as run
     from . import screen
-    from .pipeline import export as run
 
     result = run(
         model,
@@ -174,8 +175,8 @@ def run(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    from ..runtime.run import Asked
-    from ..runtime.run import run as look
+    from ...runtime.run import Asked
+    from ...runtime.run import run as look
 
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
@@ -193,7 +194,7 @@ def test(
     as_json: Json = False,
 ) -> None:
     """Compare this device with the golden outputs in the bundle; exit 1 when they do not hold."""
-    from ..runtime.cli import self_test, show_self_test
+    from ...runtime.cli import self_test, show_self_test
 
     rows = self_test(bundle, backend, threads)
     if as_json:
@@ -221,9 +222,9 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
+    from ..bench import bench as measure
+    from ..bench import columns, rows
     from . import screen
-    from .bench import bench as measure
-    from .bench import columns, rows
 
     result = measure(
         bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
@@ -258,9 +259,9 @@ def eval_(
     as_json: Json = False,
 ) -> None:
     """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""
+    from ..evaluate import Asked, evaluate, show
+    from ..quant_screen import watched
     from . import screen
-    from .evaluate import Asked, evaluate, show
-    from .quant_screen import watched
 
     asked = Asked(images, limit, score, iou, backend, threads)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..models.registry import FAMILIES, list_models
+from ...models.registry import FAMILIES, list_models
 
 COLUMNS = ("model", "task", "parameters", "image", "pretrained", "paper", "licence of the weights")
 

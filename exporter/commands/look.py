@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Data, Json, Number, Text, print_json
+from .options import Data, Json, Number, Text, print_json
 
 QWEN = "Qwen2.5-VL-3B has"
 
@@ -32,8 +32,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
+    from ..compare import compare as measure
     from . import screen
-    from .compare import compare as measure
 
     result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
     if as_json:
@@ -70,7 +70,7 @@ def inspect(
     from . import screen
 
     if ops:
-        from .inspect_ops import inspect_ops, lines
+        from ..inspect_ops import inspect_ops, lines
 
         if gpu_arch:
             raise typer.BadParameter("--ops reads the graph and builds no engine: leave --gpu-arch or --ops out")
@@ -81,8 +81,8 @@ def inspect(
             for line in lines(told):
                 screen.console().print(line, markup=False, highlight=False)
         return
-    from .inspect import inspect as look
-    from .inspect import show
+    from ..inspect import inspect as look
+    from ..inspect import show
 
     findings = look(path, gpu_arch)
     if as_json:
@@ -107,10 +107,10 @@ def quant_report(
     as_json: Json = False,
 ) -> None:
     """What quantisation cost, node by node, and why; exit 1 when the accuracy budget is missed."""
+    from ..quant_report import Asked
+    from ..quant_report import quant_report as look
+    from ..quant_screen import lines, watched
     from . import screen
-    from .quant_report import Asked
-    from .quant_report import quant_report as look
-    from .quant_screen import lines, watched
 
     asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity, images)
     with watched(screen.StageScreen(stderr=as_json)) as step:
@@ -147,9 +147,9 @@ def kv_bytes(
     """Bytes a token of a quantised cache of keys and values, for 8, 4 and 2 bits beside fp16."""
     from rich.table import Table
 
+    from ..kv_bytes import kv_bytes as compute
+    from ..kv_bytes import table
     from . import screen
-    from .kv_bytes import kv_bytes as compute
-    from .kv_bytes import table
 
     data = compute(head_dim, kv_heads, layers, tokens)
     if as_json:
