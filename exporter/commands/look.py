@@ -32,8 +32,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
-    from ..compare import compare as measure
     from . import screen
+    from .inspect.compare import compare as measure
 
     result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
     if as_json:
@@ -70,7 +70,7 @@ def inspect(
     from . import screen
 
     if ops:
-        from ..inspect_ops import inspect_ops, lines
+        from .inspect.ops import inspect_ops, lines
 
         if gpu_arch:
             raise typer.BadParameter("--ops reads the graph and builds no engine: leave --gpu-arch or --ops out")
@@ -81,8 +81,8 @@ def inspect(
             for line in lines(told):
                 screen.console().print(line, markup=False, highlight=False)
         return
-    from ..inspect import inspect as look
-    from ..inspect import show
+    from .inspect.inspect import inspect as look
+    from .inspect.inspect import show
 
     findings = look(path, gpu_arch)
     if as_json:

@@ -12,9 +12,9 @@ from command_line import edgesmith as command
 from detection_bundle import LABELS, write_detection_bundle
 from small_bundle import write_small_bundle
 
-from edgesmith.exporter import compare as module
-from edgesmith.exporter.compare import compare, spread
-from edgesmith.exporter.compare_sides import open_side
+from edgesmith.exporter.commands.inspect import compare as module
+from edgesmith.exporter.commands.inspect.compare import compare, spread
+from edgesmith.exporter.commands.inspect.compare_sides import open_side
 from edgesmith.runtime.errors import UserMistake
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import edgesmith
 from fused_ops import model_of
 
-from edgesmith.exporter.inspect_ops import inspect_ops, lines
+from edgesmith.exporter.commands.inspect.ops import inspect_ops, lines
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.targets import TARGETS
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgesmith.exporter.commands.inspect.ops_page import PAGE, kernels, page
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.page import PAGE, kernels, page
 from edgesmith.exporter.targets import TARGETS
 
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.registry import find
-from ..runtime.detection import DetectionRule
-from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract, preprocess
-from . import arguments, verify, verify_detection
-from .bundle.jump import first_jump
+from ....models.registry import find
+from ....runtime.detection import DetectionRule
+from ....runtime.errors import UserMistake
+from ....runtime.preprocess import ImageContract, preprocess
+from ... import arguments, verify, verify_detection
+from ...bundle.jump import first_jump
+from ...pictures import pictures
 from .compare_sides import Side, open_side
-from .pictures import pictures
 
 if TYPE_CHECKING:
-    from .verify_detection import DetectionRow
+    from ...verify_detection import DetectionRow
 
 THRESHOLDS = DetectionRule("runtime", score=0.05, iou=0.7)  # of two files that carry none: those of DAMO-YOLO's authors
 

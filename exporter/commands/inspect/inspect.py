@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import UserMistake
-from .artifacts import Shapes
-from .xray import MAGIC, XRay, read_engine
+from ....runtime.errors import UserMistake
+from ...artifacts import Shapes
+from ...xray import MAGIC, XRay, read_engine
 
 if TYPE_CHECKING:
     import onnx
@@ -55,7 +55,7 @@ def _engine(path: Path, start: bytes) -> dict[str, Any]:
 
 
 def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
-    from ..runtime.bundle import open_bundle
+    from ....runtime.bundle import open_bundle
 
     bundle = open_bundle(path)
     keys = (
@@ -108,7 +108,7 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
         "attention": _attention(graph),
     }
     if arch:
-        from .rtx import build_rtx
+        from ...rtx import build_rtx
 
         built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]))
         seen = read_engine(built.data)
@@ -214,7 +214,7 @@ def _tensor_bytes(tensor: onnx.TensorProto) -> int:
 
 def show(data: dict[str, Any], console: Console) -> None:
     """The facts for a terminal."""
-    from .inspect_screen import lines
+    from .screen import lines
 
     for line in lines(data):
         console.print(line, markup=False, highlight=False)

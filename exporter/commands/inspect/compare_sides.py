@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.registry import find
-from ..runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
-from ..runtime.bundle import open_bundle
-from ..runtime.errors import UserMistake
-from . import verify
-from .bundle.parity import session_runner
-from .plan_detection import usual_rule
-from .verify import Runner
+from ....models.registry import find
+from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
+from ....runtime.bundle import open_bundle
+from ....runtime.errors import UserMistake
+from ... import verify
+from ...bundle.parity import session_runner
+from ...plan_detection import usual_rule
+from ...verify import Runner
 
 if TYPE_CHECKING:
-    from ..runtime.detection import DetectionRule
-    from ..runtime.preprocess import ImageContract
+    from ....runtime.detection import DetectionRule
+    from ....runtime.preprocess import ImageContract
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def open_side(name: str, weights: str, num_classes: int | None) -> Side:
 
 
 def _open_bundle(path: Path) -> Side:
-    from ..runtime.load import load
+    from ....runtime.load import load
 
     bundle = open_bundle(path)
     session = load(bundle)
@@ -128,7 +128,7 @@ def _output_names(path: Path, shapes: Mapping[str, list[Any]]) -> dict[str, str]
 
 
 def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
-    from ..models import create
+    from ....models import create
 
     spec = find(name)
     module = create(spec.name, weights, num_classes)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import UserMistake
-from ..runtime.expressions import parse
-from ..runtime.fused_ops import DOMAIN
-from .targets import TARGETS
+from ....runtime.errors import UserMistake
+from ....runtime.expressions import parse
+from ....runtime.fused_ops import DOMAIN
+from ...targets import TARGETS
 
 if TYPE_CHECKING:
     import onnx
 
-    from .plugins.declaration import FusedOp
+    from ...plugins.declaration import FusedOp
 
 NUMPY = {1: "float32", 10: "float16", 16: "bfloat16", 6: "int32"}  # TensorProto.DataType of what an op takes
 
@@ -71,13 +71,13 @@ def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
 
     place = Path(what)
     if place.is_dir():
-        from ..runtime.bundle import open_bundle
+        from ....runtime.bundle import open_bundle
 
         bundle = open_bundle(place)
         return load_onnx(bundle.graph), (bundle.manifest.get("rewrite") or {}).get("fused"), ""
     if place.exists():
         return load_onnx(place), None, ""
-    from ..models.registry import find
+    from ....models.registry import find
 
     try:
         spec = find(what)
@@ -95,12 +95,12 @@ def _as_exported(name: str) -> onnx.ModelProto:
     """The graph that ``--plugins all --target tensorrt`` makes of a model with random weights, without the weights."""
     import onnx_ir as ir
 
-    from ..models import prepare
-    from ..runtime.answers import OUTPUTS
-    from .plan import make_plan
-    from .plugins.torch_ops import carry_functions
-    from .rewrite import rewrite
-    from .trace import trace
+    from ....models import prepare
+    from ....runtime.answers import OUTPUTS
+    from ...plan import make_plan
+    from ...plugins.torch_ops import carry_functions
+    from ...rewrite import rewrite
+    from ...trace import trace
 
     plan = make_plan(name, "random", plugins="all", target="tensorrt")
     source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)
@@ -114,7 +114,7 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
     """The fused nodes in graph order, and the names of the bodies that the model carries."""
     import onnx
 
-    from .plugins import OPS
+    from ...plugins import OPS
 
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return [], set()
@@ -138,7 +138,7 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
 def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[Any]]]) -> FusedNode:
     import onnx
 
-    from .plugins.functions import found_by
+    from ...plugins.functions import found_by
 
     given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     known = {attribute.name for attribute in op.schema.attributes}
@@ -163,8 +163,8 @@ def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[An
 
 def _routes(route: str, nodes: Sequence[FusedNode], functions: set[str]) -> dict[str, str]:
     """{op: what becomes of it} by one route."""
-    from .plugins import OPS
-    from .plugins.routes import WITH_KERNELS
+    from ...plugins import OPS
+    from ...plugins.routes import WITH_KERNELS
 
     told: dict[str, str] = {}
     for name in dict.fromkeys(node.op for node in nodes):

@@ -1,4 +1,4 @@
-"""docs/fused_ops.md, written from the declarations and the targets: ``python -m edgesmith.exporter.plugins.page``."""
+"""docs/fused_ops.md, written from the declarations and the targets: ``python -m edgesmith.exporter.commands.inspect.ops_page``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...runtime.fused_ops import DOMAIN, OpSchema, Tensor
-from ...runtime.report_graph import ROUTES
-from .declaration import FusedOp
-from .kernel_pack import replace_file
+from ....runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from ....runtime.report_graph import ROUTES
+from ...plugins.declaration import FusedOp
+from ...plugins.kernel_pack import replace_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops
@@ -70,7 +70,7 @@ def page(ops: Iterable[FusedOp]) -> str:
 
 def caches() -> str:
     """What ``edgesmith kv-bytes`` says by default."""
-    from ..kv_bytes import kv_bytes, table
+    from ...kv_bytes import kv_bytes, table
 
     head, *rows = (f"| {' | '.join(row)} |" for row in table(kv_bytes()))
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])
@@ -78,7 +78,7 @@ def caches() -> str:
 
 def routes() -> str:
     """What each target makes of a fused node, as data in exporter/targets.py."""
-    from ..targets import TARGETS
+    from ...targets import TARGETS
 
     rows = [
         f"| `{target.name}` | {target.plugin_route} | {ROUTES[target.plugin_route]} |" for target in TARGETS.values()
@@ -139,7 +139,7 @@ def _default(value: float | None) -> str:
 
 def main() -> int:
     """Write the page."""
-    from . import OPS
+    from ...plugins import OPS
 
     replace_file(PAGE, page(OPS.values()).encode())
     print(f"{PAGE.name}: {len(OPS)} ops")
