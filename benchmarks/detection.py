@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.bench_detection import agreement, end_to_end
 from edgesmith.exporter.bundle.parity import session_runner
-from edgesmith.exporter.peers import deploy_form, openvino_runner
+from edgesmith.exporter.commands.measure.bench_detection import agreement, end_to_end
+from edgesmith.exporter.commands.measure.peers import deploy_form, openvino_runner
 from edgesmith.exporter.pictures import packaged_pictures
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.trace import trace

@@ -40,8 +40,8 @@ from edgesmith.calibration.judge.detection import judge_boxes
 from edgesmith.calibration.run import Runner, graph_runner
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.bundle.parity import session_runner, typed_runner
+from edgesmith.exporter.commands.measure.peers import deploy_form
 from edgesmith.exporter.patterns import order_for
-from edgesmith.exporter.peers import deploy_form
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace

@@ -222,9 +222,9 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
-    from ..bench import bench as measure
-    from ..bench import columns, rows
     from . import screen
+    from .measure.bench import bench as measure
+    from .measure.bench import columns, rows
 
     result = measure(
         bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
@@ -259,9 +259,9 @@ def eval_(
     as_json: Json = False,
 ) -> None:
     """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""
-    from ..evaluate import Asked, evaluate, show
     from ..quant_screen import watched
     from . import screen
+    from .measure.evaluate import Asked, evaluate, show
 
     asked = Asked(images, limit, score, iou, backend, threads)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:

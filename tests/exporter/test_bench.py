@@ -14,10 +14,10 @@ from detection_bundle import write_detection_bundle
 from small_bundle import write_small_bundle
 
 import edgesmith
-from edgesmith.exporter import bench_detection
-from edgesmith.exporter.bench import bench, columns, rows
-from edgesmith.exporter.footprint import footprint
-from edgesmith.exporter.peers import PEERS, chosen_peers, deploy_form, openvino_runner
+from edgesmith.exporter.commands.measure import bench_detection
+from edgesmith.exporter.commands.measure.bench import bench, columns, rows
+from edgesmith.exporter.commands.measure.footprint import footprint
+from edgesmith.exporter.commands.measure.peers import PEERS, chosen_peers, deploy_form, openvino_runner
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 
@@ -79,7 +79,7 @@ def test_a_peer_that_does_not_work_is_named(bundle: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise RuntimeError("no compiler\nsecond line")
 
-    monkeypatch.setattr("edgesmith.exporter.peers._plain", broken)
+    monkeypatch.setattr("edgesmith.exporter.commands.measure.peers._plain", broken)
     result = bench(str(bundle), against="plain", rounds=2, memory=False)
     assert list(result["skipped"].values()) == ["RuntimeError: no compiler"]
     assert "no compiler" in rows(result)[-1][1]

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.registry import find
-from ..runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
-from ..runtime.backends.openvino import HINTS
-from ..runtime.errors import UserMistake
-from . import arguments, verify
-from .artifacts import Shapes
-from .stages import Progress, Stage
+from ....models.registry import find
+from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
+from ....runtime.backends.openvino import HINTS
+from ....runtime.errors import UserMistake
+from ... import arguments, verify
+from ...artifacts import Shapes
+from ...stages import Progress, Stage
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..models.loading import Prepared
-    from ..runtime.bundle import Bundle
-    from .verify import Runner
+    from ....models.loading import Prepared
+    from ....runtime.bundle import Bundle
+    from ...verify import Runner
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 OPENVINO = "plain torch.onnx.export + OpenVINO"
@@ -67,7 +67,7 @@ def chosen_peers(against: str | None) -> list[str]:
 
 def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
     """The PyTorch model that the bundle was made from, by the weights it names, and where these were found."""
-    from ..models import prepare
+    from ....models import prepare
 
     told = bundle.manifest["weights"]
     name, source = find(str(bundle.manifest["model"])).name, str(told.get("source", ""))
@@ -164,7 +164,7 @@ def _plain_file(module: nn.Module, shape: tuple[int, ...], folder: Path, outputs
     """The plain export on disk, made once for both engines."""
     import onnx_ir
 
-    from .trace import trace
+    from ...trace import trace
 
     path = folder / "plain.onnx"
     if not path.exists():

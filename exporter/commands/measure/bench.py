@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.benchmark import measure, to_json
-from ..runtime.bundle import Bundle, open_bundle, update_bundle
-from ..runtime.errors import UserMistake
-from ..runtime.load import load
-from ..runtime.report import write_report
-from . import bench_detection, verify
-from .bundle.parity import session_runner
+from ....runtime.benchmark import measure, to_json
+from ....runtime.bundle import Bundle, open_bundle, update_bundle
+from ....runtime.errors import UserMistake
+from ....runtime.load import load
+from ....runtime.report import write_report
+from ... import verify
+from ...bundle.parity import session_runner
+from ...stages import Progress, Silent
+from . import bench_detection
 from .footprint import footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step
-from .stages import Progress, Silent
 
 if TYPE_CHECKING:
-    from ..runtime.detection import DetectionRule
+    from ....runtime.detection import DetectionRule
 
 COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6

@@ -17,7 +17,7 @@ RUNS = 3
 
 def footprint(request: Mapping[str, Any], timeout_s: float = 600) -> int | None:
     """Peak resident bytes of the candidate that ``request`` describes (see ``_load``), None when it cannot be had."""
-    command = [sys.executable, "-m", "edgesmith.exporter.footprint", json.dumps(dict(request))]
+    command = [sys.executable, "-m", "edgesmith.exporter.commands.measure.footprint", json.dumps(dict(request))]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=True
@@ -31,7 +31,7 @@ def _load(request: Mapping[str, Any]) -> Any:
     """A function of images. ``kind`` bundle: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
     threads = request["threads"]
     if request["kind"] == "bundle":
-        from ..runtime.load import load
+        from ....runtime.load import load
 
         session = load(request["path"], threads=threads)
         return lambda images: session.run({"images": images})
@@ -47,9 +47,9 @@ def _load(request: Mapping[str, Any]) -> Any:
         from .peers import openvino_runner
 
         return openvino_runner(request["path"], threads, request["precision"])
-    from ..models import create
+    from ....models import create
+    from ...verify import torch_runner
     from .peers import deploy_form
-    from .verify import torch_runner
 
     made = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
     module: Any = deploy_form(made)[0]

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime import evaluate as boxes
-from ..runtime.boxes import Kept
-from ..runtime.bundle import Bundle, open_bundle
-from ..runtime.errors import BackendUnavailable, UserMistake
-from ..runtime.evaluate import Asked, Progress
-from ..runtime.intervals import wilson
-from ..runtime.preprocess import pixels, preprocess
+from ....runtime import evaluate as boxes
+from ....runtime.boxes import Kept
+from ....runtime.bundle import Bundle, open_bundle
+from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.evaluate import Asked, Progress
+from ....runtime.intervals import wilson
+from ....runtime.preprocess import pixels, preprocess
 
 if TYPE_CHECKING:
-    from ..calibration.pictures.items import PictureFile
-    from ..runtime.detection import DetectionRule
+    from ....calibration.pictures.items import PictureFile
+    from ....runtime.detection import DetectionRule
 
 EAGER = "PyTorch eager"
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "ms/picture", "pictures")
@@ -73,7 +73,7 @@ def evaluate(
 
 
 def _eager(bundle: Bundle, weights: str) -> Any:
-    from ..models import create
+    from ....models import create
 
     name = str(bundle.manifest.get("model", bundle.name))
     return create(name, weights, len(bundle.labels), bundle.contract.size)
@@ -81,7 +81,7 @@ def _eager(bundle: Bundle, weights: str) -> Any:
 
 def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress: Progress | None) -> dict[str, Any]:
     """The row of PyTorch: the bundle's contract and thresholds, suppression in the runtime."""
-    from ..runtime.coco import read_coco
+    from ....runtime.coco import read_coco
 
     coco, rule = read_coco(data, asked.images, bundle.labels, asked.limit), boxes.rule_of(bundle, asked)
     found = boxes.run_all(_detect(bundle, module, rule, asked), coco, boxes.BATCH, EAGER, progress)
@@ -89,8 +89,8 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
 
 
 def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:
-    from ..runtime.detection import in_image, keep
-    from .verify import torch_runner
+    from ....runtime.detection import in_image, keep
+    from ...verify import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1), bundle.contract
 
@@ -143,10 +143,10 @@ def _labelled(
     data: str, labels: Sequence[str], limit: int | None, notes: list[str]
 ) -> tuple[list[PictureFile], np.ndarray]:
     """Pictures that can be read, and the class of each; UserMistake where the source does not say the classes."""
-    from ..calibration.pictures.draw import Checker, shuffled
-    from ..calibration.pictures.items import PictureFile
-    from ..calibration.pictures.sources import open_source
-    from ..runtime.preprocess import ImageContract
+    from ....calibration.pictures.draw import Checker, shuffled
+    from ....calibration.pictures.items import PictureFile
+    from ....calibration.pictures.sources import open_source
+    from ....runtime.preprocess import ImageContract
 
     opened = open_source(data, ImageContract(size=(32, 32)), tuple(labels), 0, 0, 0)
     pool = opened.validation or opened.pool
@@ -175,7 +175,7 @@ def _labelled(
 def _bundle_tops(
     bundle: Bundle, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, progress: Progress | None
 ) -> dict[str, Any]:
-    from ..runtime.load import load
+    from ....runtime.load import load
 
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
         least, size = session.batch_sizes(boxes.BATCH)
@@ -188,7 +188,7 @@ def _bundle_tops(
 
 
 def _classify(bundle: Bundle, module: Any, asked: Asked) -> Logits:
-    from .verify import torch_runner
+    from ...verify import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1), bundle.contract
     return lambda paths: run(preprocess(list(paths), contract))
