@@ -259,9 +259,9 @@ def eval_(
     as_json: Json = False,
 ) -> None:
     """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""
-    from ..quant_screen import watched
     from . import screen
     from .measure.evaluate import Asked, evaluate, show
+    from .quant_report.screen import watched
 
     asked = Asked(images, limit, score, iou, backend, threads)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:

@@ -107,10 +107,10 @@ def quant_report(
     as_json: Json = False,
 ) -> None:
     """What quantisation cost, node by node, and why; exit 1 when the accuracy budget is missed."""
-    from ..quant_report import Asked
-    from ..quant_report import quant_report as look
-    from ..quant_screen import lines, watched
     from . import screen
+    from .quant_report.report import Asked
+    from .quant_report.report import quant_report as look
+    from .quant_report.screen import lines, watched
 
     asked = Asked(ref, model, weights, num_classes, data, eval_images, max_drop, sensitivity, images)
     with watched(screen.StageScreen(stderr=as_json)) as step:

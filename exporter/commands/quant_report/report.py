@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.bundle import open_bundle
-from ..runtime.errors import BackendUnavailable, UserMistake
-from .quant_sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
-from .verify import run_all
+from ....runtime.bundle import open_bundle
+from ....runtime.errors import BackendUnavailable, UserMistake
+from ...verify import run_all
+from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
 
 if TYPE_CHECKING:
-    from ..calibration.pictures.images import ImageSet
-    from ..calibration.run import Runner
-    from ..runtime.bundle import Bundle
+    from ....calibration.pictures.images import ImageSet
+    from ....calibration.run import Runner
+    from ....runtime.bundle import Bundle
 
 Step = Callable[[str, int, int], None]
 SCANNED = 16  # pictures of a sensitivity scan
@@ -125,7 +125,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
 
 def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     """The places of any quantised ONNX file, with what can be measured."""
-    from ..calibration.report.file_figures import INNER, measure_places
+    from ....calibration.report.file_figures import INNER, measure_places
 
     file = open_file(path)
     notes: list[str] = []
@@ -179,7 +179,7 @@ def _clipping(rows: list[dict[str, Any]]) -> list[str]:
 
 def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], task: str, calibrated: int = 0) -> ImageSet:
     """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
-    from ..calibration.pictures.images import open_data
+    from ....calibration.pictures.images import open_data
 
     assert asked.data is not None
     count, held_out = (calibrated, asked.eval_images) if calibrated else (asked.eval_images, 0)
@@ -202,9 +202,9 @@ def _accuracy(
     step: Step,
 ) -> dict[str, Any]:
     """Both models on all pictures."""
-    from ..calibration.judge.detection import judge_boxes
-    from ..calibration.judge.evaluation import Evaluation
-    from ..calibration.report.report import accuracy_told
+    from ....calibration.judge.detection import judge_boxes
+    from ....calibration.judge.evaluation import Evaluation
+    from ....calibration.report.report import accuracy_told
 
     done = 0
 
@@ -244,7 +244,7 @@ def _accuracy(
 
 def _as_cells(run: Runner, classes: int) -> Runner:
     """A graph that suppresses by itself, as one that hands out cells."""
-    from ..calibration.judge.detection import cells_of_rows
+    from ....calibration.judge.detection import cells_of_rows
 
     return lambda images: cells_of_rows(run(images), classes)
 
@@ -253,9 +253,9 @@ def _scan(
     file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str], reference: Reference
 ) -> None:
     """``output_sqnr_db`` of every row whose rounding can be switched."""
-    from ..calibration.judge.accuracy import sqnr_db
-    from ..calibration.judge.detection import sqnr_db as boxes_sqnr_db
-    from ..calibration.report.switches import scan_places
+    from ....calibration.judge.accuracy import sqnr_db
+    from ....calibration.judge.detection import sqnr_db as boxes_sqnr_db
+    from ....calibration.report.switches import scan_places
 
     shares = {row["node"]: row["share"] for row in rows}
     few = next(images.batches(SCANNED))
@@ -280,8 +280,8 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
     """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
     import onnx_ir
 
-    from ..runtime.load import load
-    from .bundle.parity import session_runner, typed_runner
+    from ....runtime.load import load
+    from ...bundle.parity import session_runner, typed_runner
 
     try:
         return session_runner(load(bundle))
@@ -294,7 +294,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
 
 def _file_runner(file: File, notes: list[str]) -> Runner:
     """Integer kernels where ONNX Runtime has them; the roundings as written where it cannot open the file otherwise."""
-    from ..calibration.judge.evaluation import any_batch
+    from ....calibration.judge.evaluation import any_batch
 
     for optimise in (True, False):
         try:
@@ -313,7 +313,7 @@ def _file_runner(file: File, notes: list[str]) -> Runner:
 
 def _budget(told: dict[str, Any], asked: float | None) -> dict[str, Any]:
     """The budget asked for, or the bundle's own, held against the accuracy just measured (or the one in the manifest)."""
-    from ..calibration.budget.search import SLACK
+    from ....calibration.budget.search import SLACK
 
     old = dict(told.get("budget") or {})
     limit = asked if asked is not None else old["max_drop"]

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.registry import find
-from ..runtime.bundle import Bundle, open_bundle
-from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract
-from .plan_detection import usual_rule
+from ....models.registry import find
+from ....runtime.bundle import Bundle, open_bundle
+from ....runtime.errors import UserMistake
+from ....runtime.preprocess import ImageContract
+from ...plan_detection import usual_rule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..calibration.report.quantised_file import Place
-    from ..calibration.run import Runner
-    from ..runtime.detection import DetectionRule
+    from ....calibration.report.quantised_file import Place
+    from ....calibration.run import Runner
+    from ....runtime.detection import DetectionRule
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
 FAMILIES = {"float8": "fp8", "float4": "nvfp4", "int4": "int4", "uint4": "int4", "int16": "int16", "uint16": "int16"}
@@ -75,8 +75,8 @@ class Reference:
 
 def open_file(path: Path) -> File:
     """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
-    from ..calibration.report.quantised_file import read_places
-    from .emulate import emulate
+    from ....calibration.report.quantised_file import read_places
+    from ...emulate import emulate
 
     graph = _load(path)
     rest = graph.metadata_props.get("edgesmith.precision", "")
@@ -126,7 +126,7 @@ def open_reference(
             expected="the same height and width",
             attempt="--ref with the model that the file was made from",
         )
-    from ..calibration.judge.evaluation import any_batch
+    from ....calibration.judge.evaluation import any_batch
 
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -174,8 +174,8 @@ def _named(
     seed: int = 0,
     sha256: str | None = None,
 ) -> Reference:
-    from ..models import prepare
-    from .verify import torch_runner
+    from ....models import prepare
+    from ...verify import torch_runner
 
     spec = find(model)
     if weights is None:

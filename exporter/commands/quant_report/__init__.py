@@ -1,0 +1,1 @@
+"""``edgesmith quant-report``: what quantisation cost, node by node."""
