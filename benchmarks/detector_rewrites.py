@@ -31,6 +31,8 @@ import onnx_ir as ir
 from rewrites import TARGETS, forms, run_times
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
+from edgesmith.exporter.engine.rtx import build_rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
 from edgesmith.exporter.patterns.chain_pools import ChainPools
 from edgesmith.exporter.patterns.cleanup import CleanUp
@@ -39,9 +41,7 @@ from edgesmith.exporter.patterns.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import clone, rewrite
-from edgesmith.exporter.rtx import build_rtx
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.xray import read_engine
 from edgesmith.models import create
 from edgesmith.models.registry import find
 from edgesmith.runtime.answers import OUTPUTS

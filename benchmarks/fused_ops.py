@@ -18,12 +18,12 @@ from typing import Any
 import onnx_ir as ir
 
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.plugins.routes import fused_ops, lower
+from edgesmith.exporter.engine.fused_ops import fused_ops, lower
+from edgesmith.exporter.engine.rtx import build_rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import clone, rewrite
-from edgesmith.exporter.rtx import build_rtx
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.xray import read_engine
 from edgesmith.models import create, find
 from edgesmith.runtime.fused_ops import DOMAIN
 

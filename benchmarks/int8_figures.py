@@ -102,9 +102,9 @@ def tensorrt(file: Path, build: bool) -> dict[str, Any]:
     """Whether TensorRT-RTX parses the file, and what it builds from it."""
     import onnx_ir as ir
 
+    from edgesmith.exporter.engine.rtx import build_rtx, parse_only
+    from edgesmith.exporter.engine.xray import read_engine
     from edgesmith.exporter.precision import to_precision
-    from edgesmith.exporter.rtx import build_rtx, parse_only
-    from edgesmith.exporter.xray import read_engine
 
     try:
         parse_only(file, timeout_s=BUILD_LIMIT_S)

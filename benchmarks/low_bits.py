@@ -33,12 +33,12 @@ from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.collect import collect
 from edgesmith.calibration.statistics.moments import collect_moments
 from edgesmith.exporter.artifacts import Shapes
+from edgesmith.exporter.engine.rtx import build_rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import rewrite
-from edgesmith.exporter.rtx import build_rtx
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.xray import read_engine
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

@@ -32,14 +32,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
+from edgesmith.exporter.engine.rtx import build_rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import ORDER, passes_for
 from edgesmith.exporter.patterns.base import Surgery
 from edgesmith.exporter.patterns.cleanup import CleanUp
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import clone, rewrite
-from edgesmith.exporter.rtx import build_rtx
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.xray import read_engine
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
 from edgesmith.runtime.benchmark import machine, measure

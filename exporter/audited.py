@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import rtx
-from .audit import Audited, build_audited, quantised_products
+from .engine import rtx
+from .engine.audit import Audited, build_audited, quantised_products
 from .plan import Plan
 from .variant import Traced, in_floating_point, make_variant
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..calibration.nouns import QuantisedGraph
-    from .build import Built
+    from .engine.build import Built
     from .precision import PrecisionResult
     from .quantise import Quantised
 
@@ -32,9 +32,9 @@ ENGINES = ("tensorrt_rtx", "tensorrt")
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
     """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
     from ..calibration.budget.within import without
-    from .build import build
+    from .engine.build import build
+    from .engine.xray import read_engine
     from .typed import typed_graph
-    from .xray import read_engine
 
     if plan.target.engine not in ENGINES or not rtx.installed():
         return quantised, typed, built

@@ -75,12 +75,12 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from ..models import prepare
     from .audited import audit_build
     from .auto import choose_precision
-    from .build import build
     from .bundle.made import Made
     from .bundle.pack import draft, publish
     from .bundle.parity import Judge, check, check_each_pass
     from .duel import race
-    from .plugins.routes import fused_ops, needed_types
+    from .engine.build import build
+    from .engine.fused_ops import fused_ops, needed_types
     from .quantise import hold_budget, quantise_within
     from .rewrite import rewrite
     from .trace import trace

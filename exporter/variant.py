@@ -47,8 +47,8 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
+    from .engine.fused_ops import needed_types
     from .patterns import passes_for
-    from .plugins.routes import needed_types
     from .quantise import quantise_within
     from .rewrite import rewrite
     from .typed import typed_graph
@@ -64,8 +64,8 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
 
 def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     """The variant built for its target, as a draft bundle."""
-    from .build import build
     from .bundle.pack import draft
+    from .engine.build import build
 
     plan, run = variant.plan, traced.run
     folder = run.folder / f"variant-{plan.precision}"

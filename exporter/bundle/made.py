@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...models.loading import Prepared
     from ..artifacts import ExportedGraph, RewrittenGraph
-    from ..build import Built
+    from ..engine.build import Built
     from ..precision import PrecisionResult
     from ..quantise import Quantised
 

@@ -21,9 +21,9 @@ from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
-from edgesmith.exporter import rtx
+from edgesmith.exporter.engine import rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.xray import read_engine
 
 IMAGES = {"images": np.random.default_rng(2).standard_normal((1, 3, 64, 64)).astype(np.float32)}
 

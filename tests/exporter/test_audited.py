@@ -9,8 +9,9 @@ import onnx
 import pytest
 from digit_pictures import export, traced_once, write_npz
 
-from edgesmith.exporter import audited, rtx
-from edgesmith.exporter.audit import Audited, audit
+from edgesmith.exporter import audited
+from edgesmith.exporter.engine import rtx
+from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
 from edgesmith.runtime.bundle import open_bundle
 

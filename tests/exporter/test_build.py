@@ -12,16 +12,16 @@ import onnx_ir as ir
 import pytest
 from attention_graph import cosine, images, run, vit
 
-from edgesmith.exporter import lower_opset as lowering
-from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.build import build, build_rtx_engine
-from edgesmith.exporter.lower_opset import lower_opset
+from edgesmith.exporter.engine import lower_opset as lowering
+from edgesmith.exporter.engine import rtx
+from edgesmith.exporter.engine.build import build, build_rtx_engine
+from edgesmith.exporter.engine.lower_opset import lower_opset
+from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
+from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import clone
-from edgesmith.exporter.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.targets import TARGETS
-from edgesmith.exporter.xray import read_engine
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

@@ -79,8 +79,8 @@ def test_a_fixed_size_has_constant_priors(fixed_size, order):
 @pytest.mark.parametrize("variant", list(LAYOUTS))
 def test_tensorrt_rtx_decodes_in_two_kernels(variant):
     pytest.importorskip("tensorrt_rtx")
-    from edgesmith.exporter.rtx import build_rtx
-    from edgesmith.exporter.xray import read_engine
+    from edgesmith.exporter.engine.rtx import build_rtx
+    from edgesmith.exporter.engine.xray import read_engine
 
     side = 416 if LAYOUTS[variant].nano else 640
     module = deployed(DamoYolo(LAYOUTS[variant]).eval())

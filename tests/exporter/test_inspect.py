@@ -11,10 +11,10 @@ from detection_bundle import write_detection_bundle
 from rich.console import Console
 from small_bundle import write_small_bundle
 
-from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.build import build
 from edgesmith.exporter.commands.inspect.inspect import inspect, show
+from edgesmith.exporter.engine import rtx
+from edgesmith.exporter.engine.build import build
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.targets import TARGETS
 from edgesmith.runtime.bundle import open_bundle, write_bundle

@@ -9,11 +9,11 @@ from __future__ import annotations
 import pytest
 
 from edgesmith.exporter.artifacts import Shapes
+from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
+from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.rewrite import rewrite
-from edgesmith.exporter.rtx import build_rtx_engine, installed
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.xray import XRay, read_engine
 from edgesmith.models import create
 
 pytestmark = pytest.mark.skipif(not installed(), reason="TensorRT-RTX is not installed: pip install 'edgesmith[rtx]'")

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import parse, run
 
-from edgesmith.exporter.lower_opset import lower_opset
+from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.runtime.errors import UserMistake
 
 UPSAMPLE = """

@@ -14,8 +14,8 @@ from outliers import inject
 
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
-from edgesmith.exporter import rtx
 from edgesmith.exporter.artifacts import ExportedGraph
+from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.pipeline import Result
 from edgesmith.models.digits import digits
 from edgesmith.runtime.bundle import open_bundle

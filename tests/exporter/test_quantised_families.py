@@ -15,7 +15,7 @@ from digit_pictures import NAMES, WEIGHTS, export, traced_once, write_npz
 
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
-from edgesmith.exporter import rtx
+from edgesmith.exporter.engine import rtx
 from edgesmith.models.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 

@@ -5,8 +5,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgesmith.exporter import rtx as rtx_builder
-from edgesmith.exporter.rtx import BuildFailed, build_rtx
+from edgesmith.exporter.engine import rtx as rtx_builder
+from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.targets import ALIASES, QUANTISED, RTX_ARCHS, TARGETS, check_arch, find_target
 from edgesmith.runtime.errors import UserMistake
 

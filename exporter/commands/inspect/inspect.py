@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....runtime.errors import UserMistake
 from ...artifacts import Shapes
-from ...xray import MAGIC, XRay, read_engine
+from ...engine.xray import MAGIC, XRay, read_engine
 
 if TYPE_CHECKING:
     import onnx
@@ -108,7 +108,7 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
         "attention": _attention(graph),
     }
     if arch:
-        from ...rtx import build_rtx
+        from ...engine.rtx import build_rtx
 
         built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]))
         seen = read_engine(built.data)

@@ -163,8 +163,8 @@ def _node(op: FusedOp, node: onnx.NodeProto, inputs: Sequence[tuple[int, list[An
 
 def _routes(route: str, nodes: Sequence[FusedNode], functions: set[str]) -> dict[str, str]:
     """{op: what becomes of it} by one route."""
+    from ...engine.fused_ops import WITH_KERNELS
     from ...plugins import OPS
-    from ...plugins.routes import WITH_KERNELS
 
     told: dict[str, str] = {}
     for name in dict.fromkeys(node.op for node in nodes):

@@ -40,7 +40,7 @@ class Lowered:
     @property
     def files(self) -> dict[str, Path]:
         """The pack, where plugins take the nodes; ``lower`` has checked it."""
-        from .kernel_pack import PACKED
+        from ..plugins.kernel_pack import PACKED
 
         return {PACK: PACKED} if self.ops and self.route in WITH_KERNELS else {}
 
@@ -63,8 +63,8 @@ def lower(model: ir.Model, route: str) -> Lowered:
     Raises:
         EdgesmithError: the route needs the kernel pack, and it is not there or lacks an op.
     """
+    from ..plugins.torch_ops import carry_functions
     from ..rewrite import clone
-    from .torch_ops import carry_functions
 
     ops = fused_ops(model)
     if not ops:
@@ -89,7 +89,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
 
 def _check_pack(ops: tuple[str, ...]) -> None:
     """The kernel pack beside the declarations has a kernel of every op; EdgesmithError with what to do otherwise."""
-    from .kernel_pack import PACKED
+    from ..plugins.kernel_pack import PACKED
 
     try:
         lacking = [op for op in ops if op not in read_pack(PACKED).ops]

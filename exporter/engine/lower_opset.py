@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
 
 if TYPE_CHECKING:
     import onnx_ir as ir

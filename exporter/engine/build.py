@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..runtime.errors import EdgesmithError, UserMistake
-from ..runtime.fused_ops import DOMAIN
+from ...runtime.errors import EdgesmithError, UserMistake
+from ...runtime.fused_ops import DOMAIN
+from ..artifacts import Shapes
+from ..targets import Target, check_arch
 from . import rtx
-from .artifacts import Shapes
+from .fused_ops import lower, told
 from .lower_opset import lower_opset
-from .plugins.routes import lower, told
 from .rtx import build_rtx, build_rtx_engine
-from .targets import Target, check_arch
 from .xray import XRay, read_engine
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..runtime.detection import DetectionRule
+    from ...runtime.detection import DetectionRule
 
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
@@ -165,9 +165,9 @@ def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> t
     """The graph that hands out candidates or detections, as the rule asks for it, and what has to be said about it."""
     if detection is None:
         return model, []
-    from .efficient_nms import NOTE
-    from .nms_graph import append_nms
-    from .patterns.select_candidates import select_candidates
+    from ..efficient_nms import NOTE
+    from ..nms_graph import append_nms
+    from ..patterns.select_candidates import select_candidates
 
     model = select_candidates(model, detection, engine)
     if detection.nms != "graph":
@@ -193,7 +193,7 @@ def precision_of(model: ir.Model) -> str:
 
 def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
     """A copy that the device's parser reads: opset and IR version within what it knows; same numbers, checked here."""
-    from .rewrite import clone
+    from ..rewrite import clone
 
     have, limit = model.graph.opset_imports.get("", 0), target.opset_limit(precision_of(model))
     original, model, notes = model, clone(model), []
@@ -220,7 +220,7 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     """Run both graphs on one seeded input; the note on how far they are apart, or EdgesmithError."""
     import numpy as np
 
-    from ..calibration.run import run_values
+    from ...calibration.run import run_values
 
     images = np.random.default_rng(0).standard_normal(shapes.opt, dtype=np.float32)
     feeds = {str(before.graph.inputs[0].name): images}

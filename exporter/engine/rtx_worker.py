@@ -1,7 +1,7 @@
 """The child process that builds one TensorRT-RTX engine: ONNX file in, engine file out, events as JSON lines.
 
 A process of its own because a crash inside the builder, or a signal, must end the build and not the export.  It needs no
-GPU: the compute capability is named, nothing is timed.  Started by ``rtx.py`` as ``python -m edgesmith.exporter.rtx_worker``
+GPU: the compute capability is named, nothing is timed.  Started by ``rtx.py`` as ``python -m edgesmith.exporter.engine.rtx_worker``
 with one JSON object on stdin:
 
     {"model": path, "engine": path or null, "arch": "sm89", "shapes": [min, opt, max] or null, "log": path or null}

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
-from .artifacts import Shapes
-from .targets import check_arch
+from ...runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
+from ..artifacts import Shapes
+from ..targets import check_arch
 
 if TYPE_CHECKING:
     import onnx_ir as ir
