@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, families
 from edgesmith.runtime.benchmark import machine, measure

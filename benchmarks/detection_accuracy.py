@@ -42,8 +42,8 @@ from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.bundle.parity import session_runner, typed_runner
 from edgesmith.exporter.commands.measure.peers import deploy_form
 from edgesmith.exporter.patterns import order_for
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.pipeline import export
-from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.exporter.verify import run_all, torch_runner
 from edgesmith.models import find, prepare

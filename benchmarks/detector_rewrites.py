@@ -39,8 +39,8 @@ from edgesmith.exporter.patterns.cleanup import CleanUp
 from edgesmith.exporter.patterns.focus_convolution import FocusConvolution
 from edgesmith.exporter.patterns.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
+from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.rewrite import clone, rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find

@@ -44,7 +44,7 @@ from edgesmith.exporter.engine.audit import Audit, audit
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns import order_for
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.scales_behind import scales_behind
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create

@@ -37,8 +37,8 @@ from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import ORDER, passes_for
 from edgesmith.exporter.patterns.base import Surgery
 from edgesmith.exporter.patterns.cleanup import CleanUp
+from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.rewrite import clone, rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find

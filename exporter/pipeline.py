@@ -81,8 +81,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .duel import race
     from .engine.build import build
     from .engine.fused_ops import fused_ops, needed_types
+    from .patterns.rewrite import rewrite
     from .quantise import hold_budget, quantise_within
-    from .rewrite import rewrite
     from .trace import trace
     from .typed import typed_graph
     from .variant import Traced

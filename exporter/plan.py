@@ -176,7 +176,7 @@ def make_plan(
     steps = (skip,) if isinstance(skip, str) else tuple(skip)
     if steps:
         from .patterns import order_for
-        from .rewrite import check_skip
+        from .patterns.rewrite import check_skip
 
         check_skip(steps, order_for(goal.order, kind), ops)
     destination = Path(out) if out else Path(f"{spec.name}.edge")

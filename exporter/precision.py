@@ -77,7 +77,7 @@ def to_precision(
             because="this is the type around what is quantised; quantise the graph first",
             attempt="--precision fp16",
         )
-    from .rewrite import clone
+    from .patterns.rewrite import clone
 
     _check_opset(model, precision)
     model = clone(model)

@@ -49,8 +49,8 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
     from .engine.fused_ops import needed_types
     from .patterns import passes_for
+    from .patterns.rewrite import rewrite
     from .quantise import quantise_within
-    from .rewrite import rewrite
     from .typed import typed_graph
 
     runs = {

@@ -63,8 +63,8 @@ def lower(model: ir.Model, route: str) -> Lowered:
     Raises:
         EdgesmithError: the route needs the kernel pack, and it is not there or lacks an op.
     """
+    from ..patterns.rewrite import clone
     from ..plugins.torch_ops import carry_functions
-    from ..rewrite import clone
 
     ops = fused_ops(model)
     if not ops:

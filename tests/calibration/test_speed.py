@@ -23,7 +23,7 @@ from edgesmith.calibration.run import open_session
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine import rtx
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

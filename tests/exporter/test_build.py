@@ -19,8 +19,8 @@ from edgesmith.exporter.engine.build import build, build_rtx_engine
 from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
+from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.rewrite import clone
 from edgesmith.exporter.targets import TARGETS
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 

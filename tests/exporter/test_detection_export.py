@@ -16,9 +16,9 @@ from command_line import edgesmith as command
 
 import edgesmith
 from edgesmith.exporter.artifacts import ExportedGraph
+from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pictures import packaged_pictures
 from edgesmith.exporter.pipeline import Result, export
-from edgesmith.exporter.rewrite import clone
 from edgesmith.runtime.answers import NMS_OUTPUTS
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
@@ -125,7 +125,7 @@ def test_sixteen_bit_keeps_the_decoding_in_float32(again: Any):
 
 
 def test_a_graph_that_finds_other_boxes_fails_at_the_first_node(exported: Result, again: Any, monkeypatch):
-    from edgesmith.exporter import rewrite
+    from edgesmith.exporter.patterns import rewrite
 
     real = rewrite.rewrite
 

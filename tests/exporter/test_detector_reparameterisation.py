@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.damo_yolo import DamoYolo, Layout, deployed

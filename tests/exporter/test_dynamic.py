@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, families, find
 from edgesmith.runtime.errors import UserMistake

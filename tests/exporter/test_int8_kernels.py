@@ -21,8 +21,8 @@ from edgesmith.exporter.engine.audit import Audit, audit
 from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns import order_for
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

@@ -13,8 +13,8 @@ from command_line import edgesmith as command
 
 import edgesmith
 from edgesmith.exporter.artifacts import ExportedGraph, RewrittenGraph
+from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pipeline import Result
-from edgesmith.exporter.rewrite import clone
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 
@@ -116,7 +116,7 @@ def broken_rewrite(exported: ExportedGraph, *_: object, **__: object) -> Rewritt
 
 def test_a_graph_that_computes_something_else_fails_at_the_first_node(traced_once: None, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgesmith.exporter.rewrite.rewrite", broken_rewrite)
+    monkeypatch.setattr("edgesmith.exporter.patterns.rewrite.rewrite", broken_rewrite)
     answer = command(*WORDS, "--out", "van.edge")
     assert answer.code == 1, answer.err
     assert "does not compute what PyTorch computes" in answer.err and "Traceback" not in answer.err
@@ -126,7 +126,7 @@ def test_a_graph_that_computes_something_else_fails_at_the_first_node(traced_onc
 
 
 def test_no_check_writes_the_bundle_and_the_bundle_says_so(traced_once: None, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("edgesmith.exporter.rewrite.rewrite", broken_rewrite)
+    monkeypatch.setattr("edgesmith.exporter.patterns.rewrite.rewrite", broken_rewrite)
     result = edgesmith.export("van_b0", out=tmp_path / "van.edge", check=False, **SMALL)
     assert not all(row.passed for row in result.parity)
     assert any("does NOT hold" in note for note in open_bundle(result.path).manifest["notes"])
@@ -139,7 +139,7 @@ def test_verify_each_names_the_pass(traced_once: None, tmp_path: Path, monkeypat
         verify_each(broken.model, "FuseTooMuch")
         return broken
 
-    monkeypatch.setattr("edgesmith.exporter.rewrite.rewrite", rewrite)
+    monkeypatch.setattr("edgesmith.exporter.patterns.rewrite.rewrite", rewrite)
     with pytest.raises(ParityFailed, match="the pass FuseTooMuch changes the numbers") as failure:
         edgesmith.export("van_b0", out=tmp_path / "van.edge", verify_each=True, **SMALL)
     assert "Conv" in str(failure.value) and "--skip FuseTooMuch" in str(failure.value)

@@ -13,8 +13,8 @@ from edgesmith.calibration.edit import nodes_by_name
 from edgesmith.calibration.run import run_values
 from edgesmith.exporter.emulate import emulate
 from edgesmith.exporter.patterns import order_for
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.rewrite import rewrite
 from edgesmith.models.digits import digits
 from edgesmith.models.registry import find
 from edgesmith.runtime.preprocess import preprocess

@@ -97,9 +97,9 @@ def _as_exported(name: str) -> onnx.ModelProto:
 
     from ....models import prepare
     from ....runtime.answers import OUTPUTS
+    from ...patterns.rewrite import rewrite
     from ...plan import make_plan
     from ...plugins.torch_ops import carry_functions
-    from ...rewrite import rewrite
     from ...trace import trace
 
     plan = make_plan(name, "random", plugins="all", target="tensorrt")

@@ -8,7 +8,7 @@ import torch
 from graph_asserts import op_types
 
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.rewrite import rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.trace import trace
 from edgesmith.exporter.verify import graph_runner
 

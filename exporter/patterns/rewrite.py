@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from ..runtime.errors import UserMistake
-from .arguments import nearest
-from .artifacts import ExportedGraph, PassRecord, RewrittenGraph
+from ...runtime.errors import UserMistake
+from ..arguments import nearest
+from ..artifacts import ExportedGraph, PassRecord, RewrittenGraph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +36,7 @@ def rewrite(
     Raises:
         UserMistake: ``skip`` names a pass that does not exist.
     """
-    from .patterns import Fuse, passes_for
+    from . import Fuse, passes_for
 
     steps = passes_for(target, plugins)
     check_skip(skip, target, plugins)
@@ -85,7 +85,7 @@ def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
 
 def check_skip(skip: Iterable[str], target: str, plugins: Collection[str] = ()) -> None:
     """UserMistake for a name that is no pass of the target."""
-    from .patterns import passes_for
+    from . import passes_for
 
     known = list(dict.fromkeys(step.__name__ for step in passes_for(target, plugins)))
     for name in skip:
