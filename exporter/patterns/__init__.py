@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...runtime.limits import QUANTISED
-from .attention import PackedHeads, SeparateHeads
+from .attention.channel_attention import PackedChannels, SeparateChannels
+from .attention.gpsa_gate import GateBesideAttention, GateInAttention
+from .attention.heads_apart import PackedHeads, SeparateHeads
+from .attention.ort_attention import OrtAttention
+from .attention.project_channels import ProjectChannels
+from .attention.unread_tokens import DropUnreadTokens
+from .attention.window_partition import MergeWindows
 from .base import Surgery
 from .box_distances import DistancesByReduction, DistancesOnMaps
 from .branches_on_maps import BranchesOnMaps
 from .chain_pools import ChainPools
-from .channel_attention import PackedChannels, SeparateChannels
 from .cleanup import CleanUp
 from .depthwise_shortcut import FoldDepthwiseShortcut
 from .flatten_late import FlattenLate
@@ -24,7 +29,6 @@ from .fuse_ggem_pool import FuseGGeMPool
 from .fuse_window_attention import FuseWindowAttention
 from .fused import Fuse
 from .ggem_pool import GGeMPowers
-from .gpsa_gate import GateBesideAttention, GateInAttention
 from .grouped_convolution import WidenGroups
 from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
@@ -32,17 +36,13 @@ from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear
 from .merge_levels import MergeLevels
 from .no_ops import DropNoOps
-from .ort_attention import OrtAttention
-from .project_channels import ProjectChannels
 from .rep_convolution import FoldRepConvolution
 from .rescale_trunk import RescaleTrunk
 from .scale_aware_modulation import MergeScaleHeads
 from .static_padding import DropZeroPads
 from .tokens_as_maps import TokensAsMaps
 from .twin_convolutions import MergeTwinConvolutions
-from .unread_tokens import DropUnreadTokens
 from .upsample_late import UpsampleLate
-from .window_partition import MergeWindows
 
 CPU = frozenset({"cpu", "cpu-quantised"})
 CPUS = CPU | {"openvino"}

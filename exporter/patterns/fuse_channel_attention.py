@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from .attention.channel_attention import ChannelBlock, channel_block
 from .base import sizes
-from .channel_attention import ChannelBlock, channel_block
 from .fused import Fuse, fused, one_product
 from .replace import replace_value, sweep
 from .views import reshaped

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from .attention.window_partition import layer_on, window_cut, window_join
 from .attention_block import AttentionBlock, attention_blocks
 from .base import only_consumer, sizes
 from .fused import Fuse, fused, one_product
@@ -23,7 +24,6 @@ from .layers import linear
 from .projection import projection
 from .replace import replace_value, sweep
 from .views import reshaped
-from .window_partition import layer_on, window_cut, window_join
 
 OP = "WindowAttention"
 

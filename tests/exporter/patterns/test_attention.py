@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weights
 
-from edgesmith.exporter.patterns.attention import PackedHeads, SeparateHeads
+from edgesmith.exporter.patterns.attention.heads_apart import PackedHeads, SeparateHeads
 from edgesmith.exporter.patterns.attention_block import attention_blocks
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse, run, weights
 
+from edgesmith.exporter.patterns.attention.gpsa_gate import GateBesideAttention, GateInAttention
 from edgesmith.exporter.patterns.base import constant
-from edgesmith.exporter.patterns.gpsa_gate import GateBesideAttention, GateInAttention
 
 # two heads of width 3 on 4 tokens; gates 0.3 and 0.8
 GATED = f"""

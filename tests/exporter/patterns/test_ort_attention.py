@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse, weights
 
-from edgesmith.exporter.patterns.ort_attention import OrtAttention
+from edgesmith.exporter.patterns.attention.ort_attention import OrtAttention
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
 CONSTANTS = """int64[4] four = {-1, 4, 2, 3}, int64[2] halves = {6, 6}, int64[3] thirds = {6, 6, 6},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
-from edgesmith.exporter.patterns.project_channels import ProjectChannels
+from edgesmith.exporter.patterns.attention.project_channels import ProjectChannels
 
 BLOCK = """
 <ir_version: 10, opset_import: ["" : 20]>

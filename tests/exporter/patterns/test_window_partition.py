@@ -6,8 +6,8 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
+from edgesmith.exporter.patterns.attention.window_partition import MergeWindows
 from edgesmith.exporter.patterns.static_padding import DropZeroPads
-from edgesmith.exporter.patterns.window_partition import MergeWindows
 
 WINDOWS = """
 <ir_version: 10, opset_import: ["" : 20]>

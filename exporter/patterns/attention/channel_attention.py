@@ -23,12 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, only_consumer, sizes
-from .heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
-from .layers import TO_TOKENS
-from .projection import Projection, packed, projection
-from .replace import insert, insert_node, new_constant, replace_value, sweep
-from .views import reshaped
+from ..base import Surgery, attribute, only_consumer, sizes
+from ..heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
+from ..layers import TO_TOKENS
+from ..projection import Projection, packed, projection
+from ..replace import insert, insert_node, new_constant, replace_value, sweep
+from ..views import reshaped
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..replace import insert, insert_node, new_constant, replace_value, sweep
+from ..views import merge_reshapes, reshaped
 from .channel_attention import tokens_after
-from .replace import insert, insert_node, new_constant, replace_value, sweep
-from .views import merge_reshapes, reshaped
 
 LONGEST_FUSED = 256  # inner size up to which TensorRT makes one kernel of an attention (NVIDIA/TensorRT issue 2981)
 

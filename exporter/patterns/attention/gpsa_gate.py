@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
-from .heads import Heads, find_heads
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..heads import Heads, find_heads
+from ..replace import insert, new_constant, replace_value, sweep
 
 LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half
 

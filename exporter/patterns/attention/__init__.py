@@ -1,0 +1,1 @@
+"""Rewrites of attention: heads, gates, windows, channels, and rows that nobody reads."""
