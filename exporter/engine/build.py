@@ -167,7 +167,7 @@ def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> t
         return model, []
     from ..efficient_nms import NOTE
     from ..nms_graph import append_nms
-    from ..patterns.select_candidates import select_candidates
+    from ..patterns.boxes.select_candidates import select_candidates
 
     model = select_candidates(model, detection, engine)
     if detection.nms != "graph":

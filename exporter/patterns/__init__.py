@@ -13,7 +13,8 @@ from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.window_partition import MergeWindows
 from .base import Surgery
-from .box_distances import DistancesByReduction, DistancesOnMaps
+from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
+from .boxes.merge_levels import MergeLevels
 from .branches_on_maps import BranchesOnMaps
 from .chain_pools import ChainPools
 from .cleanup import CleanUp
@@ -34,7 +35,6 @@ from .large_kernel_attention import FoldNormalisedShortcut
 from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear
-from .merge_levels import MergeLevels
 from .no_ops import DropNoOps
 from .rep_convolution import FoldRepConvolution
 from .rescale_trunk import RescaleTrunk

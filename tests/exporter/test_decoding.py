@@ -10,7 +10,7 @@ from graph_asserts import parse
 
 from edgesmith.exporter.decoding import decode_tail, measured
 from edgesmith.exporter.islands import choose_islands, run_rounded
-from edgesmith.exporter.patterns.box_distances import DistancesByReduction, DistancesOnMaps
+from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from edgesmith.exporter.precision import to_precision
 from edgesmith.runtime.detection_verdict import ROUNDED
 

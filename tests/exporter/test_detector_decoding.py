@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from edgesmith.exporter.artifacts import Shapes
+from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.patterns.select_candidates import SelectCandidates
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo, deployed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
-from edgesmith.exporter.patterns.box_distances import DistancesByReduction, DistancesOnMaps
+from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
 
 SIDES = """
 <ir_version: 10, opset_import: ["" : 20]>

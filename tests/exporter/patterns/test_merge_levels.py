@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
-from edgesmith.exporter.patterns.merge_levels import MergeLevels
+from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 
 LEVELS = """
 <ir_version: 10, opset_import: ["" : 20]>

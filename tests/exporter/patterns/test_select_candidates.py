@@ -8,10 +8,10 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import op_types
 
-from edgesmith.exporter.patterns import select_candidates as module
-from edgesmith.exporter.patterns.box_distances import DistancesByReduction, DistancesOnMaps
-from edgesmith.exporter.patterns.merge_levels import MergeLevels
-from edgesmith.exporter.patterns.select_candidates import SelectCandidates, select_candidates
+from edgesmith.exporter.patterns.boxes import select_candidates as module
+from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
+from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
+from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates, select_candidates
 from edgesmith.exporter.precision import to_precision
 from edgesmith.runtime.detection import DetectionRule, keep
 

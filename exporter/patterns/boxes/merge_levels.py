@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, attribute, only_consumer, sizes
-from .replace import insert, replace_value, sweep
+from ..base import Surgery, attribute, only_consumer, sizes
+from ..replace import insert, replace_value, sweep
 
 
 class MergeLevels(Surgery):

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..replace import insert, new_constant, replace_value, sweep
 
 SIDES = 4
 TO_CELLS = (0, 2, 1)  # (B, C, N) > (B, N, C)

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, only_consumer, sizes
+from ..base import Surgery, attribute, only_consumer, sizes
+from ..replace import insert, insert_node, new_constant, replace_value, sweep
 from .box_distances import SIDES, TO_CELLS, Expectation, expectation
-from .replace import insert, insert_node, new_constant, replace_value, sweep
 
 if TYPE_CHECKING:
-    from ...runtime.detection import DetectionRule
+    from ....runtime.detection import DetectionRule
 
 CANDIDATES = 1000  # M
 

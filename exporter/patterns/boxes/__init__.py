@@ -1,0 +1,1 @@
+"""Rewrites of a detector's end: distances, levels, candidates."""
