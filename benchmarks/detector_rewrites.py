@@ -35,7 +35,7 @@ from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
 from edgesmith.exporter.patterns.chain_pools import ChainPools
-from edgesmith.exporter.patterns.cleanup import CleanUp
+from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.focus_convolution import FocusConvolution
 from edgesmith.exporter.patterns.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep

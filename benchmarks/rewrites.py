@@ -36,7 +36,7 @@ from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import ORDER, passes_for
 from edgesmith.exporter.patterns.base import Surgery
-from edgesmith.exporter.patterns.cleanup import CleanUp
+from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision import to_precision
 from edgesmith.exporter.trace import trace

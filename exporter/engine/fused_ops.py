@@ -110,10 +110,10 @@ def _inlined(model: ir.Model) -> ir.Model:
     """Bodies in place of nodes, their arithmetic on shapes and attributes folded."""
     from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
-    from ..patterns.cleanup import CleanUp
-    from ..patterns.fold_constants import FoldConstants
-    from ..patterns.fold_shapes import FoldShapes
-    from ..patterns.no_ops import DropNoOps
+    from ..patterns.cleanup.fold_constants import FoldConstants
+    from ..patterns.cleanup.fold_shapes import FoldShapes
+    from ..patterns.cleanup.no_ops import DropNoOps
+    from ..patterns.cleanup.tidy import CleanUp
 
     InlinePass()(model)
     model.graph.opset_imports.pop(DOMAIN, None)

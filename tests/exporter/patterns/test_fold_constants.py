@@ -6,8 +6,8 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weights
 
 from edgesmith.exporter.artifacts import Shapes
-from edgesmith.exporter.patterns.cleanup import CleanUp
-from edgesmith.exporter.patterns.fold_constants import FoldConstants
+from edgesmith.exporter.patterns.cleanup.fold_constants import FoldConstants
+from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.trace import trace
 
 TABLE = """

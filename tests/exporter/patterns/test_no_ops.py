@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_rewrites, op_types, parse
 
-from edgesmith.exporter.patterns.no_ops import DropNoOps
+from edgesmith.exporter.patterns.cleanup.no_ops import DropNoOps
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
 CONSTANTS = """<int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] four = {4}, int64[1] six = {6},

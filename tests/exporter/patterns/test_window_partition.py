@@ -7,7 +7,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
 from edgesmith.exporter.patterns.attention.window_partition import MergeWindows
-from edgesmith.exporter.patterns.static_padding import DropZeroPads
+from edgesmith.exporter.patterns.cleanup.static_padding import DropZeroPads
 
 WINDOWS = """
 <ir_version: 10, opset_import: ["" : 20]>

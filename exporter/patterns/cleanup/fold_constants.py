@@ -17,8 +17,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, constant
-from .replace import new_constant, replace_value
+from ..base import Surgery, constant
+from ..replace import new_constant, replace_value
 
 SMALL_BYTES = 4096
 CHANGES_BY_RUN = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, constant
-from .replace import replace_value
+from ..base import Surgery, constant
+from ..replace import replace_value
 
 
 class DropZeroPads(Surgery):

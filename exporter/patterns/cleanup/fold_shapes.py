@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, sizes
-from .replace import new_constant, replace_value, sweep
+from ..base import Surgery, attribute, constant, sizes
+from ..replace import new_constant, replace_value, sweep
 
 Size = int | str | None  # None: nothing is known
 LONGEST = 16  # elements of an integer vector that is followed

@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from .base import Surgery
+from ..base import Surgery
 
 
 class CleanUp(Surgery):
