@@ -34,9 +34,9 @@ from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
-from edgesmith.exporter.patterns.chain_pools import ChainPools
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
-from edgesmith.exporter.patterns.focus_convolution import FocusConvolution
+from edgesmith.exporter.patterns.convolutions.chain_pools import ChainPools
+from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
 from edgesmith.exporter.patterns.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
 from edgesmith.exporter.patterns.rewrite import clone, rewrite

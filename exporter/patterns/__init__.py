@@ -16,33 +16,33 @@ from .base import Surgery
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
 from .branches_on_maps import BranchesOnMaps
-from .chain_pools import ChainPools
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
 from .cleanup.no_ops import DropNoOps
 from .cleanup.static_padding import DropZeroPads
 from .cleanup.tidy import CleanUp
-from .depthwise_shortcut import FoldDepthwiseShortcut
+from .convolutions.chain_pools import ChainPools
+from .convolutions.depthwise_shortcut import FoldDepthwiseShortcut
+from .convolutions.focus_convolution import FocusConvolution
+from .convolutions.fold_batchnorm import FoldBatchNorm
+from .convolutions.grouped_convolution import WidenGroups
+from .convolutions.large_kernel_attention import FoldNormalisedShortcut
+from .convolutions.layer_scale import FoldLayerScale
+from .convolutions.rep_convolution import FoldRepConvolution
+from .convolutions.rescale_trunk import RescaleTrunk
+from .convolutions.scale_aware_modulation import MergeScaleHeads
+from .convolutions.twin_convolutions import MergeTwinConvolutions
+from .convolutions.upsample_late import UpsampleLate
 from .flatten_late import FlattenLate
-from .focus_convolution import FocusConvolution
-from .fold_batchnorm import FoldBatchNorm
 from .fuse_channel_attention import FuseChannelAttention
 from .fuse_gated_positional_attention import FuseGatedPositionalAttention
 from .fuse_ggem_pool import FuseGGeMPool
 from .fuse_window_attention import FuseWindowAttention
 from .fused import Fuse
 from .ggem_pool import GGeMPowers
-from .grouped_convolution import WidenGroups
-from .large_kernel_attention import FoldNormalisedShortcut
-from .layer_scale import FoldLayerScale
 from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear
-from .rep_convolution import FoldRepConvolution
-from .rescale_trunk import RescaleTrunk
-from .scale_aware_modulation import MergeScaleHeads
 from .tokens_as_maps import TokensAsMaps
-from .twin_convolutions import MergeTwinConvolutions
-from .upsample_late import UpsampleLate
 
 CPU = frozenset({"cpu", "cpu-quantised"})
 CPUS = CPU | {"openvino"}

@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites
 
-from edgesmith.exporter.patterns.chain_pools import ChainPools
+from edgesmith.exporter.patterns.convolutions.chain_pools import ChainPools
 
 SPP = """
 <ir_version: 10, opset_import: ["" : 20]>

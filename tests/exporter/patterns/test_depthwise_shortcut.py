@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.depthwise_shortcut import FoldDepthwiseShortcut
+from edgesmith.exporter.patterns.convolutions.depthwise_shortcut import FoldDepthwiseShortcut
 
 MAP = f"""
 <ir_version: 10, opset_import: ["" : 20]>

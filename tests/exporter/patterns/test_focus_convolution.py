@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, run, weights
 
-from edgesmith.exporter.patterns.focus_convolution import FocusConvolution
+from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
 
 END = 9223372036854775807
 FOCUS = f"""

@@ -2,7 +2,7 @@
 
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.fold_batchnorm import FoldBatchNorm
+from edgesmith.exporter.patterns.convolutions.fold_batchnorm import FoldBatchNorm
 
 NORM = weights(w=(4, 2, 3, 3), b=(4,), s=(4,), t=(4,), m=(4,), v=(4,), p=(6, 4, 1, 1), q=(6, 2, 1, 1))
 AFTER = f"""

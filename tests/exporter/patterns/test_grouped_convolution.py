@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.grouped_convolution import WidenGroups
+from edgesmith.exporter.patterns.convolutions.grouped_convolution import WidenGroups
 
 GROUPED = f"""
 <ir_version: 10, opset_import: ["" : 20]>

@@ -3,8 +3,8 @@
 import numpy as np
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, run, weights
 
-from edgesmith.exporter.patterns.large_kernel_attention import FoldNormalisedShortcut
-from edgesmith.exporter.patterns.rescale_trunk import RescaleTrunk
+from edgesmith.exporter.patterns.convolutions.large_kernel_attention import FoldNormalisedShortcut
+from edgesmith.exporter.patterns.convolutions.rescale_trunk import RescaleTrunk
 
 BLOCK = f"""
 <ir_version: 10, opset_import: ["" : 20]>

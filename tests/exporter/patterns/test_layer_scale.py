@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.layer_scale import FoldLayerScale
+from edgesmith.exporter.patterns.convolutions.layer_scale import FoldLayerScale
 
 WEIGHTS = weights(w=(4, 3, 1, 1), b=(4,), ls=(4, 1, 1), m=(3, 4), g=(4,), wrong=(4, 5, 1))
 CONV = f"""

@@ -3,8 +3,8 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse, run, weights
 
-from edgesmith.exporter.patterns.fold_batchnorm import FoldBatchNorm
-from edgesmith.exporter.patterns.rep_convolution import FoldRepConvolution
+from edgesmith.exporter.patterns.convolutions.fold_batchnorm import FoldBatchNorm
+from edgesmith.exporter.patterns.convolutions.rep_convolution import FoldRepConvolution
 
 WEIGHTS = weights(w=(6, 4, 3, 3), b=(6,), one=(6, 4, 1, 1), c=(6,), g=(6, 2, 3, 3), g_one=(6, 2, 1, 1))
 DOWN = f"""

@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.scale_aware_modulation import MergeScaleHeads
+from edgesmith.exporter.patterns.convolutions.scale_aware_modulation import MergeScaleHeads
 
 HEADS = f"""
 <ir_version: 10, opset_import: ["" : 20]>

@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.twin_convolutions import MergeTwinConvolutions
+from edgesmith.exporter.patterns.convolutions.twin_convolutions import MergeTwinConvolutions
 
 WEIGHTS = weights(k0=(5, 4, 3, 3), a=(5,), s0=(6, 4, 3, 3), b=(6,), k1=(5, 7, 3, 3), s1=(6, 7, 3, 3))
 HEADS = f"""

@@ -3,7 +3,7 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.upsample_late import UpsampleLate
+from edgesmith.exporter.patterns.convolutions.upsample_late import UpsampleLate
 
 WEIGHTS = weights(w=(4, 8, 1, 1), b=(4,), v=(6, 8, 1, 1), k=(4, 8, 3, 3), g=(4, 4, 1, 1))
 RESIZE = 'Resize<coordinate_transformation_mode = "asymmetric", mode = "nearest", nearest_mode = "floor">'

@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, constant, only_consumer, sizes
-from .layers import channel_vector, convolution, linear, set_linear, set_weights
-from .replace import replace_value
+from ..base import Surgery, constant, only_consumer, sizes
+from ..layers import channel_vector, convolution, linear, set_linear, set_weights
+from ..replace import replace_value
 
 
 class FoldLayerScale(Surgery):

@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer
-from .layers import Convolution, convolution, set_weights
-from .replace import replace_value
+from ..base import Surgery, attribute, constant, only_consumer
+from ..layers import Convolution, convolution, set_weights
+from ..replace import replace_value
 
 
 def affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, only_consumer
+from ..base import Surgery, attribute, only_consumer
+from ..layers import Convolution, convolution, set_weights
+from ..replace import replace_value
 from .fold_batchnorm import affine
-from .layers import Convolution, convolution, set_weights
-from .replace import replace_value
 
 
 @dataclass(frozen=True)

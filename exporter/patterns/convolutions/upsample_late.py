@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
-from .layers import Convolution, convolution
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..layers import Convolution, convolution
+from ..replace import insert, new_constant, replace_value, sweep
 
 
 class UpsampleLate(Surgery):

@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
-from .layers import Convolution, convolution, set_weights
-from .replace import sweep
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..layers import Convolution, convolution, set_weights
+from ..replace import sweep
 
 ROWS, COLUMNS = 2, 3
 TO_THE_END = 2**31 - 1  # what exporters write, or more, for "as far as there is"

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import onnx_ir as ir
 
-from .base import Surgery, attribute
+from ..base import Surgery, attribute
 
 
 class ChainPools(Surgery):

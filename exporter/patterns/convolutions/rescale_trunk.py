@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, only_consumer
-from .layers import Convolution, channel_vector, convolution, set_weights
-from .replace import new_constant, replace_value
+from ..base import Surgery, only_consumer
+from ..layers import Convolution, channel_vector, convolution, set_weights
+from ..replace import new_constant, replace_value
 
 LIMIT = 16.0
 
