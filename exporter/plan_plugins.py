@@ -15,7 +15,7 @@ from ..runtime.errors import UserMistake
 from .targets import TARGETS, Target
 
 if TYPE_CHECKING:
-    from .patterns.fused import Fuse
+    from .patterns.fuse.fused import Fuse
 
 
 def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[str, ...]:

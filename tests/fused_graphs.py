@@ -8,7 +8,7 @@ from graph_asserts import op_types, parse
 
 from edgesmith.calibration.run import run_values
 from edgesmith.exporter.patterns.base import constant
-from edgesmith.exporter.patterns.fused import Fuse
+from edgesmith.exporter.patterns.fuse.fused import Fuse
 from edgesmith.exporter.plugins import OPS
 from edgesmith.runtime.fused_ops import DOMAIN
 

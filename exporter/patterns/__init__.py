@@ -34,11 +34,11 @@ from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
 from .flatten_late import FlattenLate
-from .fuse_channel_attention import FuseChannelAttention
-from .fuse_gated_positional_attention import FuseGatedPositionalAttention
-from .fuse_ggem_pool import FuseGGeMPool
-from .fuse_window_attention import FuseWindowAttention
-from .fused import Fuse
+from .fuse.channel_attention import FuseChannelAttention
+from .fuse.fused import Fuse
+from .fuse.gated_positional_attention import FuseGatedPositionalAttention
+from .fuse.ggem_pool import FuseGGeMPool
+from .fuse.window_attention import FuseWindowAttention
 from .ggem_pool import GGeMPowers
 from .linears_on_maps import LinearsOnMaps
 from .mean_before_linear import MeanBeforeLinear

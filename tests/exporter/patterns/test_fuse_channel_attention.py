@@ -6,7 +6,7 @@ import pytest
 from fused_graphs import assert_needs_kernel, assert_reference, fused_nodes
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.fuse_channel_attention import FuseChannelAttention
+from edgesmith.exporter.patterns.fuse.channel_attention import FuseChannelAttention
 
 PACKED = f"""
 <ir_version: 10, opset_import: ["" : 20]>

@@ -6,7 +6,7 @@ import pytest
 from fused_graphs import assert_needs_kernel, assert_reference, fused_nodes
 from graph_asserts import assert_refuses, assert_rewrites, parse, weights
 
-from edgesmith.exporter.patterns.fuse_window_attention import FuseWindowAttention
+from edgesmith.exporter.patterns.fuse.window_attention import FuseWindowAttention
 
 WINDOWS = f"""
 <ir_version: 10, opset_import: ["" : 20]>

@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import attribute, constant, only_consumer, sizes
+from ..base import attribute, constant, only_consumer, sizes
+from ..ggem_pool import refusal
+from ..replace import new_constant, replace_value, sweep
 from .fused import Fuse, fused
-from .ggem_pool import refusal
-from .replace import new_constant, replace_value, sweep
 
 OP = "GGeMPool"
 

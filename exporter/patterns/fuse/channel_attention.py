@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .attention.channel_attention import ChannelBlock, channel_block
-from .base import sizes
+from ..attention.channel_attention import ChannelBlock, channel_block
+from ..base import sizes
+from ..replace import replace_value, sweep
+from ..views import reshaped
 from .fused import Fuse, fused, one_product
-from .replace import replace_value, sweep
-from .views import reshaped
 
 GRAM, APPLY = "ChannelGram", "ChannelApply"
 
@@ -46,7 +46,7 @@ class FuseChannelAttention(Fuse):
         return count
 
     def _write(self, model: ir.Model, block: ChannelBlock) -> str:
-        from ..plugins.channel_attention import splits_for
+        from ...plugins.channel_attention import splits_for
 
         batch, groups, width, tokens = block.shape
         order = (0, 1, 2) if _version(block) == 2 else (2, 0, 1)  # a, b, c of the block as q, k, v

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .attention.gpsa_gate import gated, position_scores, renormalised
-from .base import attribute, constant, only_consumer, sizes
+from ..attention.gpsa_gate import gated, position_scores, renormalised
+from ..base import attribute, constant, only_consumer, sizes
+from ..heads import Heads, find_heads, read_only_by, scaled_by
+from ..projection import Projection, projection
+from ..replace import insert, insert_node, new_constant, replace_value, sweep
+from ..views import reshaped
 from .fused import Fuse, fused, one_product
-from .heads import Heads, find_heads, read_only_by, scaled_by
-from .projection import Projection, projection
-from .replace import insert, insert_node, new_constant, replace_value, sweep
-from .views import reshaped
 
 OP = "GatedPositionalAttention"
 HEADS_SECOND = (0, 2, 1, 3)

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from ...runtime.expressions import parse
-from ...runtime.fused_ops import DOMAIN
-from ..fused_typing import OWN, output_types
-from ..plugins.functions import OPSET, found_by, written_out
-from .base import Surgery, sizes
-from .heads import Heads
-from .projection import Projection, packed
-from .replace import insert, insert_node, new_constant
+from ....runtime.expressions import parse
+from ....runtime.fused_ops import DOMAIN
+from ...fused_typing import OWN, output_types
+from ...plugins.functions import OPSET, found_by, written_out
+from ..base import Surgery, sizes
+from ..heads import Heads
+from ..projection import Projection, packed
+from ..replace import insert, insert_node, new_constant
 
 ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads
 
@@ -33,7 +33,7 @@ class Fuse(Surgery):
 
     def lacking(self, op: str, shapes: Sequence[Sequence[int | str | None]], attributes: Mapping[str, Any]) -> str:
         """Why ``op`` cannot stand for these inputs, in words; empty when it can."""
-        from ..plugins import OPS
+        from ...plugins import OPS
 
         declared = OPS[op]
         closed = [[size if isinstance(size, int) else ANY_SIZE for size in shape] for shape in shapes]
@@ -63,8 +63,8 @@ def fused(
     name: str = "",
 ) -> tuple[ir.Value, ...]:
     """One fused node before ``before``, its body put into the model; the outputs have ``shapes`` and the schema's types."""
-    from ..plugins import OPS
-    from ..plugins.torch_ops import carry_functions
+    from ...plugins import OPS
+    from ...plugins.torch_ops import carry_functions
 
     schema = OPS[op].schema
     values: dict[str, Any] = written_out(schema, attributes)

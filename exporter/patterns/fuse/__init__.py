@@ -1,0 +1,1 @@
+"""Rewrites that put fused ops in: each becomes one node of domain edgesmith."""
