@@ -37,7 +37,7 @@ from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.convolutions.chain_pools import ChainPools
 from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
-from edgesmith.exporter.patterns.layers import Convolution, convolution
+from edgesmith.exporter.patterns.matchers.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision import to_precision

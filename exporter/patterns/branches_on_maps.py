@@ -15,7 +15,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from .base import Surgery, only_consumer, sizes
-from .layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
+from .matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
 from .replace import insert, new_constant, replace_value, sweep
 
 LARGE = 28 * 28  # pixels: measured on maps of 56, 28, 14 and 7 pixels a side

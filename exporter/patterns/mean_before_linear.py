@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from .base import Surgery, constant, only_consumer, sizes
-from .layers import TO_MAP, linear, transposed
+from .matchers.layers import TO_MAP, linear, transposed
+from .matchers.views import reshaped
 from .replace import insert, new_constant, replace_value, sweep
-from .views import reshaped
 
 
 class MeanBeforeLinear(Surgery):

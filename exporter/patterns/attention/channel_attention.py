@@ -24,11 +24,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, only_consumer, sizes
-from ..heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
-from ..layers import TO_TOKENS
-from ..projection import Projection, packed, projection
+from ..matchers.heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
+from ..matchers.layers import TO_TOKENS
+from ..matchers.projection import Projection, packed, projection
+from ..matchers.views import reshaped
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
-from ..views import reshaped
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 

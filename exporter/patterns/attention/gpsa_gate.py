@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..heads import Heads, find_heads
+from ..matchers.heads import Heads, find_heads
 from ..replace import insert, new_constant, replace_value, sweep
 
 LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half

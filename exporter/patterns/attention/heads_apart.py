@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..attention_block import AttentionBlock, attention_blocks
 from ..base import Surgery, sizes
-from ..heads import read_only_by
-from ..projection import Projection, packed, projection
+from ..matchers.attention_block import AttentionBlock, attention_blocks
+from ..matchers.heads import read_only_by
+from ..matchers.projection import Projection, packed, projection
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..attention_block import AttentionBlock, attention_blocks
 from ..base import Surgery, sizes
-from ..heads import Heads, read_only_by
-from ..projection import packed, projection
+from ..matchers.attention_block import AttentionBlock, attention_blocks
+from ..matchers.heads import Heads, read_only_by
+from ..matchers.projection import packed, projection
 from ..replace import insert, new_constant, replace_value, sweep
 
 MICROSOFT = "com.microsoft"

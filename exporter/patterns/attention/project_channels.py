@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..matchers.views import merge_reshapes, reshaped
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
-from ..views import merge_reshapes, reshaped
 from .channel_attention import tokens_after
 
 LONGEST_FUSED = 256  # inner size up to which TensorRT makes one kernel of an attention (NVIDIA/TensorRT issue 2981)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..attention_block import AttentionBlock, attention_blocks
 from ..base import Surgery, attribute, constant, sizes
-from ..projection import Projection, projection
+from ..matchers.attention_block import AttentionBlock, attention_blocks
+from ..matchers.projection import Projection, projection
 from ..replace import insert, new_constant, replace_value, sweep
 
 ALONE = {"LayerNormalization", "Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "Identity", "Sqrt", "Neg"}

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..layers import Linear, linear
+from ..matchers.layers import Linear, linear
+from ..matchers.views import reshaped
 from ..replace import insert, replace_value, sweep
-from ..views import reshaped
 
 EXCHANGE = (0, 1, 3, 2, 4, 5)  # (B, G, S, G', S, C) <> (B, G, G', S, S, C)
 HEADS_SECOND = (0, 2, 1, 3)

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, sizes
+from ..matchers.views import merge_reshapes, merge_transposes
 from ..replace import insert_node, new_constant, replace_value, sweep
-from ..views import merge_reshapes, merge_transposes
 
 
 class DropNoOps(Surgery):

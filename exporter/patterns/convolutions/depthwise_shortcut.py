@@ -12,7 +12,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..base import Surgery, only_consumer
-from ..layers import TO_MAP, TO_TOKENS, convolution, set_weights, transposed
+from ..matchers.layers import TO_MAP, TO_TOKENS, convolution, set_weights, transposed
 from ..replace import replace_value
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..layers import Convolution, convolution, set_weights
+from ..matchers.layers import Convolution, convolution, set_weights
 from ..replace import sweep
 
 ROWS, COLUMNS = 2, 3

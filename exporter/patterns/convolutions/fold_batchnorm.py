@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer
-from ..layers import Convolution, convolution, set_weights
+from ..matchers.layers import Convolution, convolution, set_weights
 from ..replace import replace_value
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery
-from ..layers import Convolution, convolution, set_weights
+from ..matchers.layers import Convolution, convolution, set_weights
 
 BLOCK = 16  # float32 lanes of AVX-512; a multiple of what AVX2 (8) and NEON (4) take
 

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, only_consumer, sizes
-from ..layers import Convolution, channel_vector, convolution, set_weights
+from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
 from ..replace import insert, new_constant, replace_value
 from .fold_batchnorm import affine, fold_before
 

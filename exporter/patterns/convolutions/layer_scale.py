@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, constant, only_consumer, sizes
-from ..layers import channel_vector, convolution, linear, set_linear, set_weights
+from ..matchers.layers import channel_vector, convolution, linear, set_linear, set_weights
 from ..replace import replace_value
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, only_consumer
-from ..layers import Convolution, channel_vector, convolution, set_weights
+from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
 from ..replace import new_constant, replace_value
 
 LIMIT = 16.0

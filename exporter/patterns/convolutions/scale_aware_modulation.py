@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..layers import TO_MAP, Convolution, convolution, linear, set_linear, set_weights, transposed
+from ..matchers.layers import TO_MAP, Convolution, convolution, linear, set_linear, set_weights, transposed
 from ..replace import insert, new_constant, replace_value
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..layers import Convolution, convolution
+from ..matchers.layers import Convolution, convolution
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 GEOMETRY = ("strides", "dilations", "pads", "auto_pad", "kernel_shape")

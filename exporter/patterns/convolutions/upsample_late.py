@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..layers import Convolution, convolution
+from ..matchers.layers import Convolution, convolution
 from ..replace import insert, new_constant, replace_value, sweep
 
 

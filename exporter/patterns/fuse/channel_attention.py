@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from ..attention.channel_attention import ChannelBlock, channel_block
 from ..base import sizes
+from ..matchers.views import reshaped
 from ..replace import replace_value, sweep
-from ..views import reshaped
 from .fused import Fuse, fused, one_product
 
 GRAM, APPLY = "ChannelGram", "ChannelApply"

@@ -17,8 +17,8 @@ from ....runtime.fused_ops import DOMAIN
 from ...fused_typing import OWN, output_types
 from ...plugins.functions import OPSET, found_by, written_out
 from ..base import Surgery, sizes
-from ..heads import Heads
-from ..projection import Projection, packed
+from ..matchers.heads import Heads
+from ..matchers.projection import Projection, packed
 from ..replace import insert, insert_node, new_constant
 
 ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads

@@ -22,10 +22,10 @@ import onnx_ir as ir
 
 from ..attention.gpsa_gate import gated, position_scores, renormalised
 from ..base import attribute, constant, only_consumer, sizes
-from ..heads import Heads, find_heads, read_only_by, scaled_by
-from ..projection import Projection, projection
+from ..matchers.heads import Heads, find_heads, read_only_by, scaled_by
+from ..matchers.projection import Projection, projection
+from ..matchers.views import reshaped
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
-from ..views import reshaped
 from .fused import Fuse, fused, one_product
 
 OP = "GatedPositionalAttention"

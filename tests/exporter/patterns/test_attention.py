@@ -4,7 +4,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weights
 
 from edgesmith.exporter.patterns.attention.heads_apart import PackedHeads, SeparateHeads
-from edgesmith.exporter.patterns.attention_block import attention_blocks
+from edgesmith.exporter.patterns.matchers.attention_block import attention_blocks
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
 CONSTANTS = """int64[5] five = {-1, 4, 3, 2, 3}, int64[4] four = {-1, 4, 2, 3}, int64[3] six = {6, 6, 6},

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .base import attribute, constant, sizes
-from .replace import insert, new_constant, replace_value
+from ..base import attribute, constant, sizes
+from ..replace import insert, new_constant, replace_value
 
 
 def reshaped(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]) -> ir.Value:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .base import attribute, constant, only_consumer, sizes
-from .replace import insert, new_constant
+from ..base import attribute, constant, only_consumer, sizes
+from ..replace import insert, new_constant
 
 TO_MAP, TO_TOKENS = (0, 3, 1, 2), (0, 2, 3, 1)  # (B, H, W, C) <> (B, C, H, W)
 

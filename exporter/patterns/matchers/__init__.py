@@ -1,0 +1,1 @@
+"""What the rewrites recognise: heads, layers, views, projections, attention."""
