@@ -15,7 +15,6 @@ from .attention.window_partition import MergeWindows
 from .base import Surgery
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
-from .branches_on_maps import BranchesOnMaps
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
 from .cleanup.no_ops import DropNoOps
@@ -33,16 +32,17 @@ from .convolutions.rescale_trunk import RescaleTrunk
 from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
-from .flatten_late import FlattenLate
 from .fuse.channel_attention import FuseChannelAttention
 from .fuse.fused import Fuse
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
-from .ggem_pool import GGeMPowers
-from .linears_on_maps import LinearsOnMaps
-from .mean_before_linear import MeanBeforeLinear
-from .tokens_as_maps import TokensAsMaps
+from .tokens.branches_on_maps import BranchesOnMaps
+from .tokens.flatten_late import FlattenLate
+from .tokens.ggem_pool import GGeMPowers
+from .tokens.linears_on_maps import LinearsOnMaps
+from .tokens.mean_before_linear import MeanBeforeLinear
+from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
 CPUS = CPU | {"openvino"}

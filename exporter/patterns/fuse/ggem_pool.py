@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ..base import attribute, constant, only_consumer, sizes
-from ..ggem_pool import refusal
 from ..replace import new_constant, replace_value, sweep
+from ..tokens.ggem_pool import refusal
 from .fused import Fuse, fused
 
 OP = "GGeMPool"

@@ -6,7 +6,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
 from edgesmith.exporter.patterns.attention.channel_attention import PackedChannels, SeparateChannels
-from edgesmith.exporter.patterns.branches_on_maps import BranchesOnMaps
+from edgesmith.exporter.patterns.tokens.branches_on_maps import BranchesOnMaps
 
 CHANNELS = """
 <ir_version: 10, opset_import: ["" : 20]>

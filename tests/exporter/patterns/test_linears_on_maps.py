@@ -2,7 +2,7 @@
 
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.linears_on_maps import LinearsOnMaps
+from edgesmith.exporter.patterns.tokens.linears_on_maps import LinearsOnMaps
 
 MLP = f"""
 <ir_version: 10, opset_import: ["" : 20]>

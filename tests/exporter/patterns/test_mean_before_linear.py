@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
-from edgesmith.exporter.patterns.mean_before_linear import MeanBeforeLinear
+from edgesmith.exporter.patterns.tokens.mean_before_linear import MeanBeforeLinear
 
 HEAD = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse
 
-from edgesmith.exporter.patterns.flatten_late import FlattenLate
 from edgesmith.exporter.patterns.matchers.views import merge_reshapes, merge_transposes
-from edgesmith.exporter.patterns.tokens_as_maps import TokensAsMaps
+from edgesmith.exporter.patterns.tokens.flatten_late import FlattenLate
+from edgesmith.exporter.patterns.tokens.tokens_as_maps import TokensAsMaps
 
 MLP = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, constant, only_consumer, sizes
-from .matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
-from .replace import insert, new_constant, replace_value
+from ..base import Surgery, constant, only_consumer, sizes
+from ..matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
+from ..replace import insert, new_constant, replace_value
 
 UNARY = frozenset({"Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu"})
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, attribute, only_consumer, sizes
-from .matchers.layers import TO_MAP, TO_TOKENS
-from .matchers.views import merge_reshapes, merge_transposes, reshaped
-from .replace import insert, replace_value
+from ..base import Surgery, attribute, only_consumer, sizes
+from ..matchers.layers import TO_MAP, TO_TOKENS
+from ..matchers.views import merge_reshapes, merge_transposes, reshaped
+from ..replace import insert, replace_value
 
 SWAP = (0, 2, 1)
 Map = tuple[int, int]

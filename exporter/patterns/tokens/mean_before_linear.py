@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, constant, only_consumer, sizes
-from .matchers.layers import TO_MAP, linear, transposed
-from .matchers.views import reshaped
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, constant, only_consumer, sizes
+from ..matchers.layers import TO_MAP, linear, transposed
+from ..matchers.views import reshaped
+from ..replace import insert, new_constant, replace_value, sweep
 
 
 class MeanBeforeLinear(Surgery):

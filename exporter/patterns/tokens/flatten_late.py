@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, attribute, constant, only_consumer, sizes
-from .matchers.views import drop_unread, merge_reshapes, merge_transposes, reshaped
-from .replace import insert, replace_value
+from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ..matchers.views import drop_unread, merge_reshapes, merge_transposes, reshaped
+from ..replace import insert, replace_value
 
 ELEMENTWISE = frozenset({"Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "HardSwish", "Identity", "Sqrt", "Neg"})
 Map = tuple[int, int]

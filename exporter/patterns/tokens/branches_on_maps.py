@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .base import Surgery, only_consumer, sizes
-from .matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, only_consumer, sizes
+from ..matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
+from ..replace import insert, new_constant, replace_value, sweep
 
 LARGE = 28 * 28  # pixels: measured on maps of 56, 28, 14 and 7 pixels a side
 

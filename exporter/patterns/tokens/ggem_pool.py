@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .base import Surgery, constant, only_consumer, sizes
-from .replace import insert, new_constant, replace_value, sweep
+from ..base import Surgery, constant, only_consumer, sizes
+from ..replace import insert, new_constant, replace_value, sweep
 
 FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision.py)
 WHY = "GGeM pooling: powers with learned exponents"

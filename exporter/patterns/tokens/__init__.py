@@ -1,0 +1,1 @@
+"""Rewrites of tokens and maps: which layout a run of layers is computed in."""
