@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engine import rtx
 from .engine.audit import Audited, build_audited, quantised_products
-from .plan import Plan
+from .plan.plan import Plan
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from ..runtime.errors import ParityFailed
 from ..runtime.load import load
 from .bundle.parity import session_runner, typed_runner
 from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
-from .plan import Plan
-from .plan_quantised import for_precision
+from .plan.plan import Plan
+from .plan.quantised import for_precision
+from .plan.targets import QUANTISED
 from .quantise import evaluation_of
-from .targets import QUANTISED
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 from .verify import run_all
 

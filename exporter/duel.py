@@ -12,7 +12,7 @@ import numpy as np
 
 from ..runtime.benchmark import measure, to_json
 from ..runtime.errors import BackendUnavailable
-from .plan import Plan
+from .plan.plan import Plan
 from .stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.answers import OUTPUTS
 from .arguments import spell
-from .plan import Plan, make_plan
+from .plan.plan import Plan, make_plan
 from .stages import Progress, Run, Stage, keep, run_beside
 
 if TYPE_CHECKING:

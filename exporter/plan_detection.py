@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
-from .plan_checks import check_range, check_word
+from .plan.checks import check_range, check_word
 
 if TYPE_CHECKING:
     from ..models.registry import ModelSpec
     from ..runtime.detection import DetectionRule
     from ..runtime.preprocess import ImageContract
-    from .targets import Target
+    from .plan.targets import Target
 
 NMS = ("runtime", "graph", "none")
 FITS = ("stretch", "letterbox")

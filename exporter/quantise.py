@@ -15,7 +15,7 @@ from ..calibration.forms.weight_only import widest_block
 from ..calibration.nouns import WEIGHT_ONLY, QuantisedGraph
 from ..calibration.run import Runner
 from ..runtime.errors import ParityFailed, UserMistake
-from .plan import Plan
+from .plan.plan import Plan
 from .stages import Run, keep
 
 if TYPE_CHECKING:

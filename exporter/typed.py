@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from .bundle.parity import Judge
-    from .plan import Plan
+    from .plan.plan import Plan
     from .quantise import Quantised
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .bundle.made import Made
-from .plan import Plan
+from .plan.plan import Plan
 from .stages import Run
 
 if TYPE_CHECKING:

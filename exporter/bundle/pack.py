@@ -19,7 +19,7 @@ from ...runtime.load import load
 from ...runtime.report import write_report
 from ...runtime.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused
-from ..plan import Plan
+from ..plan.plan import Plan
 from ..stages import Run
 from ..verify import in_batches, run_all, seeded
 from .parity import typed_runner

@@ -18,7 +18,7 @@ from ...runtime.errors import BackendUnavailable, ParityFailed
 from ...runtime.limits import QUANTISED
 from .. import verify, verify_detection
 from ..emulate import emulate
-from ..plan import Plan
+from ..plan.plan import Plan
 from ..stages import Run, keep
 from ..verify import Runner
 from .jump import first_jump

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..targets import TARGETS, Target
+from ..plan.targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..pipeline import Result
-    from ..plan import Plan
+    from ..plan.plan import Plan
     from ..stages import Stage
 
 

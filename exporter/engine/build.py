@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.fused_ops import DOMAIN
 from ..artifacts import Shapes
-from ..targets import Target, check_arch
+from ..plan.targets import Target, check_arch
 from . import rtx
 from .fused_ops import lower, told
 from .lower_opset import lower_opset

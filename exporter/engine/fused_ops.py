@@ -23,7 +23,7 @@ from ...runtime.plugin_routes import ROUTES as WITH_KERNELS
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..plan import Plan
+    from ..plan.plan import Plan
 
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..artifacts import Shapes
-from ..targets import check_arch
+from ..plan.targets import check_arch
 
 if TYPE_CHECKING:
     import onnx_ir as ir

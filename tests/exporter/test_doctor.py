@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edgesmith.exporter.commands import doctor as module
 from edgesmith.exporter.commands.doctor import doctor, show
-from edgesmith.exporter.targets import TARGETS
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.runtime.errors import BackendUnavailable
 
 

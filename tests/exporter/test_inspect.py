@@ -15,8 +15,8 @@ from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.commands.inspect.inspect import inspect, show
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.build import build
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.targets import TARGETS
 from edgesmith.runtime.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 

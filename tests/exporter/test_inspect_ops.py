@@ -11,8 +11,8 @@ from command_line import edgesmith
 from fused_ops import model_of
 
 from edgesmith.exporter.commands.inspect.ops import inspect_ops, lines
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.targets import TARGETS
 
 
 def saved(tmp_path, head_dim, *, body=True):

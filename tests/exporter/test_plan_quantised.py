@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from digit_pictures import arrays
 
-from edgesmith.exporter.plan import Plan, make_plan
-from edgesmith.exporter.plan_quantised import AUTO_MAX_DROP, Calibration, for_precision
-from edgesmith.exporter.targets import TARGETS
+from edgesmith.exporter.plan.plan import Plan, make_plan
+from edgesmith.exporter.plan.quantised import AUTO_MAX_DROP, Calibration, for_precision
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.runtime.errors import UserMistake
 
 PICTURES = arrays(20, 20)

@@ -20,9 +20,9 @@ from edgesmith.exporter import trace as tracing
 from edgesmith.exporter.engine.fused_ops import unused
 from edgesmith.exporter.engine.rtx import installed
 from edgesmith.exporter.pipeline import Result, export
-from edgesmith.exporter.plan import make_plan
+from edgesmith.exporter.plan.plan import make_plan
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.plugins import OPS, kernel_pack
-from edgesmith.exporter.targets import TARGETS
 from edgesmith.models import create, find
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.fused_ops import DOMAIN

@@ -7,7 +7,7 @@ import pytest
 
 from edgesmith.exporter.engine import rtx as rtx_builder
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
-from edgesmith.exporter.targets import ALIASES, QUANTISED, RTX_ARCHS, TARGETS, check_arch, find_target
+from edgesmith.exporter.plan.targets import ALIASES, QUANTISED, RTX_ARCHS, TARGETS, check_arch, find_target
 from edgesmith.runtime.errors import UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx_builder.installed(), reason="TensorRT-RTX is not installed")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ....runtime.errors import UserMistake
 from ....runtime.expressions import parse
 from ....runtime.fused_ops import DOMAIN
-from ...targets import TARGETS
+from ...plan.targets import TARGETS
 
 if TYPE_CHECKING:
     import onnx
@@ -98,7 +98,7 @@ def _as_exported(name: str) -> onnx.ModelProto:
     from ....models import prepare
     from ....runtime.answers import OUTPUTS
     from ...patterns.rewrite import rewrite
-    from ...plan import make_plan
+    from ...plan.plan import make_plan
     from ...plugins.torch_ops import carry_functions
     from ...trace import trace
 

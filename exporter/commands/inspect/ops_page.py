@@ -78,7 +78,7 @@ def caches() -> str:
 
 def routes() -> str:
     """What each target makes of a fused node, as data in exporter/targets.py."""
-    from ...targets import TARGETS
+    from ...plan.targets import TARGETS
 
     rows = [
         f"| `{target.name}` | {target.plugin_route} | {ROUTES[target.plugin_route]} |" for target in TARGETS.values()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgesmith.exporter.commands.inspect.ops_page import PAGE, kernels, page
+from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.targets import TARGETS
 
 
 def test_the_page_in_the_checkout_is_the_one_that_is_generated():

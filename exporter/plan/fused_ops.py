@@ -10,12 +10,12 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..models.registry import ModelSpec
-from ..runtime.errors import UserMistake
+from ...models.registry import ModelSpec
+from ...runtime.errors import UserMistake
 from .targets import TARGETS, Target
 
 if TYPE_CHECKING:
-    from .patterns.fuse.fused import Fuse
+    from ..patterns.fuse.fused import Fuse
 
 
 def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
     names = _names(wanted)
     if not names:
         return ()
-    from .patterns import fuses
+    from ..patterns import fuses
 
     passes = fuses()
     if names == ["all"]:
@@ -105,7 +105,7 @@ def check_native(target: Target, native: bool, plugins: tuple[str, ...], wanted:
 
 def _found(name: str, spec: ModelSpec, passes: list[type[Fuse]]) -> str:
     """The op of that name, in any case; UserMistake when there is none or it has no place in this network."""
-    from .plugins import OPS
+    from ..plugins import OPS
 
     known = {op: step.families for step in passes for op in step.ops}
     for op, families in known.items():

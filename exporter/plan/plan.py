@@ -11,28 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.registry import ModelSpec, find
-from ..runtime.errors import UserMistake
-from . import arguments
-from .artifacts import Shapes
-from .pictures import Picture, pictures
-from .plan_checks import (
-    check_open_size,
-    check_out,
-    check_size,
-    check_weight_bytes,
-    check_weights,
-    gpu_arch_of,
-    opset_of,
-)
-from .plan_detection import class_names, fitted, plan_detection
-from .plan_plugins import asked, check_native, plan_plugins
-from .plan_quantised import Calibration, Data, plan_calibration
+from ...models.registry import ModelSpec, find
+from ...runtime.errors import UserMistake
+from .. import arguments
+from ..artifacts import Shapes
+from ..pictures import Picture, pictures
+from ..plan_detection import class_names, fitted, plan_detection
+from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
+from .fused_ops import asked, check_native, plan_plugins
+from .quantised import Calibration, Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
-    from ..runtime.detection import DetectionRule
-    from ..runtime.preprocess import ImageContract
+    from ...runtime.detection import DetectionRule
+    from ...runtime.preprocess import ImageContract
 
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)
@@ -79,7 +71,7 @@ class Plan:
     @property
     def order(self) -> str:
         """Which rewrites run: a graph that will be quantised takes others than one that stays in floating point."""
-        from .patterns import order_for
+        from ..patterns import order_for
 
         return order_for(self.target.order, self.precision)
 
@@ -175,8 +167,8 @@ def make_plan(
     route = check_native(goal, native_plugins, ops, asked(plugins))
     steps = (skip,) if isinstance(skip, str) else tuple(skip)
     if steps:
-        from .patterns import order_for
-        from .patterns.rewrite import check_skip
+        from ..patterns import order_for
+        from ..patterns.rewrite import check_skip
 
         check_skip(steps, order_for(goal.order, kind), ops)
     destination = Path(out) if out else Path(f"{spec.name}.edge")

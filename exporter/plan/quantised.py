@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..calibration.codes.blocks import BLOCKS
-from ..calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
-from ..runtime.errors import UserMistake
-from .plan_checks import check_range, check_word
+from ...calibration.codes.blocks import BLOCKS
+from ...calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
+from ...runtime.errors import UserMistake
+from .checks import check_range, check_word
 from .targets import Target
 
 if TYPE_CHECKING:
-    from ..calibration.pictures.images import CalibrationData
-    from ..models.registry import ModelSpec
-    from ..runtime.preprocess import ImageContract
+    from ...calibration.pictures.images import CalibrationData
+    from ...models.registry import ModelSpec
+    from ...runtime.preprocess import ImageContract
 
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
@@ -107,7 +107,7 @@ def plan_calibration(
     )
     found = None
     if data is not None:
-        from ..calibration.pictures.images import open_data
+        from ...calibration.pictures.images import open_data
 
         pictures: dict[str, Any] = {"images": images, "task": spec.task} if spec.task == "detection" else {}
         found = open_data(

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..models.registry import ModelSpec
-from ..runtime.errors import UserMistake
-from . import arguments
-from .artifacts import Shapes
+from ...models.registry import ModelSpec
+from ...runtime.errors import UserMistake
+from .. import arguments
+from ..artifacts import Shapes
 from .targets import QUANTISED, Target, check_arch
 
 OPSETS = range(16, 24)
