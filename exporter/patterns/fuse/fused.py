@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from ....runtime.expressions import parse
 from ....runtime.fused_ops import DOMAIN
-from ...fused_typing import OWN, output_types
 from ...plugins.functions import OPSET, found_by, written_out
+from ...plugins.types import OWN, output_types
 from ..base import Surgery, sizes
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, packed

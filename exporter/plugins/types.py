@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from ...runtime.fused_ops import DOMAIN, OpSchema, Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -14,7 +14,7 @@ OWN = "T"
 
 def schema_of(node: ir.Node) -> OpSchema | None:
     """The schema of a fused node, None for every other node."""
-    from .plugins import OPS
+    from . import OPS
 
     op = OPS.get(node.op_type) if node.domain == DOMAIN else None
     return op.schema if op is not None else None
