@@ -25,9 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.plugins import dequantize_kv, quantize_kv, rotate_kv
-from edgesmith.exporter.plugins.kv_packing import BITS, bytes_per_token
-from edgesmith.exporter.plugins.kv_packing import TOKENS as TOKENS_OF_GROUP
+from edgesmith.exporter.plugins.kv import dequantise as dequantize_kv
+from edgesmith.exporter.plugins.kv import quantise as quantize_kv
+from edgesmith.exporter.plugins.kv import rotate as rotate_kv
+from edgesmith.exporter.plugins.kv.packing import BITS, bytes_per_token
+from edgesmith.exporter.plugins.kv.packing import TOKENS as TOKENS_OF_GROUP
 
 HERE = Path(__file__).parent
 HEADS, GROUP, SIZE, TOKENS, QUERIES, DRAWS = 2, 8, 128, 2688, 16, 3

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.kv_attention import LOG2E
+from edgesmith.exporter.plugins.kv.attention import LOG2E
 from edgesmith.exporter.plugins.torch_ops import torch_op
 
 TOKENS = 64  # of a key group

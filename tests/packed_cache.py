@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesmith.exporter.plugins.kv_packing import dequantize_k, dequantize_v
-from edgesmith.exporter.plugins.quantize_kv import reference_k, reference_v
+from edgesmith.exporter.plugins.kv.packing import dequantize_k, dequantize_v
+from edgesmith.exporter.plugins.kv.quantise import reference_k, reference_v
 
 Packed = list[np.ndarray]  # k_codes, k_meta, v_codes, v_meta
 

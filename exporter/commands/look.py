@@ -147,8 +147,8 @@ def kv_bytes(
     """Bytes a token of a quantised cache of keys and values, for 8, 4 and 2 bits beside fp16."""
     from rich.table import Table
 
-    from ..kv_bytes import kv_bytes as compute
-    from ..kv_bytes import table
+    from ..plugins.kv.weight import kv_bytes as compute
+    from ..plugins.kv.weight import table
     from . import screen
 
     data = compute(head_dim, kv_heads, layers, tokens)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from . import (
     anchor_attention,
     channel_attention,
-    dequantize_kv,
     dilated_depthwise_conv,
     gated_positional_attention,
     ggem_pool,
-    kv_attention,
-    prefix_attention,
-    quantize_kv,
-    rotate_kv,
     window_attention,
 )
 from .declaration import FusedOp
+from .kv import attention as kv_attention
+from .kv import dequantise as dequantize_kv
+from .kv import prefix_attention
+from .kv import quantise as quantize_kv
+from .kv import rotate as rotate_kv
 
 OPS: dict[str, FusedOp] = {
     op.name: op

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from command_line import edgesmith
 
-from edgesmith.exporter.kv_bytes import kv_bytes, table
 from edgesmith.exporter.plugins import OPS
+from edgesmith.exporter.plugins.kv.weight import kv_bytes, table
 from edgesmith.runtime.errors import UserMistake
 
 

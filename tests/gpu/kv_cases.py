@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.plugins import kv_packing, prefix_attention, quantize_kv, rotate_kv
-from edgesmith.exporter.plugins.prefix_attention import WIDTHS
+from edgesmith.exporter.plugins.kv import packing as kv_packing
+from edgesmith.exporter.plugins.kv import prefix_attention
+from edgesmith.exporter.plugins.kv import quantise as quantize_kv
+from edgesmith.exporter.plugins.kv import rotate as rotate_kv
+from edgesmith.exporter.plugins.kv.prefix_attention import WIDTHS
 
 from .case import Build, Case
 

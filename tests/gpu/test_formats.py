@@ -7,7 +7,7 @@ import pytest
 import torch
 from gpu.formats import codes, equal_share, for_device, from_device, relative_error, rounded, to_bits
 
-from edgesmith.exporter.plugins.kv_packing import pack
+from edgesmith.exporter.plugins.kv.packing import pack
 
 NUMBERS = np.array([0, -0.0, 1, 1 + 2**-8, 1 + 3 * 2**-9, -3.14159, 1e-40, 3e38, np.inf, -np.inf], np.float32)
 

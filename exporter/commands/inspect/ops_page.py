@@ -70,7 +70,7 @@ def page(ops: Iterable[FusedOp]) -> str:
 
 def caches() -> str:
     """What ``edgesmith kv-bytes`` says by default."""
-    from ...kv_bytes import kv_bytes, table
+    from ...plugins.kv.weight import kv_bytes, table
 
     head, *rows = (f"| {' | '.join(row)} |" for row in table(kv_bytes()))
     return "\n".join([head, "|---" * head.count(" | ") + "|---|", *rows])

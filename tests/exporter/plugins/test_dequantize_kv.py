@@ -19,10 +19,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins import dequantize_kv, quantize_kv
-from edgesmith.exporter.plugins.dequantize_kv import K_OP, V_OP
 from edgesmith.exporter.plugins.functions import OPSET, function, node
-from edgesmith.exporter.plugins.kv_packing import BITS, pack
+from edgesmith.exporter.plugins.kv import dequantise as dequantize_kv
+from edgesmith.exporter.plugins.kv import quantise as quantize_kv
+from edgesmith.exporter.plugins.kv.dequantise import K_OP, V_OP
+from edgesmith.exporter.plugins.kv.packing import BITS, pack
 from edgesmith.runtime.fused_ops import DOMAIN
 
 

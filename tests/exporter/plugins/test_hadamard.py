@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.hadamard import fwht, fwht_text
+from edgesmith.exporter.plugins.kv.hadamard import fwht, fwht_text
 from edgesmith.runtime.fused_ops import OpSchema, Tensor
 
 OP = FusedOp(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from packed_cache import packed, plain_attention, unpacked
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.kv_attention import COMBINE, PARTIAL
-from edgesmith.exporter.plugins.prefix_attention import OP as PREFIX
-from edgesmith.exporter.plugins.prefix_attention import SIZES
+from edgesmith.exporter.plugins.kv.attention import COMBINE, PARTIAL
+from edgesmith.exporter.plugins.kv.prefix_attention import OP as PREFIX
+from edgesmith.exporter.plugins.kv.prefix_attention import SIZES
 
 # batch, kv heads, query heads of each, capacity
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 16), st.integers(1, 200))

@@ -14,7 +14,7 @@ import torch
 from kv_decoder_block import TOKENS, CachePrefix, DecoderLayer, DecodeStep, ReadPacked, ReadUnpacked
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.kv_packing import dequantize_k, dequantize_v
+from edgesmith.exporter.plugins.kv.packing import dequantize_k, dequantize_v
 from edgesmith.exporter.plugins.torch_ops import carry_functions, translations
 
 WIDTHS = ((8, 8), (4, 4), (4, 2), (2, 2))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.kv_packing import (
+from edgesmith.exporter.plugins.kv.packing import (
     BITS,
     bytes_per_token,
     dequantize_k,

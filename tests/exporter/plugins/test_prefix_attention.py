@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packed_cache import packed, plain_attention, unpacked
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.prefix_attention import OP, SIZES
+from edgesmith.exporter.plugins.kv.prefix_attention import OP, SIZES
 
 # batch, kv heads, query heads of each, prefix, new tokens
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 4), st.integers(1, 140), st.integers(1, 20))

@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.hadamard import fwht
-from edgesmith.exporter.plugins.kv_packing import BITS, pack
-from edgesmith.exporter.plugins.quantize_kv import reference_v
-from edgesmith.exporter.plugins.rotate_kv import OP, channel_order, fold, places, rope, rotate, sink_tokens
+from edgesmith.exporter.plugins.kv.hadamard import fwht
+from edgesmith.exporter.plugins.kv.packing import BITS, pack
+from edgesmith.exporter.plugins.kv.quantise import reference_v
+from edgesmith.exporter.plugins.kv.rotate import OP, channel_order, fold, places, rope, rotate, sink_tokens
 
 # kv heads, heads rotated together, head size: Qwen2.5-VL-3B, two groups of two, 7B
 LAYOUTS = ((2, 2, 128), (4, 2, 64), (4, 4, 128))

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, Variant
+from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
-from .kv_packing import (
+from .packing import (
     BITS,
     FLOAT16_LARGEST,
     SMALLEST_SCALE,

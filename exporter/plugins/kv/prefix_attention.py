@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
-from .declaration import Constants, FusedOp, Kernel, Variant, for_types
-from .kv_packing import TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
+from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ..declaration import Constants, FusedOp, Kernel, Variant, for_types
+from .packing import TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
 
 WIDTHS = ((4, 4), (8, 8), (4, 2), (2, 2))  # bits of K and V that have kernels; keys need more than values
 SIZES = tuple((128, *widths) for widths in WIDTHS) + ((64, 4, 4),)  # channels of a head, bits of K, bits of V

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..runtime.errors import UserMistake
-from .plugins.kv_packing import BITS, FLOAT16_BITS, TOKENS, bytes_per_token
+from ....runtime.errors import UserMistake
+from .packing import BITS, FLOAT16_BITS, TOKENS, bytes_per_token
 
 SCHEMES = {  # bits of keys and values
     "fp16": (FLOAT16_BITS, FLOAT16_BITS),

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, Variant
+from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
-from .kv_packing import dequantize_v, dequantize_v_text
-from .quantize_kv import BITS_ATTRIBUTE
+from .packing import dequantize_v, dequantize_v_text
+from .quantise import BITS_ATTRIBUTE
 
 LARGEST_ROTATION = 1024  # channels of all heads that are rotated together
 SINKS = 20  # tokens kept in the paper

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, Variant
+from ....runtime.fused_ops import TYPES, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
-from .kv_packing import BITS, TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
-from .quantize_kv import (
-    BITS_ATTRIBUTE,
-    LARGEST_GROUP,
-    LARGEST_ROTATION,
-    ROTATE_ATTRIBUTE,
-    TOKENS_ATTRIBUTE,
-    WHOLE_WORDS,
-)
+from .packing import BITS, TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
+from .quantise import BITS_ATTRIBUTE, LARGEST_GROUP, LARGEST_ROTATION, ROTATE_ATTRIBUTE, TOKENS_ATTRIBUTE, WHOLE_WORDS
 
 LIKE = Tensor("like", "T", ("1",))
 K_SCHEMA = OpSchema(
