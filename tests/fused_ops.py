@@ -16,9 +16,9 @@ import onnx
 from gpu.case import LIMITS  # the check on a GPU has the same, and runs without what is imported here
 from gpu.formats import relative_error
 
-from edgesmith.exporter.plugins.compile import kernel_function
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
 from edgesmith.exporter.plugins.functions import OPSET, function, node
+from edgesmith.exporter.plugins.pack.compile import kernel_function
 from edgesmith.runtime.expressions import parse
 from edgesmith.runtime.fused_ops import DOMAIN
 

@@ -40,7 +40,7 @@ class Lowered:
     @property
     def files(self) -> dict[str, Path]:
         """The pack, where plugins take the nodes; ``lower`` has checked it."""
-        from ..plugins.kernel_pack import PACKED
+        from ..plugins.pack.pack import PACKED
 
         return {PACK: PACKED} if self.ops and self.route in WITH_KERNELS else {}
 
@@ -89,7 +89,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
 
 def _check_pack(ops: tuple[str, ...]) -> None:
     """The kernel pack beside the declarations has a kernel of every op; EdgesmithError with what to do otherwise."""
-    from ..plugins.kernel_pack import PACKED
+    from ..plugins.pack.pack import PACKED
 
     try:
         lacking = [op for op in ops if op not in read_pack(PACKED).ops]

@@ -22,7 +22,8 @@ from edgesmith.exporter.engine.rtx import installed
 from edgesmith.exporter.pipeline import Result, export
 from edgesmith.exporter.plan.plan import make_plan
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.plugins import OPS, kernel_pack
+from edgesmith.exporter.plugins import OPS
+from edgesmith.exporter.plugins.pack import pack as kernel_pack
 from edgesmith.models import create, find
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.fused_ops import DOMAIN

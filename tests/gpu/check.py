@@ -79,7 +79,7 @@ def open_all(asked: argparse.Namespace) -> tuple[Driver, KernelPack]:
     from gpu.driver import Driver
 
     from edgesmith.exporter.plugins import OPS
-    from edgesmith.exporter.plugins.kernel_pack import PACKED
+    from edgesmith.exporter.plugins.pack.pack import PACKED
     from edgesmith.runtime.cuda import find_driver
     from edgesmith.runtime.errors import BackendUnavailable
     from edgesmith.runtime.kernel_pack import read_pack
@@ -150,7 +150,7 @@ def whole(asked: argparse.Namespace) -> int:
     from gpu.report import Report, say
 
     from edgesmith.exporter.plugins import OPS
-    from edgesmith.exporter.plugins.kernel_pack import PACKED
+    from edgesmith.exporter.plugins.pack.pack import PACKED
     from edgesmith.runtime.errors import UserMistake
 
     for ending in (signal.SIGINT, signal.SIGTERM):  # a time limit of others ends like Ctrl-C

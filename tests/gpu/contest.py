@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgesmith.exporter.plugins.compile import kernel_function
 from edgesmith.exporter.plugins.declaration import FusedOp
+from edgesmith.exporter.plugins.pack.compile import kernel_function
 from edgesmith.runtime.expressions import parse
 from edgesmith.runtime.fused_ops import OpSchema, chosen
 from edgesmith.runtime.kernel_pack import KernelPack

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.kernel_pack import replace_file, source_hash
+from edgesmith.exporter.plugins.pack.pack import replace_file, source_hash
 from edgesmith.runtime.kernel_pack import KernelPack
 
 from .tables import markdown

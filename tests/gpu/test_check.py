@@ -165,8 +165,8 @@ def test_the_pack_that_is_shipped_has_what_the_check_needs(tmp_path):
     from gpu.fake_cuda import FakeCuda
 
     from edgesmith.exporter.plugins import OPS
-    from edgesmith.exporter.plugins.compile import entry_parameters
-    from edgesmith.exporter.plugins.kernel_pack import PACKED, source_hash
+    from edgesmith.exporter.plugins.pack.compile import entry_parameters
+    from edgesmith.exporter.plugins.pack.pack import PACKED, source_hash
     from edgesmith.runtime.kernel_pack import read_pack
 
     pack = read_pack(PACKED)

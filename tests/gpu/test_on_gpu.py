@@ -7,7 +7,7 @@ from gpu.correctness import check_op
 from gpu.driver import Driver
 
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.kernel_pack import PACKED
+from edgesmith.exporter.plugins.pack.pack import PACKED
 from edgesmith.runtime.cuda import find_driver
 from edgesmith.runtime.errors import BackendUnavailable
 from edgesmith.runtime.kernel_pack import KernelPack, read_pack

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgesmith.exporter.plugins.kernel_pack import PACKED
+from edgesmith.exporter.plugins.pack.pack import PACKED
 from edgesmith.runtime.kernel_pack import KernelPack, read_pack
 
 HERE = Path(__file__).parent

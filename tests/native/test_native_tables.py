@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from native.conftest import NODE, PROBE, write_table
 
-from edgesmith.exporter.plugins.kernel_pack import postfix
+from edgesmith.exporter.plugins.pack.pack import postfix
 from edgesmith.runtime.expressions import INTEGERS, parse
 from edgesmith.runtime.fused_ops import float_bits
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ....runtime.fused_ops import DOMAIN, OpSchema, Tensor
 from ....runtime.report_graph import ROUTES
 from ...plugins.declaration import FusedOp
-from ...plugins.kernel_pack import replace_file
+from ...plugins.pack.pack import replace_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.compile import entry_parameters
-from edgesmith.exporter.plugins.kernel_pack import PACKED, about, source_hash
-from edgesmith.exporter.plugins.ptxas import CHIPS, TABLE, assemble, measure, table
+from edgesmith.exporter.plugins.pack.compile import entry_parameters
+from edgesmith.exporter.plugins.pack.pack import PACKED, about, source_hash
+from edgesmith.exporter.plugins.pack.ptxas import CHIPS, TABLE, assemble, measure, table
 from edgesmith.runtime.fused_ops import MAX_SHARED_BYTES
 from edgesmith.runtime.kernel_pack import read_pack
 
@@ -71,6 +71,6 @@ def test_every_kernel_assembles_for_every_chip_and_the_table_says_so(pack, same_
 def test_the_same_sources_give_the_same_bytes(tmp_path, same_triton):
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)  # compiled anew, not remembered
-    command = [sys.executable, "-m", "edgesmith.exporter.plugins.kernel_pack", "--check"]
+    command = [sys.executable, "-m", "edgesmith.exporter.plugins.pack.pack", "--check"]
     child = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert child.returncode == 0, child.stdout + child.stderr

@@ -23,7 +23,7 @@ import pytest
 
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.kernel_pack import PACKED
+from edgesmith.exporter.plugins.pack.pack import PACKED
 from edgesmith.runtime.expressions import parse
 from edgesmith.runtime.fused_ops import chosen
 from edgesmith.runtime.kernel_pack import KernelPack, read_pack

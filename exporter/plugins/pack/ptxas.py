@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.kernel_pack import KernelPack, read_pack
-from .kernel_pack import PACKED, replace_file
+from ....runtime.kernel_pack import KernelPack, read_pack
+from .pack import PACKED, replace_file
 
 CHIPS = ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 FIRST_BLACKWELL = 100  # what the older assembler does not know
@@ -87,7 +87,7 @@ def table(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> str:
 
 def spill_notes(pack: KernelPack, found: dict[tuple[str, str], Resources]) -> list[tuple[str, str]]:
     """(op, why) for every op with a kernel that spills somewhere; ValueError when its declaration does not say why."""
-    from . import OPS
+    from .. import OPS
 
     notes = []
     for name, op in pack.ops.items():

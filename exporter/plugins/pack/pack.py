@@ -1,6 +1,6 @@
 """Every kernel of every op -> kernels.zip, the same bytes from the same sources and versions; ``make kernels``.
 
-Started as ``python -m edgesmith.exporter.plugins.kernel_pack [--check]``: compiling imports Triton as a compiler, which a
+Started as ``python -m edgesmith.exporter.plugins.pack.pack [--check]``: compiling imports Triton as a compiler, which a
 process that interprets kernels cannot do.
 """
 
@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.expressions import parse
-from ...runtime.fused_ops import Launch
-from ...runtime.kernel_pack import FORMAT, LINES, PACK, TABLE
+from ....runtime.expressions import parse
+from ....runtime.fused_ops import Launch
+from ....runtime.kernel_pack import FORMAT, LINES, PACK, TABLE
+from ..declaration import FusedOp
 from .compile import CAPABILITY, PTX_VERSION
-from .declaration import FusedOp
 
 if TYPE_CHECKING:
     from .compile import Compiled
@@ -115,7 +115,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def build() -> bytes:
     """Compile everything."""
-    from . import OPS
+    from .. import OPS
     from .compile import compile_op
 
     compiled: list[Compiled] = []

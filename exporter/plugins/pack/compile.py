@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.fused_ops import MAX_SHARED_BYTES, Launch
-from .declaration import FusedOp, Kernel, Variant
+from ....runtime.fused_ops import MAX_SHARED_BYTES, Launch
+from ..declaration import FusedOp, Kernel, Variant
 
 CAPABILITY = 80  # sm_80
 PTX_VERSION = 80  # 8.0: CUDA 12.0, so JetPack 6 and later assemble it
