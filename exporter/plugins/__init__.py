@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from . import (
+from .declaration import FusedOp
+from .kv import attention as kv_attention
+from .kv import dequantise as dequantize_kv
+from .kv import prefix_attention
+from .kv import quantise as quantize_kv
+from .kv import rotate as rotate_kv
+from .vision import (
     anchor_attention,
     channel_attention,
     dilated_depthwise_conv,
@@ -10,12 +16,6 @@ from . import (
     ggem_pool,
     window_attention,
 )
-from .declaration import FusedOp
-from .kv import attention as kv_attention
-from .kv import dequantise as dequantize_kv
-from .kv import prefix_attention
-from .kv import quantise as quantize_kv
-from .kv import rotate as rotate_kv
 
 OPS: dict[str, FusedOp] = {
     op.name: op

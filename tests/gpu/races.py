@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgesmith.exporter.plugins.channel_attention import splits_for
+from edgesmith.exporter.plugins.vision.channel_attention import splits_for
 
 from .case import Case
 from .kv_cases import (

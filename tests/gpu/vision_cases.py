@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesmith.exporter.plugins import channel_attention
+from edgesmith.exporter.plugins.vision import channel_attention
 
 from .case import Build, Case
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from edgesmith.exporter.plugins.ggem_pool import OP
 from edgesmith.exporter.plugins.pack.compile import Compiled
 from edgesmith.exporter.plugins.pack.pack import pack
+from edgesmith.exporter.plugins.vision.ggem_pool import OP
 from edgesmith.runtime import engine_build
 from edgesmith.runtime.engine_build import build_engine
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake

@@ -9,9 +9,9 @@ import zipfile
 import pytest
 
 from edgesmith.exporter.plugins.declaration import Variant
-from edgesmith.exporter.plugins.ggem_pool import OP
 from edgesmith.exporter.plugins.pack.compile import Compiled
 from edgesmith.exporter.plugins.pack.pack import pack
+from edgesmith.exporter.plugins.vision.ggem_pool import OP
 from edgesmith.runtime.errors import EdgesmithError
 from edgesmith.runtime.fused_ops import Launch
 from edgesmith.runtime.kernel_pack import LINES, TABLE, read_pack

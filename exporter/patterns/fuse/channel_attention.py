@@ -46,7 +46,7 @@ class FuseChannelAttention(Fuse):
         return count
 
     def _write(self, model: ir.Model, block: ChannelBlock) -> str:
-        from ...plugins.channel_attention import splits_for
+        from ...plugins.vision.channel_attention import splits_for
 
         batch, groups, width, tokens = block.shape
         order = (0, 1, 2) if _version(block) == 2 else (2, 0, 1)  # a, b, c of the block as q, k, v

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.anchor_attention import OP
+from edgesmith.exporter.plugins.vision.anchor_attention import OP
 
 # batch, key heads, query heads a key head, rows, keys, width of a head
 SHAPES = st.tuples(

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.channel_attention import APPLY, DIMS, GRAM, splits_for
+from edgesmith.exporter.plugins.vision.channel_attention import APPLY, DIMS, GRAM, splits_for
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 150), st.integers(1, 3), st.sampled_from(DIMS))
 SPLITS, VERSIONS, SEEDS = st.integers(1, 9), st.integers(1, 2), st.integers(0, 999)

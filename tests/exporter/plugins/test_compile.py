@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgesmith.exporter.plugins.ggem_pool import KERNEL, OP
 from edgesmith.exporter.plugins.pack.compile import entry_parameters, signature_of, without_comments, without_scratch
+from edgesmith.exporter.plugins.vision.ggem_pool import KERNEL, OP
 
 CHILD = """
 import json, sys

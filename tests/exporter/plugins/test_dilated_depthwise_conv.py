@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.dilated_depthwise_conv import OP
+from edgesmith.exporter.plugins.vision.dilated_depthwise_conv import OP
 
 # batch, channels, height, width, size of the filter, dilation
 SHAPES = st.tuples(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.gated_positional_attention import OP
+from edgesmith.exporter.plugins.vision.gated_positional_attention import OP
 
 # batch, heads, side of the grid, patches that are missing from whole rows (or there beyond them), width of a head
 SHAPES = st.tuples(

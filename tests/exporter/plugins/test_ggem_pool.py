@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.ggem_pool import OP
+from edgesmith.exporter.plugins.vision.ggem_pool import OP
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 90), st.integers(1, 5), st.integers(1, 9))
 

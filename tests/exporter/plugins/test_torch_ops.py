@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.ggem_pool import OP
 from edgesmith.exporter.plugins.torch_ops import carry_functions, signature, torch_op, translations
+from edgesmith.exporter.plugins.vision.ggem_pool import OP
 
 
 class Pooled(torch.nn.Module):

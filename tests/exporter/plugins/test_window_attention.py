@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtx_build import builds_on_rtx
 
-from edgesmith.exporter.plugins.window_attention import DIMS, OP
+from edgesmith.exporter.plugins.vision.window_attention import DIMS, OP
 
 # batch, rows and columns of windows, rows of a window, heads, channels a head
 SHAPES = st.tuples(*(st.integers(1, most) for most in (2, 3, 3, 9, 3)), st.sampled_from(DIMS))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, for_types
+from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, for_types
 
 PICTURE = ("B", "channels", "H", "W")
 SCHEMA = OpSchema(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, for_types
+from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, for_types
 
 SCHEMA = OpSchema(
     "GGeMPool",

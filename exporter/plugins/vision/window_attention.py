@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, Variant, for_types
-from .softmax import softmax
+from ....runtime.fused_ops import Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, Variant, for_types
+from ..softmax import softmax
 
 DIMS = (32, 16, 64)  # channels a head; 32 in every published DaViT
 

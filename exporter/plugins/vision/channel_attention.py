@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.fused_ops import Attribute, OpSchema, Tensor
-from .declaration import FusedOp, Kernel, Variant, for_types
-from .softmax import softmax
+from ....runtime.fused_ops import Attribute, OpSchema, Tensor
+from ..declaration import FusedOp, Kernel, Variant, for_types
+from ..softmax import softmax
 
 SPLITS = 8
 PROGRAMS = 32  # of ChannelGram: a few for each of the 8 to 20 multiprocessors of a Jetson

@@ -1,0 +1,1 @@
+"""Fused ops of vision models: attention in windows, channels and gates, pooling, a depthwise convolution."""
