@@ -18,7 +18,7 @@ import numpy as np
 from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.exporter.verify import graph_runner
 from edgesmith.models import create, find

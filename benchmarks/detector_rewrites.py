@@ -40,7 +40,7 @@ from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConv
 from edgesmith.exporter.patterns.matchers.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find

@@ -104,7 +104,7 @@ def tensorrt(file: Path, build: bool) -> dict[str, Any]:
 
     from edgesmith.exporter.engine.rtx import build_rtx, parse_only
     from edgesmith.exporter.engine.xray import read_engine
-    from edgesmith.exporter.precision import to_precision
+    from edgesmith.exporter.precision.floats import to_precision
 
     try:
         parse_only(file, timeout_s=BUILD_LIMIT_S)

@@ -37,7 +37,7 @@ from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits

@@ -38,7 +38,7 @@ from edgesmith.exporter.patterns import ORDER, passes_for
 from edgesmith.exporter.patterns.base import Surgery
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find

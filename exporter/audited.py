@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ..calibration.nouns import QuantisedGraph
     from .engine.build import Built
-    from .precision import PrecisionResult
-    from .quantise import Quantised
+    from .precision.floats import PrecisionResult
+    from .precision.quantise import Quantised
 
     Parts = tuple[Quantised, PrecisionResult, Built]
 
@@ -34,7 +34,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     from ..calibration.budget.within import without
     from .engine.build import build
     from .engine.xray import read_engine
-    from .typed import typed_graph
+    from .precision.typed import typed_graph
 
     if plan.target.engine not in ENGINES or not rtx.installed():
         return quantised, typed, built
@@ -76,7 +76,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
     """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
     from ..calibration.report.report import accuracy_told, describe
-    from .quantise import evaluation_of, judged
+    from .precision.quantise import evaluation_of, judged
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}

@@ -20,7 +20,7 @@ from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
 from .plan.plan import Plan
 from .plan.quantised import for_precision
 from .plan.targets import QUANTISED
-from .quantise import evaluation_of
+from .precision.quantise import evaluation_of
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 from .verify import run_all
 

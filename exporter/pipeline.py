@@ -82,9 +82,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .engine.build import build
     from .engine.fused_ops import fused_ops, needed_types
     from .patterns.rewrite import rewrite
-    from .quantise import hold_budget, quantise_within
+    from .precision.quantise import hold_budget, quantise_within
+    from .precision.typed import typed_graph
     from .trace import trace
-    from .typed import typed_graph
     from .variant import Traced
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:

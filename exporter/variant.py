@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..runtime.bundle import Bundle
     from .artifacts import ExportedGraph, RewrittenGraph
     from .bundle.parity import Judge
-    from .precision import PrecisionResult
-    from .quantise import Quantised
+    from .precision.floats import PrecisionResult
+    from .precision.quantise import Quantised
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
     from .engine.fused_ops import needed_types
     from .patterns import passes_for
     from .patterns.rewrite import rewrite
-    from .quantise import quantise_within
-    from .typed import typed_graph
+    from .precision.quantise import quantise_within
+    from .precision.typed import typed_graph
 
     runs = {
         step.__name__ for step in passes_for(plan.order, plan.plugins)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from ...models.loading import Prepared
     from ..artifacts import ExportedGraph, RewrittenGraph
     from ..engine.build import Built
-    from ..precision import PrecisionResult
-    from ..quantise import Quantised
+    from ..precision.floats import PrecisionResult
+    from ..precision.quantise import Quantised
 
 
 @dataclass(frozen=True)

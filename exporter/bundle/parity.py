@@ -17,8 +17,8 @@ from ...runtime.answers import joined
 from ...runtime.errors import BackendUnavailable, ParityFailed
 from ...runtime.limits import QUANTISED
 from .. import verify, verify_detection
-from ..emulate import emulate
 from ..plan.plan import Plan
+from ..precision.emulate import emulate
 from ..stages import Run, keep
 from ..verify import Runner
 from .jump import first_jump

@@ -12,7 +12,7 @@ from edgesmith.calibration.edit import add_constant, add_node
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import audit, build_audited, quantised_products, sites_around
 from edgesmith.exporter.engine.xray import Kernel, XRay, read_engine
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 FEEDS = {"images": images(1)}

@@ -21,7 +21,7 @@ from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

@@ -8,10 +8,10 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import parse
 
-from edgesmith.exporter.decoding import decode_tail, measured
-from edgesmith.exporter.islands import choose_islands, run_rounded
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.decoding import decode_tail, measured
+from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.islands import choose_islands, run_rounded
 from edgesmith.runtime.detection_verdict import ROUNDED
 
 HEAD = """
@@ -72,7 +72,7 @@ def test_boxes_and_scores_have_the_steps_of_float32(precision, step):
 
 def test_without_the_island_coordinates_are_half_pixels(monkeypatch):
     """The test above can fail: this is what it would see."""
-    from edgesmith.exporter import precision
+    from edgesmith.exporter.precision import floats as precision
 
     monkeypatch.setattr(precision, "decode_tail", lambda graph: set())
     truth, found = (run_rounded(graph, feeds(), None) for graph in (head(), to_precision(head(), "fp16").model))

@@ -7,8 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgesmith.exporter import verify
-from edgesmith.exporter.emulate import emulate
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.emulate import emulate
+from edgesmith.exporter.precision.floats import to_precision
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -15,14 +15,14 @@ import pytest
 from attention_graph import TEXT, images, vit
 from quantised_flow import chosen, quantised
 
-from edgesmith.exporter import precision
 from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine.audit import Audit, audit
 from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision import floats as precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

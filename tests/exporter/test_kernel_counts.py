@@ -12,7 +12,7 @@ from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

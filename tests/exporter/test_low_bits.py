@@ -25,7 +25,7 @@ from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.rtx import build_rtx_engine
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.models import find
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

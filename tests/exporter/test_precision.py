@@ -7,8 +7,8 @@ import pytest
 from attention_graph import cosine, images, run, vit
 
 from edgesmith.calibration.run import run_values
-from edgesmith.exporter.islands import OPTIMISM, choose_islands, run_rounded
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.islands import OPTIMISM, choose_islands, run_rounded
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 
 HALF, FLOAT = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT

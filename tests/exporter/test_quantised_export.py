@@ -240,7 +240,7 @@ def test_outliers_send_nodes_back_until_the_budget_holds(data: Path, tmp_path: P
 @pytest.fixture
 def wrong_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that answers the class beside the right one, whatever is quantised: no budget can hold."""
-    from edgesmith.exporter import quantise
+    from edgesmith.exporter.precision import quantise
 
     real = quantise.judged
 

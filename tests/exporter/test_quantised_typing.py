@@ -10,10 +10,10 @@ from attention_graph import images, vit
 from quantised_flow import chosen, quantised
 
 from edgesmith.calibration.run import run_values
-from edgesmith.exporter.emulate import emulate
-from edgesmith.exporter.islands import choose_islands
-from edgesmith.exporter.precision import to_precision
-from edgesmith.exporter.scales_behind import scales_behind
+from edgesmith.exporter.precision.emulate import emulate
+from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.islands import choose_islands
+from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.runtime.errors import UserMistake
 
 LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

@@ -76,7 +76,7 @@ class Reference:
 def open_file(path: Path) -> File:
     """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
     from ....calibration.report.quantised_file import read_places
-    from ...emulate import emulate
+    from ...precision.emulate import emulate
 
     graph = _load(path)
     rest = graph.metadata_props.get("edgesmith.precision", "")

@@ -12,7 +12,7 @@ from edgesmith.exporter.patterns.boxes import select_candidates as module
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates, select_candidates
-from edgesmith.exporter.precision import to_precision
+from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.runtime.detection import DetectionRule, keep
 
 HEAD = """
@@ -117,7 +117,7 @@ def test_more_cells_than_are_chosen_lose_weak_detections_only(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_after_typing_too(precision):
-    from edgesmith.exporter.emulate import emulate
+    from edgesmith.exporter.precision.emulate import emulate
 
     typed = to_precision(head(passes=[MergeLevels, DistancesByReduction]), precision).model
     before = run(emulate(typed, precision), feeds())

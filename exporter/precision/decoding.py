@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .patterns.boxes.box_distances import Expectation, expectation
+from ..patterns.boxes.box_distances import Expectation, expectation
 
 if TYPE_CHECKING:
     import onnx_ir as ir

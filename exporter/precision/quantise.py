@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibration.forms.weight_only import widest_block
-from ..calibration.nouns import WEIGHT_ONLY, QuantisedGraph
-from ..calibration.run import Runner
-from ..runtime.errors import ParityFailed, UserMistake
-from .plan.plan import Plan
-from .stages import Run, keep
+from ...calibration.forms.weight_only import widest_block
+from ...calibration.nouns import WEIGHT_ONLY, QuantisedGraph
+from ...calibration.run import Runner
+from ...runtime.errors import ParityFailed, UserMistake
+from ..plan.plan import Plan
+from ..stages import Run, keep
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..calibration.budget.search import Budget, Row
-    from ..calibration.judge.evaluation import Evaluation, Figures
-    from ..calibration.nouns import Site
-    from ..calibration.statistics.observers import Statistics
+    from ...calibration.budget.search import Budget, Row
+    from ...calibration.judge.evaluation import Evaluation, Figures
+    from ...calibration.nouns import Site
+    from ...calibration.statistics.observers import Statistics
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     Raises:
         UserMistake: nothing in the graph can be quantised as asked.
     """
-    from ..calibration.sites.sites import find_sites
+    from ...calibration.sites.sites import find_sites
 
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
@@ -73,7 +73,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
 
 def for_kernels_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> tuple[dict[str, str], tuple[str, ...]]:
     """Nodes that ONNX Runtime's CPU kernels compute slower from codes and why, and those that they want in codes."""
-    from ..calibration.sites.placement import CUTS, float_convolutions, in_chains, narrow_points
+    from ...calibration.sites.placement import CUTS, float_convolutions, in_chains, narrow_points
 
     assert plan.calibration is not None
     form = plan.calibration.recipe.form
@@ -103,8 +103,8 @@ def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
 
 def collect_statistics(plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run) -> Statistics | None:
     """One pass over the calibration pictures, or what an earlier one left in the cache; None without pictures."""
-    from ..calibration.sites.observed import tensors_for
-    from ..calibration.statistics.collect import collect
+    from ...calibration.sites.observed import tensors_for
+    from ...calibration.statistics.collect import collect
 
     calibration = plan.calibration
     assert calibration is not None
@@ -118,8 +118,8 @@ def collect_weight_moments(
     plan: Plan, model: ir.Model, sites: tuple[Site, ...], run: Run
 ) -> dict[str, np.ndarray] | None:
     """E[x x^T] of the inputs of 4-bit weights, which their rounding looks at; None for other forms or without pictures."""
-    from ..calibration.forms.weight_only import inputs_of
-    from ..calibration.statistics.moments import collect_moments
+    from ...calibration.forms.weight_only import inputs_of
+    from ...calibration.statistics.moments import collect_moments
 
     calibration = plan.calibration
     assert calibration is not None
@@ -138,8 +138,8 @@ def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
     Raises:
         NothingFound: the pictures have no annotations, and the detector finds nothing in them.
     """
-    from ..calibration.judge.detection import judge_boxes
-    from ..calibration.judge.evaluation import Evaluation, any_batch
+    from ...calibration.judge.detection import judge_boxes
+    from ...calibration.judge.evaluation import Evaluation, any_batch
 
     assert plan.calibration is not None
     data = plan.calibration.data
@@ -154,7 +154,7 @@ def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
 
 def judged(plan: Plan, model: ir.Model) -> Runner:
     """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
-    from ..calibration.judge.evaluation import any_batch
+    from ...calibration.judge.evaluation import any_batch
 
     return any_batch(model, optimise=plan.target.engine == "onnxruntime")
 
@@ -168,12 +168,12 @@ def within_budget(
     moments: dict[str, np.ndarray] | None = None,
 ) -> Quantised:
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
-    from ..calibration.budget.promote import promote
-    from ..calibration.budget.within import keep_within
-    from ..calibration.judge.accuracy import sqnr_db
-    from ..calibration.judge.detection import NothingFound
-    from ..calibration.judge.detection import sqnr_db as boxes_sqnr_db
-    from ..calibration.quantise import quantise
+    from ...calibration.budget.promote import promote
+    from ...calibration.budget.within import keep_within
+    from ...calibration.judge.accuracy import sqnr_db
+    from ...calibration.judge.detection import NothingFound
+    from ...calibration.judge.detection import sqnr_db as boxes_sqnr_db
+    from ...calibration.quantise import quantise
 
     calibration = plan.calibration
     assert calibration is not None
@@ -222,7 +222,7 @@ def told(
     budget: Budget[QuantisedGraph] | None = None,
 ) -> Quantised:
     """The graph with everything that was measured of it as plain data."""
-    from ..calibration.report.report import accuracy_told, data_told, describe
+    from ...calibration.report.report import accuracy_told, data_told, describe
 
     data = plan.calibration.data if plan.calibration else None
     report = describe(graph, {row.node: row.sqnr_db for row in budget.sensitivities} if budget else None)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibration.run import run_values
-from ..runtime.detection_verdict import ROUNDED
-from ..runtime.limits import COSINE
+from ...calibration.run import run_values
+from ...runtime.detection_verdict import ROUNDED
+from ...runtime.limits import COSINE
 from .decoding import decode_tail, measured
-from .precision import LARGEST, to_precision
+from .floats import LARGEST, to_precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .floats import PrecisionResult, to_precision
 from .islands import choose_islands
-from .precision import PrecisionResult, to_precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from .bundle.parity import Judge
-    from .plan.plan import Plan
+    from ..bundle.parity import Judge
+    from ..plan.plan import Plan
     from .quantise import Quantised
 
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.errors import EdgesmithError, UserMistake
+from ...runtime.errors import EdgesmithError, UserMistake
+from ..plugins.torch_ops import carry_functions
 from .decoding import WHY, decode_tail
-from .plugins.torch_ops import carry_functions
 from .scales_behind import scales_behind
 from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
 
@@ -77,7 +77,7 @@ def to_precision(
             because="this is the type around what is quantised; quantise the graph first",
             attempt="--precision fp16",
         )
-    from .patterns.rewrite import clone
+    from ..patterns.rewrite import clone
 
     _check_opset(model, precision)
     model = clone(model)

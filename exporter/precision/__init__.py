@@ -1,0 +1,1 @@
+"""Rewritten or quantised graph -> typed graph: which nodes compute in which type."""
