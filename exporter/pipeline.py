@@ -73,19 +73,19 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
     from ..models import prepare
-    from .audited import audit_build
-    from .auto import choose_precision
     from .bundle.made import Made
     from .bundle.pack import draft, publish
     from .bundle.parity import Judge, check, check_each_pass
-    from .duel import race
     from .engine.build import build
     from .engine.fused_ops import fused_ops, needed_types
     from .patterns.rewrite import rewrite
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
+    from .rivals.audited import audit_build
+    from .rivals.auto import choose_precision
+    from .rivals.duel import race
+    from .rivals.variant import Traced
     from .trace import trace
-    from .variant import Traced
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
         size = (plan.shapes.opt[2], plan.shapes.opt[3])

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from digit_pictures import export, traced_once, write_npz
 
-from edgesmith.exporter import audited
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
+from edgesmith.exporter.rivals import audited
 from edgesmith.runtime.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"

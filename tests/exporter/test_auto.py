@@ -12,8 +12,8 @@ from command_line import edgesmith as command
 from digit_pictures import WEIGHTS, export, traced_once, write_npz
 
 import edgesmith
-from edgesmith.exporter import auto
 from edgesmith.exporter.engine import rtx
+from edgesmith.exporter.rivals import auto
 from edgesmith.models.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 

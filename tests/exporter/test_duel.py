@@ -11,8 +11,8 @@ from command_line import edgesmith as command
 from digit_pictures import WEIGHTS, export, traced_once, write_npz
 
 import edgesmith
-from edgesmith.exporter import duel
-from edgesmith.exporter.duel import Duel
+from edgesmith.exporter.rivals import duel
+from edgesmith.exporter.rivals.duel import Duel
 from edgesmith.models.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 

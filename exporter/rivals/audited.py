@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .engine import rtx
-from .engine.audit import Audited, build_audited, quantised_products
-from .plan.plan import Plan
+from ..engine import rtx
+from ..engine.audit import Audited, build_audited, quantised_products
+from ..plan.plan import Plan
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..calibration.nouns import QuantisedGraph
-    from .engine.build import Built
-    from .precision.floats import PrecisionResult
-    from .precision.quantise import Quantised
+    from ...calibration.nouns import QuantisedGraph
+    from ..engine.build import Built
+    from ..precision.floats import PrecisionResult
+    from ..precision.quantise import Quantised
 
     Parts = tuple[Quantised, PrecisionResult, Built]
 
@@ -31,10 +31,10 @@ ENGINES = ("tensorrt_rtx", "tensorrt")
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
     """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
-    from ..calibration.budget.within import without
-    from .engine.build import build
-    from .engine.xray import read_engine
-    from .precision.typed import typed_graph
+    from ...calibration.budget.within import without
+    from ..engine.build import build
+    from ..engine.xray import read_engine
+    from ..precision.typed import typed_graph
 
     if plan.target.engine not in ENGINES or not rtx.installed():
         return quantised, typed, built
@@ -75,8 +75,8 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
 def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
     """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
-    from ..calibration.report.report import accuracy_told, describe
-    from .precision.quantise import evaluation_of, judged
+    from ...calibration.report.report import accuracy_told, describe
+    from ..precision.quantise import evaluation_of, judged
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}

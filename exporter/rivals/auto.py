@@ -10,22 +10,22 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..calibration.budget.choose import Candidate, Choice, choose, preferred
-from ..calibration.run import Runner
-from ..runtime.benchmark import measure
-from ..runtime.errors import ParityFailed
-from ..runtime.load import load
-from .bundle.parity import session_runner, typed_runner
+from ...calibration.budget.choose import Candidate, Choice, choose, preferred
+from ...calibration.run import Runner
+from ...runtime.benchmark import measure
+from ...runtime.errors import ParityFailed
+from ...runtime.load import load
+from ..bundle.parity import session_runner, typed_runner
+from ..plan.plan import Plan
+from ..plan.quantised import for_precision
+from ..plan.targets import QUANTISED
+from ..precision.quantise import evaluation_of
+from ..verify import run_all
 from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
-from .plan.plan import Plan
-from .plan.quantised import for_precision
-from .plan.targets import QUANTISED
-from .precision.quantise import evaluation_of
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
-from .verify import run_all
 
 if TYPE_CHECKING:
-    from ..runtime.bundle import Bundle
+    from ...runtime.bundle import Bundle
 
 
 def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:

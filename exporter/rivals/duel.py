@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.benchmark import measure, to_json
-from ..runtime.errors import BackendUnavailable
-from .plan.plan import Plan
-from .stages import Run
+from ...runtime.benchmark import measure, to_json
+from ...runtime.errors import BackendUnavailable
+from ..plan.plan import Plan
+from ..stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
-    from ..runtime.bundle import Bundle
-    from .bundle.made import Made
+    from ...runtime.bundle import Bundle
+    from ..bundle.made import Made
 
 ROUNDS, WARMUP = 21, 3
 RUNS_HERE = ("onnxruntime", "openvino")
@@ -72,7 +72,7 @@ def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | Non
 
 def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.ndarray, run: Run) -> Duel | None:
     """Run both in turns on one thread; None when the backend is not here."""
-    from ..runtime.load import load
+    from ...runtime.load import load
 
     feeds = {"images": images}
     try:
@@ -90,8 +90,8 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
 
 def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
     """Verify and publish the float bundle too; None where its path is taken and may not be replaced."""
-    from .bundle.pack import publish
-    from .bundle.parity import check
+    from ..bundle.pack import publish
+    from ..bundle.parity import check
 
     if plan.out.exists() and not plan.overwrite:
         return None
