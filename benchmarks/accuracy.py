@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
+from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.verify import graph_runner
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

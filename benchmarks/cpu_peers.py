@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, families
 from edgesmith.runtime.benchmark import machine, measure

@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.bundle.parity import session_runner
 from edgesmith.exporter.commands.measure.bench_detection import agreement, end_to_end
 from edgesmith.exporter.commands.measure.peers import deploy_form, openvino_runner
-from edgesmith.exporter.pictures import packaged_pictures
 from edgesmith.exporter.pipeline import export
+from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.exporter.run.pictures import packaged_pictures
+from edgesmith.exporter.run.runners import graph_runner, torch_runner
 from edgesmith.exporter.trace import trace
-from edgesmith.exporter.verify import graph_runner, torch_runner
 from edgesmith.models import find, prepare
 from edgesmith.runtime.answers import OUTPUTS
 from edgesmith.runtime.benchmark import machine, measure

@@ -30,7 +30,6 @@ import onnx.utils
 import onnx_ir as ir
 from rewrites import TARGETS, forms, run_times
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
@@ -41,6 +40,7 @@ from edgesmith.exporter.patterns.matchers.layers import Convolution, convolution
 from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find

@@ -38,7 +38,6 @@ from edgesmith.calibration.sites.observed import tensors_for
 from edgesmith.calibration.sites.placement import float_convolutions
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.collect import collect
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.engine.audit import Audit, audit
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import XRay, read_engine
@@ -46,6 +45,7 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.scales_behind import scales_behind
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.models import create, find
 from edgesmith.runtime.preprocess import ImageContract
 

@@ -32,12 +32,12 @@ from edgesmith.calibration.run import graph_runner
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.collect import collect
 from edgesmith.calibration.statistics.moments import collect_moments
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits

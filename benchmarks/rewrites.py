@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns import ORDER, passes_for
@@ -39,6 +38,7 @@ from edgesmith.exporter.patterns.base import Surgery
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find

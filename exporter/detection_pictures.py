@@ -16,11 +16,11 @@ from ..runtime.boxes import Kept
 from ..runtime.detection import DetectionRule, Detections, in_image, keep, kept_rows
 from ..runtime.detection_verdict import PAIR_IOU, SLACK, compare
 from ..runtime.matching import paired
-from .verify import run_all
+from .run.runners import run_all
 
 if TYPE_CHECKING:
     from ..runtime.preprocess import ImageContract, Picture
-    from .verify import Runner
+    from .run.runners import Runner
 
 MOST = 3  # pictures: a report is read, not searched
 DRAWN, SURE = (

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.answers import OUTPUTS
-from .arguments import spell
 from .plan.plan import Plan, make_plan
-from .stages import Progress, Run, Stage, keep, run_beside
+from .run.arguments import spell
+from .run.stages import Progress, Run, Stage, keep, run_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..runtime.bundle import Bundle
-    from .artifacts import RewrittenGraph
     from .bundle.parity import Row
+    from .run.nouns import RewrittenGraph
 
 
 @dataclass(frozen=True)

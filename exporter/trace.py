@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.answers import OUTPUTS
 from ..runtime.errors import UserMistake
-from .artifacts import ExportedGraph, Shapes
+from .run.nouns import ExportedGraph, Shapes
 
 if TYPE_CHECKING:
     from torch import nn

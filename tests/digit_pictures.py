@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import edgesmith
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.pipeline import Result
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.models.digits import digits
 
 WEIGHTS = Path(__file__).parent / "data" / "trained"

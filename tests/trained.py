@@ -14,8 +14,8 @@ from edgesmith.calibration.nouns import QuantisedGraph, Site
 from edgesmith.calibration.run import graph_runner, open_session
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits

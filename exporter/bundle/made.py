@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...models.loading import Prepared
-    from ..artifacts import ExportedGraph, RewrittenGraph
     from ..engine.build import Built
     from ..precision.floats import PrecisionResult
     from ..precision.quantise import Quantised
+    from ..run.nouns import ExportedGraph, RewrittenGraph
 
 
 @dataclass(frozen=True)

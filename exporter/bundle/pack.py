@@ -20,8 +20,8 @@ from ...runtime.report import write_report
 from ...runtime.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
-from ..stages import Run
-from ..verify import in_batches, run_all, seeded
+from ..run.runners import in_batches, run_all, seeded
+from ..run.stages import Run
 from .parity import typed_runner
 
 if TYPE_CHECKING:

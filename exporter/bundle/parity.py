@@ -16,11 +16,12 @@ import numpy as np
 from ...runtime.answers import joined
 from ...runtime.errors import BackendUnavailable, ParityFailed
 from ...runtime.limits import QUANTISED
-from .. import verify, verify_detection
+from .. import verify_detection
 from ..plan.plan import Plan
 from ..precision.emulate import emulate
-from ..stages import Run, keep
-from ..verify import Runner
+from ..run import runners as verify
+from ..run.runners import Runner
+from ..run.stages import Run, keep
 from .jump import first_jump
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..pictures import packaged_pictures
+from ..run.pictures import packaged_pictures
 
 FOLDER = Path("demo.run")
 TRAINED = Path(__file__).parents[1] / "tests" / "data" / "trained" / "smt_mnist.safetensors"

@@ -14,7 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ..pipeline import Result
     from ..plan.plan import Plan
-    from ..stages import Stage
+    from ..run.stages import Stage
 
 
 def console(stderr: bool = False) -> Console:

@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
-from .. import arguments
+from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it

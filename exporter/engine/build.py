@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.fused_ops import DOMAIN
-from ..artifacts import Shapes
 from ..plan.targets import Target, check_arch
+from ..run.nouns import Shapes
 from . import rtx
 from .fused_ops import lower, told
 from .lower_opset import lower_opset

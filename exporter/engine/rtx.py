@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
-from ..artifacts import Shapes
 from ..plan.targets import check_arch
+from ..run.nouns import Shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from ..artifacts import PassRecord, Refusal
+from ..run.nouns import PassRecord, Refusal
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ...runtime.errors import UserMistake
-from ..arguments import nearest
-from ..artifacts import ExportedGraph, PassRecord, RewrittenGraph
+from ..run.arguments import nearest
+from ..run.nouns import ExportedGraph, PassRecord, RewrittenGraph
 
 if TYPE_CHECKING:
     import onnx_ir as ir

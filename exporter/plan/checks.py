@@ -9,8 +9,8 @@ from typing import Any
 
 from ...models.registry import ModelSpec
 from ...runtime.errors import UserMistake
-from .. import arguments
-from ..artifacts import Shapes
+from ..run import arguments
+from ..run.nouns import Shapes
 from .targets import QUANTISED, Target, check_arch
 
 OPSETS = range(16, 24)

@@ -16,7 +16,7 @@ from ...calibration.nouns import WEIGHT_ONLY, QuantisedGraph
 from ...calibration.run import Runner
 from ...runtime.errors import ParityFailed, UserMistake
 from ..plan.plan import Plan
-from ..stages import Run, keep
+from ..run.stages import Run, keep
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -20,7 +20,7 @@ from ..plan.plan import Plan
 from ..plan.quantised import for_precision
 from ..plan.targets import QUANTISED
 from ..precision.quantise import evaluation_of
-from ..verify import run_all
+from ..run.runners import run_all
 from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 

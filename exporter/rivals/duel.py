@@ -13,7 +13,7 @@ import numpy as np
 from ...runtime.benchmark import measure, to_json
 from ...runtime.errors import BackendUnavailable
 from ..plan.plan import Plan
-from ..stages import Run
+from ..run.stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:

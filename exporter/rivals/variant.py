@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from ..bundle.made import Made
 from ..plan.plan import Plan
-from ..stages import Run
+from ..run.stages import Run
 
 if TYPE_CHECKING:
     from ...models.loading import Prepared
     from ...runtime.bundle import Bundle
-    from ..artifacts import ExportedGraph, RewrittenGraph
     from ..bundle.parity import Judge
     from ..precision.floats import PrecisionResult
     from ..precision.quantise import Quantised
+    from ..run.nouns import ExportedGraph, RewrittenGraph
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.run import open_session
 from edgesmith.calibration.sites.sites import find_sites
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

@@ -12,7 +12,6 @@ import onnx_ir as ir
 import pytest
 from attention_graph import cosine, images, run, vit
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine import lower_opset as lowering
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.build import build, build_rtx_engine
@@ -22,6 +21,7 @@ from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

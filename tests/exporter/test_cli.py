@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Answer, edgesmith
 
-from edgesmith.exporter import arguments
+from edgesmith.exporter.run import arguments
 from edgesmith.runtime.errors import UserMistake
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 from edgesmith.models.damo_yolo import DamoYolo, Layout, deployed

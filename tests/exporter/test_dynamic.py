@@ -16,8 +16,8 @@ from reference_weights import reference_state
 from safetensors.torch import save_file
 from torch import nn
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create, families, find
 from edgesmith.runtime.errors import UserMistake

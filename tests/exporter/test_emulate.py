@@ -6,9 +6,9 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.exporter import verify
 from edgesmith.exporter.precision.emulate import emulate
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run import runners as verify
 
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>

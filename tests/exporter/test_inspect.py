@@ -11,12 +11,12 @@ from detection_bundle import write_detection_bundle
 from rich.console import Console
 from small_bundle import write_small_bundle
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.commands.inspect.inspect import inspect, show
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.build import build
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.runtime.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 

@@ -15,7 +15,6 @@ import pytest
 from attention_graph import TEXT, images, vit
 from quantised_flow import chosen, quantised
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine.audit import Audit, audit
 from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
 from edgesmith.exporter.engine.xray import XRay, read_engine
@@ -23,6 +22,7 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models import create
 

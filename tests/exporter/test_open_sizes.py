@@ -11,8 +11,8 @@ import torch
 from graph_asserts import distance_to_eager
 from torch import nn
 
-from edgesmith.exporter.artifacts import ExportedGraph, Shapes
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace import trace
 from edgesmith.models.smt import SMT
 from edgesmith.models.van import VAN

@@ -156,9 +156,9 @@ def test_beside_int8_layers(tmp_path):
 
 
 def test_a_kept_node_computes_in_float32_between_casts():
-    from edgesmith.exporter.artifacts import Shapes
     from edgesmith.exporter.patterns.rewrite import rewrite
     from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.run.nouns import Shapes
 
     size = find("convit_mnist").contract.size
     exported = once("convit_mnist", Shapes.fixed(1, 3, *size), 20, ("logits",))

@@ -14,9 +14,9 @@ from outliers import inject
 
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
-from edgesmith.exporter.artifacts import ExportedGraph
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.pipeline import Result
+from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.models.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
@@ -315,7 +315,7 @@ def test_a_dry_run_shows_the_calibration_and_writes_nothing(data: Path, tmp_path
 
 def test_an_interrupt_leaves_no_bundle_and_keeps_what_was_counted(data: Path, tmp_path: Path, monkeypatch):
     """Ctrl-C after 40 of 64 pictures; the next run counts the other 24 and ends with the same scales."""
-    from edgesmith.exporter.stages import Silent
+    from edgesmith.exporter.run.stages import Silent
 
     class Impatient(Silent):
         def step(self, note: str, done: int, total: int) -> None:

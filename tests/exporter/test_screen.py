@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from edgesmith.exporter.commands.screen import StageScreen
-from edgesmith.exporter.stages import Run, Stage
+from edgesmith.exporter.run.stages import Run, Stage
 
 
 def terminal() -> tuple[StageScreen, io.StringIO]:

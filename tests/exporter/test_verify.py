@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgesmith.exporter import verify
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.bundle.jump import first_jump
+from edgesmith.exporter.run import runners as verify
+from edgesmith.exporter.run.nouns import Shapes
 
 LOGITS = np.array([[1.0, 5.0, -2.0, 0.5, 0.0, -1.0], [0.1, 0.2, 0.9, -0.3, 0.4, 0.6]], np.float32)
 

@@ -9,10 +9,10 @@ from attention_graph import vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.xray import MAGIC, read_engine
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.run.nouns import Shapes
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 BATCHES = Shapes((1, 3, 32, 32), (1, 3, 32, 32), (8, 3, 32, 32))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesmith.exporter.pictures import packaged_pictures
+from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.models import create, find
 from edgesmith.models.damo_yolo import LAYOUTS
 from edgesmith.models.damo_yolo_settle import picture_like

@@ -16,9 +16,11 @@ from ....models.registry import find
 from ....runtime.detection import DetectionRule
 from ....runtime.errors import UserMistake
 from ....runtime.preprocess import ImageContract, preprocess
-from ... import arguments, verify, verify_detection
+from ... import verify_detection
 from ...bundle.jump import first_jump
-from ...pictures import pictures
+from ...run import arguments
+from ...run import runners as verify
+from ...run.pictures import pictures
 from .compare_sides import Side, open_side
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from ....models.registry import find
 from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ....runtime.bundle import open_bundle
 from ....runtime.errors import UserMistake
-from ... import verify
 from ...bundle.parity import session_runner
 from ...plan_detection import usual_rule
-from ...verify import Runner
+from ...run import runners as verify
+from ...run.runners import Runner
 
 if TYPE_CHECKING:
     from ....runtime.detection import DetectionRule

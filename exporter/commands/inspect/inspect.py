@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....runtime.errors import UserMistake
-from ...artifacts import Shapes
 from ...engine.xray import MAGIC, XRay, read_engine
+from ...run.nouns import Shapes
 
 if TYPE_CHECKING:
     import onnx

@@ -20,9 +20,9 @@ from ....runtime.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.load import load
 from ....runtime.report import write_report
-from ... import verify
 from ...bundle.parity import session_runner
-from ...stages import Progress, Silent
+from ...run import runners as verify
+from ...run.stages import Progress, Silent
 from . import bench_detection
 from .footprint import footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.detection_verdict import compare
-from ... import verify
-from ...pictures import packaged_pictures
+from ...run import runners as verify
+from ...run.pictures import packaged_pictures
 
 if TYPE_CHECKING:
     from ....runtime.bundle import Bundle

@@ -90,7 +90,7 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
 
 def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:
     from ....runtime.detection import in_image, keep
-    from ...verify import torch_runner
+    from ...run.runners import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1), bundle.contract
 
@@ -188,7 +188,7 @@ def _bundle_tops(
 
 
 def _classify(bundle: Bundle, module: Any, asked: Asked) -> Logits:
-    from ...verify import torch_runner
+    from ...run.runners import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1), bundle.contract
     return lambda paths: run(preprocess(list(paths), contract))

@@ -48,7 +48,7 @@ def _load(request: Mapping[str, Any]) -> Any:
 
         return openvino_runner(request["path"], threads, request["precision"])
     from ....models import create
-    from ...verify import torch_runner
+    from ...run.runners import torch_runner
     from .peers import deploy_form
 
     made = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))

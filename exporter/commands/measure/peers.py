@@ -23,16 +23,17 @@ from ....models.registry import find
 from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ....runtime.backends.openvino import HINTS
 from ....runtime.errors import UserMistake
-from ... import arguments, verify
-from ...artifacts import Shapes
-from ...stages import Progress, Stage
+from ...run import arguments
+from ...run import runners as verify
+from ...run.nouns import Shapes
+from ...run.stages import Progress, Stage
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ....models.loading import Prepared
     from ....runtime.bundle import Bundle
-    from ...verify import Runner
+    from ...run.runners import Runner
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 OPENVINO = "plain torch.onnx.export + OpenVINO"

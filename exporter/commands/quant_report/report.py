@@ -15,7 +15,7 @@ import numpy as np
 
 from ....runtime.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
-from ...verify import run_all
+from ...run.runners import run_all
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
 
 if TYPE_CHECKING:

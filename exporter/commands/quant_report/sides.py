@@ -175,7 +175,7 @@ def _named(
     sha256: str | None = None,
 ) -> Reference:
     from ....models import prepare
-    from ...verify import torch_runner
+    from ...run.runners import torch_runner
 
     spec = find(model)
     if weights is None:

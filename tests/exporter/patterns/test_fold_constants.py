@@ -5,9 +5,9 @@ import onnx_ir as ir
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weights
 
-from edgesmith.exporter.artifacts import Shapes
 from edgesmith.exporter.patterns.cleanup.fold_constants import FoldConstants
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
+from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace import trace
 
 TABLE = """

@@ -9,8 +9,8 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from ..runtime.errors import UserMistake
-from .artifacts import Shapes
+from ...runtime.errors import UserMistake
+from .nouns import Shapes
 
 PRECISIONS = {
     "fp32": ("fp32", "float32", "32", "full"),

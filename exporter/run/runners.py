@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibration.run import Runner, graph_runner
-from ..runtime.answers import OUTPUTS, joined
-from ..runtime.selftest import verdict
+from ...calibration.run import Runner, graph_runner
+from ...runtime.answers import OUTPUTS, joined
+from ...runtime.selftest import verdict
 
 if TYPE_CHECKING:
-    from ..runtime.preprocess import ImageContract
-    from .artifacts import Shapes
+    from ...runtime.preprocess import ImageContract
+    from .nouns import Shapes
 
 __all__ = [
     "Row",
