@@ -79,7 +79,7 @@ def golden_figures(plan: Plan, answers: np.ndarray, found: np.ndarray) -> dict[s
 
 def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
     """A detector's pictures for the report, PyTorch beside the bundle as it runs here; nothing where it cannot run."""
-    from ..detection_pictures import side_by_side
+    from ..tasks.detection.pictures import side_by_side
     from .parity import session_runner
 
     inputs = [(picture.name, picture.path) for picture in plan.pictures]

@@ -16,12 +16,12 @@ import numpy as np
 from ...runtime.answers import joined
 from ...runtime.errors import BackendUnavailable, ParityFailed
 from ...runtime.limits import QUANTISED
-from .. import verify_detection
 from ..plan.plan import Plan
 from ..precision.emulate import emulate
 from ..run import runners as verify
 from ..run.runners import Runner
 from ..run.stages import Run, keep
+from ..tasks.detection import rows as verify_detection
 from .jump import first_jump
 
 if TYPE_CHECKING:

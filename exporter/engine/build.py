@@ -165,9 +165,9 @@ def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> t
     """The graph that hands out candidates or detections, as the rule asks for it, and what has to be said about it."""
     if detection is None:
         return model, []
-    from ..efficient_nms import NOTE
-    from ..nms_graph import append_nms
     from ..patterns.boxes.select_candidates import select_candidates
+    from ..tasks.detection.efficient_nms import NOTE
+    from ..tasks.detection.nms_graph import append_nms
 
     model = select_candidates(model, detection, engine)
     if detection.nms != "graph":

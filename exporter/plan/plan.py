@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
-from ..plan_detection import class_names, fitted, plan_detection
 from ..run import arguments
 from ..run.nouns import Shapes
 from ..run.pictures import Picture, pictures
+from ..tasks.detection.plan import class_names, fitted, plan_detection
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import asked, check_native, plan_plugins
 from .quantised import Calibration, Data, plan_calibration

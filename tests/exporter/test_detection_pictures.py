@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.exporter.detection_pictures import LISTED, STRIP_PX, side_by_side
+from edgesmith.exporter.tasks.detection.pictures import LISTED, STRIP_PX, side_by_side
 from edgesmith.runtime.detection import DetectionRule
 from edgesmith.runtime.preprocess import ImageContract
 from edgesmith.runtime.report import write_report

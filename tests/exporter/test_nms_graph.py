@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.exporter.efficient_nms import DOMAIN
-from edgesmith.exporter.nms_graph import append_nms
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.exporter.tasks.detection.efficient_nms import DOMAIN
+from edgesmith.exporter.tasks.detection.nms_graph import append_nms
 from edgesmith.exporter.trace import trace
 from edgesmith.runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from edgesmith.runtime.detection import DetectionRule, keep, kept_rows

@@ -16,15 +16,15 @@ from ....models.registry import find
 from ....runtime.detection import DetectionRule
 from ....runtime.errors import UserMistake
 from ....runtime.preprocess import ImageContract, preprocess
-from ... import verify_detection
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
+from ...tasks.detection import rows as verify_detection
 from .compare_sides import Side, open_side
 
 if TYPE_CHECKING:
-    from ...verify_detection import DetectionRow
+    from ...tasks.detection.rows import DetectionRow
 
 THRESHOLDS = DetectionRule("runtime", score=0.05, iou=0.7)  # of two files that carry none: those of DAMO-YOLO's authors
 

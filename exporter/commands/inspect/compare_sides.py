@@ -14,9 +14,9 @@ from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ....runtime.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...bundle.parity import session_runner
-from ...plan_detection import usual_rule
 from ...run import runners as verify
 from ...run.runners import Runner
+from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:
     from ....runtime.detection import DetectionRule

@@ -12,7 +12,7 @@ from ....models.registry import find
 from ....runtime.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.preprocess import ImageContract
-from ...plan_detection import usual_rule
+from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:
     import onnx_ir as ir

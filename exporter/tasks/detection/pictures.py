@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.boxes import Kept
-from ..runtime.detection import DetectionRule, Detections, in_image, keep, kept_rows
-from ..runtime.detection_verdict import PAIR_IOU, SLACK, compare
-from ..runtime.matching import paired
-from .run.runners import run_all
+from ....runtime.boxes import Kept
+from ....runtime.detection import DetectionRule, Detections, in_image, keep, kept_rows
+from ....runtime.detection_verdict import PAIR_IOU, SLACK, compare
+from ....runtime.matching import paired
+from ...run.runners import run_all
 
 if TYPE_CHECKING:
-    from ..runtime.preprocess import ImageContract, Picture
-    from .run.runners import Runner
+    from ....runtime.preprocess import ImageContract, Picture
+    from ...run.runners import Runner
 
 MOST = 3  # pictures: a report is read, not searched
 DRAWN, SURE = (
@@ -85,7 +85,7 @@ def _see(
     contract: ImageContract,
     batch: int,
 ) -> Seen:
-    from ..runtime.preprocess import as_rgb, preprocess, read_image
+    from ....runtime.preprocess import as_rgb, preprocess, read_image
 
     image = as_rgb(read_image(picture) if isinstance(picture, (str, os.PathLike)) else picture)
     size = (image.shape[0], image.shape[1])
@@ -163,7 +163,7 @@ def _drawn(seen: Seen, labels: Sequence[str], called: str) -> np.ndarray:
 def _panel(image: np.ndarray, kept: Kept, labels: Sequence[str], scale: float, words: str) -> np.ndarray:
     import cv2
 
-    from ..runtime.draw import draw
+    from ....runtime.draw import draw
 
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

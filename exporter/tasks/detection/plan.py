@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import UserMistake
-from .plan.checks import check_range, check_word
+from ....runtime.errors import UserMistake
+from ...plan.checks import check_range, check_word
 
 if TYPE_CHECKING:
-    from ..models.registry import ModelSpec
-    from ..runtime.detection import DetectionRule
-    from ..runtime.preprocess import ImageContract
-    from .plan.targets import Target
+    from ....models.registry import ModelSpec
+    from ....runtime.detection import DetectionRule
+    from ....runtime.preprocess import ImageContract
+    from ...plan.targets import Target
 
 NMS = ("runtime", "graph", "none")
 FITS = ("stretch", "letterbox")
@@ -34,7 +34,7 @@ def plan_detection(
     if spec.task != "detection":
         _only_for_detectors(spec, {"--nms": nms, "--score": score, "--iou": iou, "--max-detections": max_detections})
         return None
-    from ..runtime.detection import DetectionRule
+    from ....runtime.detection import DetectionRule
 
     place = nms or NMS[0]
     check_word("--nms", place, NMS)
@@ -59,7 +59,7 @@ def plan_detection(
 
 def usual_rule(spec: ModelSpec) -> DetectionRule | None:
     """The authors' thresholds of a detector, None for a classifier."""
-    from ..runtime.detection import DetectionRule
+    from ....runtime.detection import DetectionRule
 
     return DetectionRule("runtime", spec.score, spec.iou) if spec.task == "detection" else None
 

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.answers import NMS_OUTPUTS, OUTPUTS
-from ..runtime.errors import EdgesmithError, UserMistake
+from ....runtime.answers import NMS_OUTPUTS, OUTPUTS
+from ....runtime.errors import EdgesmithError, UserMistake
 from .efficient_nms import efficient_nms
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..runtime.detection import DetectionRule
+    from ....runtime.detection import DetectionRule
 
 
 def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
@@ -49,7 +49,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     import onnx_ir as ir
     from onnx_ir.passes.common import NameFixPass
 
-    from .patterns.rewrite import clone
+    from ...patterns.rewrite import clone
 
     model = clone(model)
     graph = model.graph

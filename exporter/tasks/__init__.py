@@ -1,0 +1,1 @@
+"""What an export does differently by task: one file or folder a task."""
