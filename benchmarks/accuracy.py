@@ -20,7 +20,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.run.runners import graph_runner
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

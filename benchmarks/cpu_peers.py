@@ -23,7 +23,7 @@ import numpy as np
 
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families
 from edgesmith.runtime.benchmark import machine, measure
 

@@ -36,7 +36,7 @@ from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.exporter.run.runners import graph_runner, torch_runner
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.runtime.answers import OUTPUTS
 from edgesmith.runtime.benchmark import machine, measure

@@ -45,7 +45,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.run.runners import run_all, torch_runner
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.models.scenes import write_scenes
 from edgesmith.runtime.answers import OUTPUTS

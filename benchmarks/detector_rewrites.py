@@ -41,7 +41,7 @@ from edgesmith.exporter.patterns.replace import insert, insert_node, new_constan
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
 from edgesmith.runtime.answers import OUTPUTS

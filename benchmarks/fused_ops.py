@@ -23,7 +23,7 @@ from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.runtime.fused_ops import DOMAIN
 

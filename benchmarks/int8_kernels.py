@@ -46,7 +46,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
 

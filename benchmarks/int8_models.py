@@ -73,7 +73,7 @@ MODELS = {model.name: model for model in (*FIXTURES, *FULL, Model("silu_detector
 
 def traced(model: Model) -> ExportedGraph:
     """The float32 export at batch 1, as it comes."""
-    from edgesmith.exporter.trace import trace
+    from edgesmith.exporter.trace.trace import trace
 
     if model.kind == "detector":
         return ExportedGraph(_detector(), model.name, Shapes.fixed(1, 3, DETECTOR["size"], DETECTOR["size"]))

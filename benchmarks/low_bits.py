@@ -38,7 +38,7 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

@@ -39,7 +39,7 @@ from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.rewrite import clone, rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
 from edgesmith.runtime.benchmark import machine, measure

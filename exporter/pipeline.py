@@ -85,7 +85,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .rivals.auto import choose_precision
     from .rivals.duel import race
     from .rivals.variant import Traced
-    from .trace import trace
+    from .trace.trace import trace
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
         size = (plan.shapes.opt[2], plan.shapes.opt[3])

@@ -56,7 +56,7 @@ def export(name: str, out: Path, **choices: Any) -> Result:
 @contextmanager
 def traced_once() -> Iterator[None]:
     """Tracing takes most of the time of these tests: the same model at the same shapes is traced once while this holds."""
-    from edgesmith.exporter import trace as module
+    from edgesmith.exporter.trace import trace as module
 
     real, kept = module.trace, {}
 

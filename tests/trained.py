@@ -16,7 +16,7 @@ from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

@@ -24,7 +24,7 @@ from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 
 ROUNDS = 9

@@ -42,7 +42,7 @@ def again(exported: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def trace(module: object, shapes: object, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
         return ExportedGraph(clone(graph), name, exported.plan.shapes, output_names=outputs)
 
-    monkeypatch.setattr("edgesmith.exporter.trace.trace", trace)
+    monkeypatch.setattr("edgesmith.exporter.trace.trace.trace", trace)
     return lambda **choices: export(MODEL, image_size=SIZE, out=tmp_path / "again.edge", **choices)
 
 

@@ -13,7 +13,7 @@ from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
 from edgesmith.runtime.answers import OUTPUTS

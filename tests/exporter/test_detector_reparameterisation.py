@@ -13,7 +13,7 @@ import torch
 
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.damo_yolo import DamoYolo, Layout, deployed
 from edgesmith.models.damo_yolo_backbone import Stage

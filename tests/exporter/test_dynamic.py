@@ -18,7 +18,7 @@ from torch import nn
 
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families, find
 from edgesmith.runtime.errors import UserMistake
 

@@ -23,7 +23,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 
 pytestmark = pytest.mark.skipif(not installed(), reason="TensorRT-RTX is not installed: pip install 'edgesmith[rtx]'")

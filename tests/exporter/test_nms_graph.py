@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.tasks.detection.efficient_nms import DOMAIN
 from edgesmith.exporter.tasks.detection.nms_graph import append_nms
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 from edgesmith.runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from edgesmith.runtime.detection import DetectionRule, keep, kept_rows
 from edgesmith.runtime.errors import EdgesmithError, UserMistake

@@ -37,7 +37,7 @@ def traced_once(exported: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(module: object, shapes: object, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
         return ExportedGraph(clone(graph), name, exported.plan.shapes)
 
-    monkeypatch.setattr("edgesmith.exporter.trace.trace", trace)
+    monkeypatch.setattr("edgesmith.exporter.trace.trace.trace", trace)
 
 
 def test_the_bundle_is_whole_and_says_what_was_done(exported: Result):

@@ -16,7 +16,6 @@ import pytest
 from command_line import edgesmith as command
 
 import edgesmith
-from edgesmith.exporter import trace as tracing
 from edgesmith.exporter.engine.fused_ops import unused
 from edgesmith.exporter.engine.rtx import installed
 from edgesmith.exporter.pipeline import Result, export
@@ -24,6 +23,7 @@ from edgesmith.exporter.plan.plan import make_plan
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.pack import pack as kernel_pack
+from edgesmith.exporter.trace import trace as tracing
 from edgesmith.models import create, find
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.fused_ops import DOMAIN

@@ -209,7 +209,7 @@ def test_random_numbers_are_loud(tmp_path: Path):
 
 def test_outliers_send_nodes_back_until_the_budget_holds(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Injected outliers, plain min-max and no smoothing: int8 breaks, so some nodes stay high, and the curve is told."""
-    from edgesmith.exporter import trace as module
+    from edgesmith.exporter.trace import trace as module
 
     real = module.trace
 

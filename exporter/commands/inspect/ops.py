@@ -100,7 +100,7 @@ def _as_exported(name: str) -> onnx.ModelProto:
     from ...patterns.rewrite import rewrite
     from ...plan.plan import make_plan
     from ...plugins.torch_ops import carry_functions
-    from ...trace import trace
+    from ...trace.trace import trace
 
     plan = make_plan(name, "random", plugins="all", target="tensorrt")
     source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)

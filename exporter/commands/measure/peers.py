@@ -165,7 +165,7 @@ def _plain_file(module: nn.Module, shape: tuple[int, ...], folder: Path, outputs
     """The plain export on disk, made once for both engines."""
     import onnx_ir
 
-    from ...trace import trace
+    from ...trace.trace import trace
 
     path = folder / "plain.onnx"
     if not path.exists():

@@ -10,7 +10,7 @@ from graph_asserts import op_types
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.run.runners import graph_runner
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 
 LIMIT = 2e-5  # float32 on a CPU; the reference README measures 3e-6 for a plain export
 

@@ -8,7 +8,7 @@ from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weig
 from edgesmith.exporter.patterns.cleanup.fold_constants import FoldConstants
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.trace import trace
+from edgesmith.exporter.trace.trace import trace
 
 TABLE = """
 <ir_version: 10, opset_import: ["" : 20]>

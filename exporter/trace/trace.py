@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.answers import OUTPUTS
-from ..runtime.errors import UserMistake
-from .run.nouns import ExportedGraph, Shapes
+from ...runtime.answers import OUTPUTS
+from ...runtime.errors import UserMistake
+from ..run.nouns import ExportedGraph, Shapes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,0 +1,1 @@
+"""Torch model -> exported graph."""
