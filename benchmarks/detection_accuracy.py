@@ -37,7 +37,6 @@ from int8_peers import PEERS, first_line
 from edgesmith.calibration.judge.accuracy import drop_between
 from edgesmith.calibration.judge.accuracy import judge as judged
 from edgesmith.calibration.judge.detection import judge_boxes
-from edgesmith.calibration.run import Runner, graph_runner
 from edgesmith.exporter.bundle.parity import session_runner, typed_runner
 from edgesmith.exporter.commands.measure.peers import deploy_form
 from edgesmith.exporter.patterns import order_for
@@ -46,6 +45,7 @@ from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.run.runners import run_all, torch_runner
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
 from edgesmith.models.scenes import write_scenes
 from edgesmith.runtime.answers import OUTPUTS

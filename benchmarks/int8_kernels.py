@@ -29,11 +29,9 @@ from unittest import mock
 import numpy as np
 import onnx_ir as ir
 
-from edgesmith.calibration.edit import nodes_by_name
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.quantise import quantise
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.observed import tensors_for
 from edgesmith.calibration.sites.placement import float_convolutions
 from edgesmith.calibration.sites.sites import find_sites
@@ -47,6 +45,8 @@ from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.edit import nodes_by_name
+from edgesmith.graph.run import run_values
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
 

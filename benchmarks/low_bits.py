@@ -28,7 +28,6 @@ from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.calibration.quantise import quantise
-from edgesmith.calibration.run import graph_runner
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.collect import collect
 from edgesmith.calibration.statistics.moments import collect_moments
@@ -39,6 +38,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.run import graph_runner
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..graph.edit import nodes_by_name
 from ..runtime.errors import EdgesmithError
 from .balance.equalise import equalise
 from .balance.smooth import smooth
 from .codes.scales import build_table
-from .edit import nodes_by_name
 from .forms.compact import compact
 from .forms.forms import FORMS
 from .forms.weight_only import quantise_weights

@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from graph_asserts import op_types, parse
 
-from edgesmith.calibration.run import run_values
 from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.fuse.fused import Fuse
 from edgesmith.exporter.plugins import OPS
+from edgesmith.graph.run import run_values
 from edgesmith.runtime.fused_ops import DOMAIN
 
 LIMIT = 1e-5  # of the largest output: float32 sums in another order than the float64 reference

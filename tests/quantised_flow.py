@@ -10,10 +10,10 @@ import onnx_ir as ir
 
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import quantise
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.observed import tensors_for
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
+from edgesmith.graph.run import run_values
 
 
 def quantised(model: ir.Model, feeds: Mapping[str, np.ndarray], **recipe: Any) -> QuantisedGraph:

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgesmith.calibration.nouns import Range, ScaleTable, Site, WeightScales
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.observed import tensors_for
+from edgesmith.graph.run import run_values
 
 
 def int8_weights(model: ir.Model, sites: Iterable[Site]) -> dict[str, WeightScales]:

@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import QuantisedGraph, Site
-from edgesmith.calibration.run import graph_runner, open_session
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.run import graph_runner, open_session
 from edgesmith.models import create, find
 from edgesmith.models.digits import digits
 from edgesmith.runtime.preprocess import preprocess

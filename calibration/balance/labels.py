@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import add_constant, constant
+from ...graph.edit import add_constant, constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ...graph.run import Runner
 from ...runtime.errors import EdgesmithError
 from ..judge.evaluation import Evaluation, Figures
-from ..run import Runner
 from .search import SLACK
 
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
+from ...graph.run import Runner
 from ..judge.evaluation import Evaluation, Figures
 from ..judge.sensitivity import Sensitivity, order
-from ..run import Runner
 
 SLACK = 1e-9  # points: 3 of 1000 pictures are 0.3 points whatever the last bit of the division says
 DEAR = 0.05  # share of the MACs: what the last pictures cost is worth a note from here on

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.run import Runner
 from ..forms.forms import FORMS
 from ..judge.accuracy import sqnr_db
 from ..judge.evaluation import Distance, Evaluation, Pictures, any_batch
 from ..judge.sensitivity import Sensitivity, pictures_for, scan
 from ..nouns import Decision, QuantisedGraph, ScaleTable
 from ..quantise import alone
-from ..run import Runner
 from .search import Budget, Row, meet
 
 if TYPE_CHECKING:

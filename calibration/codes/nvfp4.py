@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import add_constant, attribute, constant, drop_unread
+from ...graph.edit import add_constant, attribute, constant, drop_unread
 from ..nouns import WeightScales
 from .blocks import Grid, choose_scales, from_rows, other_axis, to_rows
 

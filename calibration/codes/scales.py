@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.edit import constant, nodes_by_name
 from ...runtime.errors import EdgesmithError
-from ..edit import constant, nodes_by_name
 from ..nouns import Decision, Range, Recipe, ScaleTable, Site
 from ..sites.observed import chain_values
 from ..statistics.observers import Statistics

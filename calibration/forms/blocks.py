@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.edit import add_constant, add_node, drop_unread, nodes_by_name
 from ...runtime.errors import EdgesmithError
-from ..edit import add_constant, add_node, drop_unread, nodes_by_name
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:

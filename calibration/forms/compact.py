@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import add_constant, add_node, behind_views, drop_unread
+from ...graph.edit import add_constant, add_node, behind_views, drop_unread
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import add_constant, add_node, attribute, drop_unread, nodes_by_name, take_over
+from ...graph.edit import add_constant, add_node, attribute, drop_unread, nodes_by_name, take_over
 from ..nouns import Site, WeightScales
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
 from ..codes.blocks import to_rows
-from ..edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
+from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import add_constant, add_node, constant, drop_unread
+from ...graph.edit import add_constant, add_node, constant, drop_unread
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 from ..sites.observed import chain_nodes, chain_values
 

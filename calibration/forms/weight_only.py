@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.edit import constant, nodes_by_name
 from ...runtime.errors import UserMistake
 from ..codes.blocks import BLOCKS
 from ..codes.rounding import round_to_data
 from ..codes.table import quantise_weight
-from ..edit import constant, nodes_by_name
 from ..nouns import Decision, QuantisedGraph, Recipe, ScaleTable, Site, WeightScales
 from .forms import FORMS
 

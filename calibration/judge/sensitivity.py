@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.run import Runner
 from ..nouns import Site
-from ..run import Runner
 from .accuracy import sqnr_db
 from .evaluation import Distance, any_batch
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..edit import attribute, constant
+from ...graph.edit import attribute, constant
+from ...graph.run import open_session
 from ..judge.accuracy import sqnr_db
 from ..nouns import Site
-from ..run import open_session
 from ..statistics.observers import Observer
 from .quantised_file import PROBE, Place, Rounded
 from .report import reasons

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...graph.edit import add_constant, add_node
+from ...graph.run import Runner, open_session
 from ...runtime.answers import joined
-from ..edit import add_constant, add_node
 from ..judge.accuracy import sqnr_db
 from ..judge.evaluation import Distance
 from ..judge.sensitivity import Sensitivity, scan
 from ..nouns import Site
-from ..run import Runner, open_session
 from .file_figures import full_batch
 from .quantised_file import Place
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..edit import attribute, behind_views, constant
+from ...graph.edit import attribute, behind_views, constant
+from ...graph.run import run_values
 from ..nouns import Site
-from ..run import run_values
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ...graph.run import open_session
 from ...runtime.errors import EdgesmithError, UserMistake
-from ..run import open_session
 from .cache import Cache, Saved
 from .fingerprint import Images, fingerprint
 from .observers import Observer, Statistics, TensorStats

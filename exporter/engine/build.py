@@ -220,7 +220,7 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     """Run both graphs on one seeded input; the note on how far they are apart, or EdgesmithError."""
     import numpy as np
 
-    from ...calibration.run import run_values
+    from ...graph.run import run_values
 
     images = np.random.default_rng(0).standard_normal(shapes.opt, dtype=np.float32)
     feeds = {str(before.graph.inputs[0].name): images}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...calibration.run import run_values
+from ...graph.run import run_values
 from ...runtime.detection_verdict import ROUNDED
 from ...runtime.limits import COSINE
 from .decoding import decode_tail, measured

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...calibration.forms.weight_only import widest_block
 from ...calibration.nouns import WEIGHT_ONLY, QuantisedGraph
-from ...calibration.run import Runner
+from ...graph.run import Runner
 from ...runtime.errors import ParityFailed, UserMistake
 from ..plan.plan import Plan
 from ..run.stages import Run, keep

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...calibration.edit import add_constant, add_node, attribute, constant, drop_unread
+from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...calibration.budget.choose import Candidate, Choice, choose, preferred
-from ...calibration.run import Runner
+from ...graph.run import Runner
 from ...runtime.benchmark import measure
 from ...runtime.errors import ParityFailed
 from ...runtime.load import load

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...calibration.run import Runner, graph_runner
+from ...graph.run import Runner, graph_runner
 from ...runtime.answers import OUTPUTS, joined
 from ...runtime.selftest import verdict
 

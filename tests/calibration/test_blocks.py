@@ -10,8 +10,8 @@ from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.blocks import insert_blocks
 from edgesmith.calibration.forms.weight_only import place_blocks, quantise_weights
 from edgesmith.calibration.nouns import Recipe, ScaleTable, Site
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 
 RECIPE = Recipe(precision="int4", form="weights", block=32)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from observed_graph import TENSORS, TEXT, RandomImages, small_net
 
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.statistics import collect as collecting
 from edgesmith.calibration.statistics.collect import collect
 from edgesmith.calibration.statistics.moments import collect_moments
 from edgesmith.calibration.statistics.observers import FIELDS, Observer, Statistics
+from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 
 

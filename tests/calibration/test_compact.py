@@ -11,7 +11,7 @@ from linear_graph import feeds, linear_graph
 
 from edgesmith.calibration.forms.compact import compact
 from edgesmith.calibration.judge.accuracy import sqnr_db
-from edgesmith.calibration.run import run_values
+from edgesmith.graph.run import run_values
 
 MAPS = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -6,9 +6,9 @@ from graph_asserts import parse, run, weights
 
 from edgesmith.calibration.balance.channels import follow
 from edgesmith.calibration.balance.equalise import equalise
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
+from edgesmith.graph.run import run_values
 
 HEAD = """<ir_version: 10, opset_import: ["" : 20]>
 net (float[{x}] x) => (float[{y}] y)

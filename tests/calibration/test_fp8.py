@@ -11,8 +11,8 @@ from edgesmith.calibration.codes.fp8 import quantise_fp8, to_e4m3
 from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.nouns import Range, Recipe, ScaleTable
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import run_values
 
 
 def weight(shape=(64, 48), seed=0):

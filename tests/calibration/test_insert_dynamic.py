@@ -14,8 +14,8 @@ from silu_detector import silu_detector
 
 from edgesmith.calibration.forms.dynamic import insert_dynamic
 from edgesmith.calibration.judge.accuracy import sqnr_db
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import run_values
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from silu_detector import silu_detector
 from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe, ScaleTable
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import run_values
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from silu_detector import silu_detector
 from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe, ScaleTable
-from edgesmith.calibration.run import open_session, run_values
 from edgesmith.calibration.sites.observed import chain_nodes, chain_values, tensors_for
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import open_session, run_values
 
 IMAGES = {"images": np.random.default_rng(2).standard_normal((1, 3, 32, 32)).astype(np.float32)}
 # a float island (Gelu) in the middle, a clamp, a pool, and a float reader of a quantised value

@@ -10,8 +10,8 @@ from edgesmith.calibration.forms.blocks import insert_blocks
 from edgesmith.calibration.forms.nbits import insert_nbits, pack
 from edgesmith.calibration.forms.weight_only import place_blocks, quantise_weights
 from edgesmith.calibration.nouns import Recipe, ScaleTable
-from edgesmith.calibration.run import open_session, run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import open_session, run_values
 from edgesmith.runtime.errors import UserMistake
 
 RECIPE = Recipe(precision="int4", form="nbits", block=32)

@@ -11,8 +11,8 @@ from edgesmith.calibration.codes.nvfp4 import as_float, nearest_code, outer_scal
 from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.weight_only import quantise_weights
 from edgesmith.calibration.nouns import Recipe
-from edgesmith.calibration.run import run_values
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.run import run_values
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)
 

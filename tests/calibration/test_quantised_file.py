@@ -23,7 +23,7 @@ from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.report.file_figures import measure_places
 from edgesmith.calibration.report.quantised_file import read_places
 from edgesmith.calibration.report.switches import scan_places, with_switches
-from edgesmith.calibration.run import run_values
+from edgesmith.graph.run import run_values
 
 SHARE = 192 * 16 / (192 * 16 + 16 * 4)
 REFERENCE = ir.from_proto(network(FLOAT))

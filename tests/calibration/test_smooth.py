@@ -59,7 +59,7 @@ def smoothable(name):
 
 
 def statistics_of(model, sites):
-    from edgesmith.calibration.run import run_values
+    from edgesmith.graph.run import run_values
 
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 4, 6)).astype(np.float32)}
     found, tensors = run_values(model, feeds, list({site.input for site in sites})), {}

@@ -19,12 +19,12 @@ from edgesmith.calibration.forms.dynamic import insert_dynamic
 from edgesmith.calibration.forms.qdq import insert_qdq
 from edgesmith.calibration.forms.u8 import insert_u8
 from edgesmith.calibration.nouns import Recipe
-from edgesmith.calibration.run import open_session
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.run import open_session
 from edgesmith.models import create
 
 ROUNDS = 9

@@ -8,11 +8,11 @@ import pytest
 from attention_graph import images, vit
 from quantised_flow import chosen, quantised
 
-from edgesmith.calibration.edit import add_constant, add_node
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import audit, build_audited, quantised_products, sites_around
 from edgesmith.exporter.engine.xray import Kernel, XRay, read_engine
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.graph.edit import add_constant, add_node
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 FEEDS = {"images": images(1)}

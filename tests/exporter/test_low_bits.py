@@ -17,7 +17,6 @@ from edgesmith.calibration.forms.weight_only import inputs_of
 from edgesmith.calibration.judge.accuracy import sqnr_db
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.quantise import quantise
-from edgesmith.calibration.run import open_session, run_values
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter.bundle.parity import typed_runner
@@ -26,6 +25,7 @@ from edgesmith.exporter.engine.rtx import build_rtx_engine
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.graph.run import open_session, run_values
 from edgesmith.models import find
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

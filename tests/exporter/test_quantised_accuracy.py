@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from quantised_flow import chosen, quantised
 
-from edgesmith.calibration.edit import nodes_by_name
-from edgesmith.calibration.run import run_values
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.emulate import emulate
 from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.graph.edit import nodes_by_name
+from edgesmith.graph.run import run_values
 from edgesmith.models.digits import digits
 from edgesmith.models.registry import find
 from edgesmith.runtime.preprocess import preprocess

@@ -9,11 +9,11 @@ import pytest
 from attention_graph import images, vit
 from quantised_flow import chosen, quantised
 
-from edgesmith.calibration.run import run_values
 from edgesmith.exporter.precision.emulate import emulate
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.precision.islands import choose_islands
 from edgesmith.exporter.precision.scales_behind import scales_behind
+from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import UserMistake
 
 LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

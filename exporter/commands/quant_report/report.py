@@ -20,7 +20,7 @@ from .sides import File, Reference, bundle_reference, file_bytes, open_file, ope
 
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
-    from ....calibration.run import Runner
+    from ....graph.run import Runner
     from ....runtime.bundle import Bundle
 
 Step = Callable[[str, int, int], None]

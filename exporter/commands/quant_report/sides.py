@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ....calibration.report.quantised_file import Place
-    from ....calibration.run import Runner
+    from ....graph.run import Runner
     from ....runtime.detection import DetectionRule
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width

@@ -27,7 +27,7 @@ def open_session(
     import onnx_ir
     import onnxruntime
 
-    from .codes.nvfp4 import as_float, holds_fp4
+    from ..calibration.codes.nvfp4 import as_float, holds_fp4
 
     if not isinstance(model, bytes) and holds_fp4(model):
         model = as_float(model)  # the same numbers in types that ONNX Runtime knows
