@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..runtime.preprocess import ImageContract
-from .coco_labels import COCO_LABELS
+from .families.damo_yolo.labels import COCO_LABELS
 from .spec import ModelSpec
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -53,7 +53,7 @@ def model(variant: str, **changes: Any) -> Any:
     """Our network with the reference weights, training form, eval mode, float32."""
     import torch
 
-    from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
+    from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo
 
     module = DamoYolo(LAYOUTS[variant], **changes)
     module.load_state_dict({name: torch.from_numpy(value) for name, value in state(variant).items()})

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from train_detector_loss import Cells, Truths, detection_loss
 
 from edgesmith.models import create, find, prepare
-from edgesmith.models.damo_yolo import DamoYolo
-from edgesmith.models.damo_yolo_head import STRIDES
+from edgesmith.models.families.damo_yolo.head import STRIDES
+from edgesmith.models.families.damo_yolo.network import DamoYolo
 from edgesmith.models.scenes import scene
 
 TESTS = Path(__file__).parents[1] / "tests"

@@ -138,7 +138,7 @@ def test_detections_that_differ_show():
 
 def test_the_fair_peer_of_a_detector_is_its_deploy_form():
     from edgesmith.models import create
-    from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
+    from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo
 
     module, words = deploy_form(DamoYolo(LAYOUTS["tiny"]).eval())
     assert words == " (deploy form)" and getattr(module, "deploy", False)

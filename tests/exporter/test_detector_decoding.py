@@ -12,7 +12,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo, deployed
+from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, deployed
 from edgesmith.runtime.answers import OUTPUTS, joined
 from edgesmith.runtime.detection import DetectionRule, keep
 

@@ -15,9 +15,9 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
-from edgesmith.models.damo_yolo import DamoYolo, Layout, deployed
-from edgesmith.models.damo_yolo_backbone import Stage
-from edgesmith.models.damo_yolo_deploy import to_deploy
+from edgesmith.models.families.damo_yolo.backbone import Stage
+from edgesmith.models.families.damo_yolo.deploy import to_deploy
+from edgesmith.models.families.damo_yolo.network import DamoYolo, Layout, deployed
 
 ROUNDING = (
     8 * 2.0**-24

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from edgesmith.models import create, families, find
-from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
-from edgesmith.models.damo_yolo_deploy import is_deploy_form, is_training_form, to_deploy
+from edgesmith.models.families.damo_yolo.deploy import is_deploy_form, is_training_form, to_deploy
+from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo
 from edgesmith.models.loading import prepare
 from edgesmith.runtime.errors import UserMistake
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.export import Dim, export
 
-from edgesmith.models.damo_yolo import build
-from edgesmith.models.damo_yolo_head import STRIDES, Decode
+from edgesmith.models.families.damo_yolo.head import STRIDES, Decode
+from edgesmith.models.families.damo_yolo.network import build
 
 BINS = 17
 GRIDS = ((4, 6), (2, 3), (1, 2))  # cells, (height, width), level by level

@@ -11,7 +11,7 @@ import torch
 from damo_yolo_reference import CASES, VARIANTS
 
 from edgesmith.models import find
-from edgesmith.models.damo_yolo import deployed
+from edgesmith.models.families.damo_yolo.network import deployed
 
 RUNS = [(variant, case) for variant in VARIANTS for case in CASES[variant]]
 

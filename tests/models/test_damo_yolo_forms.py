@@ -8,9 +8,9 @@ from damo_yolo_reference import VARIANTS
 from torch import nn
 
 from edgesmith.models import create, find
-from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo, build, deployed
-from edgesmith.models.damo_yolo_deploy import is_training_form, to_deploy
-from edgesmith.models.damo_yolo_settle import picture_like
+from edgesmith.models.families.damo_yolo.deploy import is_training_form, to_deploy
+from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, build, deployed
+from edgesmith.models.families.damo_yolo.settle import picture_like
 
 # Parameters in training and deploy form, 80 classes, counted on the authors' code; GFLOPs at the variant's own size,
 # counted there with thop, which adds BatchNorm and activations to the convolutions.
@@ -126,7 +126,7 @@ def test_branches_are_gone_from_the_deploy_form(deploy, count):
 
 
 def test_a_shortcut_between_unequal_widths_is_refused():
-    from edgesmith.models.damo_yolo_backbone import ResBlock
+    from edgesmith.models.families.damo_yolo.backbone import ResBlock
 
     with pytest.raises(ValueError, match="32 -> 64 channels beside a shortcut"):
         ResBlock(32, 64, 16, 1, 1, "relu", deploy=False)

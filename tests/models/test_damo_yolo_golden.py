@@ -13,7 +13,7 @@ import torch
 from damo_yolo_reference import CASES, FEATURES, VARIANTS
 from reference_weights import input_digest, reference_array, weights_digest
 
-from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo, deployed
+from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, deployed
 
 RUNS = [(variant, case) for variant in VARIANTS for case in CASES[variant]]
 LIMITS = {"cls_logits": "cls_logits_abs", "scores": "scores_abs", "boxes": "boxes_px"}

@@ -9,8 +9,8 @@ from torch import nn
 
 from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.models import create, find
-from edgesmith.models.damo_yolo import LAYOUTS
-from edgesmith.models.damo_yolo_settle import picture_like
+from edgesmith.models.families.damo_yolo.network import LAYOUTS
+from edgesmith.models.families.damo_yolo.settle import picture_like
 from edgesmith.runtime.detection import DetectionRule, keep
 from edgesmith.runtime.preprocess import preprocess
 

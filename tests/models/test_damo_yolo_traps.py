@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgesmith.models.damo_yolo import LAYOUTS, DamoYolo
-from edgesmith.models.damo_yolo_backbone import CSPStage, Focus, ResBlock
-from edgesmith.models.damo_yolo_head import Decode
-from edgesmith.models.damo_yolo_layers import SPP
+from edgesmith.models.families.damo_yolo.backbone import CSPStage, Focus, ResBlock
+from edgesmith.models.families.damo_yolo.head import Decode
+from edgesmith.models.families.damo_yolo.layers import SPP
+from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo
 
 CASE = "b2_320x416"
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from .damo_yolo_head import Scale
-    from .spec import ModelSpec
+    from ...spec import ModelSpec
+    from .head import Scale
 
 SIDE, BATCH = 128, 16  # of the noise: the deepest maps have 256 cells of 16 pictures for their statistics
 MOVED = 1.0  # standard deviations, see _with_statistics_of

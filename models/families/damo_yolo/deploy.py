@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
-from .damo_yolo_layers import BATCH_NORM_EPS
+from .layers import BATCH_NORM_EPS
 
 BRANCHES = ("rbr_dense", "rbr_1x1")
 FOLDED = "rbr_reparam"

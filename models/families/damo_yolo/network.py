@@ -20,13 +20,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..runtime.errors import UserMistake
-from .coco_labels import COCO_LABELS
-from .damo_yolo_backbone import TAKEN, Stage, backbone
-from .damo_yolo_deploy import is_deploy_form, is_training_form, to_deploy
-from .damo_yolo_head import ZeroHead
-from .damo_yolo_neck import Neck
-from .damo_yolo_settle import settle
+from ....runtime.errors import UserMistake
+from .backbone import TAKEN, Stage, backbone
+from .deploy import is_deploy_form, is_training_form, to_deploy
+from .head import ZeroHead
+from .labels import COCO_LABELS
+from .neck import Neck
+from .settle import settle
 
 __all__ = ["LAYOUTS", "DamoYolo", "Layout", "build", "changes_for", "deployed", "rename", "settle"]
 

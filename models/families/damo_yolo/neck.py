@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .damo_yolo_layers import ACTIVATIONS, ConvBNAct, MobileBlock, RepConv, batch_norm, conv, multiple_of_8
+from .layers import ACTIVATIONS, ConvBNAct, MobileBlock, RepConv, batch_norm, conv, multiple_of_8
 
 EXPANSION = 3  # of the nano's mobile blocks
 

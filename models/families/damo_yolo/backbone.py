@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .damo_yolo_layers import ACTIVATIONS, SPP, ConvBN, ConvBNAct, MobileBlock, RepConv, WrappedConvBNAct, multiple_of_8
+from .layers import ACTIVATIONS, SPP, ConvBN, ConvBNAct, MobileBlock, RepConv, WrappedConvBNAct, multiple_of_8
 
 EXPANSION = (3.5, 4.0, 4.5, 5.0, 5.5)  # of the mobile blocks, stage by stage
 TAKEN = (1, 3, 4)  # the stages the neck reads: the last one at each of 1/8, 1/16, 1/32
