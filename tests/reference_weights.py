@@ -103,7 +103,8 @@ def reference_state(name: str, num_classes: int | None = None) -> dict[str, Any]
     """
     import torch
 
-    from edgesmith.models import davit, find
+    from edgesmith.models import find
+    from edgesmith.models.families.davit import network as davit
 
     spec = find(name)
     with torch.device("meta"):
