@@ -14,7 +14,7 @@ from torch import nn
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.models.smt import SMT
+from edgesmith.models.families.smt.network import SMT
 from edgesmith.models.van import VAN
 
 OPEN = Shapes((1, 3, 64, 64), (1, 3, 96, 96), (4, 3, 160, 160))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .families.layers import init_weights
+from ..layers import init_weights
 
 KERNELS = (3, 5, 7, 9)  # one depthwise kernel a head of the modulation
 
