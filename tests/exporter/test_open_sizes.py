@@ -15,7 +15,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models.families.smt.network import SMT
-from edgesmith.models.van import VAN
+from edgesmith.models.families.van.network import VAN
 
 OPEN = Shapes((1, 3, 64, 64), (1, 3, 96, 96), (4, 3, 160, 160))
 BATCHES_AND_SIZES = [(1, 3, 96, 96), (3, 3, 64, 128), (2, 3, 90, 122)]

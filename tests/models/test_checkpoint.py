@@ -11,8 +11,8 @@ from reference_weights import reference_state
 from safetensors.torch import save_file
 
 from edgesmith.models import create, find, prepare
-from edgesmith.models import van as van_module
 from edgesmith.models.families.davit import network as davit
+from edgesmith.models.families.van import network as van_module
 from edgesmith.runtime.errors import UserMistake
 
 IMAGE = torch.linspace(-2, 2, 2 * 3 * 64 * 64).reshape(2, 3, 64, 64)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .families.layers import init_weights
+from ..layers import init_weights
 
 
 class PatchEmbed(nn.Module):
