@@ -39,7 +39,7 @@ def in_our_names(
     state = spec.rename(dict(checkpoint.tensors))
     if spec.family != "vit_ggem" or "pos_embed" not in state:
         return state, ()
-    from .vit_ggem import resample_positions
+    from .families.vit_ggem.network import resample_positions
 
     patch = spec.config["patch_size"]
     resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference_weights import facts, golden
 
-from edgesmith.models.vit_ggem import GGeMPool
+from edgesmith.models.families.vit_ggem.network import GGeMPool
 
 CASES = {case["case"]: case for case in facts("ggem")["cases"]}
 

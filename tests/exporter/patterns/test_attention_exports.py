@@ -42,7 +42,7 @@ def narrow_vit() -> torch.nn.Module:
 
 
 def narrow_ggem() -> torch.nn.Module:
-    from edgesmith.models.vit_ggem import ViTGGeM
+    from edgesmith.models.families.vit_ggem.network import ViTGGeM
 
     torch.manual_seed(2)
     module = ViTGGeM(num_heads=3, img_size=64, patch_size=16, num_classes=7, embed_dim=48, depth=2).eval()
