@@ -22,7 +22,7 @@ from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.preprocess import preprocess
 
 HERE = Path(__file__).parent

@@ -47,7 +47,7 @@ from edgesmith.exporter.run.runners import run_all, torch_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
-from edgesmith.models.scenes import write_scenes
+from edgesmith.models.fixtures.scenes import write_scenes
 from edgesmith.runtime.answers import OUTPUTS
 from edgesmith.runtime.benchmark import machine
 from edgesmith.runtime.coco import Truth, read_coco

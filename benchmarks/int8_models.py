@@ -97,7 +97,7 @@ def save_pictures(model: Model, folder: Path) -> None:
 
     data, labels = "random", ()
     if model.kind == "fixture":
-        from edgesmith.models.digits import digits
+        from edgesmith.models.fixtures.digits import digits
 
         (images, truth), (held, held_truth) = digits("train"), digits("held_out")
         data, labels = str(folder / "digits.npz"), find(model.name).labels(10)

@@ -40,7 +40,7 @@ from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import graph_runner
 from edgesmith.models import create, find
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.preprocess import preprocess
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..runtime.errors import UserMistake
-from .fixtures import FIXTURES
+from .fixtures.fixtures import FIXTURES
 from .spec import ModelSpec
 from .variants import ALIASES, FAMILIES, VARIANTS
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgesmith.models.fixtures import SCENE_LABELS
-from edgesmith.models.scenes import scene
+from edgesmith.models.fixtures.fixtures import SCENE_LABELS
+from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.coco import Truth
 from edgesmith.runtime.coco_eval import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule, in_image, keep_parts

@@ -18,7 +18,7 @@ from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import graph_runner, open_session
 from edgesmith.models import create, find
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.preprocess import preprocess
 
 WEIGHTS = Path(__file__).parent / "data" / "trained"

@@ -35,7 +35,7 @@ from train_detector_loss import Cells, Truths, detection_loss
 from edgesmith.models import create, find, prepare
 from edgesmith.models.families.damo_yolo.head import STRIDES
 from edgesmith.models.families.damo_yolo.network import DamoYolo
-from edgesmith.models.scenes import scene
+from edgesmith.models.fixtures.scenes import scene
 
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path.append(str(TESTS))

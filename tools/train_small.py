@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from edgesmith.models import create, find
 from edgesmith.models.checkpoint import read_checkpoint
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.preprocess import ImageContract, preprocess
 
 OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"

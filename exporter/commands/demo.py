@@ -60,7 +60,7 @@ def write_digit(path: Path, index: int = 0) -> tuple[Path, int]:
     """Write a held-out handwritten digit as a picture; its path and what it is."""
     import cv2
 
-    from ...models.digits import digits
+    from ...models.fixtures.digits import digits
 
     images, labels = digits("held_out")
     cv2.imwrite(str(path), images[index])

@@ -14,7 +14,7 @@ from digit_pictures import WEIGHTS, export, traced_once, write_npz
 import edgesmith
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.rivals import auto
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"

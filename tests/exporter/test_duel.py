@@ -13,7 +13,7 @@ from digit_pictures import WEIGHTS, export, traced_once, write_npz
 import edgesmith
 from edgesmith.exporter.rivals import duel
 from edgesmith.exporter.rivals.duel import Duel
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"

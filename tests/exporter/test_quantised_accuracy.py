@@ -15,7 +15,7 @@ from edgesmith.exporter.precision.emulate import emulate
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.graph.edit import nodes_by_name
 from edgesmith.graph.run import run_values
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.registry import find
 from edgesmith.runtime.preprocess import preprocess
 

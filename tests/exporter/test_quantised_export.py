@@ -17,7 +17,7 @@ from edgesmith.calibration.statistics.cache import read
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
 

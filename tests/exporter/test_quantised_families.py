@@ -16,7 +16,7 @@ from digit_pictures import NAMES, WEIGHTS, export, traced_once, write_npz
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
 from edgesmith.exporter.engine import rtx
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle import open_bundle
 
 pytestmark = pytest.mark.slow

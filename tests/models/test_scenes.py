@@ -10,8 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.models import find, scenes, scenes_ground, scenes_shapes
-from edgesmith.models.scenes import CATEGORY_IDS, LEAST_BOX_PX, LEAST_SHOWN, SCENE_LABELS, SPLITS, arrange, scene
+from edgesmith.models import find
+from edgesmith.models.fixtures import ground as scenes_ground
+from edgesmith.models.fixtures import scenes
+from edgesmith.models.fixtures import shapes as scenes_shapes
+from edgesmith.models.fixtures.scenes import (
+    CATEGORY_IDS,
+    LEAST_BOX_PX,
+    LEAST_SHOWN,
+    SCENE_LABELS,
+    SPLITS,
+    arrange,
+    scene,
+)
 from edgesmith.runtime.coco import read_coco
 
 MANY = 40

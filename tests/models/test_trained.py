@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgesmith.models import families, find, prepare
-from edgesmith.models.digits import digits
+from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.preprocess import preprocess
 
 TRAINED = Path(__file__).parents[1] / "data" / "trained"

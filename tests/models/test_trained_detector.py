@@ -10,7 +10,7 @@ import torch
 from scenes_score import measure, pictures_and_truths
 
 from edgesmith.models import find, prepare
-from edgesmith.models.scenes import scene
+from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.boxes import overlaps
 from edgesmith.runtime.detection import DetectionRule, keep_parts
 from edgesmith.runtime.preprocess import preprocess
