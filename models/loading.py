@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..runtime.errors import UserMistake
-from .checkpoint import Checkpoint, read_checkpoint
-from .download import fetch
-from .fit import check_fit, head_classes, in_our_names
 from .spec import ModelSpec
+from .weights.checkpoint import Checkpoint, read_checkpoint
+from .weights.download import fetch
+from .weights.fit import check_fit, head_classes, in_our_names
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgesmith.models import create, find
-from edgesmith.models.checkpoint import read_checkpoint
 from edgesmith.models.fixtures.digits import digits
+from edgesmith.models.weights.checkpoint import read_checkpoint
 from edgesmith.runtime.preprocess import ImageContract, preprocess
 
 OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"

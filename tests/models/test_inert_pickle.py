@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgesmith.models import inert_pickle
-from edgesmith.models.checkpoint import read_checkpoint
+from edgesmith.models.weights import inert_pickle
+from edgesmith.models.weights.checkpoint import read_checkpoint
 from edgesmith.runtime.errors import UserMistake
 
 TENSORS = {"a.weight": torch.arange(4.0).reshape(2, 2), "a.bias": torch.ones(2)}

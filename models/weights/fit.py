@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
+from ..registry import FAMILIES, find, list_models
+from ..spec import ModelSpec
 from .checkpoint import Checkpoint
-from .registry import FAMILIES, find, list_models
-from .spec import ModelSpec
 
 HEAD = re.compile(
     r"head\.(weight|fc\.weight|gfl_cls\.\d\.weight)"
@@ -39,7 +39,7 @@ def in_our_names(
     state = spec.rename(dict(checkpoint.tensors))
     if spec.family != "vit_ggem" or "pos_embed" not in state:
         return state, ()
-    from .families.vit_ggem.network import resample_positions
+    from ..families.vit_ggem.network import resample_positions
 
     patch = spec.config["patch_size"]
     resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))

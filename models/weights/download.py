@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
+from ..spec import ModelSpec
 from .checkpoint import Checkpoint, read_checkpoint
-from .spec import ModelSpec
 
 
 def fetch(spec: ModelSpec) -> Checkpoint:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
 
 MOST_NAMES = 100  # a training's configuration has some ten classes; every name costs one more reading of the file
 

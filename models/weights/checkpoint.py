@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..runtime.errors import UserMistake
+from ...runtime.errors import UserMistake
 from .inert_pickle import first_line, not_run, read_inert
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")

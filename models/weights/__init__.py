@@ -1,0 +1,1 @@
+"""Checkpoints: downloaded, read with weights only, fitted to a network."""
