@@ -25,6 +25,6 @@ def export(model: str, **options: Any) -> Any:
 
 def load(bundle: str, backend: str | None = None, threads: int | None = None) -> Session:
     """Open a bundle for inference: ``load("smt.edge")("photo.jpg")`` gives the classes of the picture, best first."""
-    from .runtime.load import load as open_session
+    from .runtime.backends.load import load as open_session
 
     return open_session(bundle, backend=backend, threads=threads)

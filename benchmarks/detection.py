@@ -39,9 +39,9 @@ from edgesmith.exporter.run.runners import graph_runner, torch_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.runtime.answers import OUTPUTS
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.benchmark import machine, measure
 from edgesmith.runtime.detection import DetectionRule, keep
-from edgesmith.runtime.load import load
 from edgesmith.runtime.preprocess import preprocess, read_image
 
 HERE = Path(__file__).parent

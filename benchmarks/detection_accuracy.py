@@ -49,11 +49,11 @@ from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
 from edgesmith.models.fixtures.scenes import write_scenes
 from edgesmith.runtime.answers import OUTPUTS
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.benchmark import machine
 from edgesmith.runtime.coco import Truth, read_coco
 from edgesmith.runtime.coco_eval import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule
-from edgesmith.runtime.load import load
 from edgesmith.runtime.preprocess import ImageContract, preprocess
 
 if TYPE_CHECKING:

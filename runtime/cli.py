@@ -41,7 +41,7 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
 
 def self_test(bundle: str, backend: str | None = None, threads: int | None = None) -> list[dict[str, Any]]:
     """Golden outputs against what this device computes, one entry an output."""
-    from .load import load
+    from .backends.load import load
 
     with load(bundle, backend=backend, threads=threads) as session:
         return [row.to_json() for row in session.self_test()]

@@ -129,7 +129,7 @@ def run_bundle(
     bundle: Bundle, coco: CocoSet, rule: DetectionRule, asked: Asked, progress: Progress | None
 ) -> tuple[Found, str]:
     """Every picture through one bundle, and the name of its backend."""
-    from .load import load
+    from .backends.load import load
 
     iou = None if rule.nms == "none" else rule.iou
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:

@@ -119,7 +119,7 @@ def run(asked: Asked) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
     import cv2
 
-    from .load import load
+    from .backends.load import load
     from .save import saver
     from .video import frames, pictures
 

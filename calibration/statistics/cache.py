@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.user_cache import user_cache
+from ...runtime.backends.user_cache import user_cache
 from .fingerprint import Fingerprint
 
 KEEP_FILES = 20

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.answers import separated
+from ...runtime.backends.load import load
 from ...runtime.bundle import Bundle, write_bundle
 from ...runtime.detection_verdict import compare
 from ...runtime.errors import BackendUnavailable
 from ...runtime.golden import GOLDEN, golden_bytes
 from ...runtime.limits import QUANTISED
-from ...runtime.load import load
 from ...runtime.report import write_report
 from ...runtime.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused

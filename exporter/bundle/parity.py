@@ -154,7 +154,7 @@ def typed_runner(typed: ir.Model) -> Runner:
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
     """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
-    from ...runtime.load import load
+    from ...runtime.backends.load import load
 
     plan = judge.plan
     try:

@@ -72,7 +72,7 @@ def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | Non
 
 def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.ndarray, run: Run) -> Duel | None:
     """Run both in turns on one thread; None when the backend is not here."""
-    from ...runtime.load import load
+    from ...runtime.backends.load import load
 
     feeds = {"images": images}
     try:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle
-from ..cuda import Cuda, Device, find_driver
-from ..engine_build import build_engine
-from ..engine_cache import engine_key, load_engine, save_engine
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugin_routes import load_plugins, only_there
 from ..session import Session
 from . import backend, library
+from .cuda import Cuda, Device, find_driver
+from .engine_build import build_engine
+from .engine_cache import engine_key, load_engine, save_engine
 
 INSTALL = {
     "tensorrt": "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere: pip install tensorrt",

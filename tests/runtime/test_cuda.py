@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from edgesmith.runtime import cuda
+from edgesmith.runtime.backends import cuda
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError
 
 

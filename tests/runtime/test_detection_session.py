@@ -8,11 +8,11 @@ import pytest
 from detection_bundle import LABELS, RULES, golden_images, judge, paint, write_detection_bundle
 
 import edgesmith
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.detection import Detections
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 from edgesmith.runtime.golden import golden_bytes
-from edgesmith.runtime.load import load
 from edgesmith.runtime.preprocess import ImageContract
 
 FORMS = {

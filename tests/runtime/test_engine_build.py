@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from edgesmith.runtime import engine_build, engine_cache
+from edgesmith.runtime.backends import engine_build, engine_cache
+from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.engine_build import build_engine, profile_shapes
 from edgesmith.runtime.bundle import open_bundle
-from edgesmith.runtime.cuda import Device
-from edgesmith.runtime.engine_build import build_engine, profile_shapes
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 from edgesmith.runtime.manifest import TensorSpec
 
@@ -136,7 +136,7 @@ def test_the_secret_stays_private_and_the_same(tmp_path):
 def test_the_child_speaks_json_when_the_library_is_missing():
     request = json.dumps({"library": "no_such_engine"})
     done = subprocess.run(
-        [sys.executable, "-m", "edgesmith.runtime.engine_build"],
+        [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"],
         input=request,
         capture_output=True,
         text=True,

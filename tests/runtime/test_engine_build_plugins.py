@@ -10,8 +10,8 @@ import pytest
 from edgesmith.exporter.plugins.pack.compile import Compiled
 from edgesmith.exporter.plugins.pack.pack import pack
 from edgesmith.exporter.plugins.vision.ggem_pool import OP
-from edgesmith.runtime import engine_build
-from edgesmith.runtime.engine_build import build_engine
+from edgesmith.runtime.backends import engine_build
+from edgesmith.runtime.backends.engine_build import build_engine
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake
 from edgesmith.runtime.fused_ops import Launch
 from edgesmith.runtime.plugin_library import plugin_library

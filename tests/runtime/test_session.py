@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import edgesmith
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from edgesmith.runtime.golden import golden_bytes
-from edgesmith.runtime.load import load
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.backends import tensorrt as backend
+from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle import update_bundle
-from edgesmith.runtime.cuda import Device
 from edgesmith.runtime.errors import EdgesmithError
-from edgesmith.runtime.load import load
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
 DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)

@@ -63,7 +63,7 @@ def open_side(name: str, weights: str, num_classes: int | None) -> Side:
 
 
 def _open_bundle(path: Path) -> Side:
-    from ....runtime.load import load
+    from ....runtime.backends.load import load
 
     bundle = open_bundle(path)
     session = load(bundle)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....runtime.backends.load import load
 from ....runtime.benchmark import measure, to_json
 from ....runtime.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
-from ....runtime.load import load
 from ....runtime.report import write_report
 from ...bundle.parity import session_runner
 from ...run import runners as verify

@@ -175,7 +175,7 @@ def _labelled(
 def _bundle_tops(
     bundle: Bundle, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, progress: Progress | None
 ) -> dict[str, Any]:
-    from ....runtime.load import load
+    from ....runtime.backends.load import load
 
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
         least, size = session.batch_sizes(boxes.BATCH)

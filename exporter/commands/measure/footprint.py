@@ -31,7 +31,7 @@ def _load(request: Mapping[str, Any]) -> Any:
     """A function of images. ``kind`` bundle: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
     threads = request["threads"]
     if request["kind"] == "bundle":
-        from ....runtime.load import load
+        from ....runtime.backends.load import load
 
         session = load(request["path"], threads=threads)
         return lambda images: session.run({"images": images})

@@ -280,7 +280,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
     """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
     import onnx_ir
 
-    from ....runtime.load import load
+    from ....runtime.backends.load import load
     from ...bundle.parity import session_runner, typed_runner
 
     try:

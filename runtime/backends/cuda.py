@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BackendUnavailable, EdgesmithError
+from ..errors import BackendUnavailable, EdgesmithError
 
 DRIVER = "libcuda.so.1"
 RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")

@@ -3,7 +3,7 @@
 A builder that runs out of memory, or falls over, takes only that process with it. Types are decided in our graph: where
 the library knows strongly typed networks (from TensorRT 10 on) it must follow them; TensorRT 8 is only allowed fp16.
 Where the bundle brings kernels, their plugins are registered in that process before the graph is parsed.
-Started as ``python -m edgesmith.runtime.engine_build`` with one JSON object on stdin; the answer is one on stdout.
+Started as ``python -m edgesmith.runtime.backends.engine_build`` with one JSON object on stdin; the answer is one on stdout.
 The build for a named chip is run by our tests; building for the chip in the machine is not yet run on hardware.
 """
 
@@ -20,13 +20,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .bundle import Bundle
-from .errors import BackendUnavailable, EdgesmithError, UserMistake
-from .manifest import TensorSpec
-from .plugin_routes import add_plugins, plugins_of
+from ..bundle import Bundle
+from ..errors import BackendUnavailable, EdgesmithError, UserMistake
+from ..manifest import TensorSpec
+from ..plugin_routes import add_plugins, plugins_of
 
 log = logging.getLogger("edgesmith")
-COMMAND = [sys.executable, "-m", "edgesmith.runtime.engine_build"]
+COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"]
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 
 

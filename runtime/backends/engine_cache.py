@@ -20,10 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .bundle import Bundle
+from ..bundle import Bundle
+from ..vet import DEVICE_ENGINE, ENGINES
 from .cuda import Device
 from .user_cache import user_cache
-from .vet import DEVICE_ENGINE, ENGINES
 
 MAGIC = b"EDGE"
 FORMAT = 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .backends import default_backend, find_backend
-from .bundle import Bundle, open_bundle
-from .errors import UserMistake
-from .plugin_routes import check_engine
-from .session import Session
+from ..bundle import Bundle, open_bundle
+from ..errors import UserMistake
+from ..plugin_routes import check_engine
+from ..session import Session
+from . import default_backend, find_backend
 
 
 def load(
