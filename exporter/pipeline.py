@@ -16,7 +16,7 @@ from .run.stages import Progress, Run, Stage, keep, run_beside
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..runtime.bundle import Bundle
+    from ..runtime.bundle.bundle import Bundle
     from .bundle.parity import Row
     from .run.nouns import RewrittenGraph
 

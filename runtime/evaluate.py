@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .boxes import Kept
-from .bundle import Bundle, open_bundle
+from .bundle.bundle import Bundle, open_bundle
 from .coco import CocoSet, read_coco
 from .coco_eval import evaluate_boxes
 from .errors import BackendUnavailable, UserMistake

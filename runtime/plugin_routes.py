@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .bundle import Bundle
+from .bundle.bundle import Bundle
 from .errors import BackendUnavailable, BundleRefused
 from .kernel_pack import PACK, read_pack
 from .plugin_library import load_plugin_library, plugin_library

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, open_bundle
+from .bundle.bundle import Bundle, open_bundle
 from .errors import EdgesmithError, UserMistake
 from .postprocess import Classification
 

@@ -17,9 +17,9 @@ from .checks import at_least
 from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
+    from .bundle.bundle import Bundle
+    from .bundle.manifest import TensorSpec
     from .detection import DetectionRule
-    from .manifest import TensorSpec
 
 
 class Tested(Protocol):

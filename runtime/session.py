@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .bundle import Bundle
+from .bundle.bundle import Bundle
 from .checks import at_least, check_feeds, check_results
 from .errors import UserMistake
 from .preprocess import Picture, pixels, preprocess

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .answers import OUTPUTS, joined
-from .bundle import Bundle
+from .bundle.bundle import Bundle
 from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
 from .errors import UserMistake
 from .postprocess import Classification

@@ -122,8 +122,8 @@ def write_detection_bundle(
     """Write it to ``out``; ``images`` replace the golden ones, ``changes`` replace keys of the manifest."""
     import onnx
 
-    from edgesmith.runtime.bundle import write_bundle
-    from edgesmith.runtime.golden import golden_bytes
+    from edgesmith.runtime.bundle.bundle import write_bundle
+    from edgesmith.runtime.bundle.golden import golden_bytes
     from edgesmith.runtime.preprocess import ImageContract
 
     model = onnx.parser.parse_model(_graph(batch, nms, candidates))

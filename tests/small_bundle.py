@@ -19,8 +19,8 @@ def write_small_bundle(out: Path, **changes: object) -> Path:
     import numpy as np
     import onnx
 
-    from edgesmith.runtime.bundle import write_bundle
-    from edgesmith.runtime.golden import golden_bytes
+    from edgesmith.runtime.bundle.bundle import write_bundle
+    from edgesmith.runtime.bundle.golden import golden_bytes
     from edgesmith.runtime.preprocess import ImageContract
 
     images = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)

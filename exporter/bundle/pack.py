@@ -11,10 +11,10 @@ import numpy as np
 
 from ...runtime.answers import separated
 from ...runtime.backends.load import load
-from ...runtime.bundle import Bundle, write_bundle
+from ...runtime.bundle.bundle import Bundle, write_bundle
+from ...runtime.bundle.golden import GOLDEN, golden_bytes
 from ...runtime.detection_verdict import compare
 from ...runtime.errors import BackendUnavailable
-from ...runtime.golden import GOLDEN, golden_bytes
 from ...runtime.limits import QUANTISED
 from ...runtime.report import write_report
 from ...runtime.selftest import agreement

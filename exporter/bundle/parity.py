@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-    from ...runtime.bundle import Bundle
+    from ...runtime.bundle.bundle import Bundle
     from .made import Made
 
     Row = verify.Row | verify_detection.DetectionRow

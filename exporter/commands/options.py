@@ -18,6 +18,6 @@ Data = Annotated[
 
 
 def print_json(document: Any) -> None:
-    from ...runtime.manifest import plain
+    from ...runtime.bundle.manifest import plain
 
     print(json.dumps(plain(document), indent=2))

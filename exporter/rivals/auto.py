@@ -25,7 +25,7 @@ from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
-    from ...runtime.bundle import Bundle
+    from ...runtime.bundle.bundle import Bundle
 
 
 def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:

@@ -17,7 +17,7 @@ from ..run.stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
-    from ...runtime.bundle import Bundle
+    from ...runtime.bundle.bundle import Bundle
     from ..bundle.made import Made
 
 ROUNDS, WARMUP = 21, 3

@@ -11,7 +11,7 @@ from ..run.stages import Run
 
 if TYPE_CHECKING:
     from ...models.loading import Prepared
-    from ...runtime.bundle import Bundle
+    from ...runtime.bundle.bundle import Bundle
     from ..bundle.parity import Judge
     from ..precision.floats import PrecisionResult
     from ..precision.quantise import Quantised

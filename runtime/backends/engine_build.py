@@ -20,9 +20,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
-from ..manifest import TensorSpec
 from ..plugin_routes import add_plugins, plugins_of
 
 log = logging.getLogger("edgesmith")

@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
-from ..vet import DEVICE_ENGINE, ENGINES
+from ..bundle.bundle import Bundle
+from ..bundle.vet import DEVICE_ENGINE, ENGINES
 from .cuda import Device
 from .user_cache import user_cache
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle.bundle import Bundle
 from ..errors import BundleRefused, UserMistake
 from ..limits import QUANTISED
 from ..session import Session

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle.bundle import Bundle
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugin_routes import load_plugins, only_there
 from ..session import Session

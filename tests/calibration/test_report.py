@@ -10,7 +10,7 @@ from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.calibration.nouns import Decision, QuantisedGraph, Range, Recipe, ScaleTable, Site, WeightScales
 from edgesmith.calibration.report.report import accuracy_told, describe, quantile, reasons, types
 from edgesmith.calibration.statistics.observers import Observer
-from edgesmith.runtime.manifest import to_text
+from edgesmith.runtime.bundle.manifest import to_text
 from edgesmith.runtime.report_quantised import quantised
 
 LINEAR = Site("/fc", "MatMul", "x", "w", (8, 4), -1, 0, 1, macs=32, share=0.8)

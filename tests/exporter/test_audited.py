@@ -13,7 +13,7 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.rivals import audited
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"
 JETSON = {"precision": "int8", "target": "jetpack6"}

@@ -15,7 +15,7 @@ import edgesmith
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.rivals import auto
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

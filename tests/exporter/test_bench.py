@@ -18,7 +18,7 @@ from edgesmith.exporter.commands.measure import bench_detection
 from edgesmith.exporter.commands.measure.bench import bench, columns, rows
 from edgesmith.exporter.commands.measure.footprint import footprint
 from edgesmith.exporter.commands.measure.peers import PEERS, chosen_peers, deploy_form, openvino_runner
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 
 SIZE = {"num_classes": 10, "image_size": 64}

@@ -20,7 +20,7 @@ from edgesmith.exporter.pipeline import Result, export
 from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.runtime.answers import NMS_OUTPUTS
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 
 MODEL, SIZE = "damo_yolo_nano_small", 160

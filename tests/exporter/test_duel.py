@@ -14,7 +14,7 @@ import edgesmith
 from edgesmith.exporter.rivals import duel
 from edgesmith.exporter.rivals.duel import Duel
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 
 VIT = "vit_ggem_mnist"
 

@@ -17,7 +17,7 @@ from edgesmith.exporter.engine.build import build
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.runtime.bundle import open_bundle, write_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

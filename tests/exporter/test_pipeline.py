@@ -15,7 +15,7 @@ import edgesmith
 from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph, RewrittenGraph
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 
 SMALL = {"num_classes": 5, "image_size": (64, 96)}  # a quarter of the work of 224x224, and not square

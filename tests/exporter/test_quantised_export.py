@@ -18,7 +18,7 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
 
 VIT = "vit_ggem_mnist"

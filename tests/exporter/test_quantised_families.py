@@ -17,7 +17,7 @@ import edgesmith
 from edgesmith.calibration.statistics.cache import read
 from edgesmith.exporter.engine import rtx
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
 
 pytestmark = pytest.mark.slow
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesmith.runtime.bundle import Bundle, write_bundle
-from edgesmith.runtime.golden import golden_bytes
+from edgesmith.runtime.bundle.bundle import Bundle, write_bundle
+from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.preprocess import ImageContract
 
 LABELS = ["red", "green", "blue", "dark"]

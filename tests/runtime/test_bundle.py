@@ -9,14 +9,14 @@ import sys
 import onnx
 import pytest
 
-from edgesmith.runtime import publish
-from edgesmith.runtime.bundle import open_bundle, update_bundle, write_bundle
+from edgesmith.runtime.bundle import publish
+from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 
 
 def rehash(bundle, **changes):
     """Change manifest keys by hand, as an attacker or a careless editor would, with hashes that fit the files."""
-    from edgesmith.runtime.vet import sha256
+    from edgesmith.runtime.bundle.vet import sha256
 
     path = bundle.path / "manifest.json"
     manifest = {**json.loads(path.read_text()), **changes}
@@ -335,7 +335,7 @@ def test_update_keeps_engines_of_this_device_unless_the_graph_changes(tiny):
 def test_golden_must_fit_the_graph(make_tiny):
     import numpy as np
 
-    from edgesmith.runtime.golden import golden_bytes
+    from edgesmith.runtime.bundle.golden import golden_bytes
 
     ok = np.zeros((1, 3, 8, 8), np.float32)
     for content in (

@@ -9,10 +9,10 @@ from detection_bundle import LABELS, RULES, golden_images, judge, paint, write_d
 
 import edgesmith
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
+from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.detection import Detections
 from edgesmith.runtime.errors import BundleRefused, UserMistake
-from edgesmith.runtime.golden import golden_bytes
 from edgesmith.runtime.preprocess import ImageContract
 
 FORMS = {

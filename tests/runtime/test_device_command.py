@@ -54,8 +54,8 @@ def test_self_test_holds(folder: Path):
 
 
 def test_self_test_fails_when_the_device_computes_something_else(folder: Path):
-    from edgesmith.runtime.bundle import open_bundle, update_bundle
-    from edgesmith.runtime.golden import golden_bytes
+    from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
+    from edgesmith.runtime.bundle.golden import golden_bytes
 
     wrong = open_bundle(write_small_bundle(folder / "wrong.edge"))
     images = np.ones((1, 3, 8, 8), np.float32)

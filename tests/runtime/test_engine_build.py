@@ -9,9 +9,9 @@ import pytest
 from edgesmith.runtime.backends import engine_build, engine_cache
 from edgesmith.runtime.backends.cuda import Device
 from edgesmith.runtime.backends.engine_build import build_engine, profile_shapes
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle.bundle import open_bundle
+from edgesmith.runtime.bundle.manifest import TensorSpec
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
-from edgesmith.runtime.manifest import TensorSpec
 
 DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)
 

@@ -6,8 +6,8 @@ import pytest
 
 import edgesmith
 from edgesmith.runtime.backends.load import load
+from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.errors import BundleRefused, EdgesmithError, UserMistake
-from edgesmith.runtime.golden import golden_bytes
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_what_does_not_fit_is_refused_in_words(make_tiny, feeds, said):
 
 
 def test_open_sizes_of_one_name_must_agree():
+    from edgesmith.runtime.bundle.manifest import TensorSpec
     from edgesmith.runtime.checks import check_feeds
-    from edgesmith.runtime.manifest import TensorSpec
 
     specs = [TensorSpec("a", "float32", ("batch", 2)), TensorSpec("b", "float32", ("batch", 3))]
     zeros = np.zeros

@@ -15,7 +15,7 @@ import pytest
 from edgesmith.runtime.backends import tensorrt as backend
 from edgesmith.runtime.backends.cuda import Device
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.bundle import update_bundle
+from edgesmith.runtime.bundle.bundle import update_bundle
 from edgesmith.runtime.errors import EdgesmithError
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
-from ....runtime.bundle import open_bundle
+from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...bundle.parity import session_runner
 from ...run import runners as verify

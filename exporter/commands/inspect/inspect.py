@@ -55,7 +55,7 @@ def _engine(path: Path, start: bytes) -> dict[str, Any]:
 
 
 def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
-    from ....runtime.bundle import open_bundle
+    from ....runtime.bundle.bundle import open_bundle
 
     bundle = open_bundle(path)
     keys = (

@@ -71,7 +71,7 @@ def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
 
     place = Path(what)
     if place.is_dir():
-        from ....runtime.bundle import open_bundle
+        from ....runtime.bundle.bundle import open_bundle
 
         bundle = open_bundle(place)
         return load_onnx(bundle.graph), (bundle.manifest.get("rewrite") or {}).get("fused"), ""

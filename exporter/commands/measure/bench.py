@@ -17,7 +17,7 @@ import numpy as np
 
 from ....runtime.backends.load import load
 from ....runtime.benchmark import measure, to_json
-from ....runtime.bundle import Bundle, open_bundle, update_bundle
+from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.report import write_report
 from ...bundle.parity import session_runner

@@ -12,7 +12,7 @@ from ...run import runners as verify
 from ...run.pictures import packaged_pictures
 
 if TYPE_CHECKING:
-    from ....runtime.bundle import Bundle
+    from ....runtime.bundle.bundle import Bundle
     from ....runtime.detection import DetectionRule
 
 ROUNDS, WARMUP = 10, 2

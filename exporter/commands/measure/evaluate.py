@@ -15,7 +15,7 @@ import numpy as np
 
 from ....runtime import evaluate as boxes
 from ....runtime.boxes import Kept
-from ....runtime.bundle import Bundle, open_bundle
+from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.evaluate import Asked, Progress
 from ....runtime.intervals import wilson

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ....models.loading import Prepared
-    from ....runtime.bundle import Bundle
+    from ....runtime.bundle.bundle import Bundle
     from ...run.runners import Runner
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"

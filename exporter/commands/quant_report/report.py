@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.bundle import open_bundle
+from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ...run.runners import run_all
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
@@ -21,7 +21,7 @@ from .sides import File, Reference, bundle_reference, file_bytes, open_file, ope
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
     from ....graph.run import Runner
-    from ....runtime.bundle import Bundle
+    from ....runtime.bundle.bundle import Bundle
 
 Step = Callable[[str, int, int], None]
 SCANNED = 16  # pictures of a sensitivity scan

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....models.registry import find
-from ....runtime.bundle import Bundle, open_bundle
+from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.preprocess import ImageContract
 from ...tasks.detection.plan import usual_rule

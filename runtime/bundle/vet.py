@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleRefused
+from ..errors import BundleRefused
 from .manifest import MANIFEST
 from .onnx_scan import NotOnnx, scan
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleRefused, UserMistake
+from ..errors import BundleRefused, UserMistake
 from .manifest import MANIFEST, read_manifest, to_text
 from .vet import GRAPH, check_folder, check_name, is_device_engine, sha256, walk
 

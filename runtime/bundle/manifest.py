@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from .errors import BundleRefused
+from ..errors import BundleRefused
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BundleRefused
+from ..errors import BundleRefused
 
 GOLDEN = "golden.npz"
 

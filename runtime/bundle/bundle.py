@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .answers import NMS_OUTPUTS, OUTPUTS
-from .detection import DetectionRule
-from .errors import BundleRefused, UserMistake
+from ..answers import NMS_OUTPUTS, OUTPUTS
+from ..detection import DetectionRule
+from ..errors import BundleRefused, UserMistake
+from ..version import __version__
 from .golden import GOLDEN, Golden, read_golden
 from .manifest import SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, publish
-from .version import __version__
 from .vet import GRAPH, check_folder, check_name
 
 if TYPE_CHECKING:
-    from .preprocess import ImageContract
+    from ..preprocess import ImageContract
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Bundle:
 
     @property
     def contract(self) -> ImageContract:
-        from .preprocess import ImageContract
+        from ..preprocess import ImageContract
 
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
