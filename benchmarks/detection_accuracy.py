@@ -51,8 +51,8 @@ from edgesmith.models.fixtures.scenes import write_scenes
 from edgesmith.runtime.answers import OUTPUTS
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.benchmark import machine
-from edgesmith.runtime.coco import Truth, read_coco
-from edgesmith.runtime.coco_eval import evaluate_boxes
+from edgesmith.runtime.coco.annotations import Truth, read_coco
+from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule
 from edgesmith.runtime.preprocess import ImageContract, preprocess
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from .boxes import Kept
 from .bundle.bundle import Bundle, open_bundle
-from .coco import CocoSet, read_coco
-from .coco_eval import evaluate_boxes
+from .coco.annotations import CocoSet, read_coco
+from .coco.average_precision import evaluate_boxes
 from .errors import BackendUnavailable, UserMistake
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgesmith.models.fixtures.fixtures import SCENE_LABELS
 from edgesmith.models.fixtures.scenes import scene
-from edgesmith.runtime.coco import Truth
-from edgesmith.runtime.coco_eval import evaluate_boxes
+from edgesmith.runtime.coco.annotations import Truth
+from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule, in_image, keep_parts
 from edgesmith.runtime.preprocess import preprocess
 

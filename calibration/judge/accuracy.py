@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.coco.intervals import Z, bootstrap_95, resamples, times_drawn, wilson
 from ...runtime.errors import UserMistake
-from ...runtime.intervals import Z, bootstrap_95, resamples, times_drawn, wilson
 
 Outputs = Any  # (n, ...) what the graph gives for n pictures, or what is kept of it: one item a picture
 

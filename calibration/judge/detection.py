@@ -19,8 +19,8 @@ import numpy as np
 
 from ...graph.run import Runner
 from ...runtime.boxes import Kept, overlaps
-from ...runtime.coco import Truth
-from ...runtime.coco_eval import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
+from ...runtime.coco.annotations import Truth
+from ...runtime.coco.average_precision import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
 from ...runtime.detection import DetectionRule, in_image, keep
 from ...runtime.errors import UserMistake
 from ...runtime.matching import match

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...runtime.coco import read_coco
+from ...runtime.coco.annotations import read_coco
 from ...runtime.errors import UserMistake
 from .items import Opened, PictureFile, Pool
 

@@ -25,7 +25,7 @@ from .items import Item, Opened, Pool, many
 from .sources import open_source
 
 if TYPE_CHECKING:
-    from ...runtime.coco import Truth
+    from ...runtime.coco.annotations import Truth
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
 

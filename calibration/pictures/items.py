@@ -17,7 +17,7 @@ from ...runtime.image_file import check_image, decode_image, read_file
 from ...runtime.preprocess import ImageContract, preprocess
 
 if TYPE_CHECKING:
-    from ...runtime.coco import Truth
+    from ...runtime.coco.annotations import Truth
 
 
 @dataclass(frozen=True)

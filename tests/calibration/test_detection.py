@@ -19,8 +19,8 @@ from edgesmith.calibration.judge.detection import (
 )
 from edgesmith.calibration.judge.detection import sqnr_db as box_sqnr_db
 from edgesmith.runtime.boxes import to_network
-from edgesmith.runtime.coco import Truth
-from edgesmith.runtime.coco_eval import evaluate_boxes
+from edgesmith.runtime.coco.annotations import Truth
+from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule, in_image, keep
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.preprocess import ImageContract

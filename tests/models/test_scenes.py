@@ -23,7 +23,7 @@ from edgesmith.models.fixtures.scenes import (
     arrange,
     scene,
 )
-from edgesmith.runtime.coco import read_coco
+from edgesmith.runtime.coco.annotations import read_coco
 
 MANY = 40
 

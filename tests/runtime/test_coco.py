@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.runtime.coco import read_coco
+from edgesmith.runtime.coco.annotations import read_coco
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.image_file import read_image
 from edgesmith.runtime.image_size import picture_size

@@ -16,9 +16,9 @@ import numpy as np
 from ....runtime import evaluate as boxes
 from ....runtime.boxes import Kept
 from ....runtime.bundle.bundle import Bundle, open_bundle
+from ....runtime.coco.intervals import wilson
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.evaluate import Asked, Progress
-from ....runtime.intervals import wilson
 from ....runtime.preprocess import pixels, preprocess
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _eager(bundle: Bundle, weights: str) -> Any:
 
 def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress: Progress | None) -> dict[str, Any]:
     """The row of PyTorch: the bundle's contract and thresholds, suppression in the runtime."""
-    from ....runtime.coco import read_coco
+    from ....runtime.coco.annotations import read_coco
 
     coco, rule = read_coco(data, asked.images, bundle.labels, asked.limit), boxes.rule_of(bundle, asked)
     found = boxes.run_all(_detect(bundle, module, rule, asked), coco, boxes.BATCH, EAGER, progress)

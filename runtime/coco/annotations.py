@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from .coco_categories import classes_of
-from .coco_files import leave_out, locate, printable
-from .errors import UserMistake
+from ..errors import UserMistake
+from .categories import classes_of
+from .files import leave_out, locate, printable
 
 MAX_JSON_BYTES = 4 * 1024**3
 STRAY_PX = 2.0  # COCO's own boxes stick out of the picture by up to a pixel of rounding

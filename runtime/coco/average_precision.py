@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import UserMistake
+from ..errors import UserMistake
 from .intervals import bootstrap_95, times_drawn
 
 if TYPE_CHECKING:
-    from .boxes import Kept
-    from .coco import Truth
+    from ..boxes import Kept
+    from .annotations import Truth
 
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 IOUS = np.linspace(0.5, 0.95, 10)

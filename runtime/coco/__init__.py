@@ -1,0 +1,1 @@
+"""COCO-style sets: annotations read, average precision and its interval."""
