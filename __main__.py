@@ -12,7 +12,7 @@ def main() -> None:
 
         cli.main()
     else:
-        from edgesmith.runtime import cli as device
+        from edgesmith.runtime.commands import cli as device
 
         device.main()
 

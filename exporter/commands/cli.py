@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...runtime.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
 from ...runtime.errors import EdgesmithError
 from ...runtime.version import __version__
 from . import look as cli_look
@@ -175,8 +175,8 @@ def run(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    from ...runtime.run import Asked
-    from ...runtime.run import run as look
+    from ...runtime.commands.run import Asked
+    from ...runtime.commands.run import run as look
 
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
@@ -194,7 +194,7 @@ def test(
     as_json: Json = False,
 ) -> None:
     """Compare this device with the golden outputs in the bundle; exit 1 when they do not hold."""
-    from ...runtime.cli import self_test, show_self_test
+    from ...runtime.commands.cli import self_test, show_self_test
 
     rows = self_test(bundle, backend, threads)
     if as_json:

@@ -13,10 +13,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_bundle import write_small_bundle
 
-from edgesmith.runtime import cli
-from edgesmith.runtime import evaluate as module
+from edgesmith.runtime.commands import cli
+from edgesmith.runtime.commands import evaluate as module
+from edgesmith.runtime.commands.evaluate import Asked, evaluate, show, table
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake
-from edgesmith.runtime.evaluate import Asked, evaluate, show, table
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_a_golden_file_without_the_judge_s_cells_is_refused(tmp_path):
 
 
 def test_the_command_shows_the_self_test(tmp_path, capsys):
-    from edgesmith.runtime.cli import main
+    from edgesmith.runtime.commands.cli import main
 
     with pytest.raises(SystemExit) as done:
         main(["test", str(write_detection_bundle(tmp_path / "d.edge"))])

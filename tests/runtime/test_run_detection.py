@@ -19,7 +19,7 @@ from command_line import edgesmith
 from detection_bundle import RULES, paint, write_detection_bundle
 from small_bundle import write_small_bundle
 
-from edgesmith.runtime.cli import main as device_main
+from edgesmith.runtime.commands.cli import main as device_main
 from edgesmith.runtime.draw import class_colour
 from edgesmith.runtime.image_file import read_image
 

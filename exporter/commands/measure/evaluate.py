@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime import evaluate as boxes
 from ....runtime.boxes import Kept
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.coco.intervals import wilson
+from ....runtime.commands import evaluate as boxes
+from ....runtime.commands.evaluate import Asked, Progress
 from ....runtime.errors import BackendUnavailable, UserMistake
-from ....runtime.evaluate import Asked, Progress
 from ....runtime.preprocess import pixels, preprocess
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from .bundle.bundle import Bundle, open_bundle
-from .errors import EdgesmithError, UserMistake
-from .postprocess import Classification
+from ..bundle.bundle import Bundle, open_bundle
+from ..errors import EdgesmithError, UserMistake
+from ..postprocess import Classification
 
 SHOWN_SCORE = (
     0.3  # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
@@ -119,9 +119,9 @@ def run(asked: Asked) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
     import cv2
 
-    from .backends.load import load
-    from .save import saver
-    from .video import frames, pictures
+    from ..backends.load import load
+    from ..save import saver
+    from ..video import frames, pictures
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with (
@@ -254,7 +254,7 @@ class _Run:
 
 def drawing(image: np.ndarray, answer: Any) -> np.ndarray:
     """The picture with its detections, or with its best class in the corner."""
-    from .draw import class_colour, draw, draw_text, readable
+    from ..draw import class_colour, draw, draw_text, readable
 
     if not isinstance(answer, Classification):
         return draw(image, answer)

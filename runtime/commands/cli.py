@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .errors import EdgesmithError
+from ..errors import EdgesmithError
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -41,7 +41,7 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
 
 def self_test(bundle: str, backend: str | None = None, threads: int | None = None) -> list[dict[str, Any]]:
     """Golden outputs against what this device computes, one entry an output."""
-    from .backends.load import load
+    from ..backends.load import load
 
     with load(bundle, backend=backend, threads=threads) as session:
         return [row.to_json() for row in session.self_test()]
@@ -104,7 +104,7 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
 
 
 def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, as_json: bool, **asked: Any) -> int:
-    from .bundle.manifest import plain
+    from ..bundle.manifest import plain
     from .evaluate import Asked, evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted

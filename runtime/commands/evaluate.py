@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .boxes import Kept
-from .bundle.bundle import Bundle, open_bundle
-from .coco.annotations import CocoSet, read_coco
-from .coco.average_precision import evaluate_boxes
-from .errors import BackendUnavailable, UserMistake
+from ..boxes import Kept
+from ..bundle.bundle import Bundle, open_bundle
+from ..coco.annotations import CocoSet, read_coco
+from ..coco.average_precision import evaluate_boxes
+from ..errors import BackendUnavailable, UserMistake
 
 if TYPE_CHECKING:
-    from .detection import DetectionRule
+    from ..detection import DetectionRule
 
 MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
@@ -129,7 +129,7 @@ def run_bundle(
     bundle: Bundle, coco: CocoSet, rule: DetectionRule, asked: Asked, progress: Progress | None
 ) -> tuple[Found, str]:
     """Every picture through one bundle, and the name of its backend."""
-    from .backends.load import load
+    from ..backends.load import load
 
     iou = None if rule.nms == "none" else rule.iou
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:

@@ -1,0 +1,1 @@
+"""``edgesmith run`` and ``eval`` on the device, torch-free."""
