@@ -23,7 +23,7 @@ from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 HERE = Path(__file__).parent
 TRAINED = HERE.parent / "tests" / "data" / "trained"

@@ -54,7 +54,7 @@ from edgesmith.runtime.benchmark import machine
 from edgesmith.runtime.coco.annotations import Truth, read_coco
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule
-from edgesmith.runtime.preprocess import ImageContract, preprocess
+from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.models import create, find
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -41,7 +41,7 @@ from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import graph_runner
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 HERE = Path(__file__).parent
 FIXTURES = ("vit_ggem_mnist", "convit_mnist", "davit_mnist", "smt_mnist", "van_mnist")

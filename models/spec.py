@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
-from ..runtime.preprocess import ImageContract
+from ..runtime.pictures.preprocess import ImageContract
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

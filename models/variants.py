@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..runtime.preprocess import ImageContract
+from ..runtime.pictures.preprocess import ImageContract
 from .families.damo_yolo.labels import COCO_LABELS
 from .spec import ModelSpec
 

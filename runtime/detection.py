@@ -18,7 +18,7 @@ from .errors import UserMistake
 from .nms import nms
 
 if TYPE_CHECKING:
-    from .preprocess import ImageContract
+    from .pictures.preprocess import ImageContract
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from .errors import UserMistake
-from .preprocess import as_rgb
+from .pictures.preprocess import as_rgb
 
 if TYPE_CHECKING:
     from .detection import Detections

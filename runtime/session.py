@@ -18,7 +18,7 @@ import numpy as np
 from .bundle.bundle import Bundle
 from .checks import at_least, check_feeds, check_results
 from .errors import UserMistake
-from .preprocess import Picture, pixels, preprocess
+from .pictures.preprocess import Picture, pixels, preprocess
 from .selftest import SelfTestRow, self_test
 from .tasks import Task, Times, find_task
 

@@ -124,7 +124,7 @@ def write_detection_bundle(
 
     from edgesmith.runtime.bundle.bundle import write_bundle
     from edgesmith.runtime.bundle.golden import golden_bytes
-    from edgesmith.runtime.preprocess import ImageContract
+    from edgesmith.runtime.pictures.preprocess import ImageContract
 
     model = onnx.parser.parse_model(_graph(batch, nms, candidates))
     onnx.checker.check_model(model, full_check=True)

@@ -15,7 +15,7 @@ from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule, in_image, keep_parts
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 if TYPE_CHECKING:
     from torch import nn

@@ -21,7 +21,7 @@ def write_small_bundle(out: Path, **changes: object) -> Path:
 
     from edgesmith.runtime.bundle.bundle import write_bundle
     from edgesmith.runtime.bundle.golden import golden_bytes
-    from edgesmith.runtime.preprocess import ImageContract
+    from edgesmith.runtime.pictures.preprocess import ImageContract
 
     images = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
     files = {

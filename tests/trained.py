@@ -19,7 +19,7 @@ from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import graph_runner, open_session
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 WEIGHTS = Path(__file__).parent / "data" / "trained"
 NAMES = ("vit_ggem_mnist", "convit_mnist", "davit_mnist", "smt_mnist", "van_mnist")

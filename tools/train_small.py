@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.weights.checkpoint import read_checkpoint
-from edgesmith.runtime.preprocess import ImageContract, preprocess
+from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess
 
 OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
 LEAST = 0.93  # a fixture below this is not written

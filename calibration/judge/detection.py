@@ -28,7 +28,7 @@ from .accuracy import Metric, cosine
 from .evaluation import Evaluation, Pictures
 
 if TYPE_CHECKING:
-    from ...runtime.preprocess import ImageContract
+    from ...runtime.pictures.preprocess import ImageContract
 
 OWN = "mAP of own boxes"
 OWN_SCORE = (

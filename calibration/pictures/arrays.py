@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.preprocess import ImageContract
+from ...runtime.pictures.preprocess import ImageContract
 from .items import Opened, PictureArray, Pool
 from .labels import class_numbers
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
-from ...runtime.image_file import SUFFIXES
+from ...runtime.pictures.file import SUFFIXES
 from .items import Opened, PictureFile, Pool, many
 from .labels import class_number, folder_classes
 

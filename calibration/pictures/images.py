@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.preprocess import ImageContract
+from ...runtime.pictures.preprocess import ImageContract
 from .draw import Checker, Skipped, balanced, draw, printable, shuffled
 from .items import Item, Opened, Pool, many
 from .sources import open_source

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.image_file import check_image, decode_image, read_file
-from ...runtime.preprocess import ImageContract, preprocess
+from ...runtime.pictures.file import check_image, decode_image, read_file
+from ...runtime.pictures.preprocess import ImageContract, preprocess
 
 if TYPE_CHECKING:
     from ...runtime.coco.annotations import Truth

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.preprocess import ImageContract
+from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, check_pictures
 from .items import Item, Opened, PictureArray, PictureFile, Pool
 from .labels import class_number

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.image_file import SUFFIXES
-from ...runtime.preprocess import ImageContract
+from ...runtime.pictures.file import SUFFIXES
+from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, from_arrays, open_arrays
 from .coco import open_coco
 from .files import open_folder, open_list, open_picture

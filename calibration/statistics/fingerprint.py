@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ...runtime.preprocess import ImageContract
+from ...runtime.pictures.preprocess import ImageContract
 from ...runtime.version import __version__
 
 if TYPE_CHECKING:

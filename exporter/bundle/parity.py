@@ -53,7 +53,7 @@ class Judge:
 
     def inputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         """Kind of input -> (N, 3, H, W): seeded numbers for one full batch, and the pictures when there are any."""
-        from ...runtime.preprocess import preprocess
+        from ...runtime.pictures.preprocess import preprocess
 
         size = (shape[2], shape[3])
         if size not in self._inputs:

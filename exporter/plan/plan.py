@@ -24,7 +24,7 @@ from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
     from ...runtime.detection import DetectionRule
-    from ...runtime.preprocess import ImageContract
+    from ...runtime.pictures.preprocess import ImageContract
 
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)

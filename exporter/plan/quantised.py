@@ -23,7 +23,7 @@ from .targets import Target
 if TYPE_CHECKING:
     from ...calibration.pictures.images import CalibrationData
     from ...models.registry import ModelSpec
-    from ...runtime.preprocess import ImageContract
+    from ...runtime.pictures.preprocess import ImageContract
 
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known

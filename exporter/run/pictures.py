@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
-from ...runtime.image_file import SUFFIXES
+from ...runtime.pictures.file import SUFFIXES
 
 # (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
 PACKAGED = (

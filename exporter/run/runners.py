@@ -16,7 +16,7 @@ from ...runtime.answers import OUTPUTS, joined
 from ...runtime.selftest import verdict
 
 if TYPE_CHECKING:
-    from ...runtime.preprocess import ImageContract
+    from ...runtime.pictures.preprocess import ImageContract
     from .nouns import Shapes
 
 __all__ = [

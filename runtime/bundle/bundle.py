@@ -25,7 +25,7 @@ from .publish import Content, check_place, publish
 from .vet import GRAPH, check_folder, check_name
 
 if TYPE_CHECKING:
-    from ..preprocess import ImageContract
+    from ..pictures.preprocess import ImageContract
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Bundle:
 
     @property
     def contract(self) -> ImageContract:
-        from ..preprocess import ImageContract
+        from ..pictures.preprocess import ImageContract
 
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")

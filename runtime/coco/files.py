@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserMistake
-from ..image_size import picture_size
+from ..pictures.size import picture_size
 
 OTHER_SHARE = 0.01  # of the pictures may have another size than annotated and are left out; more is another set
 

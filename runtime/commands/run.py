@@ -120,8 +120,8 @@ def run(asked: Asked) -> int:
     import cv2
 
     from ..backends.load import load
-    from ..save import saver
-    from ..video import frames, pictures
+    from ..pictures.save import saver
+    from ..pictures.video import frames, pictures
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with (

@@ -21,7 +21,7 @@ from edgesmith.calibration.statistics.cache import Cache, read
 from edgesmith.calibration.statistics.collect import collect
 from edgesmith.calibration.statistics.fingerprint import fingerprint, graph_sha256
 from edgesmith.calibration.statistics.observers import FIELDS
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 
 def key(model=None, tensors=None, images=None) -> str:

@@ -23,7 +23,7 @@ from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.detection import DetectionRule, in_image, keep
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 RULE = DetectionRule("runtime", 0.05, 0.7)
 CLASSES, SIDE = 3, 64

@@ -12,7 +12,7 @@ from edgesmith.calibration.pictures import files as image_files
 from edgesmith.calibration.pictures import iterables as image_iterables
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.preprocess import ImageContract, preprocess, read_image
+from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess, read_image
 
 CONTRACT = ImageContract(size=(8, 8), crop_fraction=1.0)
 LABELS = ("cat", "dog", "Red_Fox")

@@ -9,7 +9,7 @@ import pytest
 
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 CONTRACT = ImageContract(size=(8, 8), crop_fraction=1.0, fit="stretch")
 LABELS = ("cat", "dog")

@@ -10,8 +10,8 @@ from PIL import Image
 
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.image_file import check_image, decode_image
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.file import check_image, decode_image
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 SIZE = 16
 # nothing is resized, scaled or shifted: the tensor holds the pixel values

@@ -17,7 +17,7 @@ from edgesmith.graph.edit import nodes_by_name
 from edgesmith.graph.run import run_values
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.registry import find
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 ROOT = Path(__file__).parents[2]
 LARGEST_FP16 = 65504

@@ -8,7 +8,7 @@ from reference_weights import facts, golden
 
 from edgesmith.models import find
 from edgesmith.runtime.boxes import to_image
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 CASES = facts("damoyolo_preprocess")["cases"]
 

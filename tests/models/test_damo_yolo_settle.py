@@ -12,7 +12,7 @@ from edgesmith.models import create, find
 from edgesmith.models.families.damo_yolo.network import LAYOUTS
 from edgesmith.models.families.damo_yolo.settle import picture_like
 from edgesmith.runtime.detection import DetectionRule, keep
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 PHOTOGRAPHS = [picture.path for picture in packaged_pictures()]
 

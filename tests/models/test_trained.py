@@ -9,7 +9,7 @@ import torch
 
 from edgesmith.models import families, find, prepare
 from edgesmith.models.fixtures.digits import digits
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 TRAINED = Path(__file__).parents[1] / "data" / "trained"
 RECORDS = {

@@ -13,7 +13,7 @@ from edgesmith.models import find, prepare
 from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.boxes import overlaps
 from edgesmith.runtime.detection import DetectionRule, keep_parts
-from edgesmith.runtime.preprocess import preprocess
+from edgesmith.runtime.pictures.preprocess import preprocess
 
 NAME = "damo_yolo_scenes"
 TRAINED = Path(__file__).parents[1] / "data" / "trained"

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgesmith.runtime.bundle.bundle import Bundle, write_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 LABELS = ["red", "green", "blue", "dark"]
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)  # (channels, classes)

@@ -10,8 +10,8 @@ import pytest
 
 from edgesmith.runtime.coco.annotations import read_coco
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.image_file import read_image
-from edgesmith.runtime.image_size import picture_size
+from edgesmith.runtime.pictures.file import read_image
+from edgesmith.runtime.pictures.size import picture_size
 
 LABELS = ("person", "traffic light", "dog")
 CATEGORIES = [{"id": 1, "name": "Person"}, {"id": 10, "name": "traffic_light"}, {"id": 18, "name": "dog"}]

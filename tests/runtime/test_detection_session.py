@@ -13,7 +13,7 @@ from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.detection import Detections
 from edgesmith.runtime.errors import BundleRefused, UserMistake
-from edgesmith.runtime.preprocess import ImageContract
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 FORMS = {
     "every cell": {},

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from edgesmith.runtime.bundle.onnx_scan import MAX_DEPTH, NotOnnx, scan_bytes
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.image_file import decode_image
+from edgesmith.runtime.pictures.file import decode_image
 
 EDITS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgesmith.runtime import image_file
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.image_file import decode_image, read_image
+from edgesmith.runtime.pictures import file as image_file
+from edgesmith.runtime.pictures.file import decode_image, read_image
 
 
 @pytest.fixture

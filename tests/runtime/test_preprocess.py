@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.preprocess import ImageContract, fit_image, preprocess
+from edgesmith.runtime.pictures.preprocess import ImageContract, fit_image, preprocess
 
 TIMM_MODES = {"crop": "center", "stretch": "squash", "letterbox": "border"}
 

@@ -21,7 +21,7 @@ from small_bundle import write_small_bundle
 
 from edgesmith.runtime.commands.cli import main as device_main
 from edgesmith.runtime.draw import class_colour
-from edgesmith.runtime.image_file import read_image
+from edgesmith.runtime.pictures.file import read_image
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_stream_is_read_until_it_ends(folder):
 
 
 def test_a_stream_that_hangs_keeps_what_was_written(folder, monkeypatch):
-    monkeypatch.setattr("edgesmith.runtime.video.STALL_S", 0.5)
+    monkeypatch.setattr("edgesmith.runtime.pictures.video.STALL_S", 0.5)
     with stream(frames=5, hang_s=10) as url:
         answer = edgesmith("run", "d.edge", "--source", url, "--save", "live.mp4")
     assert answer.code == 2 and "stopped giving frames" in answer.err and "kept live.mp4" in answer.err

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from clips import frames_of, picture, stream, write_clip
 
-from edgesmith.runtime import video, video_file
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.video import Live, Pictures, Video, frames, pictures
-from edgesmith.runtime.video_file import VideoFile
+from edgesmith.runtime.pictures import video, video_file
+from edgesmith.runtime.pictures.video import Live, Pictures, Video, frames, pictures
+from edgesmith.runtime.pictures.video_file import VideoFile
 
 CODING_ERROR = 40  # what the codecs change of a saturated patch's mean, of 255
 

@@ -15,7 +15,7 @@ import numpy as np
 from ....models.registry import find
 from ....runtime.detection import DetectionRule
 from ....runtime.errors import UserMistake
-from ....runtime.preprocess import ImageContract, preprocess
+from ....runtime.pictures.preprocess import ImageContract, preprocess
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify

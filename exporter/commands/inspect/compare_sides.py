@@ -20,7 +20,7 @@ from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:
     from ....runtime.detection import DetectionRule
-    from ....runtime.preprocess import ImageContract
+    from ....runtime.pictures.preprocess import ImageContract
 
 
 @dataclass(frozen=True)

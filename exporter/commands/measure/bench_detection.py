@@ -21,7 +21,7 @@ STEPS = ("preprocess_ms", "infer_ms", "postprocess_ms")
 
 def images(bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
     """Photographs, as many as the batch: how long suppression takes depends on what there is to suppress."""
-    from ....runtime.preprocess import preprocess
+    from ....runtime.pictures.preprocess import preprocess
 
     paths = [picture.path for picture in packaged_pictures()]
     if not paths or shape[2:] != bundle.contract.size:
@@ -44,7 +44,7 @@ def agreement(rule: DetectionRule, judge: np.ndarray, other: np.ndarray, other_s
 
 def end_to_end(session: Any) -> dict[str, Any]:
     """Median wall times of one picture from its pixels to its boxes, in this process; empty without photographs."""
-    from ....runtime.image_file import read_image
+    from ....runtime.pictures.file import read_image
 
     (photograph, *_) = packaged_pictures() or (None,)
     if photograph is None:

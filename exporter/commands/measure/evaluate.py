@@ -19,7 +19,7 @@ from ....runtime.coco.intervals import wilson
 from ....runtime.commands import evaluate as boxes
 from ....runtime.commands.evaluate import Asked, Progress
 from ....runtime.errors import BackendUnavailable, UserMistake
-from ....runtime.preprocess import pixels, preprocess
+from ....runtime.pictures.preprocess import pixels, preprocess
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
@@ -146,7 +146,7 @@ def _labelled(
     from ....calibration.pictures.draw import Checker, shuffled
     from ....calibration.pictures.items import PictureFile
     from ....calibration.pictures.sources import open_source
-    from ....runtime.preprocess import ImageContract
+    from ....runtime.pictures.preprocess import ImageContract
 
     opened = open_source(data, ImageContract(size=(32, 32)), tuple(labels), 0, 0, 0)
     pool = opened.validation or opened.pool

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
-from ....runtime.preprocess import ImageContract
+from ....runtime.pictures.preprocess import ImageContract
 from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ....runtime.matching import paired
 from ...run.runners import run_all
 
 if TYPE_CHECKING:
-    from ....runtime.preprocess import ImageContract, Picture
+    from ....runtime.pictures.preprocess import ImageContract, Picture
     from ...run.runners import Runner
 
 MOST = 3  # pictures: a report is read, not searched
@@ -85,7 +85,7 @@ def _see(
     contract: ImageContract,
     batch: int,
 ) -> Seen:
-    from ....runtime.preprocess import as_rgb, preprocess, read_image
+    from ....runtime.pictures.preprocess import as_rgb, preprocess, read_image
 
     image = as_rgb(read_image(picture) if isinstance(picture, (str, os.PathLike)) else picture)
     size = (image.shape[0], image.shape[1])

@@ -14,7 +14,7 @@ from ...plan.checks import check_range, check_word
 if TYPE_CHECKING:
     from ....models.registry import ModelSpec
     from ....runtime.detection import DetectionRule
-    from ....runtime.preprocess import ImageContract
+    from ....runtime.pictures.preprocess import ImageContract
     from ...plan.targets import Target
 
 NMS = ("runtime", "graph", "none")

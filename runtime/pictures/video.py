@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from .errors import UserMistake
-from .image_file import SUFFIXES, read_image
+from ..errors import UserMistake
+from .file import SUFFIXES, read_image
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 # suffix: codecs, the better one first. H.264 plays everywhere, but few builds of OpenCV bring an encoder for it.
 CODECS = {".mp4": ("avc1", "mp4v"), ".avi": ("MJPG",), ".webm": ("VP80",)}

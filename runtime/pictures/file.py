@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UserMistake
-from .image_file import SUFFIXES, write_image
+from ..errors import UserMistake
+from .file import SUFFIXES, write_image
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 
 @dataclass(frozen=True)

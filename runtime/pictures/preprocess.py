@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import UserMistake
 from .contract import ImageContract
-from .errors import UserMistake
-from .image_file import read_image
+from .file import read_image
 from .placement import placement
 from .resize import resize_window
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from .image_file import JPEG_SIZE_MARKERS, read_image
+from .file import JPEG_SIZE_MARKERS, read_image
 
 HEAD_BYTES = 256 * 1024  # thumbnails and colour profiles stand before the size of a JPEG
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF values that exchange the sides

@@ -1,0 +1,1 @@
+"""Pictures and videos -> tensors: read, resized, placed, and written again."""
