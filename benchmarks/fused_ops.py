@@ -25,7 +25,7 @@ from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
-from edgesmith.runtime.fused_ops import DOMAIN
+from edgesmith.runtime.plugins.schema import DOMAIN
 
 HERE = Path(__file__).parent
 ARCH = "sm89"

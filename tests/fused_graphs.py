@@ -10,7 +10,7 @@ from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.fuse.fused import Fuse
 from edgesmith.exporter.plugins import OPS
 from edgesmith.graph.run import run_values
-from edgesmith.runtime.fused_ops import DOMAIN
+from edgesmith.runtime.plugins.schema import DOMAIN
 
 LIMIT = 1e-5  # of the largest output: float32 sums in another order than the float64 reference
 

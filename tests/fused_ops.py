@@ -19,8 +19,8 @@ from gpu.formats import relative_error
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
 from edgesmith.exporter.plugins.functions import OPSET, function, node
 from edgesmith.exporter.plugins.pack.compile import kernel_function
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import DOMAIN
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.schema import DOMAIN
 
 ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16, "int32": onnx.TensorProto.INT32}
 

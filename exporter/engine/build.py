@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...runtime.errors import EdgesmithError, UserMistake
-from ...runtime.fused_ops import DOMAIN
+from ...runtime.plugins.schema import DOMAIN
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import EdgesmithError
-from ...runtime.fused_ops import DOMAIN
-from ...runtime.kernel_pack import PACK, read_pack
-from ...runtime.plugin_routes import ROUTES as WITH_KERNELS
+from ...runtime.plugins.pack import PACK, read_pack
+from ...runtime.plugins.routes import ROUTES as WITH_KERNELS
+from ...runtime.plugins.schema import DOMAIN
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...runtime.expressions import parse
-from ...runtime.fused_ops import OpSchema
+from ...runtime.plugins.expressions import parse
+from ...runtime.plugins.schema import OpSchema
 
 Reference = Callable[..., "np.ndarray | tuple[np.ndarray, ...]"]
 Constants = Mapping[str, "int | float | bool"]

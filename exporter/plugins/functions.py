@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.fused_ops import DOMAIN, VERSION, OpSchema
+from ...runtime.plugins.schema import DOMAIN, VERSION, OpSchema
 from .declaration import FusedOp
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.expressions import INTEGERS, parse
-from ...runtime.fused_ops import DOMAIN, Attribute, OpSchema
+from ...runtime.plugins.expressions import INTEGERS, parse
+from ...runtime.plugins.schema import DOMAIN, Attribute, OpSchema
 from .declaration import FusedOp
 from .functions import OPSET, found_by, function
 

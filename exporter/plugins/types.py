@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from ...runtime.plugins.schema import DOMAIN, OpSchema, Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir

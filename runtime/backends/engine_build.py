@@ -23,7 +23,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
-from ..plugin_routes import add_plugins, plugins_of
+from ..plugins.routes import add_plugins, plugins_of
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"]

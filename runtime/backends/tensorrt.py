@@ -16,7 +16,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendUnavailable, EdgesmithError
-from ..plugin_routes import load_plugins, only_there
+from ..plugins.routes import load_plugins, only_there
 from ..session import Session
 from . import backend, library
 from .cuda import Cuda, Device, find_driver

@@ -26,8 +26,8 @@ from edgesmith.exporter.plugins.pack import pack as kernel_pack
 from edgesmith.exporter.trace import trace as tracing
 from edgesmith.models import create, find
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
-from edgesmith.runtime.fused_ops import DOMAIN
-from edgesmith.runtime.kernel_pack import read_pack
+from edgesmith.runtime.plugins.pack import read_pack
+from edgesmith.runtime.plugins.schema import DOMAIN
 
 TRAINED = Path(__file__).parents[1] / "data" / "trained"
 GPSA, WINDOW, CHANNELS = "GatedPositionalAttention", "WindowAttention", ("ChannelApply", "ChannelGram")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpu.driver import Driver
 
-    from edgesmith.runtime.kernel_pack import KernelPack
+    from edgesmith.runtime.plugins.pack import KernelPack
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -82,7 +82,7 @@ def open_all(asked: argparse.Namespace) -> tuple[Driver, KernelPack]:
     from edgesmith.exporter.plugins.pack.pack import PACKED
     from edgesmith.runtime.backends.cuda import find_driver
     from edgesmith.runtime.errors import BackendUnavailable
-    from edgesmith.runtime.kernel_pack import read_pack
+    from edgesmith.runtime.plugins.pack import read_pack
 
     if asked.driver == "interpreter":
         from gpu.fake_cuda import FakeCuda

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from edgesmith.exporter.plugins.declaration import FusedOp
 from edgesmith.exporter.plugins.pack.compile import kernel_function
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import OpSchema, chosen
-from edgesmith.runtime.kernel_pack import KernelPack
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.pack import KernelPack
+from edgesmith.runtime.plugins.schema import OpSchema, chosen
 
 from .chains import CHAINS, UNPACKED_FIRST, WHOLE_PEERS, Launcher, Run
 from .correctness import Kernels

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.runtime.fused_ops import Launch, chosen
-from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.schema import Launch, chosen
 
 from .case import LIMITS
 from .cases import CASES

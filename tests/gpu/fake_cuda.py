@@ -17,7 +17,7 @@ import numpy as np
 
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
 from edgesmith.exporter.plugins.pack.compile import entry_parameters, kernel_function
-from edgesmith.runtime.kernel_pack import KernelPack
+from edgesmith.runtime.plugins.pack import KernelPack
 
 from .interpreted import bfloat16
 

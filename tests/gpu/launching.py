@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import Launch, OpSchema
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.schema import Launch, OpSchema
 
 from .driver import Driver, Function
 from .fenced import NAN_BYTE, Fenced

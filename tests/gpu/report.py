@@ -19,7 +19,7 @@ from typing import Any
 
 from edgesmith.exporter.plugins.declaration import FusedOp
 from edgesmith.exporter.plugins.pack.pack import replace_file, source_hash
-from edgesmith.runtime.kernel_pack import KernelPack
+from edgesmith.runtime.plugins.pack import KernelPack
 
 from .tables import markdown
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.runtime.kernel_pack import KernelPack
+from edgesmith.runtime.plugins.pack import KernelPack
 
 from .correctness import smallest_cases
 from .driver import Driver

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgesmith.exporter.plugins.declaration import FusedOp, Kernel, Variant
-from edgesmith.runtime.fused_ops import Launch
-from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.schema import Launch
 
 WARP = 32
 

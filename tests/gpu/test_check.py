@@ -167,7 +167,7 @@ def test_the_pack_that_is_shipped_has_what_the_check_needs(tmp_path):
     from edgesmith.exporter.plugins import OPS
     from edgesmith.exporter.plugins.pack.compile import entry_parameters
     from edgesmith.exporter.plugins.pack.pack import PACKED, source_hash
-    from edgesmith.runtime.kernel_pack import read_pack
+    from edgesmith.runtime.plugins.pack import read_pack
 
     pack = read_pack(PACKED)
     if pack.about["source_sha256"] != source_hash():

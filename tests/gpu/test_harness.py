@@ -22,8 +22,8 @@ from gpu.sanitizer import judge, launch_all
 from gpu.stand_in import stand_in_pack
 
 from edgesmith.exporter.plugins import OPS
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import chosen, float_bits
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.schema import chosen, float_bits
 
 PACK = stand_in_pack(OPS.values())
 WITH_KERNEL = list(PACK.ops)

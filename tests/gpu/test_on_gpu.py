@@ -10,7 +10,7 @@ from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.pack.pack import PACKED
 from edgesmith.runtime.backends.cuda import find_driver
 from edgesmith.runtime.errors import BackendUnavailable
-from edgesmith.runtime.kernel_pack import KernelPack, read_pack
+from edgesmith.runtime.plugins.pack import KernelPack, read_pack
 
 pytestmark = pytest.mark.gpu
 

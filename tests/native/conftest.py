@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgesmith.exporter.plugins.pack.pack import PACKED
-from edgesmith.runtime.kernel_pack import KernelPack, read_pack
+from edgesmith.runtime.plugins.pack import KernelPack, read_pack
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "runtime" / "native"

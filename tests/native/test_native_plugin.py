@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from native.conftest import NATIVE, NODE, PROBE, SOURCES, STAND_IN, STRICT, write_table
 
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import Launch, OpSchema, chosen, float_bits
-from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.schema import Launch, OpSchema, chosen, float_bits
 
 FIRST_ADDRESS, ADDRESS_STEP, STREAM = 0x10000, 0x1000, 77  # host.cpp's
 FIELD_TYPES = {"float": 1, "int": 5}  # PluginFieldType::kFLOAT32, kINT32

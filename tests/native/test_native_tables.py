@@ -11,8 +11,8 @@ import pytest
 from native.conftest import NODE, PROBE, write_table
 
 from edgesmith.exporter.plugins.pack.pack import postfix
-from edgesmith.runtime.expressions import INTEGERS, parse
-from edgesmith.runtime.fused_ops import float_bits
+from edgesmith.runtime.plugins.expressions import INTEGERS, parse
+from edgesmith.runtime.plugins.schema import float_bits
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no g++")
 

@@ -13,9 +13,9 @@ from edgesmith.exporter.plugins.vision.ggem_pool import OP
 from edgesmith.runtime.backends import engine_build
 from edgesmith.runtime.backends.engine_build import build_engine
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, EdgesmithError, UserMistake
-from edgesmith.runtime.fused_ops import Launch
-from edgesmith.runtime.plugin_library import plugin_library
-from edgesmith.runtime.plugin_routes import plugins_of
+from edgesmith.runtime.plugins.library import plugin_library
+from edgesmith.runtime.plugins.routes import plugins_of
+from edgesmith.runtime.plugins.schema import Launch
 
 PTX = "// no kernel, but text of one\n"
 ASKED = {"route": "aot", "ops": ["GGeMPool"]}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.runtime.expressions import parse
+from edgesmith.runtime.plugins.expressions import parse
 
 NAMES = {"B": 3, "N": 197, "D": 48, "bits": 4}
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from edgesmith.runtime.fused_ops import Attribute, Launch, OpSchema, Tensor, chosen, float_bits
+from edgesmith.runtime.plugins.schema import Attribute, Launch, OpSchema, Tensor, chosen, float_bits
 
 SCHEMA = OpSchema(
     "Packed",

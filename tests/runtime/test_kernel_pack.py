@@ -13,8 +13,8 @@ from edgesmith.exporter.plugins.pack.compile import Compiled
 from edgesmith.exporter.plugins.pack.pack import pack
 from edgesmith.exporter.plugins.vision.ggem_pool import OP
 from edgesmith.runtime.errors import EdgesmithError
-from edgesmith.runtime.fused_ops import Launch
-from edgesmith.runtime.kernel_pack import LINES, TABLE, read_pack
+from edgesmith.runtime.plugins.pack import LINES, TABLE, read_pack
+from edgesmith.runtime.plugins.schema import Launch
 
 PTX = ".version 8.0\n"
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import Attribute, Launch, OpSchema, Tensor, float_bits
-from edgesmith.runtime.kernel_pack import KernelPack, OpKernels
-from edgesmith.runtime.plugin_symbols import algebra, bind
-from edgesmith.runtime.plugins import register_plugins, version
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.pack import KernelPack, OpKernels
+from edgesmith.runtime.plugins.register import register_plugins, version
+from edgesmith.runtime.plugins.schema import Attribute, Launch, OpSchema, Tensor, float_bits
+from edgesmith.runtime.plugins.symbols import algebra, bind
 
 SCHEMA = OpSchema(
     "Turn",

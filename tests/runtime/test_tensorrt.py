@@ -199,9 +199,9 @@ def test_failures_of_the_library_are_words_and_leave_nothing(tiny, machine, chan
 def test_an_engine_with_the_cpp_plugin_is_loaded_after_it(make_tiny, machine, monkeypatch, route, loaded):
     seen = []
     bundle = make_tiny(files={"kernels.zip": b"a pack"}, plugins={"route": route, "ops": ["GGeMPool"]})
-    monkeypatch.setattr("edgesmith.runtime.plugin_routes.plugin_library", lambda: None)
+    monkeypatch.setattr("edgesmith.runtime.plugins.routes.plugin_library", lambda: None)
     monkeypatch.setattr(
-        "edgesmith.runtime.plugin_routes.add_plugins",
+        "edgesmith.runtime.plugins.routes.add_plugins",
         lambda trt, asked, stack: seen.append((asked["ops"], list(machine.loaded))),
     )
     with load(bundle, backend="tensorrt"):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....runtime.errors import UserMistake
-from ....runtime.expressions import parse
-from ....runtime.fused_ops import DOMAIN
+from ....runtime.plugins.expressions import parse
+from ....runtime.plugins.schema import DOMAIN
 from ...plan.targets import TARGETS
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ....runtime.fused_ops import DOMAIN, OpSchema, Tensor
+from ....runtime.plugins.schema import DOMAIN, OpSchema, Tensor
 from ....runtime.report_graph import ROUTES
 from ...plugins.declaration import FusedOp
 from ...plugins.pack.pack import replace_file

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from ....runtime.expressions import parse
-from ....runtime.fused_ops import DOMAIN
+from ....runtime.plugins.expressions import parse
+from ....runtime.plugins.schema import DOMAIN
 from ...plugins.functions import OPSET, found_by, written_out
 from ...plugins.types import OWN, output_types
 from ..base import Surgery, sizes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, Variant, for_types
 from .packing import TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
 from .prefix_attention import ATTRIBUTES, PACKED, SIZES, by_kv_head, packed_variant

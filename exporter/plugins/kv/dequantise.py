@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import TYPES, OpSchema, Tensor
+from ....runtime.plugins.schema import TYPES, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
 from .packing import BITS, TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text

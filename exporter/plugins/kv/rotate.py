@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, fwht_text
 from .packing import dequantize_v, dequantize_v_text

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ....runtime.fused_ops import MAX_SHARED_BYTES, Launch
+from ....runtime.plugins.schema import MAX_SHARED_BYTES, Launch
 from ..declaration import FusedOp, Kernel, Variant
 
 CAPABILITY = 80  # sm_80

@@ -18,9 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....runtime.expressions import parse
-from ....runtime.fused_ops import Launch
-from ....runtime.kernel_pack import FORMAT, LINES, PACK, TABLE
+from ....runtime.plugins.expressions import parse
+from ....runtime.plugins.pack import FORMAT, LINES, PACK, TABLE
+from ....runtime.plugins.schema import Launch
 from ..declaration import FusedOp
 from .compile import CAPABILITY, PTX_VERSION
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....runtime.kernel_pack import KernelPack, read_pack
+from ....runtime.plugins.pack import KernelPack, read_pack
 from .pack import PACKED, replace_file
 
 CHIPS = ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")

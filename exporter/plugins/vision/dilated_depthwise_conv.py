@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, for_types
 
 PICTURE = ("B", "channels", "H", "W")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import TYPES, Attribute, OpSchema, Tensor
+from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, for_types
 
 SCHEMA = OpSchema(

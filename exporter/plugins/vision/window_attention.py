@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.fused_ops import Attribute, OpSchema, Tensor
+from ....runtime.plugins.schema import Attribute, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, Variant, for_types
 from ..softmax import softmax
 

@@ -24,7 +24,7 @@ from edgesmith.exporter.plugins.kv import dequantise as dequantize_kv
 from edgesmith.exporter.plugins.kv import quantise as quantize_kv
 from edgesmith.exporter.plugins.kv.dequantise import K_OP, V_OP
 from edgesmith.exporter.plugins.kv.packing import BITS, pack
-from edgesmith.runtime.fused_ops import DOMAIN
+from edgesmith.runtime.plugins.schema import DOMAIN
 
 
 def packed_k(shape, bits, tokens, seed, dtype):

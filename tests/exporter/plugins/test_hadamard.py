@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgesmith.exporter.plugins.declaration import FusedOp
 from edgesmith.exporter.plugins.kv.hadamard import fwht, fwht_text
-from edgesmith.runtime.fused_ops import OpSchema, Tensor
+from edgesmith.runtime.plugins.schema import OpSchema, Tensor
 
 OP = FusedOp(
     OpSchema("Turn", (Tensor("x", "T", ("B", "H", "N", "D")),), (Tensor("y", "T", ("B", "H", "N", "D")),)),

@@ -13,8 +13,8 @@ from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.pack.compile import entry_parameters
 from edgesmith.exporter.plugins.pack.pack import PACKED, about, source_hash
 from edgesmith.exporter.plugins.pack.ptxas import CHIPS, TABLE, assemble, measure, table
-from edgesmith.runtime.fused_ops import MAX_SHARED_BYTES
-from edgesmith.runtime.kernel_pack import read_pack
+from edgesmith.runtime.plugins.pack import read_pack
+from edgesmith.runtime.plugins.schema import MAX_SHARED_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from edgesmith.exporter.plugins.kv.packing import (
     unpack_text,
     words,
 )
-from edgesmith.runtime.fused_ops import Attribute, OpSchema, Tensor
+from edgesmith.runtime.plugins.schema import Attribute, OpSchema, Tensor
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 9), st.sampled_from((16, 32, 48, 64, 80, 128)))
 WIDTH = (Attribute("bits_k", "int"),)  # not "bits": an op with two widths names its attributes itself

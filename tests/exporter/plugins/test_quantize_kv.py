@@ -15,7 +15,7 @@ from edgesmith.exporter.plugins.kv.hadamard import fwht
 from edgesmith.exporter.plugins.kv.packing import BITS, dequantize_k, dequantize_v, unpack
 from edgesmith.exporter.plugins.kv.quantise import K_OP, V_OP
 from edgesmith.exporter.plugins.pack.pack import PACKED
-from edgesmith.runtime.kernel_pack import read_pack
+from edgesmith.runtime.plugins.pack import read_pack
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 70), st.sampled_from((64, 128)))
 KINDS = ("normal", "biased", "constant", "tiny", "huge")

@@ -24,9 +24,9 @@ import pytest
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.declaration import FusedOp
 from edgesmith.exporter.plugins.pack.pack import PACKED
-from edgesmith.runtime.expressions import parse
-from edgesmith.runtime.fused_ops import chosen
-from edgesmith.runtime.kernel_pack import KernelPack, read_pack
+from edgesmith.runtime.plugins.expressions import parse
+from edgesmith.runtime.plugins.pack import KernelPack, read_pack
+from edgesmith.runtime.plugins.schema import chosen
 
 SIMULATOR = Path(__file__).parent / "simulator"
 BATCH_AND_TOKENS = ("B", "N", "M")

@@ -16,8 +16,8 @@ from load import load
 from wrong import refusals
 
 from edgesmith.runtime.errors import EdgesmithError
-from edgesmith.runtime.kernel_pack import KernelPack, OpKernels, read_pack
-from edgesmith.runtime.plugins import register_plugins
+from edgesmith.runtime.plugins.pack import KernelPack, OpKernels, read_pack
+from edgesmith.runtime.plugins.register import register_plugins
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from sizes import Argument, Arguments, Builder, Registry, Shape, Size
 
 from edgesmith.exporter.plugins.pack.compile import entry_parameters
-from edgesmith.runtime.fused_ops import DOMAIN, VERSION, OpSchema
+from edgesmith.runtime.plugins.schema import DOMAIN, VERSION, OpSchema
 
 LAUNCH = ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared_mem")
 Case = Mapping[str, int]  # numbers of the open sizes

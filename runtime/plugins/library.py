@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .errors import BackendUnavailable
-from .fused_ops import DOMAIN, VERSION
-from .kernel_pack import KernelPack
-from .plugins import version
+from ..errors import BackendUnavailable
+from .pack import KernelPack
+from .register import version
+from .schema import DOMAIN, VERSION
 
 LIBRARY, KERNELS = "EDGESMITH_PLUGIN_LIBRARY", "EDGESMITH_KERNELS"
 SOURCES = Path(__file__).parent / "native"

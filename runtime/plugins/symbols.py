@@ -10,9 +10,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .errors import UserMistake
+from ..errors import UserMistake
 from .expressions import INTEGERS, Algebra, parse
-from .fused_ops import OpSchema
+from .schema import OpSchema
 
 Size = Any  # int, or a ShapeExpr of tensorrt.plugin
 

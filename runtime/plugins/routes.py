@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .bundle.bundle import Bundle
-from .errors import BackendUnavailable, BundleRefused
-from .kernel_pack import PACK, read_pack
-from .plugin_library import load_plugin_library, plugin_library
-from .plugins import register_plugins
+from ..bundle.bundle import Bundle
+from ..errors import BackendUnavailable, BundleRefused
+from .library import load_plugin_library, plugin_library
+from .pack import PACK, read_pack
+from .register import register_plugins
 
 ROUTES = ("aot", "native")
 

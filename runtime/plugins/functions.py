@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import EdgesmithError, UserMistake
+from ..errors import EdgesmithError, UserMistake
 from .expressions import Algebra, parse
-from .fused_ops import Launch, OpSchema, Tensor, chosen
-from .kernel_pack import OpKernels
-from .plugin_symbols import Size, bind, graph_sizes, known, tuning_sizes
+from .pack import OpKernels
+from .schema import Launch, OpSchema, Tensor, chosen
+from .symbols import Size, bind, graph_sizes, known, tuning_sizes
 
 WORDS = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "int32": "INT32"}  # for AutoTuneCombination
 

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import GenericAlias
 from typing import Any
 
-from .errors import BackendUnavailable, UserMistake
-from .fused_ops import DOMAIN
-from .kernel_pack import KernelPack, OpKernels
-from .plugin_functions import PluginFunctions
-from .plugin_symbols import algebra
+from ..errors import BackendUnavailable, UserMistake
+from .functions import PluginFunctions
+from .pack import KernelPack, OpKernels
+from .schema import DOMAIN
+from .symbols import algebra
 
 FIRST = (10, 9)  # Python plugins that hand over PTX
 KINDS = {"int": int, "float": float}

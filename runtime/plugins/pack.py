@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import EdgesmithError
-from .fused_ops import Launch, OpSchema
+from ..errors import EdgesmithError
+from .schema import Launch, OpSchema
 
 FORMAT = 1
 PACK = "kernels.zip"

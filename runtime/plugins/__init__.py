@@ -1,0 +1,1 @@
+"""Fused ops on the device: schema, kernel pack, registration with TensorRT."""
