@@ -16,7 +16,7 @@ from ...runtime.bundle.golden import GOLDEN, golden_bytes
 from ...runtime.detection_verdict import compare
 from ...runtime.errors import BackendUnavailable
 from ...runtime.limits import QUANTISED
-from ...runtime.report import write_report
+from ...runtime.report.report import write_report
 from ...runtime.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan

@@ -85,7 +85,7 @@ def closing(result: Result, to: Console) -> None:
 
 def quantised_lines(result: Result) -> list[str]:
     """What quantisation cost and brought: the verdict of the report, the trade curve, and the bundle kept beside."""
-    from ...runtime.quantised_words import budget_told, verdict
+    from ...runtime.report.words import budget_told, verdict
 
     told = result.quantisation
     if not told:

@@ -11,7 +11,7 @@ from edgesmith.calibration.nouns import Decision, QuantisedGraph, Range, Recipe,
 from edgesmith.calibration.report.report import accuracy_told, describe, quantile, reasons, types
 from edgesmith.calibration.statistics.observers import Observer
 from edgesmith.runtime.bundle.manifest import to_text
-from edgesmith.runtime.report_quantised import quantised
+from edgesmith.runtime.report.quantised import quantised
 
 LINEAR = Site("/fc", "MatMul", "x", "w", (8, 4), -1, 0, 1, macs=32, share=0.8)
 STEM = Site("/stem", "Conv", "images", "s", (8, 3, 4, 4), 1, 1, 0, macs=8, share=0.2, kind="stem")

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edgesmith.runtime.quantised_words import loss_db, rule_told, summary, worst
-from edgesmith.runtime.report import write_report
-from edgesmith.runtime.report_curve import curve, shortened
+from edgesmith.runtime.report.curve import curve, shortened
+from edgesmith.runtime.report.report import write_report
+from edgesmith.runtime.report.words import loss_db, rule_told, summary, worst
 
 DROP = {"points": 0.3, "n": 1000, "low": -0.41, "high": 1.01, "lost": 5, "won": 2}
 STEP = {"sqnr_db": 33.9, "agreement": 99.1, "cosine": 0.999, "n": 1000}

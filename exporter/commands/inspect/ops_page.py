@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ....runtime.plugins.schema import DOMAIN, OpSchema, Tensor
-from ....runtime.report_graph import ROUTES
+from ....runtime.report.graph import ROUTES
 from ...plugins.declaration import FusedOp
 from ...plugins.pack.pack import replace_file
 

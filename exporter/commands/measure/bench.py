@@ -19,7 +19,7 @@ from ....runtime.backends.load import load
 from ....runtime.benchmark import measure, to_json
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
-from ....runtime.report import write_report
+from ....runtime.report.report import write_report
 from ...bundle.parity import session_runner
 from ...run import runners as verify
 from ...run.stages import Progress, Silent

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ....runtime.page import figure
-from ....runtime.quantised_words import budget_told, percent, summary, verdict, warnings, worst
+from ....runtime.report.page import figure
+from ....runtime.report.words import budget_told, percent, summary, verdict, warnings, worst
 from ..screen import StageScreen, table
 
 COLUMNS = ("node", "op", "types", "MACs", "scale", "clipped", "act. dB", "weight dB", "output dB", "why it is hard")

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import report_detection as detection
+from . import detection
+from .graph import nodes, precision, rewrites, xray
+from .origin import contract, files, origin
 from .page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
-from .quantised_words import number, percent
-from .report_graph import nodes, precision, rewrites, xray
-from .report_origin import contract, files, origin
-from .report_quantised import quantised
+from .quantised import quantised
+from .words import number, percent
 
 Data = Mapping[str, Any]
 

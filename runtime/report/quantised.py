@@ -10,20 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .curve import curve, losers
 from .page import Html, facts, figure, fold, join, mark, section, size, table, tag
-from .quantised_words import (
-    budget_told,
-    interval,
-    loss_db,
-    number,
-    percent,
-    rule_told,
-    summary,
-    verdict,
-    warnings,
-    worst,
-)
-from .report_curve import curve, losers
+from .words import budget_told, interval, loss_db, number, percent, rule_told, summary, verdict, warnings, worst
 
 Data = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .page import Html, facts, figure, fold, image, join, mark, table, tag
-from .quantised_words import number
+from .words import number
 
 Data = Mapping[str, Any]
 INSIDE = re.compile(r"pictures/[\w-]+\.(jpg|png)")  # the only places that the page may load from

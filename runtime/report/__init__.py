@@ -1,0 +1,1 @@
+"""The report of a bundle: one page of HTML without scripts."""
