@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
-    from .runtime.session import Session
+    from .runtime.session.session import Session
 
 __all__ = ["__version__", "export", "load"]
 

@@ -25,7 +25,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families
-from edgesmith.runtime.benchmark import machine, measure
+from edgesmith.runtime.session.benchmark import machine, measure
 
 HERE = Path(__file__).parent
 LIBRARIES = ("torch", "timm", "onnxruntime", "openvino", "onnxslim")

@@ -48,7 +48,7 @@ from int8_models import (
 from int8_peers import PEERS, first_line
 from int8_table import written
 
-from edgesmith.runtime.benchmark import machine
+from edgesmith.runtime.session.benchmark import machine
 
 HERE = Path(__file__).parent
 RUN = HERE / "int8.run"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from int8_peers import first_line
 
-from edgesmith.runtime.benchmark import measure as take_turns
+from edgesmith.runtime.session.benchmark import measure as take_turns
 
 if TYPE_CHECKING:
     import onnx_ir as ir

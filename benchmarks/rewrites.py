@@ -42,8 +42,8 @@ from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
-from edgesmith.runtime.benchmark import machine, measure
 from edgesmith.runtime.errors import EdgesmithError
+from edgesmith.runtime.session.benchmark import machine, measure
 
 OUT = Path(__file__).with_suffix("")
 TARGETS = {"rtx": "rtx", "cpu": "cpu", "openvino": "openvino", "openvino-default": "openvino"}  # column -> key in ORDER

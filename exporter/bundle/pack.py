@@ -17,7 +17,7 @@ from ...runtime.detection_verdict import compare
 from ...runtime.errors import BackendUnavailable
 from ...runtime.limits import QUANTISED
 from ...runtime.report.report import write_report
-from ...runtime.selftest import agreement
+from ...runtime.session.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
 from ..run.runners import in_batches, run_all, seeded

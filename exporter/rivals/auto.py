@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ...calibration.budget.choose import Candidate, Choice, choose, preferred
 from ...graph.run import Runner
 from ...runtime.backends.load import load
-from ...runtime.benchmark import measure
 from ...runtime.errors import ParityFailed
+from ...runtime.session.benchmark import measure
 from ..bundle.parity import session_runner, typed_runner
 from ..plan.plan import Plan
 from ..plan.quantised import for_precision

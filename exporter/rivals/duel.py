@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.benchmark import measure, to_json
 from ...runtime.errors import BackendUnavailable
+from ...runtime.session.benchmark import measure, to_json
 from ..plan.plan import Plan
 from ..run.stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...graph.run import Runner, graph_runner
 from ...runtime.answers import OUTPUTS, joined
-from ...runtime.selftest import verdict
+from ...runtime.session.selftest import verdict
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import BackendUnavailable, UserMistake
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt"}
 DEFAULTS = {"cpu": "onnxruntime", "openvino": "openvino", "rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}

@@ -8,7 +8,7 @@ from typing import Any
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import UserMistake
 from ..plugins.routes import check_engine
-from ..session import Session
+from ..session.session import Session
 from . import default_backend, find_backend
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import BundleRefused
-from ..session import Session
+from ..session.session import Session
 from . import backend, library
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import BundleRefused, UserMistake
 from ..limits import QUANTISED
-from ..session import Session
+from ..session.session import Session
 from . import backend, library
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}

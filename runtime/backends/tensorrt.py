@@ -17,7 +17,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugins.routes import load_plugins, only_there
-from ..session import Session
+from ..session.session import Session
 from . import backend, library
 from .cuda import Cuda, Device, find_driver
 from .engine_build import build_engine

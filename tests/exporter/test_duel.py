@@ -50,7 +50,7 @@ def verdict(monkeypatch: pytest.MonkeyPatch, won: bool) -> None:
 
 def _timings(calls: dict[str, Any], ratio: float) -> dict[str, Any]:
     """Both really run once; the clock says what the test wants."""
-    from edgesmith.runtime.benchmark import measure
+    from edgesmith.runtime.session.benchmark import measure
 
     found = measure(calls, 2, 0, "cpu")
     ours = found["int8"]

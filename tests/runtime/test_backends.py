@@ -10,7 +10,7 @@ import pytest
 from edgesmith.runtime.backends import MODULES, default_backend, find_backend
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMistake
-from edgesmith.runtime.session import Session
+from edgesmith.runtime.session.session import Session
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
 BACKENDS = sorted(MODULES)

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from edgesmith.runtime.benchmark import machine, measure, to_json
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.session.benchmark import machine, measure, to_json
 
 
 def test_half_the_work_is_half_the_time():

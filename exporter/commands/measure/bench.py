@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.backends.load import load
-from ....runtime.benchmark import measure, to_json
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.report.report import write_report
+from ....runtime.session.benchmark import measure, to_json
 from ...bundle.parity import session_runner
 from ...run import runners as verify
 from ...run.stages import Progress, Silent

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 CLOCKS = {"wall": "wall time", "cpu": "CPU time of all threads"}
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .bundle.manifest import TensorSpec
-from .errors import EdgesmithError, UserMistake
+from ..bundle.manifest import TensorSpec
+from ..errors import EdgesmithError, UserMistake
 
 
 def check_feeds(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:

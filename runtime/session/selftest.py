@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from . import detection_verdict as detections
-from .answers import joined
+from .. import detection_verdict as detections
+from ..answers import joined
+from ..limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 from .checks import at_least
-from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 
 if TYPE_CHECKING:
-    from .bundle.bundle import Bundle
-    from .bundle.manifest import TensorSpec
-    from .detection import DetectionRule
+    from ..bundle.bundle import Bundle
+    from ..bundle.manifest import TensorSpec
+    from ..detection import DetectionRule
 
 
 class Tested(Protocol):

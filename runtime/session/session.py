@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .bundle.bundle import Bundle
+from ..bundle.bundle import Bundle
+from ..errors import UserMistake
+from ..pictures.preprocess import Picture, pixels, preprocess
+from ..tasks import Task, Times, find_task
 from .checks import at_least, check_feeds, check_results
-from .errors import UserMistake
-from .pictures.preprocess import Picture, pixels, preprocess
 from .selftest import SelfTestRow, self_test
-from .tasks import Task, Times, find_task
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -1,0 +1,1 @@
+"""An open bundle: inputs checked, run, timed, tested against its golden outputs."""
