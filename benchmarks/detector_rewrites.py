@@ -44,8 +44,8 @@ from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
-from edgesmith.runtime.answers import OUTPUTS
 from edgesmith.runtime.session.benchmark import machine
+from edgesmith.runtime.tasks.answers import OUTPUTS
 
 OUT = Path(__file__).with_suffix("")
 VARIANTS = ("tiny", "small", "medium", "large", "nano_small", "nano_medium", "nano_large")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.limits import QUANTISED
+from ..runtime.tasks.limits import QUANTISED
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.answers import OUTPUTS
+from ..runtime.tasks.answers import OUTPUTS
 from .plan.plan import Plan, make_plan
 from .run.arguments import spell
 from .run.stages import Progress, Run, Stage, keep, run_beside

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.answers import joined
+from ..runtime.tasks.answers import joined
 
 if TYPE_CHECKING:
     import onnx_ir as ir

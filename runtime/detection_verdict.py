@@ -24,8 +24,8 @@ import numpy as np
 
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
-from .limits import DEVICE_ERROR, QUANTISED
 from .matching import paired
+from .tasks.limits import DEVICE_ERROR, QUANTISED
 
 Figures = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ...graph.run import Runner, open_session
-from ...runtime.answers import joined
 from ...runtime.errors import EdgesmithError
+from ...runtime.tasks.answers import joined
 from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, drop_between, judge, same, sqnr_db
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.answers import joined
 from ...runtime.errors import BackendUnavailable, ParityFailed
-from ...runtime.limits import QUANTISED
+from ...runtime.tasks.answers import joined
+from ...runtime.tasks.limits import QUANTISED
 from ..plan.plan import Plan
 from ..precision.emulate import emulate
 from ..run import runners as verify

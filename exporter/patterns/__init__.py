@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...runtime.limits import QUANTISED
+from ...runtime.tasks.limits import QUANTISED
 from .attention.channel_attention import PackedChannels, SeparateChannels
 from .attention.gpsa_gate import GateBesideAttention, GateInAttention
 from .attention.heads_apart import PackedHeads, SeparateHeads

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...runtime.errors import UserMistake
-from ...runtime.limits import QUANTISED
+from ...runtime.tasks.limits import QUANTISED
 
 FLOATS = ("fp32", "fp16", "bf16")
 FIRST_CHIP = {  # compute capability that a quantised type starts with, and the chips in words

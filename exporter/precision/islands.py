@@ -21,7 +21,7 @@ import numpy as np
 
 from ...graph.run import run_values
 from ...runtime.detection_verdict import ROUNDED
-from ...runtime.limits import COSINE
+from ...runtime.tasks.limits import COSINE
 from .decoding import decode_tail, measured
 from .floats import LARGEST, to_precision
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import Runner, graph_runner
-from ...runtime.answers import OUTPUTS, joined
+from ...runtime.tasks.answers import OUTPUTS, joined
 from ...runtime.session.selftest import verdict
 
 if TYPE_CHECKING:

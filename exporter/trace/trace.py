@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.answers import OUTPUTS
 from ...runtime.errors import UserMistake
+from ...runtime.tasks.answers import OUTPUTS
 from ..run.nouns import ExportedGraph, Shapes
 
 if TYPE_CHECKING:

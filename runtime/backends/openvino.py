@@ -9,8 +9,8 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import BundleRefused, UserMistake
-from ..limits import QUANTISED
 from ..session.session import Session
+from ..tasks.limits import QUANTISED
 from . import backend, library
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import EdgesmithError, UserMistake
-from ..postprocess import Classification
+from ..tasks.classification import Classification
 
 SHOWN_SCORE = (
     0.3  # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .. import detection_verdict as detections
-from ..answers import joined
-from ..limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
+from ..tasks.answers import joined
+from ..tasks.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 from .checks import at_least
 
 if TYPE_CHECKING:

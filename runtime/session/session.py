@@ -18,7 +18,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import UserMistake
 from ..pictures.preprocess import Picture, pixels, preprocess
-from ..tasks import Task, Times, find_task
+from ..tasks.task import Task, Times, find_task
 from .checks import at_least, check_feeds, check_results
 from .selftest import SelfTestRow, self_test
 

@@ -16,7 +16,7 @@ from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
-from edgesmith.runtime.answers import OUTPUTS
+from edgesmith.runtime.tasks.answers import OUTPUTS
 
 pytestmark = pytest.mark.skipif(not installed(), reason="TensorRT-RTX is not installed: pip install 'edgesmith[rtx]'")
 

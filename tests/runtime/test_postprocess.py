@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.postprocess import softmax, top_k
+from edgesmith.runtime.tasks.classification import softmax, top_k
 
 
 def test_best_first_with_probabilities_of_all_classes():

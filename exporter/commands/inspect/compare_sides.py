@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....models.registry import find
-from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
+from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ...bundle.parity import session_runner
 from ...run import runners as verify
 from ...run.runners import Runner

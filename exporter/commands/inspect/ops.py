@@ -96,7 +96,7 @@ def _as_exported(name: str) -> onnx.ModelProto:
     import onnx_ir as ir
 
     from ....models import prepare
-    from ....runtime.answers import OUTPUTS
+    from ....runtime.tasks.answers import OUTPUTS
     from ...patterns.rewrite import rewrite
     from ...plan.plan import make_plan
     from ...plugins.torch_ops import carry_functions

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....models.registry import find
-from ....runtime.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ....runtime.backends.openvino import HINTS
 from ....runtime.errors import UserMistake
+from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
 from ...run import arguments
 from ...run import runners as verify
 from ...run.nouns import Shapes

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.answers import NMS_OUTPUTS, OUTPUTS
 from ....runtime.errors import EdgesmithError, UserMistake
+from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS
 from .efficient_nms import efficient_nms
 
 if TYPE_CHECKING:

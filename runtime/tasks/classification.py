@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.bundle import Bundle
+from ..detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
+from ..errors import UserMistake
 from .answers import OUTPUTS, joined
-from .bundle.bundle import Bundle
-from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
-from .errors import UserMistake
-from .postprocess import Classification
+from .classification import Classification
 
 ImageSize = tuple[int, int]  # (height, width)
 
