@@ -39,10 +39,10 @@ from edgesmith.exporter.run.runners import graph_runner, torch_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.detection import DetectionRule, keep
 from edgesmith.runtime.pictures.preprocess import preprocess, read_image
 from edgesmith.runtime.session.benchmark import machine, measure
 from edgesmith.runtime.tasks.answers import OUTPUTS
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 HERE = Path(__file__).parent
 MODELS = ("damo_yolo_tiny@640", "damo_yolo_nano_small@416")

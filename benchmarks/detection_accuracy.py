@@ -51,10 +51,10 @@ from edgesmith.models.fixtures.scenes import write_scenes
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.coco.annotations import Truth, read_coco
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
-from edgesmith.runtime.detection import DetectionRule
 from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess
 from edgesmith.runtime.session.benchmark import machine
 from edgesmith.runtime.tasks.answers import OUTPUTS
+from edgesmith.runtime.tasks.detection.detection import DetectionRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -24,10 +24,10 @@ import onnxruntime
 import torch
 import torchvision
 
-from edgesmith.runtime.boxes import Kept
-from edgesmith.runtime.detection import DetectionRule, check_finite, keep_parts
-from edgesmith.runtime.nms import nms
 from edgesmith.runtime.session.benchmark import machine, measure
+from edgesmith.runtime.tasks.detection.boxes import Kept
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, check_finite, keep_parts
+from edgesmith.runtime.tasks.detection.nms import nms
 
 HERE = Path(__file__).parent
 CELLS, CLASSES = 8400, 80

@@ -14,8 +14,8 @@ from edgesmith.models.fixtures.fixtures import SCENE_LABELS
 from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
-from edgesmith.runtime.detection import DetectionRule, in_image, keep_parts
 from edgesmith.runtime.pictures.preprocess import preprocess
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, in_image, keep_parts
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import Runner
-from ...runtime.boxes import Kept, overlaps
 from ...runtime.coco.annotations import Truth
 from ...runtime.coco.average_precision import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
-from ...runtime.detection import DetectionRule, in_image, keep
 from ...runtime.errors import UserMistake
-from ...runtime.matching import match
+from ...runtime.tasks.detection.boxes import Kept, overlaps
+from ...runtime.tasks.detection.detection import DetectionRule, in_image, keep
+from ...runtime.tasks.detection.matching import match
 from .accuracy import Metric, cosine
 from .evaluation import Evaluation, Pictures
 

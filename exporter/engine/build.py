@@ -24,7 +24,7 @@ from .xray import XRay, read_engine
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ...runtime.detection import DetectionRule
+    from ...runtime.tasks.detection.detection import DetectionRule
 
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 

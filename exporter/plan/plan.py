@@ -23,8 +23,8 @@ from .quantised import Calibration, Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
-    from ...runtime.detection import DetectionRule
     from ...runtime.pictures.preprocess import ImageContract
+    from ...runtime.tasks.detection.detection import DetectionRule
 
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)

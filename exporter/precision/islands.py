@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import run_values
-from ...runtime.detection_verdict import ROUNDED
+from ...runtime.tasks.detection.verdict import ROUNDED
 from ...runtime.tasks.limits import COSINE
 from .decoding import decode_tail, measured
 from .floats import LARGEST, to_precision

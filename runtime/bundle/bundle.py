@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..detection import DetectionRule
 from ..errors import BundleRefused, UserMistake
 from ..tasks.answers import NMS_OUTPUTS, OUTPUTS
+from ..tasks.detection.detection import DetectionRule
 from ..version import __version__
 from .golden import GOLDEN, Golden, read_golden
 from .manifest import SCHEMA, TensorSpec, read_manifest

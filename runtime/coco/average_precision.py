@@ -21,7 +21,7 @@ from ..errors import UserMistake
 from .intervals import bootstrap_95, times_drawn
 
 if TYPE_CHECKING:
-    from ..boxes import Kept
+    from ..tasks.detection.boxes import Kept
     from .annotations import Truth
 
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}

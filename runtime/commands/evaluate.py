@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..boxes import Kept
 from ..bundle.bundle import Bundle, open_bundle
 from ..coco.annotations import CocoSet, read_coco
 from ..coco.average_precision import evaluate_boxes
 from ..errors import BackendUnavailable, UserMistake
+from ..tasks.detection.boxes import Kept
 
 if TYPE_CHECKING:
-    from ..detection import DetectionRule
+    from ..tasks.detection.detection import DetectionRule
 
 MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts

@@ -254,7 +254,7 @@ class _Run:
 
 def drawing(image: np.ndarray, answer: Any) -> np.ndarray:
     """The picture with its detections, or with its best class in the corner."""
-    from ..draw import class_colour, draw, draw_text, readable
+    from ..tasks.detection.draw import class_colour, draw, draw_text, readable
 
     if not isinstance(answer, Classification):
         return draw(image, answer)

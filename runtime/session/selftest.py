@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import detection_verdict as detections
 from ..tasks.answers import joined
+from ..tasks.detection import verdict as detections
 from ..tasks.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 from .checks import at_least
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
     from ..bundle.manifest import TensorSpec
-    from ..detection import DetectionRule
+    from ..tasks.detection.detection import DetectionRule
 
 
 class Tested(Protocol):

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
 from ..errors import UserMistake
 from .answers import OUTPUTS, joined
 from .classification import Classification
+from .detection.detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
 
 ImageSize = tuple[int, int]  # (height, width)
 

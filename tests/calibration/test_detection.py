@@ -18,12 +18,12 @@ from edgesmith.calibration.judge.detection import (
     own_boxes,
 )
 from edgesmith.calibration.judge.detection import sqnr_db as box_sqnr_db
-from edgesmith.runtime.boxes import to_network
 from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
-from edgesmith.runtime.detection import DetectionRule, in_image, keep
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
+from edgesmith.runtime.tasks.detection.boxes import to_network
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, in_image, keep
 
 RULE = DetectionRule("runtime", 0.05, 0.7)
 CLASSES, SIDE = 3, 64

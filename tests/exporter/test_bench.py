@@ -121,7 +121,7 @@ def test_a_detector_is_measured_from_picture_to_boxes(tmp_path: Path, nms: str):
 
 
 def test_detections_that_differ_show():
-    from edgesmith.runtime.detection import DetectionRule
+    from edgesmith.runtime.tasks.detection.detection import DetectionRule
 
     rule = DetectionRule("runtime", score=0.5, iou=0.3)
     images = np.zeros((1, 3, 32, 32), np.float32)

@@ -12,7 +12,7 @@ from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction
 from edgesmith.exporter.precision.decoding import decode_tail, measured
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.precision.islands import choose_islands, run_rounded
-from edgesmith.runtime.detection_verdict import ROUNDED
+from edgesmith.runtime.tasks.detection.verdict import ROUNDED
 
 HEAD = """
 <ir_version: 10, opset_import: ["" : 20]>

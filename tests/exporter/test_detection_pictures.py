@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from edgesmith.exporter.tasks.detection.pictures import LISTED, STRIP_PX, side_by_side
-from edgesmith.runtime.detection import DetectionRule
 from edgesmith.runtime.pictures.preprocess import ImageContract
 from edgesmith.runtime.report.report import write_report
+from edgesmith.runtime.tasks.detection.detection import DetectionRule
 
 CONTRACT = ImageContract(size=(64, 64), resize="bilinear", antialias=False, crop_fraction=1.0, fit="stretch",
                          mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=1.0)  # fmt: skip

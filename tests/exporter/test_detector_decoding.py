@@ -13,8 +13,8 @@ from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, deployed
-from edgesmith.runtime.detection import DetectionRule, keep
 from edgesmith.runtime.tasks.answers import OUTPUTS, joined
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 MINE = ("MergeLevels", "DistancesByReduction")
 RULE = DetectionRule("runtime", score=0.03, iou=0.65, max_detections=500)

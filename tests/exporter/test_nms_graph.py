@@ -14,9 +14,9 @@ from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.tasks.detection.efficient_nms import DOMAIN
 from edgesmith.exporter.tasks.detection.nms_graph import append_nms
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.runtime.detection import DetectionRule, keep, kept_rows
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep, kept_rows
 
 RULE = DetectionRule("graph", score=0.05, iou=0.7, max_detections=500)
 

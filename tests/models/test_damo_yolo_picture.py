@@ -7,8 +7,8 @@ import pytest
 from reference_weights import facts, golden
 
 from edgesmith.models import find
-from edgesmith.runtime.boxes import to_image
 from edgesmith.runtime.pictures.preprocess import preprocess
+from edgesmith.runtime.tasks.detection.boxes import to_image
 
 CASES = facts("damoyolo_preprocess")["cases"]
 

@@ -11,8 +11,8 @@ from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.models import create, find
 from edgesmith.models.families.damo_yolo.network import LAYOUTS
 from edgesmith.models.families.damo_yolo.settle import picture_like
-from edgesmith.runtime.detection import DetectionRule, keep
 from edgesmith.runtime.pictures.preprocess import preprocess
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 PHOTOGRAPHS = [picture.path for picture in packaged_pictures()]
 

@@ -11,9 +11,9 @@ from scenes_score import measure, pictures_and_truths
 
 from edgesmith.models import find, prepare
 from edgesmith.models.fixtures.scenes import scene
-from edgesmith.runtime.boxes import overlaps
-from edgesmith.runtime.detection import DetectionRule, keep_parts
 from edgesmith.runtime.pictures.preprocess import preprocess
+from edgesmith.runtime.tasks.detection.boxes import overlaps
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep_parts
 
 NAME = "damo_yolo_scenes"
 TRAINED = Path(__file__).parents[1] / "data" / "trained"

@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference_weights import facts, golden
 
-from edgesmith.runtime.boxes import clip, overlaps, to_image, to_network
 from edgesmith.runtime.pictures.placement import placement
 from edgesmith.runtime.pictures.preprocess import ImageContract, fit_image
+from edgesmith.runtime.tasks.detection.boxes import clip, overlaps, to_image, to_network
 
 FITS = [("stretch", "centre"), ("letterbox", "centre"), ("letterbox", "corner"), ("crop", "centre")]
 CONTRACTS = st.builds(

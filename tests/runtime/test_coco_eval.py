@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from edgesmith.runtime.boxes import Kept
 from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import average_precisions, evaluate_boxes, match_boxes, mean_precision
 from edgesmith.runtime.coco.intervals import RESAMPLES, bootstrap_95, times_drawn
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.tasks.detection.boxes import Kept
 
 SIZE = (480, 640)
 

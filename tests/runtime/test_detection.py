@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.runtime.boxes import Kept
-from edgesmith.runtime.detection import DetectionRule, Detections, in_image, keep, kept_rows
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
+from edgesmith.runtime.tasks.detection.boxes import Kept
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, Detections, in_image, keep, kept_rows
 
 RULE = DetectionRule("runtime", 0.3, 0.5, 10)
 

@@ -11,9 +11,9 @@ import edgesmith
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
-from edgesmith.runtime.detection import Detections
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
+from edgesmith.runtime.tasks.detection.detection import Detections
 
 FORMS = {
     "every cell": {},

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.runtime.detection import DetectionRule, keep
-from edgesmith.runtime.detection_verdict import compare, tell, verdict
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
+from edgesmith.runtime.tasks.detection.verdict import compare, tell, verdict
 
 RULE = DetectionRule("runtime", 0.3, 0.6, 100)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from edgesmith.runtime import draw as drawing
-from edgesmith.runtime.detection import Detections
-from edgesmith.runtime.draw import (
+from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.tasks.detection import draw as drawing
+from edgesmith.runtime.tasks.detection.detection import Detections
+from edgesmith.runtime.tasks.detection.draw import (
     BLACK,
     WHITE,
     Pen,
@@ -21,7 +22,6 @@ from edgesmith.runtime.draw import (
     readable,
     text_colour,
 )
-from edgesmith.runtime.errors import UserMistake
 
 NAMES = ["person", "traffic light", "Füßgänger", "行人"]
 

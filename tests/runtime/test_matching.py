@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.runtime.boxes import Kept
-from edgesmith.runtime.matching import match
+from edgesmith.runtime.tasks.detection.boxes import Kept
+from edgesmith.runtime.tasks.detection.matching import match
 
 
 def kept(*rows):

@@ -9,9 +9,9 @@ from damo_yolo_reference import CASES, VARIANTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesmith.runtime import nms as module
-from edgesmith.runtime.detection import DetectionRule, keep
-from edgesmith.runtime.nms import nms
+from edgesmith.runtime.tasks.detection import nms as module
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
+from edgesmith.runtime.tasks.detection.nms import nms
 
 NMS = """
 <ir_version: 10, opset_import: ["" : 20]>

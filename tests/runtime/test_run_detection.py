@@ -20,8 +20,8 @@ from detection_bundle import RULES, paint, write_detection_bundle
 from small_bundle import write_small_bundle
 
 from edgesmith.runtime.commands.cli import main as device_main
-from edgesmith.runtime.draw import class_colour
 from edgesmith.runtime.pictures.file import read_image
+from edgesmith.runtime.tasks.detection.draw import class_colour
 
 
 @pytest.fixture

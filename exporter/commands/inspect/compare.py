@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....models.registry import find
-from ....runtime.detection import DetectionRule
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import ImageContract, preprocess
+from ....runtime.tasks.detection.detection import DetectionRule
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify

@@ -19,8 +19,8 @@ from ...run.runners import Runner
 from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:
-    from ....runtime.detection import DetectionRule
     from ....runtime.pictures.preprocess import ImageContract
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from .footprint import footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step
 
 if TYPE_CHECKING:
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6

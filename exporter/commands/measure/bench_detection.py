@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.detection_verdict import compare
+from ....runtime.tasks.detection.verdict import compare
 from ...run import runners as verify
 from ...run.pictures import packaged_pictures
 
 if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 ROUNDS, WARMUP = 10, 2
 STEPS = ("preprocess_ms", "infer_ms", "postprocess_ms")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.boxes import Kept
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.coco.intervals import wilson
 from ....runtime.commands import evaluate as boxes
 from ....runtime.commands.evaluate import Asked, Progress
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.pictures.preprocess import pixels, preprocess
+from ....runtime.tasks.detection.boxes import Kept
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 EAGER = "PyTorch eager"
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "ms/picture", "pictures")
@@ -89,7 +89,7 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
 
 
 def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:
-    from ....runtime.detection import in_image, keep
+    from ....runtime.tasks.detection.detection import in_image, keep
     from ...run.runners import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1), bundle.contract

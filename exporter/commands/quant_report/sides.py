@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ....calibration.report.quantised_file import Place
     from ....graph.run import Runner
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
 FAMILIES = {"float8": "fp8", "float4": "nvfp4", "int4": "int4", "uint4": "int4", "int16": "int16", "uint16": "int16"}

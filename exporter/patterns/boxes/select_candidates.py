@@ -34,7 +34,7 @@ from ..replace import insert, insert_node, new_constant, replace_value, sweep
 from .box_distances import SIDES, TO_CELLS, Expectation, expectation
 
 if TYPE_CHECKING:
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 CANDIDATES = 1000  # M
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 DOMAIN = (
     "TRT"  # TensorRT looks a plugin up by the operator's name; ONNX wants a domain of its own for what it does not know

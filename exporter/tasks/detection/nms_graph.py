@@ -30,7 +30,7 @@ from .efficient_nms import efficient_nms
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 
 def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.boxes import Kept
-from ....runtime.detection import DetectionRule, Detections, in_image, keep, kept_rows
-from ....runtime.detection_verdict import PAIR_IOU, SLACK, compare
-from ....runtime.matching import paired
+from ....runtime.tasks.detection.boxes import Kept
+from ....runtime.tasks.detection.detection import DetectionRule, Detections, in_image, keep, kept_rows
+from ....runtime.tasks.detection.matching import paired
+from ....runtime.tasks.detection.verdict import PAIR_IOU, SLACK, compare
 from ...run.runners import run_all
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _drawn(seen: Seen, labels: Sequence[str], called: str) -> np.ndarray:
 def _panel(image: np.ndarray, kept: Kept, labels: Sequence[str], scale: float, words: str) -> np.ndarray:
     import cv2
 
-    from ....runtime.draw import draw
+    from ....runtime.tasks.detection.draw import draw
 
     height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -13,8 +13,8 @@ from ...plan.checks import check_range, check_word
 
 if TYPE_CHECKING:
     from ....models.registry import ModelSpec
-    from ....runtime.detection import DetectionRule
     from ....runtime.pictures.preprocess import ImageContract
+    from ....runtime.tasks.detection.detection import DetectionRule
     from ...plan.targets import Target
 
 NMS = ("runtime", "graph", "none")
@@ -34,7 +34,7 @@ def plan_detection(
     if spec.task != "detection":
         _only_for_detectors(spec, {"--nms": nms, "--score": score, "--iou": iou, "--max-detections": max_detections})
         return None
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
     place = nms or NMS[0]
     check_word("--nms", place, NMS)
@@ -59,7 +59,7 @@ def plan_detection(
 
 def usual_rule(spec: ModelSpec) -> DetectionRule | None:
     """The authors' thresholds of a detector, None for a classifier."""
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
     return DetectionRule("runtime", spec.score, spec.iou) if spec.task == "detection" else None
 

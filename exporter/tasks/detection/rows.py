@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.detection_verdict import compare, verdict
+from ....runtime.tasks.detection.verdict import compare, verdict
 
 if TYPE_CHECKING:
-    from ....runtime.detection import DetectionRule
+    from ....runtime.tasks.detection.detection import DetectionRule
 
 
 @dataclass(frozen=True)

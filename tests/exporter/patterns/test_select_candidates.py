@@ -13,7 +13,7 @@ from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction
 from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates, select_candidates
 from edgesmith.exporter.precision.floats import to_precision
-from edgesmith.runtime.detection import DetectionRule, keep
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 HEAD = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .errors import UserMistake
-from .pictures.preprocess import as_rgb
+from ...errors import UserMistake
+from ...pictures.preprocess import as_rgb
 
 if TYPE_CHECKING:
     from .detection import Detections

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import DEVICE_ERROR, QUANTISED
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
 from .matching import paired
-from .tasks.limits import DEVICE_ERROR, QUANTISED
 
 Figures = dict[str, Any]
 

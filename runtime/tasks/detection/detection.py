@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import UserMistake
 from .boxes import Kept, clip, to_image
-from .errors import UserMistake
 from .nms import nms
 
 if TYPE_CHECKING:
-    from .pictures.preprocess import ImageContract
+    from ...pictures.preprocess import ImageContract
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .pictures.placement import placement
+from ...pictures.placement import placement
 
 if TYPE_CHECKING:
-    from .pictures.preprocess import ImageContract
+    from ...pictures.preprocess import ImageContract
 
 
 class Kept(NamedTuple):

@@ -1,0 +1,1 @@
+"""Detectors on the device: suppression, matching, verdict, drawing."""
