@@ -31,7 +31,7 @@ $(STAMP):
 	@rm -f $(VENV)/ready-* && touch $@
 
 demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
-	@$(RUN) -m edgesmith.exporter.demo
+	@$(RUN) -m edgesmith.exporter.commands.demo
 
 test: lint  ## lint, types and all tests that are not slow
 	$(PYTEST) -m "not slow"
@@ -61,9 +61,9 @@ bench-detection: $(STAMP)  ## measure detectors against every CPU peer, and what
 	$(RUN) benchmarks/detection_accuracy.py
 
 kernels: $(STAMP)  ## compile the kernels of the fused ops, assemble them for every chip, write the pages that tell of them
-	$(RUN) -m edgesmith.exporter.plugins.kernel_pack
-	$(RUN) -m edgesmith.exporter.plugins.ptxas
-	$(RUN) -m edgesmith.exporter.plugins.page
+	$(RUN) -m edgesmith.exporter.plugins.pack.pack
+	$(RUN) -m edgesmith.exporter.plugins.pack.ptxas
+	$(RUN) -m edgesmith.exporter.commands.inspect.ops_page
 
 # ModelOpt and NNCF want other versions of onnx and ONNX Runtime than we do, so they have an environment of their own.
 peers: $(PEERS_STAMP)  ## make that environment in .venv-peers

@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py            prints the table and writes benchmarks/accuracy.{json,md}
 
 Each fixture (tests/data/trained, `tools/train_small.py`) is traced with an open batch, rewritten for a target, typed, and
-run on ONNX Runtime; 16-bit graphs run with every value rounded explicitly (exporter/emulate.py), so the figure is the
+run on ONNX Runtime; 16-bit graphs run with every value rounded explicitly (exporter/precision/emulate.py), so the figure is the
 graph's and not that of a device.
 """
 
@@ -23,10 +23,10 @@ from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.runtime.pictures.preprocess import preprocess
 
 HERE = Path(__file__).parent
-TRAINED = HERE.parent / "tests" / "data" / "trained"
 RUNS = (("cpu", "fp32"), ("rtx", "fp32"), ("rtx", "fp16"), ("rtx", "bf16"))
 BATCH = 100
 

@@ -2,7 +2,7 @@
 
     python benchmarks/cpu_peers.py [--rounds 15] [--compile] [model ...]
 
-All candidates of a model take turns (runtime/benchmark.py), on one thread, by the CPU time of the process, so that a busy
+All candidates of a model take turns (runtime/session/benchmark.py), on one thread, by the CPU time of the process, so that a busy
 machine is unfair to none; batch 1, 3x224x224, seeded random weights. "open" is the graph exported with a batch of 1 to 8,
 run at batch 1; on OpenVINO it is set to the usual shape before it is compiled, as our runtime does. A ratio is a quotient
 of two medians of the same run. Writes cpu_peers.json and cpu_peers.md beside this file.

@@ -2,7 +2,7 @@
 
     make bench-detection   or  python benchmarks/detection.py [--rounds 21] [--no-compile] [MODEL@SIZE ...]
 
-All candidates of a model take turns (runtime/benchmark.py) on one thread, by the CPU time of the process; batch 1, one
+All candidates of a model take turns (runtime/session/benchmark.py) on one thread, by the CPU time of the process; batch 1, one
 photograph, seeded random weights that answer photographs with detections. The plain export is that of the deploy form, as
 the authors' own converter makes it; "training form" is what a user has who knows of no other. Every candidate hands out
 boxes and scores, before NMS. Ours are the bundles that ``edgesmith export`` writes, opened as the runtime opens them;

@@ -2,7 +2,7 @@
 
     python benchmarks/detection_accuracy.py [--pictures 500] [--max-drop 0.5]
 
-The fixture (tests/data/trained/damo_yolo_scenes.safetensors) on synthetic scenes (models/scenes.py). int8 is calibrated, and
+The fixture (models/fixtures/trained/damo_yolo_scenes.safetensors) on synthetic scenes (models/fixtures/scenes.py). int8 is calibrated, and
 its budget kept, on scenes of the split "calibration"; every row is then judged on others, the split "held_out", which nothing
 was chosen on. mAP is COCO's by pycocotools; "points lost" is the paired difference to PyTorch in points with its 95 % interval.
 
@@ -47,6 +47,7 @@ from edgesmith.exporter.run.runners import run_all, torch_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.models.fixtures.scenes import write_scenes
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.coco.annotations import Truth, read_coco
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from edgesmith.calibration.judge.evaluation import Evaluation
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "tests" / "data" / "trained" / "damo_yolo_scenes.safetensors"
+WEIGHTS = TRAINED / "damo_yolo_scenes.safetensors"
 MODEL = "damo_yolo_scenes"
 EAGER = "PyTorch eager"
 SCANNED = 16  # pictures of the scan, one layer at a time

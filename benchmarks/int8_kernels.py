@@ -4,7 +4,7 @@
 
     fp16                 the order of passes of fp16, typed
     int8, usual form     the same order, one scale a channel inside the product: what most tools write
-    int8, scales behind  the same order, scales behind the product (exporter/scales_behind.py)
+    int8, scales behind  the same order, scales behind the product (exporter/precision/scales_behind.py)
     int8                 what an export writes: the order for quantised graphs, scales behind
     int8, linears only   as before, convolutions left in fp16
 

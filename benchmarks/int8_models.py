@@ -1,6 +1,6 @@
 """The models of the comparison, and what we make of each: the plain float export that all get, its pictures, our files.
 
-    fixture    trained on digits (tests/data/trained): accuracy, size, TensorRT-RTX, latency
+    fixture    trained on digits (models/fixtures/trained): accuracy, size, TensorRT-RTX, latency
     full       the size that users run, seeded random weights, random pictures: size, parser, latency
     detector   convolutions with SiLU (tests/silu_detector.py), random weights: the same; no checkpoint, so not by `export`
 
@@ -19,13 +19,13 @@ import numpy as np
 
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.models import create, find
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.runtime.pictures.preprocess import ImageContract
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 HERE = Path(__file__).parent
-TRAINED = HERE.parent / "tests" / "data" / "trained"
 DIGITS, RANDOM = 128, 16  # calibration pictures
 DETECTOR = {"size": 320, "width": 32}
 OURS: dict[str, dict[str, Any]] = {  # row -> choices of edgesmith.export

@@ -46,7 +46,7 @@ def open_session(
 
 
 def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
-    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/answers.py)."""
+    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/answers.py)."""
     session = open_session(model, optimise=optimise, threads=threads)
     name = session.get_inputs()[0].name
     outputs = [output.name for output in session.get_outputs()]

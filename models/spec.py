@@ -72,7 +72,7 @@ class ModelSpec:
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""
-        return importlib.import_module(f".{self.family}", __package__)
+        return importlib.import_module(f".families.{self.family}.network", __package__)
 
     def labels(self, num_classes: int | None = None) -> list[str]:
         """One name a class; numbers where the checkpoint is not of the classes that the variant is published with."""

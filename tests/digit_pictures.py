@@ -14,8 +14,8 @@ import edgesmith
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.models.fixtures.digits import digits
+from edgesmith.models.fixtures.fixtures import TRAINED as WEIGHTS
 
-WEIGHTS = Path(__file__).parent / "data" / "trained"
 NAMES = ("vit_ggem_mnist", "convit_mnist", "davit_mnist", "smt_mnist", "van_mnist")
 
 

@@ -1,6 +1,6 @@
 """Does the real TensorRT parser take a graph, and does the builder make an engine of it; without a GPU.
 
-In the process of the test, so that a dozen small graphs cost one import; exporter/rtx.py builds in a child and takes one
+In the process of the test, so that a dozen small graphs cost one import; exporter/engine/rtx.py builds in a child and takes one
 shape for all inputs, these graphs have several.
 """
 

@@ -16,7 +16,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-TOP = ("calibration", "exporter", "models", "runtime")
+TOP = ("calibration", "exporter", "graph", "models", "runtime")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -109,6 +109,6 @@ def test_the_wheel_holds_the_kernels_and_the_sources_of_the_cpp_plugin(installed
     assert (inside / "exporter/plugins/kernels.zip").read_bytes() == (
         ROOT / "exporter/plugins/kernels.zip"
     ).read_bytes()
-    native = {path.name for path in (ROOT / "runtime/native").iterdir()}
+    native = {path.name for path in (ROOT / "runtime/plugins/native").iterdir()}
     assert {"plugin.cpp", "CMakeLists.txt"} <= native
-    assert {path.name for path in (inside / "runtime/native").iterdir()} == native
+    assert {path.name for path in (inside / "runtime/plugins/native").iterdir()} == native

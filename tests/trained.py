@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -19,9 +18,9 @@ from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import graph_runner, open_session
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
+from edgesmith.models.fixtures.fixtures import TRAINED as WEIGHTS
 from edgesmith.runtime.pictures.preprocess import preprocess
 
-WEIGHTS = Path(__file__).parent / "data" / "trained"
 NAMES = ("vit_ggem_mnist", "convit_mnist", "davit_mnist", "smt_mnist", "van_mnist")
 BATCH = 100
 

@@ -2,7 +2,7 @@
 
     python tools/train_detector.py damo_yolo_scenes --minutes 45
 
-writes tests/data/trained/damo_yolo_scenes.safetensors and its line of accuracy.json: mAP on held-out scenes by
+writes models/fixtures/trained/damo_yolo_scenes.safetensors and its line of accuracy.json: mAP on held-out scenes by
 pycocotools, the model's own decoding, class-wise NMS. The minutes are the schedule (rate and picture size follow the
 clock), so that a busy machine gets fewer steps and not a longer run.
 """
@@ -42,7 +42,7 @@ sys.path.append(str(TESTS))
 
 from scenes_score import measure  # what the tests judge by
 
-OUT = TESTS / "data" / "trained"
+OUT = TESTS.parent / "models" / "fixtures" / "trained"
 SIZES = ((0.0, 160), (0.4, 224), (0.7, 256))  # from this share of the minutes on, pixels a side
 CROWD = 24  # things tried a scene: a picture costs the same, so more of them teach more
 WARM_UP = 0.03

@@ -2,7 +2,7 @@
 
     python tools/train_small.py smt_mnist
 
-writes tests/data/trained/smt_mnist.safetensors and its line of accuracy.json (1000 held-out digits). The pictures of
+writes models/fixtures/trained/smt_mnist.safetensors and its line of accuracy.json (1000 held-out digits). The pictures of
 the test go through the input contract of the bundle, so the recorded accuracy is the one a bundle should have.
 """
 
@@ -28,7 +28,7 @@ from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.weights.checkpoint import read_checkpoint
 from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess
 
-OUT = Path(__file__).parents[1] / "tests" / "data" / "trained"
+OUT = Path(__file__).parents[1] / "models" / "fixtures" / "trained"
 LEAST = 0.93  # a fixture below this is not written
 
 

@@ -11,7 +11,7 @@ from .items import Opened, PictureFile, Pool
 
 
 def open_coco(path: Path, images: str | os.PathLike[str] | None, labels: tuple[str, ...], task: str) -> Opened:
-    """UserMistake for a file that cannot be used (runtime/coco.py), and for a model that does not detect."""
+    """UserMistake for a file that cannot be used (runtime/coco/annotations.py), and for a model that does not detect."""
     if task != "detection":
         raise UserMistake(
             f"{path} annotates boxes, and this model does not detect",

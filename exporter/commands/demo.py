@@ -11,10 +11,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from ...models.fixtures.fixtures import TRAINED
 from ..run.pictures import packaged_pictures
 
 FOLDER = Path("demo.run")
-TRAINED = Path(__file__).parents[1] / "tests" / "data" / "trained" / "smt_mnist.safetensors"
 
 
 def run(*words: str) -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         "--model",
         "smt_mnist",
         "--weights",
-        os.path.relpath(TRAINED),
+        os.path.relpath(TRAINED / "smt_mnist.safetensors"),
         "--precision",
         "fp16",
         "--out",

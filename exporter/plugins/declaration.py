@@ -1,6 +1,6 @@
 """What a file of this folder declares: one fused op, the single source of everything that exists of it.
 
-    schema      interface and output shapes                      runtime/fused_ops.py, travels to the device
+    schema      interface and output shapes                      runtime/plugins/schema.py, travels to the device
     reference   numpy, float64 inside: the definition            judges all others
     body        standard ONNX operators, as text                 functions.py -> FunctionProto in the model
     kernel      Triton source, launch rule, specialisations      compile.py -> PTX in the kernel pack

@@ -3,7 +3,7 @@
 TensorRT 11 and TensorRT-RTX compute exactly the types that the graph spells, so the casts are ours.  Inputs and outputs
 of the graph stay float32.  A node computes in the low type unless it is in a float32 *island*, which has a reason:
 
-- ``GGeM pooling``: powers with learned exponents leave fp16's range (models/vit_ggem.py);
+- ``GGeM pooling``: powers with learned exponents leave fp16's range (models/families/vit_ggem/network.py);
 - ``decoding of boxes``: coordinates need more steps than 16 bits have (decoding.py);
 - a constant that fp16 cannot hold (an epsilon that becomes 0, a weight that becomes infinite);
 - arithmetic on shapes, whose results become integers;

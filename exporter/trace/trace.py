@@ -32,7 +32,7 @@ def trace(
     opset: int = 20,
     outputs: Sequence[str] = OUTPUTS["classification"],
 ) -> ExportedGraph:
-    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/answers.py) for the given shapes.
+    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks/answers.py) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).

@@ -1,6 +1,6 @@
 """The command on a device: ``edgesmith run``, ``test`` and ``eval``, with nothing installed but the runtime.
 
-Where the export extra is installed too, the full command (exporter/cli.py) takes its place and has all of these.
+Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PLACES = {
     "none": "none: every box above the score threshold is handed out",
 }
 STEPS = ("preprocess_ms", "infer_ms", "postprocess_ms")
-FIGURES = {  # of COCO's evaluation, as runtime/coco_eval.py names them
+FIGURES = {  # of COCO's evaluation, as runtime/coco/average_precision.py names them
     "map": "mAP, IoU 0.50 to 0.95",
     "map50": "mAP at IoU 0.50",
     "map75": "mAP at IoU 0.75",

@@ -126,7 +126,7 @@ def _groups(groups: Sequence[Data]) -> Html:
 
 
 def _xray(told: Data) -> Html:
-    """The engine beside that of the same model in 16 bit (exporter/audit.py)."""
+    """The engine beside that of the same model in 16 bit (exporter/engine/audit.py)."""
     sides = {name: told[name] for name in ("fp16", "quantised") if isinstance(told.get(name), Mapping)}
     if not sides:
         return Html("")

@@ -1,6 +1,6 @@
 """What there is to say of a quantised model, in words and figures: the report and the terminal say the same.
 
-Input is ``manifest["quantisation"]`` (calibration/report.py writes it); every part of it may be missing.
+Input is ``manifest["quantisation"]`` (calibration/report/report.py writes it); every part of it may be missing.
 """
 
 from __future__ import annotations

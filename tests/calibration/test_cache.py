@@ -44,7 +44,7 @@ def with_contract(contract: ImageContract) -> RandomImages:
 
 def test_the_key_is_the_same_in_another_process():
     script = (
-        "from observed_graph import *; from edgesmith.calibration.fingerprint import fingerprint\n"
+        "from observed_graph import *; from edgesmith.calibration.statistics.fingerprint import fingerprint\n"
         "print(fingerprint('statistics', small_net(), TENSORS, RandomImages(8)).key)"
     )
     tests = str(Path(__file__).parents[1])

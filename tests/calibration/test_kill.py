@@ -23,8 +23,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from observed_graph import TENSORS, RandomImages, small_net
-from edgesmith.calibration.collect import collect
-from edgesmith.calibration.moments import collect_moments
+from edgesmith.calibration.statistics.collect import collect
+from edgesmith.calibration.statistics.moments import collect_moments
 
 def slowly(note, done, total):
     print(done, flush=True)

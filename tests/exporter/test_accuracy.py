@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECORDED = {
     name: record
-    for name, record in json.loads((ROOT / "tests" / "data" / "trained" / "accuracy.json").read_text()).items()
+    for name, record in json.loads((ROOT / "models" / "fixtures" / "trained" / "accuracy.json").read_text()).items()
     if "accuracy" in record  # the detector has a precision: tests/models/test_trained_detector.py
 }
 

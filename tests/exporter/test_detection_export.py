@@ -1,6 +1,6 @@
 """A detector through the whole line: what the bundle says, that its boxes are PyTorch's, wherever suppression runs.
 
-The weights are random and settled (models/damo_yolo_settle.py), so that pictures have tens of detections and parity sees something.
+The weights are random and settled (models/families/damo_yolo/settle.py), so that pictures have tens of detections and parity sees something.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_broken_metadata_of_another_package_is_no_crash(monkeypatch):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys; from edgesmith.exporter.doctor import doctor; doctor();"
+        "import sys; from edgesmith.exporter.commands.doctor import doctor; doctor();"
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt_rtx', 'timm', 'cv2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

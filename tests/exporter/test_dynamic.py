@@ -8,7 +8,6 @@ noise), their sizes those of the fixtures; the full-size models are traced once 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from graph_asserts import distance_to_eager
@@ -20,12 +19,12 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families, find
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.runtime.errors import UserMistake
 
-TRAINED = Path(__file__).parents[1] / "data" / "trained"
 FIXTURES = [f"{family}_mnist" for family in families("classification")]
 BATCHES = (1, 3, 8)  # traced with 2
-TOLERANCE = 2e-5  # the product's limit for float32 (exporter/verify.py)
+TOLERANCE = 2e-5  # the product's limit for float32 (exporter/run/runners.py)
 SHAPE_OPS = {"Shape", "Expand", "Range", "Gather", "ConstantOfShape", "Concat", "Squeeze", "Unsqueeze"}
 
 

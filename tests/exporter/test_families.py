@@ -1,6 +1,6 @@
 """The main promise: every family, at float32 and float16, for the CPU and as an RTX engine, on the reference weights.
 
-Slow: twenty whole exports of full-size models. Limits are the product's own (exporter/verify.py); a row that misses
+Slow: twenty whole exports of full-size models. Limits are the product's own (exporter/run/runners.py); a row that misses
 them makes the export fail, so what is asserted here is that they are the promised ones.
 """
 

@@ -23,7 +23,7 @@ PASSES = {
     "smt": {"MergeScaleHeads": 3, "FoldDepthwiseShortcut": 5, "FoldLayerScale": 10},
     "van": {"FoldNormalisedShortcut": 5, "FoldBatchNorm": 5, "FoldLayerScale": 5},
 }
-TOLERANCE = 2e-5  # the product's limit for float32 (exporter/verify.py)
+TOLERANCE = 2e-5  # the product's limit for float32 (exporter/run/runners.py)
 
 
 def network(family: str) -> nn.Module:

@@ -25,11 +25,11 @@ from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.pack import pack as kernel_pack
 from edgesmith.exporter.trace import trace as tracing
 from edgesmith.models import create, find
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.plugins.pack import read_pack
 from edgesmith.runtime.plugins.schema import DOMAIN
 
-TRAINED = Path(__file__).parents[1] / "data" / "trained"
 GPSA, WINDOW, CHANNELS = "GatedPositionalAttention", "WindowAttention", ("ChannelApply", "ChannelGram")
 FUSED = {
     "convit_mnist": {GPSA: 3},
@@ -93,7 +93,7 @@ def test_on_jetpack7_nodes_bodies_and_kernels_travel(name, tmp_path):
     assert manifest["plugins"] == {"route": "aot", "ops": sorted(FUSED[name])}
     assert set(FUSED[name]) <= set(read_pack(result.path / "kernels.zip").ops)
     assert len(manifest["files"]["kernels.zip"]["sha256"]) == 64
-    edgesmith.runtime.bundle.open_bundle(result.path)
+    edgesmith.runtime.bundle.bundle.open_bundle(result.path)
     assert any("not yet run on hardware" in note for note in manifest["notes"])
     types = types_of(result)
     for node in onnx.load(result.bundle.graph).graph.node:

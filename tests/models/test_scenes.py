@@ -49,7 +49,7 @@ def test_a_scene_is_the_same_whatever_was_drawn_before(split):
 
 def test_a_scene_is_the_same_in_another_process():
     line = (
-        "from hashlib import sha256; from edgesmith.models.scenes import scene;"
+        "from hashlib import sha256; from edgesmith.models.fixtures.scenes import scene;"
         "print(sha256(b''.join(part.tobytes() for part in scene(3, 'held_out', 96))).hexdigest())"
     )
     run = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)

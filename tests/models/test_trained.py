@@ -1,7 +1,6 @@
 """The committed fixtures have the accuracy that is written beside them, through the path a user takes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ import torch
 
 from edgesmith.models import families, find, prepare
 from edgesmith.models.fixtures.digits import digits
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.runtime.pictures.preprocess import preprocess
 
-TRAINED = Path(__file__).parents[1] / "data" / "trained"
 RECORDS = {
     name: record for name, record in json.loads((TRAINED / "accuracy.json").read_text()).items() if "accuracy" in record
 }  # the detector's line has figures of its own, test_trained_detector.py

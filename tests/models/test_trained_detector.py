@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ import torch
 from scenes_score import measure, pictures_and_truths
 
 from edgesmith.models import find, prepare
+from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.models.fixtures.scenes import scene
 from edgesmith.runtime.pictures.preprocess import preprocess
 from edgesmith.runtime.tasks.detection.boxes import overlaps
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep_parts
 
 NAME = "damo_yolo_scenes"
-TRAINED = Path(__file__).parents[1] / "data" / "trained"
 RECORD = json.loads((TRAINED / "accuracy.json").read_text())[NAME]
 
 

@@ -16,7 +16,7 @@ from edgesmith.exporter.plugins.pack.pack import PACKED
 from edgesmith.runtime.plugins.pack import KernelPack, read_pack
 
 HERE = Path(__file__).parent
-NATIVE = HERE.parents[1] / "runtime" / "native"
+NATIVE = HERE.parents[1] / "runtime" / "plugins" / "native"
 STAND_IN = HERE / "stand_in"
 SOURCES = [str(NATIVE / "plugin.cpp"), str(NATIVE / "table.cpp")]
 LIBRARY = "libplugins.so"

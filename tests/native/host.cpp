@@ -1,4 +1,4 @@
-// Plays TensorRT for runtime/native: loads the plugin library, asks every question in TensorRT's order and prints the
+// Plays TensorRT for runtime/plugins/native: loads the plugin library, asks every question in TensorRT's order and prints the
 // answers, one line of JSON a question, for test_native_plugin.py to judge. It is told what to do on standard input:
 //
 //     library FILE                 load it, give it a logger

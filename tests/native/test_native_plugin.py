@@ -1,4 +1,4 @@
-"""The C++ plugin answers TensorRT's questions as runtime/fused_ops.py would, for every kernel of the pack."""
+"""The C++ plugin answers TensorRT's questions as runtime/plugins/schema.py would, for every kernel of the pack."""
 
 from __future__ import annotations
 

@@ -286,8 +286,8 @@ def test_a_killed_process_leaves_no_half_bundle(tiny, tmp_path):
     """Not an exception but the end: nothing of ours runs afterwards."""
     code = """
 import os, sys
-from edgesmith.runtime import publish
-from edgesmith.runtime.bundle import open_bundle, write_bundle
+from edgesmith.runtime.bundle import publish
+from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 old, calls, put = open_bundle(sys.argv[1]), [], publish._put
 def dying(path, content):
     calls.append(path)

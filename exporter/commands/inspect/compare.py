@@ -1,7 +1,7 @@
 """``edgesmith compare A B``: two bundles, ONNX files or models by name, on the same inputs; A is the judge.
 
 Classifiers are compared number by number, detectors by their detections: threshold and suppression of the judge, then
-boxes matched by class and overlap (runtime/detection_verdict.py).
+boxes matched by class and overlap (runtime/tasks/detection/verdict.py).
 """
 
 from __future__ import annotations

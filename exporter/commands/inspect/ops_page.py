@@ -11,7 +11,7 @@ from ....runtime.report.graph import ROUTES
 from ...plugins.declaration import FusedOp
 from ...plugins.pack.pack import replace_file
 
-PAGE = Path(__file__).parents[2] / "docs" / "fused_ops.md"
+PAGE = Path(__file__).parents[3] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops
 
 A fused op is one node of the domain `{DOMAIN}`. Each is declared once, in `exporter/plugins/<op>.py`: interface, definition in
@@ -39,7 +39,7 @@ engine's own attention, which works everywhere, or `PrefixAttention` (new tokens
 
 Keys with a large bias, as Qwen2.5 has: RoPE is linear, so K = R(k') + R(b) exactly. Quantise R(k') and add R(b) after `DequantizeK`;
 the two attention ops have no place for that term. `DequantizeRotatedK` reads the alternative scheme RotateKV, whose rotation and
-order of channels fold into the weights (`exporter/plugins/rotate_kv.py`).
+order of channels fold into the weights (`exporter/plugins/kv/rotate.py`).
 
 Bytes a token (`edgesmith kv-bytes`, the cache of one full-HD screen in Qwen2.5-VL-3B: 36 layers, 2 kv heads of 128, 2691 tokens):
 """
@@ -77,7 +77,7 @@ def caches() -> str:
 
 
 def routes() -> str:
-    """What each target makes of a fused node, as data in exporter/targets.py."""
+    """What each target makes of a fused node, as data in exporter/plan/targets.py."""
     from ...plan.targets import TARGETS
 
     rows = [
@@ -85,7 +85,7 @@ def routes() -> str:
     ]
     native = [
         "",
-        f"`--native-plugins` (jetpack6, TensorRT 10.3): {ROUTES['native']} It is built on the device (runtime/native).",
+        f"`--native-plugins` (jetpack6, TensorRT 10.3): {ROUTES['native']} It is built on the device (runtime/plugins/native).",
     ]
     return "\n".join(["| target | route | fused ops |", "|---|---|---|", *rows, *native])
 

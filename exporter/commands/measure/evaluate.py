@@ -1,6 +1,6 @@
 """``edgesmith eval BUNDLE ... --data``: accuracy of bundles, and of PyTorch beside them, on the user's own set.
 
-detector      --data coco.json --images DIR       mAP as COCO defines it (runtime/evaluate.py)
+detector      --data coco.json --images DIR       mAP as COCO defines it (runtime/commands/evaluate.py)
 classifier    --data FOLDER of class sub-folders  top-1 and top-5
 """
 

@@ -1,7 +1,7 @@
 """``edgesmith quant-report PATH``: what a quantised bundle or ONNX file holds, and what it costs on pictures.
 
 A bundle brings its own account (``manifest["quantisation"]``); pictures judge it again.  Any other quantised ONNX file, of
-whatever tool, is read (calibration/quantised_file.py) and measured against the float model that it came from.
+whatever tool, is read (calibration/report/quantised_file.py) and measured against the float model that it came from.
 """
 
 from __future__ import annotations

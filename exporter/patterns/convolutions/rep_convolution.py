@@ -6,7 +6,7 @@
 
 Paper: Ding et al., RepVGG, arXiv:2101.03697; DAMO-YOLO's RepConv is the first form, its BatchNorms folded before this pass.
 A small kernel is a large one with zeros around it, a shortcut is a 1x1 kernel of ones, and what is linear adds up: exact in
-real numbers; sums are taken in float64 and rounded once, as models/damo_yolo_deploy.py does on the tensors.
+real numbers; sums are taken in float64 and rounded once, as models/families/damo_yolo/deploy.py does on the tensors.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from ..base import Surgery, constant, only_consumer, sizes
 from ..replace import insert, new_constant, replace_value, sweep
 
-FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision.py)
+FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision/floats.py)
 WHY = "GGeM pooling: powers with learned exponents"
 
 

@@ -93,7 +93,7 @@ def compile_variant(op: FusedOp, kernel: Kernel, variant: Variant) -> Compiled:
 def kernel_function(kernel: Kernel) -> Any:
     """The Triton function that ``source`` names."""
     module, name = kernel.source.split(":")
-    return getattr(importlib.import_module(f".kernels.{module}", __package__), name)
+    return getattr(importlib.import_module(f"..kernels.{module}", __package__), name)
 
 
 def signature_of(op: FusedOp, kernel: Kernel, variant: Variant, function: Any) -> dict[str, str]:

@@ -27,19 +27,21 @@ from .compile import CAPABILITY, PTX_VERSION
 if TYPE_CHECKING:
     from .compile import Compiled
 
-HERE = Path(__file__).parent
-PACKED = HERE / PACK
-SHARED = [HERE.parents[1] / "runtime" / name for name in ("expressions.py", "fused_ops.py", "kernel_pack.py")]
-AFTER = {"functions.py", "page.py", "ptxas.py", "routes.py", "torch_ops.py"}  # read declarations, and shape no kernel
+PLUGINS = Path(__file__).parents[1]
+PACKED = PLUGINS / PACK
+OPS = ("declaration.py", "softmax.py", "kv/*.py", "vision/*.py", "kernels/*.py", "pack/compile.py", "pack/pack.py")
+SHARED = ("expressions.py", "schema.py", "pack.py")  # of the runtime
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own clock start: the bytes do not depend on when it was made
 
 
 def source_hash() -> str:
     """The hash of what the pack is made from: declarations, kernels, the compiler's driver and the expressions."""
-    files = [path for path in HERE.glob("*.py") if path.name not in AFTER] + [*(HERE / "kernels").glob("*.py"), *SHARED]
+    root = PLUGINS.parents[1]
+    files = [path for pattern in OPS for path in PLUGINS.glob(pattern)]
+    files += [root / "runtime" / "plugins" / name for name in SHARED]
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

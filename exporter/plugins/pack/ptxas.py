@@ -20,7 +20,7 @@ from .pack import PACKED, replace_file
 
 CHIPS = ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 FIRST_BLACKWELL = 100  # what the older assembler does not know
-TABLE = Path(__file__).parents[2] / "benchmarks" / "kernels.md"
+TABLE = Path(__file__).parents[3] / "benchmarks" / "kernels.md"
 
 
 @dataclass(frozen=True)

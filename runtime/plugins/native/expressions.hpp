@@ -1,4 +1,4 @@
-// Postfix integer expressions of plugins.txt: "C,32,cdiv" is cdiv(C, 32). The C++ twin of runtime/expressions.py.
+// Postfix integer expressions of plugins.txt: "C,32,cdiv" is cdiv(C, 32). The C++ twin of runtime/plugins/expressions.py.
 //
 // Names are resolved and the stack is followed when the text is parsed, so that evaluating cannot run out of operands and
 // needs no heap. What the operands are is the caller's choice: integers here, symbols of TensorRT in plugin.cpp.

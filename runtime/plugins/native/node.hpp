@@ -1,5 +1,5 @@
 // One node of a network: an op of the table with the values of its attributes. From the shapes and types that TensorRT gives
-// to the kernel that is launched, its grid and its scalars; what OpSchema.bind and chosen of runtime/fused_ops.py do.
+// to the kernel that is launched, its grid and its scalars; what OpSchema.bind and chosen of runtime/plugins/schema.py do.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// Reads plugins.txt, which exporter/plugins/kernel_pack.py (lines_of) writes. One op:
+// Reads plugins.txt, which exporter/plugins/pack/pack.py (lines_of) writes. One op:
 //
 //     op GGeMPool
 //     input x T B N C                       name, type, sizes: names, numbers or postfix expressions
@@ -90,7 +90,7 @@ Attribute attribute(Line const& line) {
     return made;
 }
 
-// Attributes come first, then what stands alone as a size of an input: the order in which runtime/fused_ops.py binds.
+// Attributes come first, then what stands alone as a size of an input: the order in which runtime/plugins/schema.py binds.
 void collectNames(OpTable& op, std::vector<Line> const& lines) {
     auto const known = [&](std::string const& name) {
         return std::find(op.names.begin(), op.names.end(), name) != op.names.end();
