@@ -1,0 +1,60 @@
+"""Tables that others can add to: by a call, or by an entry point of an installed package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from types import SimpleNamespace
+
+import pytest
+
+from edgesmith.runtime import registry
+from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.registry import Registry
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Entry points as an installed package would have them; the table has not been asked for anything yet."""
+    monkeypatch.setattr(registry, "_called", [])
+    found: list = []
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group == "edgesmith" else [])
+    return found
+
+
+def test_things_keep_their_order_and_the_same_thing_twice_changes_nothing(installed):
+    table = Registry("target", {"cpu": 1})
+    table.add("mine", 2)
+    table.add("mine", 2)
+    assert dict(table) == {"cpu": 1, "mine": 2}
+
+
+def test_a_taken_name_is_refused_and_the_first_thing_stays(installed):
+    table = Registry("target", {"cpu": 1})
+    with pytest.raises(UserMistake, match="There is a target cpu already"):
+        table.add("cpu", 2)
+    assert table["cpu"] == 1
+
+
+def test_an_installed_package_registers_when_a_table_is_first_asked(installed):
+    table: Registry[int] = Registry("target")
+    calls = []
+    installed.append(
+        SimpleNamespace(name="mine", value="mine:add", load=lambda: lambda: calls.append(table.add("x", 1)))
+    )
+    assert not calls
+    assert table["x"] == 1 and "x" in table and len(table) == 1
+    assert len(calls) == 1, "called once for all tables"
+
+
+def test_a_broken_extension_is_told_and_the_others_go_on(installed):
+    table: Registry[int] = Registry("target")
+
+    def broken():
+        raise ImportError("no module named nets")
+
+    installed += [
+        SimpleNamespace(name="old", value="old:add", load=broken),
+        SimpleNamespace(name="mine", value="mine:add", load=lambda: lambda: table.add("x", 1)),
+    ]
+    with pytest.warns(RuntimeWarning, match="the extension old .* no module named nets"):
+        assert list(table) == ["x"]
