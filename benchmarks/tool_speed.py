@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgesmith.runtime.benchmark import machine
+from edgesmith.runtime.session.benchmark import machine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
