@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
         import os, signal, sys
         sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
         from attention_graph import vit
-        from edgesmith.exporter import rtx
+        from edgesmith.exporter.engine import rtx
         children = []
         original = rtx.subprocess.Popen
         def spy(*args, **options):
