@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.run import Runner, graph_runner
+from ...graph.run import Runner, open_session
 from ...runtime.session.selftest import verdict
 from ...runtime.tasks.answers import OUTPUTS, joined
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ...runtime.pictures.preprocess import ImageContract
     from .nouns import Shapes
 
@@ -139,5 +141,17 @@ def torch_runner(module: Any, threads: int = 1) -> Runner:
             torch.set_num_threads(before)
         parts = answer if isinstance(answer, tuple) else (answer,)
         return joined(dict(zip(OUTPUTS[TASK[len(parts)]], (part.numpy() for part in parts), strict=True)))
+
+    return run
+
+
+def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
+    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/answers.py)."""
+    session = open_session(model, optimise=optimise, threads=threads)
+    name = session.get_inputs()[0].name
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(dict(zip(outputs, session.run(outputs, {name: images}), strict=True)))
 
     return run
