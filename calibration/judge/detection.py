@@ -25,7 +25,7 @@ from ...runtime.tasks.detection.boxes import Kept, overlaps
 from ...runtime.tasks.detection.detection import DetectionRule, in_image, keep
 from ...runtime.tasks.detection.matching import match
 from .accuracy import Metric, cosine
-from .evaluation import Evaluation, Pictures
+from .evaluation import Evaluation, NothingFound, Pictures
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
@@ -39,10 +39,6 @@ SAMPLED = 32  # pictures: 90 MB of whole answers at 8,400 cells and 80 classes
 FLOOR = 0.01  # scores below it say "nothing here", however far below
 CELLS = 100  # of a picture: those whose best score is highest, weighted by it
 FEW = 100  # pictures below which an interval of mAP spans points
-
-
-class NothingFound(UserMistake):
-    """The reference finds nothing in pictures without annotations: there is nothing to judge by."""
 
 
 def mean_ap(rule: DetectionRule, contract: ImageContract) -> Metric:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ...graph.run import Runner, open_session
-from ...runtime.errors import EdgesmithError
+from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.tasks.answers import joined
 from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, drop_between, judge, same, sqnr_db
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Distance = Callable[[np.ndarray, np.ndarray], float]  # (reference's answers, a graph's) -> dB
 BATCH = 8  # pictures at a time where the graph takes any number: more are no faster on a CPU and hold more memory
+
+
+class NothingFound(UserMistake):
+    """The reference finds nothing in pictures without annotations: there is nothing to judge by."""
 
 
 class Pictures(Protocol):

@@ -19,10 +19,11 @@ from ..run.pictures import Picture, pictures
 from ..tasks.detection.plan import class_names, fitted, plan_detection
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import asked, check_native, plan_plugins
-from .quantised import Calibration, Data, plan_calibration
+from .quantised import Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
+    from ...calibration.budget.hold import Calibration
     from ...runtime.pictures.preprocess import ImageContract
     from ...runtime.tasks.detection.detection import DetectionRule
 

@@ -11,9 +11,9 @@ from .islands import choose_islands
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ...calibration.budget.hold import Quantised
     from ..bundle.parity import Judge
     from ..plan.plan import Plan
-    from .quantise import Quantised
 
 
 def typed_graph(plan: Plan, model: ir.Model, judge: Judge, quantised: Quantised | None = None) -> PrecisionResult:
