@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import Runner, graph_runner
-from ...runtime.tasks.answers import OUTPUTS, joined
 from ...runtime.session.selftest import verdict
+from ...runtime.tasks.answers import OUTPUTS, joined
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
