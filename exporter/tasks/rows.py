@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.session.selftest import verdict
+from ...runtime.tasks.selftest import verdict
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from ...runtime.errors import UserMistake
-from ...runtime.session.selftest import agreement as output_row
 from ...runtime.tasks.known import find_task
+from ...runtime.tasks.selftest import agreement as output_row
 from ...runtime.tasks.task import Task
 from ..run.runners import Runner, seeded
 from . import rows
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from ...calibration.judge.task import TaskJudge
     from ...models.spec import ModelSpec
     from ...runtime.bundle.bundle import Bundle
-    from ...runtime.commands.evaluate import Asked, Progress
     from ...runtime.pictures.preprocess import ImageContract, Picture
+    from ...runtime.tasks.evaluation import Asked, Progress
 
 
 class Engine(Protocol):
@@ -178,14 +177,11 @@ class ExportTask:
         self, opened: Sequence[Bundle], data: str, asked: Asked, weights: str | None, save: str | None,
         progress: Progress | None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Accuracy on a set of the user's own, one row a bundle; ``task`` of the result is ``name``."""
-        raise UserMistake(
-            f"A {self.noun} cannot be evaluated",
-            found=f"{opened[0].path.name}: {self.name}",
-            because="nobody said how its accuracy is measured",
-            attempt="session(pictures) gives its answers",
-        )
+        """Accuracy on a set of the user's own, one row a bundle, by default as the device measures it, without PyTorch."""
+        from ...runtime.backends.load import load
+
+        return self.runtime.evaluate(opened, data, asked, load, save, progress)
 
     def show(self, result: dict[str, Any], per_class: bool) -> str:
-        """The result of ``evaluate`` as text."""
-        raise NotImplementedError
+        """The result of ``evaluate`` as text; it holds ``task``, the name."""
+        return self.runtime.show(result, per_class)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ....runtime.bundle.bundle import open_bundle
-from ....runtime.commands.evaluate import Asked, Progress, check_settings
 from ....runtime.errors import UserMistake
+from ....runtime.tasks.evaluation import Asked, Progress, check_settings
 from ...tasks.known import EXPORTS, each, find_export
 
 __all__ = ["Asked", "evaluate", "show"]

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.coco.intervals import wilson
-from ....runtime.commands import evaluate as boxes
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.pictures.preprocess import preprocess
+from ....runtime.tasks.evaluation import table
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.commands.evaluate import Asked, Progress
+    from ....runtime.tasks.evaluation import Asked, Progress
 
+BATCH = 8  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "ms/picture", "pictures")
 Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
 
@@ -47,7 +48,7 @@ def evaluate(
     if module is not None:
         rows.append({"name": EAGER, "precision": "fp32", "backend": "torch"})
         answer = _classify(opened[0], module, asked)
-        rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], boxes.BATCH, EAGER, progress)
+        rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], BATCH, EAGER, progress)
     for bundle in opened:
         row = {"name": bundle.path.name, "precision": bundle.precision}
         try:
@@ -98,12 +99,12 @@ def _bundle_tops(
     from ....runtime.backends.load import load
 
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
-        least, size = session.batch_sizes(boxes.BATCH)
+        least, size = session.batch_sizes(BATCH)
 
         def answer(paths: Sequence[str]) -> np.ndarray:
             return np.stack([one.logits for one in session(list(paths))])
 
-        batch = max(least, min(size, boxes.BATCH))
+        batch = max(least, min(size, BATCH))
         return {"backend": session.backend, **_tops(answer, items, truth, batch, bundle.path.name, progress)}
 
 
@@ -148,4 +149,4 @@ def show(result: dict[str, Any]) -> str:
          f"{row['ms_per_picture']:.1f}", str(row["pictures"]))
         for row in result["rows"]
     ]  # fmt: skip
-    return "\n".join([*boxes.table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])
+    return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])

@@ -9,7 +9,7 @@ from ..task import ExportTask
 
 if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.commands.evaluate import Asked, Progress
+    from ....runtime.tasks.evaluation import Asked, Progress
 
 
 class ClassificationExport(ExportTask):

@@ -1,4 +1,4 @@
-"""``edgesmith eval`` of detectors: mAP as COCO defines it (runtime/commands/evaluate.py), PyTorch beside the bundles."""
+"""``edgesmith eval`` of detectors: mAP as COCO defines it (runtime/tasks/detection/evaluate.py), PyTorch beside the bundles."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....runtime.commands import evaluate as boxes
+from ....runtime.backends.load import load
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import pixels, preprocess
+from ....runtime.tasks.detection import evaluate as boxes
 from ....runtime.tasks.detection.boxes import Kept
 from ....runtime.tasks.detection.task import DetectionTask
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.commands.evaluate import Asked, Progress
     from ....runtime.tasks.detection.detection import DetectionRule
+    from ....runtime.tasks.evaluation import Asked, Progress
 
 
 def evaluate(
@@ -36,7 +37,7 @@ def evaluate(
             attempt="--data annotations.json --images " + data,
         )
     module = None if weights is None else eager(opened[0], weights)  # a wrong one ends it before the first picture
-    result = boxes.evaluate(opened, data, asked, save=save, progress=progress)
+    result = boxes.evaluate(opened, data, asked, load, save, progress)
     if module is not None:
         result["rows"].insert(0, _eager_boxes(opened[0], module, data, asked, progress))
     return result

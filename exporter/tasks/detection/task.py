@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ....models.spec import ModelSpec
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.commands.evaluate import Asked, Progress
     from ....runtime.pictures.preprocess import ImageContract, Picture
+    from ....runtime.tasks.evaluation import Asked, Progress
 
 
 class DetectionExport(ExportTask):
@@ -122,8 +122,3 @@ class DetectionExport(ExportTask):
         from .evaluate import evaluate
 
         return evaluate(opened, data, asked, weights, save, progress)
-
-    def show(self, result: dict[str, Any], per_class: bool) -> str:
-        from ....runtime.commands.evaluate import show
-
-        return show(result, per_class)
