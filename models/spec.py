@@ -19,8 +19,6 @@ from ..runtime.pictures.preprocess import ImageContract
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-INPUT = "images"  # what a network with one input calls it
-
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -37,7 +35,6 @@ class ModelSpec:
     pretrained: str | None = None  # "timm:NAME.TAG" or a URL; None where nobody publishes weights
     older_weights: str | None = None  # a URL that is tried where the first one does not answer
     task: str = "classification"
-    input_names: tuple[str, ...] = (INPUT,)  # of the exported graph, in the order of ``forward``
     num_classes: int = 1000
     fixed_size: bool = False  # the network exists for one image size only
     dynamic_size: bool = False  # one exported graph may serve several image sizes

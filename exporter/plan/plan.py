@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
-from ..run.nouns import Shapes
+from ..run.nouns import INPUT, Shapes
 from ..run.pictures import Picture, pictures
 from ..tasks.known import check_choices, find_export, rules_told
 from ..tasks.task import ExportTask
@@ -67,9 +67,8 @@ class Plan:
 
     @property
     def input_name(self) -> str:
-        """Of the graph's input; networks with several are not exported yet."""
-        (only,) = self.spec.input_names
-        return only
+        """What the graph calls its pictures; networks with other inputs beside them are not exported yet."""
+        return INPUT
 
     def finish(self, model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
         """The graph with what the task wants inside the file, and notes on it."""
