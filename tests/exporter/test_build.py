@@ -123,12 +123,12 @@ def test_a_time_limit_ends_the_child():
 
 @needs_rtx
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_ctrl_c_leaves_no_child_behind(tmp_path):
+def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
     script = textwrap.dedent(f"""
         import os, signal, sys
         sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
         from attention_graph import vit
-        from edgesmith.exporter import rtx
+        from edgesmith.exporter.engine import rtx
         children = []
         original = rtx.subprocess.Popen
         def spy(*args, **options):
