@@ -20,6 +20,7 @@ from ..bundle.bundle import Bundle, open_bundle
 from ..coco.annotations import CocoSet, read_coco
 from ..coco.average_precision import evaluate_boxes
 from ..errors import BackendUnavailable, UserMistake
+from ..tasks.detection import task as detection
 from ..tasks.detection.boxes import Kept
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def rule_of(bundle: Bundle, asked: Asked) -> DetectionRule:
             expected="bundles of detectors",
             attempt="a classifier is evaluated on a folder whose sub-folders are its classes, with edgesmith[export] installed",
         )
-    rule = bundle.detection
+    rule = detection.rule_of(bundle)
     most = max(rule.max_detections, MOST) if rule.nms != "graph" else None
     return rule.override(asked.score, asked.iou, most)
 

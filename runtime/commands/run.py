@@ -26,6 +26,7 @@ import numpy as np
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import EdgesmithError, UserMistake
 from ..tasks.classification import Classification
+from ..tasks.detection.task import rule_of
 
 SHOWN_SCORE = (
     0.3  # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
@@ -105,7 +106,7 @@ class Asked:
                 found=f"--top {self.top}",
                 attempt=f"--max-detections {self.top} for the best boxes only, or --score",
             )
-        rule = bundle.detection
+        rule = rule_of(bundle)
         thresholds["score"] = max(SHOWN_SCORE, rule.score) if self.score is None else self.score
         rule.override(**thresholds)  # what this bundle cannot do is told before anything is opened
         return thresholds

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..tasks.answers import joined
 from ..tasks.detection import verdict as detections
+from ..tasks.detection.task import rule_of
+from ..tasks.known import task_of
 from ..tasks.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
 from .checks import at_least
 
@@ -119,9 +120,10 @@ def self_test(session: Tested) -> list[SelfTestRow]:
         parts.append({name: array[:count] for name, array in results.items()})
     measured = bundle.manifest.get("precision_report", {})
     if bundle.task == "detection":
+        joined = task_of(bundle).joined
         found = np.concatenate([joined(part) for part in parts])
         known = measured.get("golden_detections")
-        return [detections_row(joined(golden.outputs), found, bundle.detection, session.precision, known)]
+        return [detections_row(joined(golden.outputs), found, rule_of(bundle), session.precision, known)]
     return [
         agreement(
             spec.name,

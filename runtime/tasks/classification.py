@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserMistake
+from .task import Described, ImageSize, Task, Times
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,30 @@ class Classification:
 
     def __str__(self) -> str:
         return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())
+
+
+class ClassificationTask(Task):
+    """Logits (B, C) -> B Classifications."""
+
+    name = "classification"
+    outputs = ("logits",)
+
+    def check(self, bundle: Described, choices: Mapping[str, Any]) -> None:
+        given = [name for name, value in choices.items() if value is not None]
+        if given:
+            raise UserMistake(
+                f"{bundle.name} classifies and takes no {given[0]}",
+                found=", ".join(f"{name}={choices[name]}" for name in given),
+                expected="a picture or a list of pictures; thresholds belong to detectors",
+            )
+
+    def answers(
+        self,
+        bundle: Described,
+        results: Mapping[str, np.ndarray],
+        sizes: Sequence[ImageSize],
+        chosen: None,
+        times: Times,
+    ) -> list[Classification]:
+        labels, logits = bundle.labels, results[bundle.outputs[0].name][: len(sizes)]
+        return [Classification(row, labels, times.preprocess_ms, times.infer_ms) for row in logits]

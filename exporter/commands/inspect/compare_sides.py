@@ -13,6 +13,7 @@ from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
+from ....runtime.tasks.detection.task import rule_of
 from ...bundle.parity import session_runner
 from ...run import runners as verify
 from ...run.runners import Runner
@@ -68,7 +69,7 @@ def _open_bundle(path: Path) -> Side:
     bundle = open_bundle(path)
     session = load(bundle)
     (spec,) = bundle.manifest["inputs"]
-    rule = bundle.detection if bundle.task == "detection" else None
+    rule = rule_of(bundle) if bundle.task == "detection" else None
     return Side(
         str(path), session_runner(session), tuple(spec["shape"]), bundle.contract, bundle.graph, session.close,
         task=bundle.task, rule=rule, classes=bundle.manifest["num_classes"], suppressed=bool(rule and rule.nms == "graph"),

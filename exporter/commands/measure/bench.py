@@ -20,6 +20,7 @@ from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.report.report import write_report
 from ....runtime.session.benchmark import measure, to_json
+from ....runtime.tasks.detection.task import rule_of
 from ...bundle.parity import session_runner
 from ...run import runners as verify
 from ...run.stages import Progress, Silent
@@ -64,7 +65,7 @@ def bench(
         skipped: dict[str, str] = {}
         candidates = peer_candidates(opened, weights, peers, images, threads, Path(folder), skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
-        rule = opened.detection if detects else None
+        rule = rule_of(opened) if detects else None
         alone = {"kind": "bundle", "path": str(opened.path)}
         candidates.append(Candidate(name, session_runner(session), alone, bool(rule and rule.nms == "graph")))
         with step(progress, "measure", f"{rounds} rounds of {len(candidates)} candidates, {threads} threads, in turns"):

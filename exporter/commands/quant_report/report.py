@@ -15,6 +15,7 @@ import numpy as np
 
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.tasks.detection.task import rule_of
 from ...run.runners import run_all
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
 
@@ -114,7 +115,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     told["notes"] += reference.notes
     run = _bundle_runner(bundle, told["notes"])
     if bundle.task == "detection":  # the bundle's own thresholds count on both sides
-        rule = bundle.detection
+        rule = rule_of(bundle)
         run = _as_cells(run, len(bundle.labels)) if rule.nms == "graph" else run
         reference = replace(reference, detection=replace(rule, nms="runtime"))
     told["accuracy"] = _accuracy(reference, run, images, batch, asked.max_drop, told["notes"], step)

@@ -12,6 +12,7 @@ from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import ImageContract
+from ....runtime.tasks.detection.task import rule_of
 from ...tasks.detection.plan import usual_rule
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def open_reference(
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     classes, size = _classes(graph), _size(shape, _picture_shape(graph, file))
-    rule = bundle.detection if bundle and bundle.task == "detection" else None
+    rule = rule_of(bundle) if bundle and bundle.task == "detection" else None
     if bundle:
         contract, labels = bundle.contract, tuple(bundle.labels)
     elif model:
