@@ -12,12 +12,12 @@ import numpy as np
 from ...runtime.backends.load import load
 from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
+from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
-from ...runtime.report.report import write_report
-from ...runtime.session.selftest import agreement
 from ...runtime.tasks.answers import separated
 from ...runtime.tasks.detection.verdict import compare
 from ...runtime.tasks.limits import QUANTISED
+from ...runtime.tasks.selftest import agreement
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
 from ..run.runners import in_batches, run_all, seeded

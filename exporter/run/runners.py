@@ -13,7 +13,7 @@ import numpy as np
 
 from ...graph.run import Runner, graph_runner
 from ...runtime.tasks.answers import OUTPUTS, joined
-from ...runtime.session.selftest import verdict
+from ...runtime.tasks.selftest import verdict
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract

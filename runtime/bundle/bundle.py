@@ -97,7 +97,7 @@ class Bundle:
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
         inputs = [spec.name for spec in self.inputs]
-        return read_golden(self.path / GOLDEN, inputs, task_of(self).golden_outputs(self))
+        return read_golden(self.path / GOLDEN, inputs, task_of(self.task).golden_outputs(self))
 
     @property
     def engines(self) -> tuple[EngineFile, ...]:
@@ -131,7 +131,7 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         if engine.path.relative_to(folder).as_posix() not in manifest["files"]:
             raise BundleRefused(f"{folder} names an engine that is not listed", found=engine.path.name)
     _ = bundle.inputs, bundle.outputs  # a spec that cannot be read is refused now, not at the first picture
-    task_of(bundle).check_bundle(bundle)
+    task_of(bundle.task).check_bundle(bundle)
     return bundle
 
 

@@ -19,9 +19,10 @@ from ..bundle.bundle import Bundle
 from ..errors import UserMistake
 from ..pictures.preprocess import Picture, pixels, preprocess
 from ..tasks.known import task_of
+from ..tasks.selftest import SelfTestRow
 from ..tasks.task import Task, Times
 from .checks import at_least, check_feeds, check_results
-from .selftest import SelfTestRow, self_test
+from .selftest import self_test
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,7 +41,7 @@ class Session(ABC):
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False
-        self._task: Task = task_of(bundle)
+        self._task: Task = task_of(bundle.task)
 
     @abstractmethod
     def open(self) -> None:

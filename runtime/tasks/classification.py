@@ -11,6 +11,8 @@ import numpy as np
 from ..errors import UserMistake
 from .task import Described, ImageSize, Task, Times
 
+TOP = 5
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -96,3 +98,31 @@ class ClassificationTask(Task):
     ) -> list[Classification]:
         labels, logits = bundle.labels, results[bundle.outputs[0].name][: len(sizes)]
         return [Classification(row, labels, times.preprocess_ms, times.infer_ms) for row in logits]
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name != "top" and value is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UserMistake(
+                    f"{bundle.name} classifies, and {flag} belongs to detectors",
+                    found=f"{flag} {value}",
+                    attempt="--top for the number of classes",
+                )
+        return {}
+
+    def draw(self, image: np.ndarray, answer: Classification) -> np.ndarray:
+        """The best class in the corner."""
+        from .detection.draw import class_colour, draw_text, readable
+
+        best = answer.best
+        return draw_text(image, f"{readable(best.label, best.index)} {best.probability:.0%}", class_colour(best.index))
+
+    def to_json(self, answer: Classification, top: int | None) -> dict[str, Any]:
+        found = answer.top(top or TOP)
+        return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in found]}
+
+    def lines(self, answer: Classification, top: int | None) -> str:
+        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top or TOP))
+
+    def in_short(self, answer: Classification) -> str:
+        return f"{answer.best.probability:.2%} {answer.best.label}"

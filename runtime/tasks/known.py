@@ -32,9 +32,9 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
-def task_of(bundle: Described) -> Task:
-    """The task of a bundle; of a name that nobody registered, one that gives outputs and refuses pictures."""
-    return TASKS.get(bundle.task, UNKNOWN)
+def task_of(name: str) -> Task:
+    """The task of a bundle's manifest; of a name that nobody registered, one that gives outputs and refuses pictures."""
+    return TASKS.get(name, UNKNOWN)
 
 
 class _Unknown(Task):
@@ -59,6 +59,9 @@ class _Unknown(Task):
         chosen: Any,
         times: Times,
     ) -> NoReturn:
+        self.check(bundle, {})
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> NoReturn:
         self.check(bundle, {})
 
 

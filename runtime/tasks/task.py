@@ -8,15 +8,21 @@ A task is one file or folder here (or in a package of others), described by one 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from ..errors import UserMistake
+from .selftest import SelfTestRow, agreement
+
+if TYPE_CHECKING:
+    from ..report.parts import Parts
+    from .evaluation import Asked, Load, Progress
 
 ImageSize = tuple[int, int]  # (height, width)
 
@@ -40,6 +46,8 @@ class Described(Protocol):
     def name(self) -> str: ...
     @property
     def task(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def labels(self) -> list[str]: ...
     @property
@@ -90,3 +98,71 @@ class Task(ABC):
     def golden_outputs(self, bundle: Described) -> Sequence[str]:
         """The outputs that golden.npz holds: those that the torch model gives, whatever the graph makes of them."""
         return [spec.name for spec in bundle.outputs]
+
+    def selftest_rows(
+        self,
+        bundle: Described,
+        golden: Mapping[str, np.ndarray],
+        parts: Sequence[Mapping[str, np.ndarray]],
+        precision: str,
+    ) -> list[SelfTestRow]:
+        """What a device computed in some runs beside the golden outputs; ``precision`` is what it is held to."""
+        cosine = bundle.manifest.get("precision_report", {}).get("golden_cosine")
+        return [
+            agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, cosine)
+            for name in self.golden_outputs(bundle)
+        ]
+
+    # ``edgesmith run``
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What the session is told for each frame, from the options by name; UserMistake for one of another task."""
+        for name, value in options.items():
+            if value is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UserMistake(
+                    f"{bundle.name} takes no {flag}", found=f"{flag} {value}", attempt=f"leave {flag} out"
+                )
+        return {}
+
+    def draw(self, image: np.ndarray, answer: Any) -> np.ndarray:
+        """The picture, RGB uint8 (H, W, 3), with its answer on it."""
+        return image
+
+    def to_json(self, answer: Any, top: int | None) -> dict[str, Any]:
+        """The answer as plain values; ``top``: how many of it."""
+        return {"answer": str(answer)}
+
+    def lines(self, answer: Any, top: int | None) -> str:
+        """The answer to a picture, for people."""
+        return "\n".join("  " + line for line in str(answer).splitlines())
+
+    def in_short(self, answer: Any) -> str:
+        """The answer to a frame, in one line."""
+        return "; ".join(str(answer).splitlines())
+
+    # ``edgesmith eval`` on the device, and the report
+
+    def evaluate(
+        self,
+        bundles: Sequence[Described],
+        data: str | os.PathLike[str],
+        asked: Asked,
+        load: Load,
+        save: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Figures of each bundle on an annotated set: {"task", "data", "notes", "rows": one a bundle}."""
+        from .evaluation import not_by_boxes
+
+        raise not_by_boxes(bundles[0])
+
+    def show(self, result: Mapping[str, Any], per_class: bool = False) -> str:
+        """What ``evaluate`` gave, as text."""
+        raise NotImplementedError(f"{self.name} evaluates and does not show it")
+
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        """What the report of a bundle says of this task."""
+        from ..report.parts import Parts, parity
+
+        return Parts(parity=parity(manifest.get("parity") or []))

@@ -17,8 +17,8 @@ import numpy as np
 
 from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
+from ....runtime.bundle.report import write_report
 from ....runtime.errors import UserMistake
-from ....runtime.report.report import write_report
 from ....runtime.session.benchmark import measure, to_json
 from ....runtime.tasks.detection.task import rule_of
 from ...bundle.parity import session_runner

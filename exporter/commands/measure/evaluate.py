@@ -1,6 +1,6 @@
 """``edgesmith eval BUNDLE ... --data``: accuracy of bundles, and of PyTorch beside them, on the user's own set.
 
-detector      --data coco.json --images DIR       mAP as COCO defines it (runtime/commands/evaluate.py)
+detector      --data coco.json --images DIR       mAP as COCO defines it (runtime/tasks/detection/evaluate.py)
 classifier    --data FOLDER of class sub-folders  top-1 and top-5
 """
 
@@ -15,11 +15,12 @@ import numpy as np
 
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.coco.intervals import wilson
-from ....runtime.commands import evaluate as boxes
-from ....runtime.commands.evaluate import Asked, Progress
+from ....runtime.commands import evaluate as device
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.pictures.preprocess import pixels, preprocess
+from ....runtime.tasks.detection import evaluate as boxes
 from ....runtime.tasks.detection.boxes import Kept
+from ....runtime.tasks.evaluation import Asked, Progress, check_settings, table
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
@@ -45,7 +46,7 @@ def evaluate(
     """
     asked = asked or Asked()
     opened = [open_bundle(bundle) for bundle in bundles]
-    boxes.check_settings(asked)
+    check_settings(asked)
     tasks = {bundle.task for bundle in opened}
     if len(tasks) != 1:
         raise UserMistake(
@@ -66,7 +67,7 @@ def evaluate(
     eager = (
         None if weights is None else _eager(opened[0], weights)
     )  # a wrong checkpoint ends it before the first picture
-    result = boxes.evaluate(opened, data, asked, save=save, progress=progress)
+    result = device.evaluate(opened, data, asked, save=save, progress=progress)
     if eager is not None:
         result["rows"].insert(0, _eager_boxes(opened[0], eager, data, asked, progress))
     return result
@@ -230,4 +231,4 @@ def show(result: dict[str, Any], per_class: bool = False) -> str:
          f"{row['ms_per_picture']:.1f}", str(row["pictures"]))
         for row in result["rows"]
     ]  # fmt: skip
-    return "\n".join([*boxes.table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])
+    return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])

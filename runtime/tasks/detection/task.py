@@ -10,9 +10,11 @@ Rows past num_detections are filled with score 0 and class -1.
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +22,14 @@ from ...errors import BundleRefused, UserMistake
 from ..task import Described, ImageSize, Task, Times
 from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
 
+if TYPE_CHECKING:
+    from ...report.parts import Parts
+    from ..evaluation import Asked, Load, Progress
+    from ..selftest import SelfTestRow
+
 NMS_OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
+# bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
+SHOWN_SCORE = 0.3
 
 
 class DetectionTask(Task):
@@ -82,6 +91,69 @@ class DetectionTask(Task):
             Detections(*kept, labels, size, times.preprocess_ms, times.infer_ms, postprocess_ms)
             for kept, size in zip(kepts, sizes, strict=True)
         ]
+
+    def selftest_rows(
+        self,
+        bundle: Described,
+        golden: Mapping[str, np.ndarray],
+        parts: Sequence[Mapping[str, np.ndarray]],
+        precision: str,
+    ) -> list[SelfTestRow]:
+        """One row for all outputs, "detections", as what is judged is what comes out of them."""
+        from .verdict import row
+
+        found = np.concatenate([self.joined(part) for part in parts])
+        measured = bundle.manifest.get("precision_report", {}).get("golden_detections")
+        return [row(self.joined(golden), found, rule_of(bundle), precision, measured)]
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        if (top := options.get("top")) is not None:
+            raise UserMistake(
+                f"{bundle.name} detects, and --top belongs to classifiers",
+                found=f"--top {top}",
+                attempt=f"--max-detections {top} for the best boxes only, or --score",
+            )
+        rule, chosen = rule_of(bundle), {name: value for name, value in options.items() if name != "top"}
+        if chosen.get("score") is None:
+            chosen["score"] = max(SHOWN_SCORE, rule.score)
+        rule.override(**chosen)  # what this bundle cannot do is told before anything is opened
+        return chosen
+
+    def draw(self, image: np.ndarray, answer: Detections) -> np.ndarray:
+        from .draw import draw
+
+        return draw(image, answer)
+
+    def to_json(self, answer: Detections, top: int | None) -> dict[str, Any]:
+        return {"size": list(answer.image_size), "detections": answer.to_json()}
+
+    def in_short(self, answer: Detections) -> str:
+        return (
+            ", ".join(f"{label} {n}" for label, n in Counter(d.label for d in answer).most_common()) or "nothing found"
+        )
+
+    def evaluate(
+        self,
+        bundles: Sequence[Described],
+        data: str | os.PathLike[str],
+        asked: Asked,
+        load: Load,
+        save: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        from .evaluate import evaluate
+
+        return evaluate(bundles, data, asked, load, save, progress)
+
+    def show(self, result: Mapping[str, Any], per_class: bool = False) -> str:
+        from .evaluate import show
+
+        return show(result, per_class)
+
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        from .report import parts
+
+        return parts(manifest)
 
 
 def rule_of(bundle: Described) -> DetectionRule:
