@@ -37,6 +37,21 @@ def task_of(name: str) -> Task:
     return TASKS.get(name, UNKNOWN)
 
 
+def joined(results: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The outputs of a graph as one float32 array, by the task whose names they have; a single output is the array."""
+    if len(results) == 1:
+        (only,) = results.values()
+        return np.asarray(only, np.float32)
+    task = next((task for task in TASKS.values() if task.gives(results)), None)
+    if task is None:
+        raise UserMistake(
+            "The outputs of this graph are those of no task",
+            found=", ".join(results),
+            expected=" or ".join(", ".join(task.outputs) for task in TASKS.values()),
+        )
+    return task.joined(results)
+
+
 class _Unknown(Task):
     """A graph that pictures alone do not ask for."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -61,6 +61,7 @@ class Task(ABC):
 
     name: ClassVar[str]  # as manifests and model specs have it
     outputs: ClassVar[tuple[str, ...]]  # of the torch model, in its order
+    finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
 
     @abstractmethod
     def answers(
@@ -81,6 +82,10 @@ class Task(ABC):
                 found=", ".join(f"{name}={choices[name]}" for name in given),
                 expected="a picture or a list of pictures",
             )
+
+    def gives(self, names: Collection[str]) -> bool:
+        """Whether a graph with outputs of these names is one of this task's."""
+        return any(own and set(own) <= set(names) for own in (self.outputs, self.finished))
 
     def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
         """The outputs by name -> one float32 array with the batch in front: what parity and evaluation compare."""

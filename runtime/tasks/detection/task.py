@@ -37,6 +37,7 @@ class DetectionTask(Task):
 
     name = "detection"
     outputs = ("boxes", "scores")
+    finished = NMS_OUTPUTS
 
     def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
         if NMS_OUTPUTS[0] not in results:
