@@ -18,6 +18,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..errors import UserMistake
+from ..pictures.pil import is_pil
 from ..pictures.preprocess import Picture, pixels, preprocess
 from ..tasks.known import task_of
 from ..tasks.selftest import SelfTestRow
@@ -104,20 +105,22 @@ class Session(ABC):
         iou: float | None = None,
         max_detections: int | None = None,
     ) -> Any:
-        """A picture (path or uint8 RGB array) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
+        """A picture (path, uint8 RGB array or PIL picture) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
 
         The answer is a Classification or Detections, by the task of the bundle. The thresholds are for detectors and
         take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
         """
         self._check_open()
         chosen = self._task.check(self.bundle, {"score": score, "iou": iou, "max_detections": max_detections})
-        if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            return self._answers(chosen, [images])[0]
+        if isinstance(images, (str, os.PathLike)) or is_pil(images):
             return self._answers(chosen, [images])[0]
         if not isinstance(images, (Sequence, np.ndarray)):
             raise UserMistake(
                 "this is not a picture",
                 found=type(images).__name__,
-                expected="a path, a uint8 array (height, width, 3) in RGB, or a list of them",
+                expected="a path, a uint8 array (height, width, 3) in RGB, a picture of PIL, or a list of them",
                 attempt="np.asarray(image)",
             )
         return self._answers(chosen, list(images))
