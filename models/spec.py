@@ -99,7 +99,7 @@ class ModelSpec:
         count = num_classes or self.num_classes
         if count == len(self.label_names):
             return list(self.label_names)
-        return imagenet_or_numbers(count) if self.task == "classification" else numbers(count)
+        return numbers(count) if self.label_names else imagenet_or_numbers(count)
 
     def check_size(self, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) to build for; raises UserMistake where the architecture does not allow the size."""

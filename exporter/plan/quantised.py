@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ...calibration.codes.blocks import BLOCKS
 from ...calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
 from ...runtime.errors import UserMistake
-from .checks import check_range, check_word
+from ..run.arguments import check_range, check_word
+from ..tasks.task import ExportTask
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def plan_calibration(
     precision: str,
     target: Target,
     spec: ModelSpec,
+    task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
     data: Data | None,
@@ -86,10 +88,11 @@ def plan_calibration(
     if data is not None:
         from ...calibration.pictures.images import open_data
 
-        pictures: dict[str, Any] = {"images": images, "task": spec.task} if spec.task == "detection" else {}
+        truths = task.judge.truths
         found = open_data(
-            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed, **pictures
-        )
+            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed,
+            images=images if truths else None, truths=truths,
+        )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
             "A budget needs pictures to be measured on",

@@ -5,13 +5,10 @@ What a plan says becomes a handful of facts; calibration/budget/hold.py does the
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...calibration.judge.evaluation import Distance, Evaluation
-from ...graph.run import Runner
 from ...runtime.errors import ParityFailed
 from ..plan.plan import Plan
 from ..run.stages import Run, keep
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ...calibration.budget.hold import Facts, Quantised
-    from ...calibration.pictures.images import ImageSet
 
 
 def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
@@ -32,7 +28,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     from ...calibration.budget import hold
     from ...calibration.sites.sites import find_sites
 
-    sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
+    sites = find_sites(model, {plan.input_name: np.zeros(plan.shapes.opt, np.float32)})
     facts, step = hold.fitted(facts_of(plan), sites, model), run.progress.step
     with run.stage("calibrate", "running the pictures") as stage:
         statistics = hold.collect_statistics(facts, model, sites, step)
@@ -62,26 +58,11 @@ def facts_of(plan: Plan) -> Facts:
         otherwise=plan.target.default_precision,
         calibration=plan.calibration,
         integer_kernels=plan.target.engine == "onnxruntime",
-        evaluation=lambda held_out, reference: evaluation(plan, held_out, reference),
-        distance=distance(plan),
+        evaluation=lambda held_out, reference: plan.task.judge.evaluation(
+            held_out, reference, plan.rule, plan.contract
+        ),
+        distance=plan.task.judge.distance,
     )
-
-
-def evaluation(plan: Plan, held_out: ImageSet, reference: Runner) -> Evaluation:
-    """What judges the quantised graphs of this plan's task."""
-    from ...calibration.judge.detection import judge_boxes
-
-    if plan.detection:  # suppressed here, wherever the bundle will do it
-        rule = replace(plan.detection, nms="runtime")
-        return judge_boxes(held_out, reference, rule, plan.contract, held_out.truths)
-    return Evaluation(held_out, reference, None if held_out.labels is None else np.asarray(held_out.labels))
-
-
-def distance(plan: Plan) -> Distance:
-    """How far two graphs' answers are apart in this plan's task."""
-    from ...calibration.judge import accuracy, detection
-
-    return detection.sqnr_db if plan.detection else accuracy.sqnr_db
 
 
 def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+INPUT = "images"  # what an exported graph calls its pictures
+OUTPUTS = ("logits",)  # of a torch module where its task does not say others
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -39,8 +42,8 @@ class ExportedGraph:
     model: ir.Model
     name: str
     shapes: Shapes
-    input_name: str = "images"
-    output_names: tuple[str, ...] = ("logits",)
+    input_name: str = INPUT
+    output_names: tuple[str, ...] = OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -72,5 +75,5 @@ class RewrittenGraph:
     passes: tuple[PassRecord, ...]
     nodes_before: dict[str, int] = field(default_factory=dict)
     nodes_after: dict[str, int] = field(default_factory=dict)
-    input_name: str = "images"
-    output_names: tuple[str, ...] = ("logits",)
+    input_name: str = INPUT
+    output_names: tuple[str, ...] = OUTPUTS

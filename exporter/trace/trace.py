@@ -14,14 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.tasks.answers import OUTPUTS
-from ..run.nouns import ExportedGraph, Shapes
+from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 
 if TYPE_CHECKING:
     from torch import nn
 
 IR_VERSION = 10
-INPUT = "images"
 
 
 def trace(
@@ -30,9 +28,9 @@ def trace(
     *,
     name: str = "model",
     opset: int = 20,
-    outputs: Sequence[str] = OUTPUTS["classification"],
+    outputs: Sequence[str] = OUTPUTS,
 ) -> ExportedGraph:
-    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks/answers.py) for the given shapes.
+    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).

@@ -5,7 +5,6 @@ Where the export extra is installed too, the full command (exporter/commands/cli
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +57,8 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
+    import argparse  # the full command reads the tables above and has its own parser
+
     parser = argparse.ArgumentParser(
         "edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export."
     )
@@ -105,7 +106,8 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
 
 def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, as_json: bool, **asked: Any) -> int:
     from ..bundle.manifest import plain
-    from .evaluate import Asked, evaluate, show
+    from ..tasks.evaluation import Asked
+    from .evaluate import evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted
     result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.graphs import GraphSpec
 from ..errors import UserMistake
 from ..pictures.pil import is_pil
 from ..pictures.preprocess import Picture, pixels, preprocess
-from ..tasks.task import Task, Times, find_task
+from ..tasks.known import task_of
+from ..tasks.selftest import SelfTestRow
+from ..tasks.task import Task, Times
 from .checks import at_least, check_feeds, check_results
-from .selftest import SelfTestRow, self_test
+from .selftest import self_test
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,15 +35,17 @@ class Session(ABC):
 
     backend: ClassVar[str]
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
         if threads is not None and (type(threads) is not int or threads < 1):
             raise UserMistake("threads must be a whole number above 0", found=repr(threads))
         self.bundle, self.threads = bundle, threads
         self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
-        self.inputs, self.outputs = bundle.inputs, bundle.outputs
+        self.graph = graph or bundle.main
+        self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False
-        self._task: Task | None = None
+        self._task: Task = task_of(bundle.task)
+        self._beside: dict[str, Session] = {}  # the other graphs that were asked for, by name
 
     @abstractmethod
     def open(self) -> None:
@@ -54,6 +59,10 @@ class Session(ABC):
     def release(self) -> None:
         """Free the engine; called once, also when ``open`` failed half-way."""
 
+    def another(self, graph: GraphSpec) -> Session:
+        """A session for another graph of the bundle, with the same settings; not open yet."""
+        return type(self)(self.bundle, self.threads, graph=graph)
+
     def start(self) -> Session:
         """Open the engine; nothing stays behind when that fails."""
         try:
@@ -64,14 +73,30 @@ class Session(ABC):
         self._open = True
         return self
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """{input name: array} -> {output name: array}; UserMistake says which input does not fit, and how."""
+    def run(self, feeds: Mapping[str, np.ndarray], graph: str | None = None) -> dict[str, np.ndarray]:
+        """{input name: array} -> {output name: array}; UserMistake says which input does not fit, and how.
+
+        ``graph`` names one of several; the first is meant without a name, the others are opened when they are first run.
+        """
         self._check_open()
+        if graph is not None and graph != self.graph.name:
+            other = self._other(graph)
+            results = other.run(feeds)
+            self.infer_ms = other.infer_ms
+            return results
         feeds = check_feeds(feeds, self.inputs)
         started = time.perf_counter()
         results = self.infer(feeds)
         self.infer_ms = (time.perf_counter() - started) * 1e3
         return check_results(results, self.outputs, self.backend)
+
+    def _other(self, name: str) -> Session:
+        graphs = self.bundle.graphs
+        if name not in graphs:
+            raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
+        if name not in self._beside:
+            self._beside[name] = self.another(graphs[name]).start()
+        return self._beside[name]
 
     def __call__(
         self,
@@ -86,13 +111,11 @@ class Session(ABC):
         take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
         """
         self._check_open()
-        if self._task is None:
-            self._task = find_task(self.bundle)
-        chosen = self._task.check({"score": score, "iou": iou, "max_detections": max_detections})
+        chosen = self._task.check(self.bundle, {"score": score, "iou": iou, "max_detections": max_detections})
         if isinstance(images, np.ndarray) and images.ndim != 4:
-            return self._answers(self._task, chosen, [images])[0]
+            return self._answers(chosen, [images])[0]
         if isinstance(images, (str, os.PathLike)) or is_pil(images):
-            return self._answers(self._task, chosen, [images])[0]
+            return self._answers(chosen, [images])[0]
         if not isinstance(images, (Sequence, np.ndarray)):
             raise UserMistake(
                 "this is not a picture",
@@ -100,9 +123,9 @@ class Session(ABC):
                 expected="a path, a uint8 array (height, width, 3) in RGB, a picture of PIL, or a list of them",
                 attempt="np.asarray(image)",
             )
-        return self._answers(self._task, chosen, list(images))
+        return self._answers(chosen, list(images))
 
-    def _answers(self, task: Task, chosen: Any, images: list[Picture]) -> list[Any]:
+    def _answers(self, chosen: Any, images: list[Picture]) -> list[Any]:
         contract = self.bundle.contract
         answers: list[Any] = []
         least, size = self.batch_sizes(len(images))
@@ -113,7 +136,7 @@ class Session(ABC):
             preprocess_ms = (time.perf_counter() - started) * 1e3
             results = self.run({self.inputs[0].name: at_least(batch, least)})
             sizes = [(array.shape[0], array.shape[1]) for array in arrays]
-            answers += task.answers(results, sizes, chosen, Times(preprocess_ms, self.infer_ms))
+            answers += self._task.answers(self.bundle, results, sizes, chosen, Times(preprocess_ms, self.infer_ms))
         return answers
 
     def batch_sizes(self, count: int) -> tuple[int, int]:
@@ -142,4 +165,6 @@ class Session(ABC):
         """Free the engine; further calls do nothing."""
         if self._open:
             self._open = False
+            for other in self._beside.values():
+                other.close()
             self.release()
