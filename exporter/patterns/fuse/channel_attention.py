@@ -29,7 +29,6 @@ class FuseChannelAttention(Fuse):
 
     runs_after = ("FoldShapes",)
     ops = (GRAM, APPLY)
-    families = ("davit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

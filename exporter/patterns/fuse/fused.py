@@ -26,10 +26,9 @@ ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads
 
 
 class Fuse(Pattern):
-    """A pass that puts fused ops in; ``families`` are those whose networks have places for it."""
+    """A pass that puts fused ops in: ``ops``, by their names in exporter/plugins."""
 
     ops: ClassVar[tuple[str, ...]] = ()
-    families: ClassVar[tuple[str, ...]] = ()
     needs_kernel: tuple[str, ...] = ()  # types in which a kernel must exist; none where the bodies are what runs
 
     def lacking(self, op: str, shapes: Sequence[Sequence[int | str | None]], attributes: Mapping[str, Any]) -> str:

@@ -50,7 +50,6 @@ class FuseGatedPositionalAttention(Fuse):
 
     runs_after = ("FoldConstants", "FoldShapes")
     ops = (OP,)
-    families = ("convit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

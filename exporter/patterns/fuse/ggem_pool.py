@@ -26,7 +26,6 @@ class FuseGGeMPool(Fuse):
 
     runs_after = ("FoldConstants",)
     ops = (OP,)
-    families = ("vit_ggem",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -33,7 +33,6 @@ class FuseWindowAttention(Fuse):
 
     runs_after = ("FoldShapes", "DropZeroPads")
     ops = (OP,)
-    families = ("davit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0
