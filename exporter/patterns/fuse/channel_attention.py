@@ -18,8 +18,9 @@ import onnx_ir as ir
 from ....graph.edit import replace_value, sweep
 from ....graph.read import sizes
 from ..attention.channel_attention import ChannelBlock, channel_block
+from ..matchers.projection import one_product
 from ..matchers.views import reshaped
-from .fused import Fuse, fused, one_product
+from .fused import Fuse, fused
 
 GRAM, APPLY = "ChannelGram", "ChannelApply"
 

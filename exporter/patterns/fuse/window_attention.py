@@ -21,9 +21,9 @@ from ..attention.window_partition import layer_on, window_cut, window_join
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
 from ..matchers.layers import linear
-from ..matchers.projection import projection
+from ..matchers.projection import one_product, projection
 from ..matchers.views import reshaped
-from .fused import Fuse, fused, one_product
+from .fused import Fuse, fused
 
 OP = "WindowAttention"
 
