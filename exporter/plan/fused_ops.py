@@ -29,7 +29,7 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
     names = _names(wanted)
     if not names:
         return ()
-    from ..patterns import fuses
+    from ..patterns.order import fuses
 
     passes = fuses()
     if names == ["all"]:

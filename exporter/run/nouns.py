@@ -74,3 +74,5 @@ class RewrittenGraph:
     nodes_after: dict[str, int] = field(default_factory=dict)
     input_name: str = "images"
     output_names: tuple[str, ...] = ("logits",)
+    notes: tuple[str, ...] = ()
+    """which passes did not run though nobody named them, and why"""

@@ -56,7 +56,7 @@ class ChannelBlock:
 class _ChannelAttention(Pattern):
     """Finds the blocks; the subclasses write the way from x to a, b^T and c."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -30,7 +30,7 @@ HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
 class _NormalForm(Pattern):
     """Finds the blocks; the subclasses write the way to the heads."""
 
-    runs_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
+    better_after = (
         "FoldShapes",
         "GateInAttention",
         "GateBesideAttention",

@@ -28,7 +28,7 @@ MICROSOFT = "com.microsoft"
 class OrtAttention(Pattern):
     """Lower each attention block to ONNX Runtime's own node; declines where its layout is not known."""
 
-    runs_after = ("FoldShapes", "GateInAttention")
+    better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

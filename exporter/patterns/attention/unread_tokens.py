@@ -31,7 +31,7 @@ LARGEST_SHARE = 0.5  # of the tokens; above it the extra Slices cost more than t
 class DropUnreadTokens(Pattern):
     """Move the choice of tokens up to the queries of the last attention; declines where most tokens are read."""
 
-    runs_after = ("FoldShapes", "GateInAttention")
+    better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

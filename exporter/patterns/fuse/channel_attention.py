@@ -28,7 +28,7 @@ GRAM, APPLY = "ChannelGram", "ChannelApply"
 class FuseChannelAttention(Fuse):
     """A pair of nodes a block; refuses where q, k and v are not linear layers of one input."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
     ops = (GRAM, APPLY)
 
     def apply(self, model: ir.Model) -> int:

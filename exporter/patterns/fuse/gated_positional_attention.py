@@ -49,7 +49,7 @@ class _Block:
 class FuseGatedPositionalAttention(Fuse):
     """One node a gated block; refuses scores that are no quadratic form of the distance on a square grid."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
     ops = (OP,)
 
     def apply(self, model: ir.Model) -> int:

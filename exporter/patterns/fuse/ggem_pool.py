@@ -24,7 +24,7 @@ OP = "GGeMPool"
 class FuseGGeMPool(Fuse):
     """One node a pooling; refuses where the exponents do not pair, or the mean is not one over the tokens."""
 
-    runs_after = ("FoldConstants",)
+    better_after = ("FoldConstants",)
     ops = (OP,)
 
     def apply(self, model: ir.Model) -> int:

@@ -31,7 +31,7 @@ OP = "WindowAttention"
 class FuseWindowAttention(Fuse):
     """One node a block; refuses windows that are not square, or whose layers do not stand beside the cut and the join."""
 
-    runs_after = ("FoldShapes", "DropZeroPads")
+    better_after = ("FoldShapes", "DropZeroPads")
     ops = (OP,)
 
     def apply(self, model: ir.Model) -> int:

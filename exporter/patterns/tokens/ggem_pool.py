@@ -27,7 +27,7 @@ WHY = "GGeM pooling: powers with learned exponents"
 class GGeMPowers(Pattern):
     """Rewrite the powers before the mean; declines without a positive lower bound or with exponents that do not pair."""
 
-    runs_after = ("FoldConstants",)
+    better_after = ("FoldConstants",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0
