@@ -30,11 +30,8 @@ HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
 class _NormalForm(Pattern):
     """Finds the blocks; the subclasses write the way to the heads."""
 
-    better_after = (
-        "FoldShapes",
-        "GateInAttention",
-        "GateBesideAttention",
-    )  # whichever gate runs; most networks have none
+    # whichever gate the order has; most networks have none
+    better_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 import pytest
+from digit_pictures import export
 
 from edgesmith.exporter.patterns import ALL, ORDER, order
 from edgesmith.exporter.patterns.base import Pattern
@@ -119,6 +120,21 @@ def test_what_works_without_a_skipped_pass_runs(exported):
     register_pattern(pattern("Second", (), ("First",)), orders=["cpu"])
     found = rewrite(exported, "cpu", skip=["First"])
     assert "Second" in {record.name for record in found.passes} and found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "need"), [(step.__name__, need[0]) for step, _ in ORDER for need in needs(step) if len(need) == 1]
+)
+def test_ours_that_cannot_do_without_a_skipped_pass_are_left_out(exported, step, need):
+    found = rewrite(exported, "rtx", skip=[need])
+    assert step not in {record.name for record in found.passes}
+    assert f"{step} is left out too: it needs {need} before it" in found.notes
+
+
+def test_the_bundle_tells_what_was_left_out_too(tmp_path):
+    result = export("van_mnist", tmp_path / "van.edge", target="tensorrt", skip=["FoldNormalisedShortcut"])
+    words = "RescaleTrunk is left out too: it needs FoldNormalisedShortcut before it"
+    assert words in result.notes and words in (tmp_path / "van.edge/report.html").read_text()
 
 
 @pytest.mark.parametrize("word", sorted(ALL))
