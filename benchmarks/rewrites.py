@@ -33,9 +33,10 @@ import onnx_ir as ir
 
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns import ORDER, passes_for
+from edgesmith.exporter.patterns import ORDER
 from edgesmith.exporter.patterns.base import Pattern
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
+from edgesmith.exporter.patterns.order import named, passes_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
@@ -73,7 +74,7 @@ def _needed(step: type[Pattern]) -> list[type[Pattern]]:
     """The passes that ``step`` names as needed before it, theirs included, in order."""
     by_name = {one.__name__: one for one, _ in ORDER}
     needed: list[type[Pattern]] = []
-    for name in step.runs_after:
+    for name in named(step):
         if name in by_name:
             needed += [one for one in (*_needed(by_name[name]), by_name[name]) if one not in needed]
     return needed

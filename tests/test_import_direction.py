@@ -18,7 +18,7 @@ TOP = ("calibration", "exporter", "graph", "models", "runtime")
 ALLOWED = {
     "exporter": {"exporter", "calibration", "graph", "models", "runtime"},
     "calibration": {"calibration", "graph", "runtime"},
-    "graph": {"graph", "runtime"},
+    "graph": {"graph"},
     "models": {"models", "runtime"},
     "runtime": {"runtime"},
 }

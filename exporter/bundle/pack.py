@@ -139,7 +139,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "parity": [],
         "benchmark": None,
         "engines": [engine for engine in made.built.engines],
-        "notes": [*made.built.notes, *unused(plan, made.built.fused)],
+        "notes": [*made.rewritten.notes, *made.built.notes, *unused(plan, made.built.fused)],
     }  # fmt: skip
 
 

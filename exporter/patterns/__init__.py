@@ -1,8 +1,6 @@
-"""One rewrite a file; ORDER, the one list, says which run for which target and in what order."""
+"""One pattern a file; ORDER, the one list, says which run for which target and in what order (order.py holds to it)."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 from ...runtime.tasks.limits import QUANTISED
 from .attention.channel_attention import PackedChannels, SeparateChannels
@@ -33,7 +31,6 @@ from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
 from .fuse.channel_attention import FuseChannelAttention
-from .fuse.fused import Fuse
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
@@ -102,24 +99,6 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DistancesOnMaps, CPUS),
     (CleanUp, ALL),
 )
-
-
-def passes_for(order: str, plugins: Collection[str] = ()) -> list[type[Pattern]]:
-    """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised").
-
-    ``plugins`` names the fused ops that were asked for; a pass that puts others in does not run.
-    """
-    wanted = set(plugins)
-    return [
-        step
-        for step, orders in ORDER
-        if order in orders and (not issubclass(step, Fuse) or not wanted.isdisjoint(step.ops))
-    ]
-
-
-def fuses() -> list[type[Fuse]]:
-    """The passes that put fused ops in, in their order."""
-    return [step for step, _ in ORDER if issubclass(step, Fuse)]
 
 
 def order_for(order: str, precision: str) -> str:

@@ -30,22 +30,28 @@ def rewrite(
     """Run the passes of ``target`` ("cpu", "openvino", "rtx" or "tensorrt") on a copy of the exported graph.
 
     ``verify_each(model, pass_name)`` is called after every pass that changed the graph and raises when the numbers
-    moved; ``on_pass`` hears of every pass as it ends. ``plugins`` names the fused ops to put in, ``needs_kernel`` the types
-    in which each of them must have a kernel.
+    moved; ``on_pass`` hears of every pass as it ends. ``plugins`` names the fused ops to put in, ``needs_kernel`` the
+    types in which each of them must have a kernel. A pass that cannot do without one of ``skip`` does not run either, and
+    the notes say so.
 
     Raises:
         UserMistake: ``skip`` names a pass that does not exist.
     """
-    from . import Fuse, passes_for
+    from .fuse.fused import Fuse
+    from .order import passes_for, unmet
 
     steps = passes_for(target, plugins)
     check_skip(skip, target, plugins)
     model = clone(exported.model)
     before = node_types(model)
-    records = []
+    records, ran, notes = [], set[str](), list[str]()
     for step in steps:
         if step.__name__ in skip:
             continue
+        if need := unmet(step, ran):
+            notes.append(f"{step.__name__} is left out too: it needs {need} before it")
+            continue
+        ran.add(step.__name__)
         work = step()
         if isinstance(work, Fuse):
             work.needs_kernel = needs_kernel
@@ -57,7 +63,7 @@ def rewrite(
             verify_each(model, record.name)
     return RewrittenGraph(
         model, exported.name, exported.shapes, target, _merged(records), before, node_types(model),
-        exported.input_name, exported.output_names,
+        exported.input_name, exported.output_names, tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
 
@@ -74,7 +80,7 @@ def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
 
 def check_skip(skip: Iterable[str], target: str, plugins: Collection[str] = ()) -> None:
     """UserMistake for a name that is no pass of the target."""
-    from . import passes_for
+    from .order import passes_for
 
     known = list(dict.fromkeys(step.__name__ for step in passes_for(target, plugins)))
     for name in skip:

@@ -48,7 +48,7 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
     from ..engine.fused_ops import needed_types
-    from ..patterns import passes_for
+    from ..patterns.order import passes_for
     from ..patterns.rewrite import rewrite
     from ..precision.quantise import quantise_within
     from ..precision.typed import typed_graph

@@ -77,3 +77,5 @@ class RewrittenGraph:
     nodes_after: dict[str, int] = field(default_factory=dict)
     input_name: str = INPUT
     output_names: tuple[str, ...] = OUTPUTS
+    notes: tuple[str, ...] = ()
+    """which passes did not run though nobody named them, and why"""

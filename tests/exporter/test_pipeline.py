@@ -145,7 +145,15 @@ def test_verify_each_names_the_pass(traced_once: None, tmp_path: Path, monkeypat
     assert "Conv" in str(failure.value) and "--skip FuseTooMuch" in str(failure.value)
 
 
-@pytest.mark.parametrize("stage", ["rewrite.rewrite", "typed.to_precision", "parity.check", "pack.write_report"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "patterns.rewrite.rewrite",
+        "precision.typed.to_precision",
+        "bundle.parity.check",
+        "bundle.pack.write_report",
+    ],
+)
 def test_an_interrupt_leaves_nothing(stage: str, traced_once: None, tmp_path: Path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

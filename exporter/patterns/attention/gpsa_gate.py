@@ -43,7 +43,7 @@ class _Gate:
 class _GpsaGate(Pattern):
     """Finds the gates; the subclasses write what is left."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -30,7 +30,7 @@ LONGEST_FUSED = 256  # inner size up to which TensorRT makes one kernel of an at
 class ProjectChannels(Pattern):
     """Fold the attention of channels into the projection behind it; counts blocks."""
 
-    runs_after = ("PackedChannels",)
+    better_after = ("PackedChannels",)  # what that pass writes, or an export that is written so
 
     def apply(self, model: ir.Model) -> int:
         count = sum([self._fold(model, node) for node in list(model.graph) if node.op_type == "Softmax"])

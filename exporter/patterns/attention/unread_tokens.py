@@ -20,7 +20,8 @@ from ....graph.edit import insert, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, sizes
 from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
-from ..matchers.projection import Projection, projection
+from ..matchers.projection import Projection, new_layer, projection
+from ..matchers.views import reshaped
 
 ALONE = {"LayerNormalization", "Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "Identity", "Sqrt", "Neg"}
 TOGETHER = {"Add", "Sub", "Mul", "Div"}
@@ -30,7 +31,7 @@ LARGEST_SHARE = 0.5  # of the tokens; above it the extra Slices cost more than t
 class DropUnreadTokens(Pattern):
     """Move the choice of tokens up to the queries of the last attention; declines where most tokens are read."""
 
-    runs_after = ("FoldShapes", "GateInAttention")
+    better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -165,11 +166,7 @@ class _Rows:
             weights, bias = layer.columns(heads)
             tokens = rows if heads is q else heads.tokens
             x = self.of(layer.x) if heads is q else layer.x
-            shape = (heads.batch, tokens, heads.dim)
-            name = f"{layer.weights_name}_{letter}"
-            value = self._node("MatMul", [x, shared_constant(self.model, name, weights)], shape)
-            if bias is not None:
-                value = self._node("Add", [value, shared_constant(self.model, f"{name}_bias", bias)], shape)
+            value = new_layer(self.model, self.anchor, x, weights, bias, f"{layer.weights_name}_{letter}")
             value = self._reshape(value, (heads.batch, tokens, heads.heads, heads.width))
             perm = (0, 2, 3, 1) if heads is k else (0, 2, 1, 3)
             full = (heads.batch, tokens, heads.heads, heads.width)
@@ -183,8 +180,7 @@ class _Rows:
         return self._reshape(context, (q.batch, rows, v.dim))
 
     def _reshape(self, value: ir.Value, shape: tuple) -> ir.Value:
-        target = np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
-        return self._node("Reshape", [value, shared_constant(self.model, "target", target)], shape)
+        return reshaped(self.model, self.anchor, value, shape)
 
     def _node(self, op_type: str, inputs: list, shape: tuple | list, **options: Any) -> ir.Value:
         return insert(self.anchor, op_type, inputs, shape=shape, **options)

@@ -45,7 +45,7 @@ class Step:
 class MergeWindows(Pattern):
     """Move the linear layers of window attention out of the windows; counts cuts and joins."""
 
-    runs_after = ("FoldShapes", "PackedHeads", "DropZeroPads")
+    better_after = ("FoldShapes", "PackedHeads", "DropZeroPads")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

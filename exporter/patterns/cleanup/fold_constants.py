@@ -29,7 +29,7 @@ KEPT = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}  # quanti
 class FoldConstants(Pattern):
     """Evaluate what does not depend on the inputs; declines where the constant would make the file larger."""
 
-    runs_after = ("CleanUp",)
+    better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
         nodes = [node for node in model.graph if _foldable(node)]

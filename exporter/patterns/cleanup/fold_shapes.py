@@ -25,7 +25,7 @@ LONGEST = 16  # elements of an integer vector that is followed
 class FoldShapes(Pattern):
     """Make shape arithmetic constant; declines where a target has two open sizes that the input does not have."""
 
-    runs_after = ("CleanUp",)
+    better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
         data: dict[ir.Value, list[Size]] = {}

@@ -22,7 +22,7 @@ from ..matchers.views import merge_reshapes, merge_transposes
 class DropNoOps(Pattern):
     """Remove operators that change nothing and merge those that follow each other."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -21,7 +21,7 @@ from ..base import Pattern
 class DropZeroPads(Pattern):
     """Remove the Pads whose amounts are constant zeros; declines on amounts that are only known at run time."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

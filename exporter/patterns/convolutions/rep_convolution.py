@@ -35,7 +35,7 @@ class Shortcut:
 class FoldRepConvolution(Pattern):
     """Fold two branches at a time, so that three fold in two steps; refuses other readers and kernels that do not align."""
 
-    runs_after = ("FoldBatchNorm",)
+    better_after = ("FoldBatchNorm",)
 
     def apply(self, model: ir.Model) -> int:
         return sum(self._fold(model, node) for node in list(model.graph) if node.op_type == "Add" and not node.domain)

@@ -25,7 +25,8 @@ LARGE = 28 * 28  # pixels: measured on maps of 56, 28, 14 and 7 pixels a side
 class BranchesOnMaps(Pattern):
     """Write the branches that return to a map as 1x1 convolutions; counts branches."""
 
-    runs_after = ("FlattenLate", "MergeWindows", "PackedChannels")
+    runs_after = ("FlattenLate",)
+    better_after = ("MergeWindows", "PackedChannels")
 
     def apply(self, model: ir.Model) -> int:
         count = sum([self._branch(model, node) for node in list(model.graph)])

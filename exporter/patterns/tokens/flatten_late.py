@@ -24,7 +24,7 @@ Map = tuple[int, int]
 class FlattenLate(Pattern):
     """Sink the views that flatten a map, where the tokens become a map again; counts the operators passed."""
 
-    runs_after = ("TokensAsMaps",)
+    better_after = ("TokensAsMaps",)
 
     def apply(self, model: ir.Model) -> int:
         maps = {size for node in model.graph if (size := _back_to_map(node)) is not None}

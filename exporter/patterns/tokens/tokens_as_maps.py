@@ -26,7 +26,7 @@ Map = tuple[int, int]
 class TokensAsMaps(Pattern):
     """Write every way between tokens and map with one transpose of four axes; counts the ways rewritten."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count, maps = 0, set[Map]()

@@ -15,6 +15,7 @@ FACTS: dict[str, Any] = {
     "contract": crop_contract(0.875, IMAGENET),
     "fixed_size": True,
     "size_multiple": 16,
+    "fused_ops": ("GatedPositionalAttention",),
 }
 
 

@@ -13,6 +13,7 @@ FACTS: dict[str, Any] = {
     "licence_code": "Apache-2.0 (timm); the authors' repository is MIT",
     "licence_weights": "Apache-2.0 as timm states it; the authors' repository is MIT",
     "contract": crop_contract(0.95, IMAGENET),
+    "fused_ops": ("WindowAttention", "ChannelGram", "ChannelApply"),
 }
 
 

@@ -14,6 +14,7 @@ FACTS: dict[str, Any] = {
     "licence_weights": "Apache-2.0 (timm's ViT; nobody publishes weights trained with GGeM)",
     "contract": crop_contract(0.9, HALVES),
     "size_multiple": 16,
+    "fused_ops": ("GGeMPool",),
 }
 
 
