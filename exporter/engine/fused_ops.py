@@ -63,7 +63,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
     Raises:
         EdgesmithError: the route needs the kernel pack, and it is not there or lacks an op.
     """
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
     from ..plugins.torch_ops import carry_functions
 
     ops = fused_ops(model)

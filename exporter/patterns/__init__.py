@@ -12,7 +12,7 @@ from .attention.ort_attention import OrtAttention
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.window_partition import MergeWindows
-from .base import Surgery
+from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
 from .cleanup.fold_constants import FoldConstants
@@ -53,7 +53,7 @@ ALL = CPUS | GPUS
 # (pass, orders it runs in): an order is left out where the rewrite was measured to lose (benchmarks/rewrites).
 # "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
 # "-quantised" is for graphs that get Q/DQ afterwards: other passes win there (benchmarks/int8_kernels).
-ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
+ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
@@ -104,7 +104,7 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
 )
 
 
-def passes_for(order: str, plugins: Collection[str] = ()) -> list[type[Surgery]]:
+def passes_for(order: str, plugins: Collection[str] = ()) -> list[type[Pattern]]:
     """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised").
 
     ``plugins`` names the fused ops that were asked for; a pass that puts others in does not run.

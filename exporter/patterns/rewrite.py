@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from ...graph.edit import clone
+from ...graph.read import node_types
 from ...runtime.errors import UserMistake
 from ..run.arguments import nearest
 from ..run.nouns import ExportedGraph, PassRecord, RewrittenGraph
@@ -59,17 +59,6 @@ def rewrite(
         model, exported.name, exported.shapes, target, _merged(records), before, node_types(model),
         exported.input_name, exported.output_names,
     )  # fmt: skip
-
-
-def clone(model: ir.Model) -> ir.Model:
-    """A copy whose graph can be changed; the weights are shared, since no pass writes into a tensor."""
-    return model.clone() if hasattr(model, "clone") else copy.deepcopy(model)
-
-
-def node_types(model: ir.Model) -> dict[str, int]:
-    """How many nodes of each type the graph has, most frequent first."""
-    counts = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph)
-    return dict(counts.most_common())
 
 
 def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:

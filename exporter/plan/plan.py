@@ -21,12 +21,13 @@ from ..tasks.task import ExportTask
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import asked, check_native, plan_plugins
 from .labels import class_names
-from .quantised import Calibration, Data, plan_calibration
+from .quantised import Data, plan_calibration
 from .targets import QUANTISED, Target, find_target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ...calibration.budget.hold import Calibration
     from ...runtime.pictures.preprocess import ImageContract
 
 CLASSES_LIMIT = 1_000_000

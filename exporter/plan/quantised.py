@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from ..tasks.task import ExportTask
 from .targets import Target
 
 if TYPE_CHECKING:
-    from ...calibration.pictures.images import CalibrationData
+    from ...calibration.budget.hold import Calibration
     from ...models.registry import ModelSpec
     from ...runtime.pictures.preprocess import ImageContract
 
@@ -31,31 +31,6 @@ WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are k
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
 CALIBRATION_IMAGES, HELD_OUT_IMAGES = 128, 1000
 Data = str | os.PathLike[str] | Iterable[Any]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How a plan quantises. ``recipe`` is that of the precision asked for; "auto" tries several."""
-
-    recipe: Recipe
-    data: CalibrationData | None
-    max_drop: float | None  # points of top-1, or of agreement where the pictures have no labels
-    cache: Path | None  # folder of the statistics; None: the user's cache
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``--dry-run`` prints it."""
-        found = self.data
-        return {
-            "form": self.recipe.form,
-            "ranges": self.recipe.rules,
-            "smooth": self.recipe.smooth,
-            "block": (self.recipe.block or "widest that fits") if self.recipe.form in WEIGHT_ONLY else None,
-            "calibration": None if found is None else {
-                "source": found.calibration.source, "images": len(found.calibration), "skipped": len(found.skipped),
-                "held_out": len(found.held_out), "sha256": found.calibration.digest,
-            },
-            "max_drop": self.max_drop,
-        }  # fmt: skip
 
 
 def plan_calibration(
@@ -82,6 +57,8 @@ def plan_calibration(
     if precision not in (*PRECISIONS, "auto"):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": calib_cache})
         return None
+    from ...calibration.budget.hold import Calibration
+
     check_word("--ranges", ranges, RULES)
     check_word("--int8-form", int8_form, tuple(FORMS))
     if block is not None:

@@ -28,8 +28,8 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     import numpy as np
     import onnx_ir as ir
 
-    from ...calibration.codes.nvfp4 import as_float, holds_fp4
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
+    from ...graph.floats import as_float, holds_fp4
 
     low, wide = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision], ir.DataType.FLOAT
     model = as_float(typed) if holds_fp4(typed) else clone(typed)

@@ -10,11 +10,11 @@ from ..plan.plan import Plan
 from ..run.stages import Run
 
 if TYPE_CHECKING:
+    from ...calibration.budget.hold import Quantised
     from ...models.loading import Prepared
     from ...runtime.bundle.bundle import Bundle
     from ..bundle.judge import Judge
     from ..precision.floats import PrecisionResult
-    from ..precision.quantise import Quantised
     from ..run.nouns import ExportedGraph, RewrittenGraph
 
 

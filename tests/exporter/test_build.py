@@ -18,10 +18,10 @@ from edgesmith.exporter.engine.build import build, build_rtx_engine
 from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.graph.edit import clone
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

@@ -12,9 +12,9 @@ import pytest
 from command_line import edgesmith as command
 
 import edgesmith
-from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph, RewrittenGraph
+from edgesmith.graph.edit import clone
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 

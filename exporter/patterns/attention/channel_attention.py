@@ -23,12 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, only_consumer, sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
 from ..matchers.layers import TO_TOKENS
 from ..matchers.projection import Projection, packed, projection
 from ..matchers.views import reshaped
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 
@@ -51,7 +52,7 @@ class ChannelBlock:
         return a.batch, a.heads, a.width, a.tokens
 
 
-class _ChannelAttention(Surgery):
+class _ChannelAttention(Pattern):
     """Finds the blocks; the subclasses write the way from x to a, b^T and c."""
 
     runs_after = ("FoldShapes",)
@@ -100,9 +101,9 @@ class _ChannelAttention(Surgery):
         assert shape is not None
         after = (*shape[:-1], weights.shape[1])
         name = f"{block.layers[0].weights_name}_{name}"
-        value = insert(block.context, "MatMul", [x, new_constant(model, name, weights)], shape=after)
+        value = insert(block.context, "MatMul", [x, shared_constant(model, name, weights)], shape=after)
         if bias is not None:
-            value = insert(block.context, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=after)
+            value = insert(block.context, "Add", [value, shared_constant(model, f"{name}_bias", bias)], shape=after)
         return value
 
 
@@ -130,7 +131,7 @@ class PackedChannels(_ChannelAttention):
             wide = (batch, 3 * heads * width, tokens)
             turned = insert(before, "Transpose", [product], perm=(0, 2, 1), shape=wide)
             turned = reshaped(model, before, turned, (batch, 3 * heads, width, tokens))
-        thirds = new_constant(model, "thirds", np.array([heads] * 3, np.int64))
+        thirds = shared_constant(model, "thirds", np.array([heads] * 3, np.int64))
         a, b, c = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
         for value in (a, b, c):
             value.shape = ir.Shape(block.shape)

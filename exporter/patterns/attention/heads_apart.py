@@ -16,16 +16,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import sizes
+from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
 from ..matchers.projection import Projection, packed, projection
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
 
 
-class _NormalForm(Surgery):
+class _NormalForm(Pattern):
     """Finds the blocks; the subclasses write the way to the heads."""
 
     runs_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
@@ -55,7 +56,7 @@ class _NormalForm(Surgery):
         q, keys, v = self.heads(model, block, layers)
         shape = (block.q.batch, block.q.heads, block.q.tokens, block.k.tokens)
         scores = insert(block.scores, "MatMul", [q, keys], shape=shape)
-        scale = new_constant(model, "scale", np.float32(block.scale))
+        scale = shared_constant(model, "scale", np.float32(block.scale))
         block.softmax.replace_input_with(0, insert(block.scores, "Mul", [scores, scale], shape=shape))
         replace_value(old_values, v)
 
@@ -75,7 +76,9 @@ class PackedHeads(_NormalForm):
         product = _one_product(model, block, layers)
         thirds = np.array([q.heads] * 3 if _has_bias(layers) else [q.dim] * 3, np.int64)
         if not _has_bias(layers):
-            split = insert_node(before, "Split", [product, new_constant(model, "thirds", thirds)], axis=-1, outputs=3)
+            split = insert_node(
+                before, "Split", [product, shared_constant(model, "thirds", thirds)], axis=-1, outputs=3
+            )
             shape = sizes(product) or ()
             for part in split.outputs:
                 part.shape = ir.Shape((*shape[:-1], q.dim))
@@ -84,7 +87,7 @@ class PackedHeads(_NormalForm):
         value = insert(before, "Reshape", [product, _target(model, shape)], shape=shape)
         shape = (q.batch, 3 * q.heads, q.tokens, q.width)
         value = insert(before, "Transpose", [value], perm=HEADS_SECOND, shape=shape)
-        split = insert_node(before, "Split", [value, new_constant(model, "thirds", thirds)], axis=1, outputs=3)
+        split = insert_node(before, "Split", [value, shared_constant(model, "thirds", thirds)], axis=1, outputs=3)
         for part in split.outputs:
             part.shape = ir.Shape((q.batch, q.heads, q.tokens, q.width))
         keys = insert(
@@ -145,10 +148,10 @@ def _linear(
     """x W + b with new weights, named after the layer that they were taken from."""
     shape = (*(sizes(like.x) or ())[:-1], weights.shape[1])
     name = f"{like.weights_name}_{letter}"
-    value = insert(block.scores, "MatMul", [like.x, new_constant(model, name, weights)], shape=shape)
+    value = insert(block.scores, "MatMul", [like.x, shared_constant(model, name, weights)], shape=shape)
     if bias is None:
         return value
-    return insert(block.scores, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)
+    return insert(block.scores, "Add", [value, shared_constant(model, f"{name}_bias", bias)], shape=shape)
 
 
 def _three(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
@@ -162,4 +165,6 @@ def _three(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]
 
 
 def _target(model: ir.Model, shape: tuple) -> ir.Value:
-    return new_constant(model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64))
+    return shared_constant(
+        model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
+    )

@@ -14,16 +14,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import sizes
+from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads, read_only_by
 from ..matchers.projection import packed, projection
-from ..replace import insert, new_constant, replace_value, sweep
 
 MICROSOFT = "com.microsoft"
 
 
-class OrtAttention(Surgery):
+class OrtAttention(Pattern):
     """Lower each attention block to ONNX Runtime's own node; declines where its layout is not known."""
 
     runs_after = ("FoldShapes", "GateInAttention")
@@ -66,7 +67,7 @@ def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
     if bias is None:  # optional by its schema, but ONNX Runtime 1.31 crashes without it
         bias = np.zeros(weights.shape[1], weights.dtype)
     names = found[0].weights_name
-    inputs = [x, new_constant(model, f"{names}_qkv", weights), new_constant(model, f"{names}_qkv_bias", bias)]
+    inputs = [x, shared_constant(model, f"{names}_qkv", weights), shared_constant(model, f"{names}_qkv_bias", bias)]
     return _node(block, "Attention", inputs)
 
 
@@ -103,10 +104,12 @@ def _columns(model: ir.Model, block: AttentionBlock, heads: Heads) -> ir.Value:
     """The columns of one of q, k, v; the Split that cuts them already is used again."""
     shape = sizes(heads.root) or ()
     bounds = [
-        new_constant(model, "column", np.array([n], np.int64)) for n in (heads.offset, heads.offset + heads.dim, -1)
+        shared_constant(model, "column", np.array([n], np.int64)) for n in (heads.offset, heads.offset + heads.dim, -1)
     ]
     return insert(block.scores, "Slice", [heads.root, *bounds], shape=(*shape[:-1], heads.dim))
 
 
 def _target(model: ir.Model, shape: tuple) -> ir.Value:
-    return new_constant(model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64))
+    return shared_constant(
+        model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
+    )

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ....graph.edit import replace_value, sweep
+from ....graph.read import sizes
 from ..attention.channel_attention import ChannelBlock, channel_block
-from ..base import sizes
 from ..matchers.views import reshaped
-from ..replace import replace_value, sweep
 from .fused import Fuse, fused, one_product
 
 GRAM, APPLY = "ChannelGram", "ChannelApply"

@@ -12,19 +12,20 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.edit import insert, insert_node, shared_constant
+from ....graph.read import sizes
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
 from ...plugins.functions import OPSET, found_by, written_out
 from ...plugins.types import OWN, output_types
-from ..base import Surgery, sizes
+from ..base import Pattern
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, packed
-from ..replace import insert, insert_node, new_constant
 
 ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads
 
 
-class Fuse(Surgery):
+class Fuse(Pattern):
     """A pass that puts fused ops in; ``families`` are those whose networks have places for it."""
 
     ops: ClassVar[tuple[str, ...]] = ()
@@ -90,7 +91,7 @@ def one_product(
         return first.root
     weights, bias = packed([layer.columns(part) for layer, part in zip(layers, parts, strict=True)])
     shape, name = (*(sizes(x) or ())[:-1], weights.shape[1]), f"{layers[0].weights_name}_qkv"
-    value = insert(before, "MatMul", [x, new_constant(model, name, np.ascontiguousarray(weights))], shape=shape)
+    value = insert(before, "MatMul", [x, shared_constant(model, name, np.ascontiguousarray(weights))], shape=shape)
     if bias is None:
         return value
-    return insert(before, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)
+    return insert(before, "Add", [value, shared_constant(model, f"{name}_bias", bias)], shape=shape)

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
 from ..attention.gpsa_gate import gated, position_scores, renormalised
-from ..base import attribute, constant, only_consumer, sizes
 from ..matchers.heads import Heads, find_heads, read_only_by, scaled_by
 from ..matchers.projection import Projection, projection
 from ..matchers.views import reshaped
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 from .fused import Fuse, fused, one_product
 
 OP = "GatedPositionalAttention"
@@ -75,11 +75,11 @@ class FuseGatedPositionalAttention(Fuse):
         product = one_product(model, before, block.layers[0].x, block.layers, block.parts)
         tall = reshaped(model, before, product, (q.batch, q.tokens, 3 * q.heads, q.width))
         turned = insert(before, "Transpose", [tall], perm=HEADS_SECOND, shape=(q.batch, 3 * q.heads, q.tokens, q.width))
-        thirds = new_constant(model, "thirds", np.array([q.heads] * 3, np.int64))
+        thirds = shared_constant(model, "thirds", np.array([q.heads] * 3, np.int64))
         heads = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
         for value in heads:
             value.shape = ir.Shape(shape)
-        position = new_constant(model, "position", block.position.astype(np.float32))
+        position = shared_constant(model, "position", block.position.astype(np.float32))
         (made,) = fused(model, before, OP, [*heads, position], [shape], attributes, name=before.name or "")
         replace_value(before.outputs[0], made)
         return ""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, only_consumer, sizes
-from ..replace import new_constant, replace_value, sweep
+from ....graph.edit import replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
 from ..tokens.ggem_pool import refusal
 from .fused import Fuse, fused
 
@@ -70,7 +70,7 @@ class FuseGGeMPool(Fuse):
         attributes = {"eps": float(low.item()), "interleaved": interleaved}
         if why := self.lacking(OP, [shape, exponents.shape], attributes):
             return why
-        pooled = new_constant(model, "exponents", exponents)
+        pooled = shared_constant(model, "exponents", exponents)
         (y,) = fused(model, flat, OP, [x, pooled], [out], attributes, name=mean.name or "")
         replace_value(flat.outputs[0], y)
         return ""

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ....graph.edit import replace_value, sweep
+from ....graph.read import only_consumer, sizes
 from ..attention.window_partition import layer_on, window_cut, window_join
-from ..base import only_consumer, sizes
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
 from ..matchers.layers import linear
 from ..matchers.projection import projection
 from ..matchers.views import reshaped
-from ..replace import replace_value, sweep
 from .fused import Fuse, fused, one_product
 
 OP = "WindowAttention"

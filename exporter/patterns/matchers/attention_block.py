@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..base import attribute, constant, only_consumer, sizes
+from ....graph.read import attribute, constant, only_consumer, sizes
 from .heads import Heads, find_heads, follow_out, scaled_by
 
 

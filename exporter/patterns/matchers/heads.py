@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, sizes
+from ....graph.read import attribute, constant, sizes
 
 OPEN_BATCH = 2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import constant
+from ....graph.read import constant
 from .heads import Heads
 
 

@@ -16,14 +16,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, constant, only_consumer, sizes
-from ..replace import insert, new_constant, replace_value, sweep
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import constant, only_consumer, sizes
+from ..base import Pattern
 
 FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision/floats.py)
 WHY = "GGeM pooling: powers with learned exponents"
 
 
-class GGeMPowers(Surgery):
+class GGeMPowers(Pattern):
     """Rewrite the powers before the mean; declines without a positive lower bound or with exponents that do not pair."""
 
     runs_after = ("FoldConstants",)
@@ -42,7 +43,7 @@ class GGeMPowers(Surgery):
             assert p is not None and power.inputs[0] is not None
             value, before = power.inputs[0], power
             if p.size > 1 and (p == p.flat[0]).all() and p.flat[0] in (2, 3):
-                power.replace_input_with(1, new_constant(model, "exponent", p.ravel()[0]))
+                power.replace_input_with(1, shared_constant(model, "exponent", p.ravel()[0]))
             elif p.size > 1:
                 shape = sizes(value)
                 logarithm = insert(before, "Log", [value], shape=shape)
