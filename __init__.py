@@ -17,17 +17,30 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
+    from .calibration.judge.task import TaskJudge
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
     from .exporter.run.stages import Progress
+    from .exporter.tasks.task import ExportTask
     from .models.spec import ModelSpec
     from .runtime.bundle.bundle import Bundle
     from .runtime.commands.evaluate import Progress as Counted
     from .runtime.session.session import Session
+    from .runtime.tasks.task import Task
 
     Place = str | os.PathLike[str]
 
-__all__ = ["__version__", "bench", "compare", "evaluate", "export", "inspect", "load", "register_model"]
+__all__ = [
+    "__version__",
+    "bench",
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "register_model",
+    "register_task",
+]
 
 
 def export(
@@ -206,3 +219,18 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     from .models.registry import register_model as register
 
     return register(spec)
+
+
+def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge | None = None) -> Task:
+    """Add a task: its part on the device (runtime/tasks/task.py), and what an export and a quantisation of it need.
+
+    ``export`` is an ``ExportTask`` (exporter/tasks/task.py), ``judge`` a ``TaskJudge`` (calibration/judge/task.py); a device
+    needs neither. The same task twice changes nothing.
+    """
+    if export is None and judge is None:
+        from .runtime.tasks.known import register_task as register_on_device
+
+        return register_on_device(task)
+    from .exporter.tasks.known import register_task as register
+
+    return register(task, export, judge)

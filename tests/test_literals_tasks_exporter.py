@@ -19,13 +19,13 @@ ROOMS = ("exporter/tasks/", "calibration/judge/")  # the third is runtime/tasks
 KINDS = {"Classification", "Detections", "DetectionRule", "ClassificationTask", "DetectionTask"}
 INPUT = "images"
 COUNTED = {  # where the word is a key of another kind
+    "calibration/budget/hold.py": "how many pictures",
     "calibration/pictures/arrays.py": "the array of an .npz",
     "calibration/pictures/sources.py": "the array of an .npz",
     "calibration/report/report.py": "how many pictures",
     "calibration/statistics/cache.py": "which pictures",
     "calibration/statistics/observers.py": "how many pictures",
     "exporter/commands/quant_report/report.py": "how many pictures",
-    "exporter/plan/quantised.py": "how many pictures",
     "models/fixtures/scenes.py": "a list in a COCO file",
     "exporter/run/nouns.py": "the name itself",
 }

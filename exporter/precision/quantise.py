@@ -52,16 +52,15 @@ def facts_of(plan: Plan) -> Facts:
     from ...calibration.budget.hold import Facts
 
     assert plan.calibration is not None
+    judge = plan.task.judge
     return Facts(
         name=plan.spec.name,
         precision=plan.precision,
         otherwise=plan.target.default_precision,
         calibration=plan.calibration,
         integer_kernels=plan.target.engine == "onnxruntime",
-        evaluation=lambda held_out, reference: plan.task.judge.evaluation(
-            held_out, reference, plan.rule, plan.contract
-        ),
-        distance=plan.task.judge.distance,
+        evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
+        distance=judge.distance,
     )
 
 

@@ -23,7 +23,8 @@ def typed_graph(
 ) -> PrecisionResult:
     """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed.
 
-    ``examples(shape)`` are inputs to measure on. Islands are measured on the graph in floating point; a quantised graph keeps the names of its nodes.
+    ``examples(shape)`` are inputs to measure islands on, in the graph in floating point; a quantised one keeps the names of
+    its nodes.
     """
     source, float_graph = (quantised.graph.model, quantised.graph.base or model) if quantised else (model, model)
     if plan.rest == "fp32":
