@@ -21,7 +21,6 @@ from . import usage
 from .options import Json, Number, Text, Threads, Words, print_json
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
