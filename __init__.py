@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .runtime.options import refuse_unknown
+from .runtime.errors import refuse_unknown
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
