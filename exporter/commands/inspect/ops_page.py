@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ....runtime.ground.files import replace_file
 from ....runtime.plugins.schema import DOMAIN, OpSchema, Tensor
 from ....runtime.report.graph import ROUTES
 from ...plugins.declaration import FusedOp
-from ...plugins.pack.pack import replace_file
 
 PAGE = Path(__file__).parents[3] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops
