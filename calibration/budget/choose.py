@@ -19,7 +19,7 @@ from .search import SLACK
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
 
 # What to try first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on every model
-# tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. Not yet run on hardware.
+# tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
 PREFERENCE = {
     "cpu": ("int8", "fp32"),
     "openvino": ("int8", "bf16", "fp32"),

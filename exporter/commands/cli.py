@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.version import __version__
 from . import look as cli_look
 from . import usage
@@ -93,7 +94,7 @@ def export(
     calib_cache: Annotated[Text, typer.Option(help="Folder of the statistics (default: your cache folder).")] = None,
     plugins: Annotated[str, typer.Option(help=usage.PLUGINS)] = "none",
     native_plugins: Annotated[
-        bool, typer.Option("--native-plugins", help="Jetpack6: fused ops by the C++ plugin; not yet run on hardware.")
+        bool, typer.Option("--native-plugins", help=f"Jetpack6: fused ops by the C++ plugin; {NOT_ON_HARDWARE}.")
     ] = False,
     skip: Annotated[Words, typer.Option("--skip", metavar="PASS", help="Leave a rewrite out; may be repeated.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the numbered graphs in NAME.run.")] = False,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.tasks.limits import QUANTISED
 
 FLOATS = ("fp32", "fp16", "bf16")
@@ -138,7 +139,7 @@ TENSORRT_8 = {
     "nvfp4": OLD_QUANTISING,
 }
 OTHER_INT4 = "OpenVINO packs int4 weights in a format of its own, which this version of Edgesmith does not write"
-ON_DEVICE = "the engine is built on the device from the ONNX file in the bundle; not yet run on hardware"
+ON_DEVICE = f"the engine is built on the device from the ONNX file in the bundle; {NOT_ON_HARDWARE}"
 
 TARGETS: dict[str, Target] = {
     target.name: target

@@ -2,7 +2,7 @@
 
 A builder that runs out of memory, or falls over, takes only that process with it (engine_child.py). A device asks for an
 engine for the GPU that is in it; an export names a chip that is not here, which TensorRT-RTX compiles for without a GPU.
-The build for a named chip is run by our tests; building for the chip in the machine is not yet run on hardware.
+The build for a named chip is run by our tests; for the one in the machine see docs/hardware.md.
 """
 
 from __future__ import annotations

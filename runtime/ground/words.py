@@ -1,0 +1,5 @@
+"""Words that are said in many places and mean one thing."""
+
+NOT_ON_HARDWARE = (
+    "not yet run on hardware"  # docs/hardware.md: what has run where, and which command is the missing step
+)
