@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
+    from .exporter.patterns.base import Pattern
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
     from .exporter.run.stages import Progress
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 
     Place = str | os.PathLike[str]
 
-__all__ = ["__version__", "bench", "compare", "evaluate", "export", "inspect", "load", "register_model"]
+__all__ = [
+    "__version__",
+    "bench",
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "register_model",
+    "register_pattern",
+]
 
 
 def export(
@@ -206,3 +217,12 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     from .models.registry import register_model as register
 
     return register(spec)
+
+
+def register_pattern(
+    pattern: type[Pattern], *, orders: str | Iterable[str] | None = None, after: str = ""
+) -> type[Pattern]:
+    """Run a rewrite of one's own in the orders named, behind the pass ``after``: exporter/patterns/order.py says how."""
+    from .exporter.patterns.order import register_pattern as register
+
+    return register(pattern, orders=orders, after=after)
