@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .calibration.judge.task import TaskJudge
+    from .exporter.patterns.base import Pattern
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
     from .exporter.run.stages import Progress
@@ -39,6 +40,7 @@ __all__ = [
     "inspect",
     "load",
     "register_model",
+    "register_pattern",
     "register_task",
 ]
 
@@ -234,3 +236,12 @@ def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge
     from .exporter.tasks.known import register_task as register
 
     return register(task, export, judge)
+
+
+def register_pattern(
+    pattern: type[Pattern], *, orders: str | Iterable[str] | None = None, after: str = ""
+) -> type[Pattern]:
+    """Run a rewrite of one's own in the orders named, behind the pass ``after``: exporter/patterns/order.py says how."""
+    from .exporter.patterns.order import register_pattern as register
+
+    return register(pattern, orders=orders, after=after)
