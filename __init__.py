@@ -8,7 +8,7 @@ Importing this module is free: torch, onnx and the engines are imported by the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
 from .runtime.version import __version__
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .runtime.tasks.task import Task
 
     Place = str | os.PathLike[str]
+    P = TypeVar("P", bound=Pattern)
 
 __all__ = [
     "__version__",
@@ -221,6 +222,18 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     from .models.registry import register_model as register
 
     return register(spec)
+
+
+def register_pattern(pattern: type[P], *, orders: Iterable[str] | None = None, after: str = "") -> type[P]:
+    """Let a rewrite run in ``orders`` ("cpu", "rtx", ...; all of them unless told), behind the pass ``after``.
+
+    Without ``after`` its turn comes as soon as what it names in ``runs_after`` has run (exporter/patterns/order.py). The
+    class is given back, so this may stand above it as a decorator.
+    """
+    from .exporter.patterns.order import register_pattern as register
+
+    register(pattern, after=after) if orders is None else register(pattern, orders=orders, after=after)
+    return pattern
 
 
 def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge | None = None) -> Task:
