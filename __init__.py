@@ -249,12 +249,3 @@ def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge
     from .exporter.tasks.known import register_task as register
 
     return register(task, export, judge)
-
-
-def register_pattern(
-    pattern: type[Pattern], *, orders: str | Iterable[str] | None = None, after: str = ""
-) -> type[Pattern]:
-    """Run a rewrite of one's own in the orders named, behind the pass ``after``: exporter/patterns/order.py says how."""
-    from .exporter.patterns.order import register_pattern as register
-
-    return register(pattern, orders=orders, after=after)
