@@ -20,6 +20,7 @@ import numpy as np
 
 from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
+from ..precisions import PRECISIONS, Codes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,9 +50,10 @@ def insert_qdq(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recip
 
 def _zero(precision: str) -> Any:
     """The zero point: its type is the type of the codes."""
-    if precision == "int8":
+    codes = PRECISIONS[precision].codes
+    if codes is Codes.INT8:
         return np.int8(0)
-    if precision == "fp8":
+    if codes is Codes.E4M3:
         import ml_dtypes
 
         return ml_dtypes.float8_e4m3fn(0)

@@ -17,7 +17,7 @@ from ...runtime.report.report import write_report
 from ...runtime.session.selftest import agreement
 from ...runtime.tasks.answers import separated
 from ...runtime.tasks.detection.verdict import compare
-from ...runtime.tasks.limits import QUANTISED
+from ...runtime.tasks.limits import FP32, quantised
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
 from ..run.runners import in_batches, run_all, seeded
@@ -41,7 +41,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
     files[GOLDEN] = golden_bytes({"images": images}, separated(answers, plan.spec.task))
     content = manifest(plan, made)
-    if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
+    if quantised(plan.precision):  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
         content["precision_report"] |= golden_figures(plan, answers, found)
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
@@ -101,13 +101,13 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
     import onnx_ir
 
     shipped = (told["bytes"] for name, told in bundle.manifest["files"].items() if name.startswith("model.onnx"))
-    return {"fp32": onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
+    return {FP32: onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
 
 
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
     """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
     shape = plan.shapes.opt
-    if plan.precision not in QUANTISED and plan.detection is None:
+    if not quantised(plan.precision) and plan.detection is None:
         return seeded(shape, plan.contract)
     *_, images = judge.inputs(shape).values()
     return np.concatenate(list(in_batches(images[: max(GOLDEN_PICTURES[plan.spec.task], shape[0])], shape[0])))

@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
+from ...runtime.tasks.limits import FP16, INT8
 from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
@@ -37,8 +38,8 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
         flag: value
         for flag, value in (
             (f"--precision {precision}", precision),
-            ("--half", "fp16" if half else None),
-            ("--int8", "int8" if int8 else None),
+            ("--half", FP16 if half else None),
+            ("--int8", INT8 if int8 else None),
             (f"--quantize {quantize}", quantize),
         )
         if value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import AUTO, quantised_names
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
@@ -20,7 +21,7 @@ from ..tasks.detection.plan import class_names, fitted, plan_detection
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import asked, check_native, plan_plugins
 from .quantised import Calibration, Data, plan_calibration
-from .targets import QUANTISED, Target, find_target
+from .targets import Target, find_target
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
@@ -66,7 +67,7 @@ class Plan:
     @property
     def rest(self) -> str:
         """What the floating-point part computes in: fp16 around quantised nodes on a GPU, fp32 on a CPU."""
-        return self.target.default_precision if self.precision in (*QUANTISED, "auto") else self.precision
+        return self.target.default_precision if self.precision in (*quantised_names(), AUTO) else self.precision
 
     @property
     def order(self) -> str:
@@ -83,7 +84,7 @@ class Plan:
             "weights": self.weights,
             "num_classes": self.num_classes,
             "target": self.target.name,
-            "engine": self.target.engine,
+            "engine": self.target.engine.name,
             "precision": self.precision,
             "gpu_arch": self.gpu_arch,
             "opset": self.opset,
@@ -144,7 +145,7 @@ def make_plan(
     goal = find_target(target)
     kind = arguments.precision(precision or goal.default_precision)
     arch = gpu_arch_of(goal, gpu_arch, kind)
-    if kind != "auto":
+    if kind != AUTO:
         goal.check_precision(kind, arch)
     size = arguments.image_size(image_size) or spec.contract.size
     batches = DYNAMIC_BATCH if dynamic and str(batch) == "1" else arguments.batch(batch)

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.codes.blocks import BLOCKS
-from ...calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
+from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
+from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
+from ...runtime.tasks.limits import FP16, INT8
 from .checks import check_range, check_word
 from .targets import Target
 
@@ -77,7 +79,7 @@ def plan_calibration(
     calib_cache: str | os.PathLike[str] | None = None,
 ) -> Calibration | None:
     """The calibration of a plan, None where nothing is quantised. Raises UserMistake for the first choice that cannot work."""
-    if precision not in (*PRECISIONS, "auto"):
+    if precision not in (*quantised_names(), AUTO):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": calib_cache})
         return None
     check_word("--ranges", ranges, RULES)
@@ -90,20 +92,21 @@ def plan_calibration(
         "--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
     )
     check_range("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
-    if precision == "auto" and max_drop is None:
+    if precision == AUTO and max_drop is None:
         max_drop = AUTO_MAX_DROP
     if max_drop is not None:
         check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
     cache = None if calib_cache is None else _cache_folder(Path(calib_cache))
-    form = _form(precision, target, spec, int8_form)
+    row = PRECISIONS[INT8 if precision == AUTO else precision]
+    form = form_of(row, target, spec, int8_form)
     _needs_data(precision, form, target, data)
     recipe = Recipe(
-        precision="int8" if precision == "auto" else precision,
+        precision=row.name,
         form=form,
         rules=ranges,
         smooth=strength,
-        block=16 if precision == "nvfp4" else block or WIDEST,
-        low="fp16",
+        block=row.block or block or WIDEST,
+        low=FP16,
     )
     found = None
     if data is not None:
@@ -126,37 +129,40 @@ def plan_calibration(
 
 def for_precision(calibration: Calibration, precision: str, target: Target, spec: ModelSpec) -> Calibration:
     """The same pictures and budget for another quantised precision: what "auto" tries."""
-    form = calibration.recipe.form if precision == "int8" else _form(precision, target, spec, "auto")  # as was asked
+    form = (
+        calibration.recipe.form if precision == INT8 else form_of(PRECISIONS[precision], target, spec)
+    )  # as was asked
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
-    if precision in ("int4", "nvfp4"):
-        return "nbits" if target.engine == "onnxruntime" else "weights"
-    if asked != "auto" and precision in ("int8", "auto"):
-        if target.engine != "onnxruntime" and FORMS[asked] != "qdq":
-            raise UserMistake(
-                f"Target {target.name} does not take the int8 form {asked}",
-                found=f"--int8-form {asked} --target {target.name}",
-                expected="--int8-form static",
-                because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
-                attempt="leave --int8-form out, or --target cpu",
-            )
-        return FORMS[asked]
-    if target.engine != "onnxruntime":
-        return "qdq"
-    return "u8" if spec.convolutional else "dynamic"
+def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto") -> str:
+    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take."""
+    engine = target.engine
+    if row.weights_only:
+        return row.form or engine.form_of_weights
+    form = row.form or (FORMS[asked] if row.codes is Codes.INT8 else "")
+    if form and form not in engine.forms:
+        word = next(word for word, known in FORMS.items() if known == form)
+        raise UserMistake(
+            f"Target {target.name} does not take the int8 form {word}",
+            found=f"--int8-form {word} --target {target.name}",
+            expected="--int8-form static",
+            because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
+            attempt="leave --int8-form out, or --target cpu",
+        )
+    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "dynamic"
+    return form or usual
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
-    if data is not None or (form in ("dynamic", *WEIGHT_ONLY) and precision != "auto"):
+    if data is not None or (form in ("dynamic", *WEIGHT_ONLY) and precision != AUTO):
         return
     raise UserMistake(
         f"Precision {precision} needs pictures",
         found=f"--precision {precision} --target {target.name} without --data",
         expected="--data with some 128 pictures like those that the device will see: folder, list file or .npz",
         because="auto compares accuracies"
-        if precision == "auto"
+        if precision == AUTO
         else "the ranges of the activations are measured on them",
         attempt="--data photos/, or --data random to try the flow (the accuracy then means nothing)",
     )
@@ -180,6 +186,6 @@ def _only_for_quantised(precision: str, given: dict[str, Any]) -> None:
             raise UserMistake(
                 f"{flag} belongs to a quantised precision",
                 found=f"{flag} {value} --precision {precision}",
-                expected="--precision " + ", ".join((*PRECISIONS, "auto")),
+                expected="--precision " + ", ".join((*quantised_names(), AUTO)),
                 attempt=f"--precision int8, or leave {flag} out",
             )

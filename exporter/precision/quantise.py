@@ -77,7 +77,7 @@ def for_kernels_here(plan: Plan, sites: tuple[Site, ...], model: ir.Model) -> tu
 
     assert plan.calibration is not None
     form = plan.calibration.recipe.form
-    if plan.target.engine != "onnxruntime" or form not in ("qdq", "u8"):
+    if not plan.target.engine.integer_kernels or form not in ("qdq", "u8"):
         return {}, ()
     if form == "qdq":
         return float_convolutions(sites), ()
@@ -156,7 +156,7 @@ def judged(plan: Plan, model: ir.Model) -> Runner:
     """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
     from ...calibration.judge.evaluation import any_batch
 
-    return any_batch(model, optimise=plan.target.engine == "onnxruntime")
+    return any_batch(model, optimise=plan.target.engine.integer_kernels)
 
 
 def within_budget(
@@ -204,7 +204,7 @@ def within_budget(
 def nothing_quantised(plan: Plan, graph: QuantisedGraph) -> UserMistake:
     """A graph without one quantised node would be int8 in name only."""
     reasons = Counter(decision.why for decision in graph.decisions.values())
-    static = plan.target.engine == "onnxruntime" and graph.recipe.form == "qdq"
+    static = len(plan.target.engine.forms) > 1 and graph.recipe.form == "qdq"
     return UserMistake(
         f"Nothing in {plan.spec.name} can be quantised to {plan.precision} in the form {graph.recipe.form}",
         found="\n".join(f"{count} x {why}" for why, count in reasons.most_common(4)),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..tasks.limits import INT8
 from . import detection
 from .graph import nodes, precision, rewrites, xray
 from .origin import contract, files, origin
@@ -77,7 +78,7 @@ def _headline(manifest: Data) -> list[tuple[Any, str]]:
         found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
     found += detection.headline(manifest)
     if told := manifest.get("quantisation"):
-        found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', 'int8')}"))
+        found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', INT8)}"))
         drop = (told.get("accuracy") or {}).get("drop") or {}
         if (points := number(drop.get("points"))) is not None:
             found.append((f"{points:+.2f}", f"points lost, {drop.get('n')} pictures"))

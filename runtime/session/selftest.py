@@ -13,7 +13,7 @@ import numpy as np
 
 from ..tasks.answers import joined
 from ..tasks.detection import verdict as detections
-from ..tasks.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
+from ..tasks.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
 from .checks import at_least
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def verdict(
 
     ``measured`` is the cosine that a quantised graph had on the same inputs where it was made.
     """
-    if precision in QUANTISED:
-        limit = QUANTISED[precision]
+    if quantised(precision):
+        limit = least_cosine(precision)
         if measured is not None:
             limit = max(limit, 1 - DEVICE_ERROR * (1 - measured))
         return f"cosine >= {limit:.6g}", cosine >= limit

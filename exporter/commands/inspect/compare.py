@@ -16,6 +16,7 @@ from ....models.registry import find
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import ImageContract, preprocess
 from ....runtime.tasks.detection.detection import DetectionRule
+from ....runtime.tasks.limits import FP32
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
@@ -35,7 +36,7 @@ def compare(
     *,
     weights: str = "random",
     num_classes: int | None = None,
-    precision: str = "fp32",
+    precision: str = FP32,
     data: str | None = None,
 ) -> dict[str, Any]:
     """Rows of agreement on seeded numbers and on pictures, and for two graphs the first node that differs.

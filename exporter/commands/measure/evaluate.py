@@ -20,6 +20,7 @@ from ....runtime.commands.evaluate import Asked, Progress
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.pictures.preprocess import pixels, preprocess
 from ....runtime.tasks.detection.boxes import Kept
+from ....runtime.tasks.limits import FP32
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
@@ -85,7 +86,7 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
 
     coco, rule = read_coco(data, asked.images, bundle.labels, asked.limit), boxes.rule_of(bundle, asked)
     found = boxes.run_all(_detect(bundle, module, rule, asked), coco, boxes.BATCH, EAGER, progress)
-    return {"name": EAGER, "precision": "fp32", "backend": "torch", **boxes.figures(found, coco, bundle.labels, rule)}
+    return {"name": EAGER, "precision": FP32, "backend": "torch", **boxes.figures(found, coco, bundle.labels, rule)}
 
 
 def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:
@@ -125,7 +126,7 @@ def _classifiers(
     sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in {tuple(b.labels) for b in opened}}
     rows: list[dict[str, Any]] = []
     if eager is not None:
-        rows.append({"name": EAGER, "precision": "fp32", "backend": "torch"})
+        rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
         answer = _classify(opened[0], eager, asked)
         rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], boxes.BATCH, EAGER, progress)
     for bundle in opened:

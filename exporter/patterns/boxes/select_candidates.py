@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from ....runtime.bundle.engines import ENGINES
 from ..base import Surgery, attribute, only_consumer, sizes
 from ..replace import insert, insert_node, new_constant, replace_value, sweep
 from .box_distances import SIDES, TO_CELLS, Expectation, expectation
@@ -41,7 +42,7 @@ CANDIDATES = 1000  # M
 
 def select_candidates(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     """A copy that decodes only the best cells, where ``rule`` allows it and ``engine`` gains by it; else ``model``."""
-    gains = rule.nms == "runtime" or (rule.nms == "graph" and engine in ("onnxruntime", "openvino"))
+    gains = rule.nms == "runtime" or (rule.nms == "graph" and ENGINES[engine].on_cpu)
     if not gains:
         return model
     model = model.clone()

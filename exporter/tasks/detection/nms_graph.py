@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....runtime.bundle.engines import ENGINES, NMS
 from ....runtime.errors import EdgesmithError, UserMistake
 from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS
 from .efficient_nms import efficient_nms
@@ -55,7 +56,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     graph = model.graph
     boxes, scores = _outputs(model)
     batch, limit = boxes.shape[0] if boxes.shape is not None else None, rule.max_detections
-    suppress = efficient_nms if engine == "tensorrt" else standard_nms
+    suppress = standard_nms if ENGINES[engine].nms == NMS else efficient_nms
     made = suppress(graph, boxes, scores, rule)
     shapes: tuple[list[Any], ...] = ([batch, 1], [batch, limit, 4], [batch, limit], [batch, limit])
     kinds = (ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT32)
@@ -69,7 +70,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
 
 def refuses(engine: str) -> str:
     """Why this engine cannot have suppression inside, in words; empty when it can."""
-    if engine != "tensorrt_rtx":
+    if ENGINES[engine].nms:
         return ""
     return "TensorRT-RTX 1.7 reads NonMaxSuppression, but its builder has no kernel for it"
 
