@@ -29,20 +29,19 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.exporter.bundle.parity import session_runner
-from edgesmith.exporter.commands.measure.bench_detection import agreement, end_to_end
 from edgesmith.exporter.commands.measure.peers import deploy_form, openvino_runner
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.run.pictures import packaged_pictures
-from edgesmith.exporter.run.runners import graph_runner, torch_runner
+from edgesmith.exporter.run.runners import graph_runner, session_runner, torch_runner
+from edgesmith.exporter.tasks.detection.bench import agreement, end_to_end
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.pictures.preprocess import preprocess, read_image
 from edgesmith.runtime.session.benchmark import machine, measure
-from edgesmith.runtime.tasks.answers import OUTPUTS
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
+from edgesmith.runtime.tasks.detection.task import DetectionTask
 
 HERE = Path(__file__).parent
 MODELS = ("damo_yolo_tiny@640", "damo_yolo_nano_small@416")
@@ -97,7 +96,7 @@ def torch_candidate(module: Any, images: np.ndarray) -> Candidate:
         with torch.inference_mode():
             return module(tensor)
 
-    return Candidate(run, torch_runner(module))
+    return Candidate(run, torch_runner(module, outputs=DetectionTask.outputs))
 
 
 def plain_candidates(module: Any, images: np.ndarray, folder: Path) -> dict[str, Candidate]:
@@ -106,7 +105,7 @@ def plain_candidates(module: Any, images: np.ndarray, folder: Path) -> dict[str,
     import onnxruntime
 
     path = folder / "plain.onnx"
-    model = trace(module, Shapes.fixed(*images.shape), name="plain", outputs=OUTPUTS["detection"]).model
+    model = trace(module, Shapes.fixed(*images.shape), name="plain", outputs=DetectionTask.outputs).model
     onnx_ir.save(model, path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

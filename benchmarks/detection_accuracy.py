@@ -37,13 +37,13 @@ from int8_peers import PEERS, first_line
 from edgesmith.calibration.judge.accuracy import drop_between
 from edgesmith.calibration.judge.accuracy import judge as judged
 from edgesmith.calibration.judge.detection import judge_boxes
-from edgesmith.exporter.bundle.parity import session_runner, typed_runner
+from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.commands.measure.peers import deploy_form
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.run.runners import run_all, torch_runner
+from edgesmith.exporter.run.runners import run_all, session_runner, torch_runner
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
@@ -54,8 +54,8 @@ from edgesmith.runtime.coco.annotations import Truth, read_coco
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.pictures.preprocess import ImageContract, preprocess
 from edgesmith.runtime.session.benchmark import machine
-from edgesmith.runtime.tasks.answers import OUTPUTS
 from edgesmith.runtime.tasks.detection.detection import DetectionRule
+from edgesmith.runtime.tasks.detection.task import DetectionTask
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -221,7 +221,7 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
     module = prepare(MODEL, words.weights).module
     rule = DetectionRule("runtime", spec.score or 0.03, spec.iou or 0.65)
     scenes = Scenes(test.paths, contract)
-    run = torch_runner(module, 2)
+    run = torch_runner(module, 2, DetectionTask.outputs)
     truths = list(test.truths)
     judge = judge_boxes(scenes, run, rule, contract, truths)
     rows: dict[str, dict[str, Any]] = {}
@@ -247,7 +247,7 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pictures = Scenes(
         sorted((folder / "calibration").glob("*.png"))[:CALIBRATION], contract, digest=f"scenes {CALIBRATION}"
     )
-    exported = trace(module, Shapes.fixed(1, 3, *size), name=MODEL, outputs=OUTPUTS["detection"])
+    exported = trace(module, Shapes.fixed(1, 3, *size), name=MODEL, outputs=DetectionTask.outputs)
     for name, (target, form) in PLAIN.items():
         add(
             name,
@@ -257,7 +257,7 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )  # type: ignore[misc]
     _filled_in(rows)
     plain = folder / "plain.onnx"
-    fair = trace(deploy_form(module)[0], Shapes.fixed(1, 3, *size), name="plain", outputs=OUTPUTS["detection"])
+    fair = trace(deploy_form(module)[0], Shapes.fixed(1, 3, *size), name="plain", outputs=DetectionTask.outputs)
     onnx_ir.save(fair.model, plain)
     images = np.concatenate(list(pictures.batches(32)))
     for name in PLAIN_PEERS:

@@ -45,7 +45,7 @@ from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
 from edgesmith.runtime.session.benchmark import machine
-from edgesmith.runtime.tasks.answers import OUTPUTS
+from edgesmith.runtime.tasks.detection.task import DetectionTask
 
 OUT = Path(__file__).with_suffix("")
 VARIANTS = ("tiny", "small", "medium", "large", "nano_small", "nano_medium", "nano_large")
@@ -58,7 +58,7 @@ def traced(variant: str) -> ExportedGraph:
     name = f"damo_yolo_{variant}"
     height, width = find(name).contract.size
     shapes = Shapes.fixed(1, 3, height, width)
-    return trace(create(name, weights="random"), shapes, name=name, outputs=OUTPUTS["detection"])
+    return trace(create(name, weights="random"), shapes, name=name, outputs=DetectionTask.outputs)
 
 
 def kernels(model: ir.Model) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.tasks.answers import OUTPUTS
 from .plan.plan import Plan, make_plan
 from .run.arguments import spell
 from .run.stages import Progress, Run, Stage, keep, run_beside
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..runtime.bundle.bundle import Bundle
-    from .bundle.parity import Row
     from .run.nouns import RewrittenGraph
+    from .tasks.task import Row
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,10 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
     from ..models import prepare
+    from .bundle.judge import Judge
     from .bundle.made import Made
     from .bundle.pack import draft, publish
-    from .bundle.parity import Judge, check, check_each_pass
+    from .bundle.parity import check, check_each_pass
     from .engine.build import build
     from .engine.fused_ops import fused_ops, needed_types
     from .patterns.rewrite import rewrite
@@ -96,9 +96,10 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
         exported = trace(
-            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=OUTPUTS[plan.spec.task]
-        )
-        stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic())}"
+            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, input_name=plan.input_name,
+            outputs=plan.task.runtime.outputs,
+        )  # fmt: skip
+        stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 
     traced = Traced(source, exported, judge, run)
@@ -127,14 +128,14 @@ def run_plan(plan: Plan, run: Run) -> Result:
         hold_budget(plan, quantised, run)
 
     with run.stage("precision", plan.rest) as stage:
-        typed = typed_graph(plan, rewritten.model, judge, quantised)
+        typed = typed_graph(plan, rewritten.model, judge.one_batch, quantised)
         stage.detail = plan.rest + (" around it" if quantised else "")
         stage.detail += f", {len(typed.islands)} nodes kept in fp32" if typed.islands else ""
         stage.size_bytes = run.save(30, plan.precision, typed.model)
 
     with run.stage("build", f"for {plan.target.engine}") as stage:
         built = build(
-            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection,
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, finish=plan.finish,
             route=plan.plugin_route,
         )  # fmt: skip
         stage.detail = built.summary

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.tasks.answers import joined
+from ..runtime.tasks.known import joined
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, as answers.joined makes it
+Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, as known.joined makes it
 
 
 def open_session(
@@ -46,7 +46,7 @@ def open_session(
 
 
 def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
-    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/answers.py)."""
+    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/known.py)."""
     session = open_session(model, optimise=optimise, threads=threads)
     name = session.get_inputs()[0].name
     outputs = [output.name for output in session.get_outputs()]

@@ -19,6 +19,8 @@ from ..runtime.pictures.preprocess import ImageContract
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+INPUT = "images"  # what a network with one input calls it
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -35,6 +37,7 @@ class ModelSpec:
     pretrained: str | None = None  # "timm:NAME.TAG" or a URL; None where nobody publishes weights
     older_weights: str | None = None  # a URL that is tried where the first one does not answer
     task: str = "classification"
+    input_names: tuple[str, ...] = (INPUT,)  # of the exported graph, in the order of ``forward``
     num_classes: int = 1000
     fixed_size: bool = False  # the network exists for one image size only
     dynamic_size: bool = False  # one exported graph may serve several image sizes
@@ -81,7 +84,7 @@ class ModelSpec:
         count = num_classes or self.num_classes
         if count == len(self.label_names):
             return list(self.label_names)
-        return imagenet_or_numbers(count) if self.task == "classification" else numbers(count)
+        return numbers(count) if self.label_names else imagenet_or_numbers(count)
 
     def check_size(self, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) to build for; raises UserMistake where the architecture does not allow the size."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,14 @@ from ...runtime.errors import UserMistake
 from ...runtime.tasks.detection.boxes import Kept, overlaps
 from ...runtime.tasks.detection.detection import DetectionRule, in_image, keep
 from ...runtime.tasks.detection.matching import match
+from ..pictures.coco import open_coco
 from .accuracy import Metric, cosine
-from .evaluation import Evaluation, Pictures
+from .evaluation import Evaluation, NothingFound, Pictures
+from .task import TaskJudge
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
+    from ..pictures.images import ImageSet
 
 OWN = "mAP of own boxes"
 OWN_SCORE = (
@@ -39,10 +43,6 @@ SAMPLED = 32  # pictures: 90 MB of whole answers at 8,400 cells and 80 classes
 FLOOR = 0.01  # scores below it say "nothing here", however far below
 CELLS = 100  # of a picture: those whose best score is highest, weighted by it
 FEW = 100  # pictures below which an interval of mAP spans points
-
-
-class NothingFound(UserMistake):
-    """The reference finds nothing in pictures without annotations: there is nothing to judge by."""
 
 
 def mean_ap(rule: DetectionRule, contract: ImageContract) -> Metric:
@@ -227,6 +227,25 @@ def _decibels(signal: np.ndarray, noise: np.ndarray) -> float:
 
 def _above(kept: Kept) -> Kept:
     return Kept(*(part[kept.scores > OWN_SCORE] for part in kept))
+
+
+class DetectionJudge(TaskJudge):
+    """mAP where the pictures are annotated, else mAP of own boxes.
+
+    ``batch`` is small because the answers of 32 pictures of 640 x 640 are 90 MB.
+    """
+
+    name = "detection"
+    truths = staticmethod(open_coco)
+
+    def evaluation(
+        self, images: ImageSet, reference: Runner, rule: DetectionRule, contract: ImageContract, *, batch: int = 8
+    ) -> Evaluation:
+        rule = replace(rule, nms="runtime")  # suppressed here, wherever the bundle will do it
+        return judge_boxes(images, reference, rule, contract, images.truths, batch=batch)
+
+    def distance(self, reference: np.ndarray, found: np.ndarray) -> float:
+        return sqnr_db(reference, found)
 
 
 def judge_boxes(

@@ -1,7 +1,8 @@
 """One set of pictures that judges every candidate graph: what it loses against the float32 graph, and how sure that is.
 
 The reference runs once; each candidate then costs one pass over the pictures.  ``notes`` say what the set cannot tell.
-A ``View`` says what is kept of the answers and how two graphs' answers are compared: ``Logits`` here, boxes in detection.py.
+A ``View`` says what is kept of the answers and how two graphs' answers are compared, by task: logits in classification.py, boxes
+in detection.py.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ...graph.run import Runner, open_session
-from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.answers import joined
-from .accuracy import AGREEMENT, TOP1, Drop, Metric, Score, cosine, drop_between, judge, same, sqnr_db
+from ...runtime.errors import EdgesmithError, UserMistake
+from ...runtime.tasks.known import joined
+from .accuracy import Drop, Metric, Score, drop_between, judge
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Distance = Callable[[np.ndarray, np.ndarray], float]  # (reference's answers, a graph's) -> dB
 BATCH = 8  # pictures at a time where the graph takes any number: more are no faster on a CPU and hold more memory
+
+
+class NothingFound(UserMistake):
+    """The reference finds nothing in pictures without annotations: there is nothing to judge by."""
 
 
 class Pictures(Protocol):
@@ -108,7 +113,8 @@ class Answers(NamedTuple):
 class Evaluation:
     """Pictures, the reference's answers and the truth; ``evaluate(runner)`` judges a graph.
 
-    Without ``truth`` the reference's own answers are the truth, so a budget is then points of disagreement.
+    Without ``truth`` the reference's own answers are the truth, so a budget is then points of disagreement. Without a
+    ``view`` the answers are logits.
     Raises EdgesmithError when the reference itself is not finite: nothing could be compared with it.
     """
 
@@ -122,6 +128,8 @@ class Evaluation:
         batch: int = 32,
         view: View | None = None,
     ) -> None:
+        from .classification import Logits
+
         self.images, self.batch, self.view = images, batch, view or Logits()
         self.reference = self.answers(reference)
         if self.reference.bad:
@@ -179,49 +187,3 @@ class Evaluation:
     def notes(self, max_drop: float | None = None) -> tuple[str, ...]:
         """What these pictures cannot tell, in words: too few for the budget, one class only, answers instead of labels."""
         return tuple(self.view.notes(self, max_drop))
-
-
-class Logits:
-    """Answers of a classifier: (n, C), kept as they are."""
-
-    sampled = None
-
-    def keep(self, answers: np.ndarray, start: int) -> np.ndarray:
-        return answers
-
-    def metric(self, kept: np.ndarray, truth: Any) -> tuple[Metric, Any]:
-        """Top-1, or agreement with the reference."""
-        return (AGREEMENT, kept) if truth is None else (TOP1, truth)
-
-    def agreement(self, reference: np.ndarray, found: np.ndarray) -> float:
-        return 100.0 * float(same(found, reference).mean())
-
-    def sqnr_db(self, reference: np.ndarray, found: np.ndarray) -> float:
-        return sqnr_db(reference, found)
-
-    def cosine(self, reference: np.ndarray, found: np.ndarray) -> float:
-        return cosine(reference, found)
-
-    def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]:
-        notes, count, metric = [], len(evaluation), evaluation.metric
-        reference, expected = evaluation.reference.kept, evaluation.expected
-        if metric is AGREEMENT:
-            notes.append(
-                "no labels: a point of drop is a point of disagreement with the float32 graph, not a wrong answer"
-            )
-        classes = np.unique(evaluation.truth if metric is TOP1 else reference.reshape(count, -1).argmax(axis=1))
-        if metric in (TOP1, AGREEMENT) and len(classes) == 1:
-            notes.append(
-                f"all {count} pictures are of class {classes[0]}: a graph that always says so would lose nothing"
-            )
-        if metric is TOP1 and expected.value <= 200 / reference[0].size:
-            notes.append(
-                f"the float32 graph itself is right on {expected.value:.1f} %: are the labels numbered as its "
-                "outputs are, and the weights trained?"
-            )
-        if max_drop is not None and metric.hits is not None and 100 / count > max_drop:
-            notes.append(
-                f"{count} pictures move in steps of {100 / count:.2f} points, more than the budget of {max_drop:g}: it holds only "
-                f"if no picture is lost on balance; {int(np.ceil(100 / max(max_drop, 0.01)))} pictures would resolve it"
-            )
-        return notes

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ...runtime.coco.annotations import read_coco
-from ...runtime.errors import UserMistake
 from .items import Opened, PictureFile, Pool
 
 
-def open_coco(path: Path, images: str | os.PathLike[str] | None, labels: tuple[str, ...], task: str) -> Opened:
-    """UserMistake for a file that cannot be used (runtime/coco/annotations.py), and for a model that does not detect."""
-    if task != "detection":
-        raise UserMistake(
-            f"{path} annotates boxes, and this model does not detect",
-            found=f"a .json for the task {task}",
-            expected="a folder of pictures, a list file .txt, .npz or .npy",
-            attempt="a folder whose sub-folders are the classes",
-        )
+def is_annotations(data: Any) -> bool:
+    """Whether ``data`` names a .json file."""
+    return isinstance(data, (str, os.PathLike)) and Path(data).suffix.lower() == ".json"
+
+
+def open_coco(data: Any, images: str | os.PathLike[str] | None, labels: tuple[str, ...]) -> Opened | None:
+    """The pictures with the boxes that are in them (a ``Truths``), None for data that is no .json.
+
+    UserMistake for a file that cannot be used (runtime/coco/annotations.py).
+    """
+    if not is_annotations(data):
+        return None
+    path = Path(data)
     found = read_coco(path, images, labels)
     names = [one.name for one in found.paths]
     pool = Pool(names, [None] * len(names), None, lambda index: PictureFile(str(found.paths[index])), found.truths)

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from ...runtime.errors import UserMistake
 from ...runtime.pictures.preprocess import ImageContract
 from .draw import Checker, Skipped, balanced, draw, printable, shuffled
 from .items import Item, Opened, Pool, many
-from .sources import open_source
-
-if TYPE_CHECKING:
-    from ...runtime.coco.annotations import Truth
+from .sources import Truths, open_source
 
 __all__ = ["CalibrationData", "ImageSet", "Skipped", "open_data"]
 
@@ -44,7 +41,7 @@ class ImageSet:
     contract: ImageContract
     digest: str  # SHA-256 over the contents in their order: of a file its bytes, never its path or time
     items: tuple[Item, ...] = field(default=(), repr=False, compare=False)
-    truths: tuple[Truth, ...] | None = field(default=None, repr=False, compare=False)  # what a detector should find
+    truths: tuple[Any, ...] | None = field(default=None, repr=False, compare=False)  # what the task should find in each
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,19 +73,19 @@ def open_data(
     held_out: int = 1000,
     seed: int = 0,
     images: str | os.PathLike[str] | None = None,
-    task: str = "classification",
+    truths: Truths | None = None,
 ) -> CalibrationData:
     """Draw ``count`` pictures to calibrate and up to ``held_out`` others to judge by.
 
     ``labels``: class names of the model, in the order of its outputs; () when they are not known. ``images``: the folder of
-    the pictures that a COCO .json names (None: looked for beside it). With ``task`` "detection" sub-folders are no classes,
-    and only a COCO .json says what is in the pictures (``truths``). The same call on the same contents draws the same
-    pictures everywhere. UserMistake when there is no picture that can be used.
+    the pictures that a COCO .json names (None: looked for beside it). With ``truths``, the reader of a task whose pictures
+    have no class of their own, sub-folders are no classes, and only what it reads says what is in them. The same call on
+    the same contents draws the same pictures everywhere. UserMistake when there is no picture that can be used.
     """
     for name, value, least in (("count", count, 1), ("held_out", held_out, 0), ("seed", seed, 0)):
         if not isinstance(value, int) or not least <= value < 2**31:
             raise UserMistake(f"the number of pictures or the seed: {name} = {value!r}", expected=f"{least} or more")
-    opened = open_source(data, contract, tuple(labels), count, held_out, seed, images, task)
+    opened = open_source(data, contract, tuple(labels), count, held_out, seed, images, truths)
     notes = list(opened.notes)
 
     checker = Checker(opened.pool)

@@ -8,16 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.file import check_image, decode_image, read_file
 from ...runtime.pictures.preprocess import ImageContract, preprocess
-
-if TYPE_CHECKING:
-    from ...runtime.coco.annotations import Truth
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Pool:
     groups: Sequence[object]  # per picture: what the draw is balanced over; equal things are one class
     labels: Sequence[int] | None
     item: Callable[[int], Item]
-    truths: Sequence[Truth] | None = None  # what a detector should find
+    truths: Sequence[Any] | None = None  # what the task should find in each picture: of a detector Truth
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,11 +14,19 @@ from ...runtime.errors import UserMistake
 from ...runtime.pictures.file import SUFFIXES
 from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, from_arrays, open_arrays
-from .coco import open_coco
+from .coco import is_annotations
 from .files import open_folder, open_list, open_picture
 from .items import Noise, Opened, Pool
 from .iterables import open_iterable
 from .labels import UNKNOWN_CLASSES
+
+
+class Truths(Protocol):
+    """What a task reads beside pictures: (data, folder of the pictures, class names) -> a source with ``truths``, or None."""
+
+    def __call__(
+        self, data: Any, images: str | os.PathLike[str] | None, labels: tuple[str, ...], /
+    ) -> Opened | None: ...
 
 
 def open_source(
@@ -29,26 +37,35 @@ def open_source(
     held_out: int,
     seed: int,
     images: str | os.PathLike[str] | None = None,
-    task: str = "classification",
+    truths: Truths | None = None,
 ) -> Opened:
-    """Folder, list file, COCO .json, picture, .npz, .npy, arrays, iterable or "random"; UserMistake for anything else."""
-    coco = isinstance(data, (str, os.PathLike)) and Path(data).suffix.lower() == ".json"
-    if images is not None and not coco:
+    """Folder, list file, picture, .npz, .npy, arrays, iterable or "random", and what ``truths`` reads (a COCO .json).
+
+    UserMistake for anything else. With ``truths`` the pictures have no class of their own.
+    """
+    if truths is not None and (opened := truths(data, images, labels)) is not None:
+        return opened
+    if truths is None and is_annotations(data):
+        raise UserMistake(
+            f"{data} annotates boxes, and this model does not detect",
+            found="a .json for a task whose pictures have one class each",
+            expected="a folder of pictures, a list file .txt, .npz or .npy",
+            attempt="a folder whose sub-folders are the classes",
+        )
+    if images is not None:
         raise UserMistake(
             "a folder of pictures was given without the annotations that name them",
             found=f"images {os.fspath(images)}, data {data if isinstance(data, (str, os.PathLike)) else type(data).__name__}",
             expected="data: a COCO-style .json",
             attempt="--data with the .json; a folder without annotations is --data by itself",
         )
-    if coco:
-        return open_coco(Path(data), images, labels, task)
-    if task == "detection":
+    if truths is not None:
         return _unlabelled(_open(data, contract, (), count, held_out, seed))
     return _open(data, contract, labels, count, held_out, seed)
 
 
 def _unlabelled(opened: Opened) -> Opened:
-    """The pictures of a detector: a class for a whole picture says nothing; folders still balance the draw."""
+    """Without labels: a class for a whole picture says nothing here; folders still balance the draw."""
     pool, held = (None if one is None else replace(one, labels=None) for one in (opened.pool, opened.validation))
     assert pool is not None
     return replace(opened, pool=pool, validation=held, notes=tuple(n for n in opened.notes if n != UNKNOWN_CLASSES))

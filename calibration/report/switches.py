@@ -15,7 +15,7 @@ import numpy as np
 
 from ...graph.edit import add_constant, add_node
 from ...graph.run import Runner, open_session
-from ...runtime.tasks.answers import joined
+from ...runtime.tasks.known import joined
 from ..judge.accuracy import sqnr_db
 from ..judge.evaluation import Distance
 from ..judge.sensitivity import Sensitivity, scan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +13,20 @@ import numpy as np
 from ...runtime.backends.load import load
 from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
+from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
-from ...runtime.report.report import write_report
-from ...runtime.session.selftest import agreement
-from ...runtime.tasks.answers import separated
-from ...runtime.tasks.detection.verdict import compare
 from ...runtime.tasks.limits import FP32, quantised
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
-from ..run.runners import in_batches, run_all, seeded
+from ..run.runners import in_batches, run_all, seeded, session_runner
 from ..run.stages import Run
 from .parity import typed_runner
 
 if TYPE_CHECKING:
     from ...calibration.budget.choose import Choice
+    from ..tasks.task import Row
+    from .judge import Judge
     from .made import Made
-    from .parity import Judge, Row
-
-
-GOLDEN_PICTURES = {"classification": 4, "detection": 2}  # a detector has many answers a picture, and large ones
 
 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
@@ -39,11 +35,11 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
     images = golden_images(plan, judge)
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
-    files[GOLDEN] = golden_bytes({"images": images}, separated(answers, plan.spec.task))
+    files[GOLDEN] = golden_bytes({plan.input_name: images}, plan.task.runtime.separated(answers))
     content = manifest(plan, made)
     if quantised(plan.precision):  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
-        content["precision_report"] |= golden_figures(plan, answers, found)
+        content["precision_report"] |= plan.task.golden_figures(answers, found, plan.rule, plan.precision)
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 
@@ -70,30 +66,19 @@ def publish(
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
 
 
-def golden_figures(plan: Plan, answers: np.ndarray, found: np.ndarray) -> dict[str, Any]:
-    """Our own distance from PyTorch on the golden inputs, under the name that the self-test looks for."""
-    if plan.detection:
-        return {"golden_detections": compare(answers, found, plan.detection, False)}
-    return {"golden_cosine": agreement("logits", answers, found, plan.precision).cosine}
-
-
-def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """A detector's pictures for the report, PyTorch beside the bundle as it runs here; nothing where it cannot run."""
-    from ..tasks.detection.pictures import side_by_side
-    from .parity import session_runner
-
+def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[Mapping[str, bytes], dict[str, Any]]:
+    """Pictures for the report where the task draws some, PyTorch beside the bundle as it runs here; else nothing."""
     inputs = [(picture.name, picture.path) for picture in plan.pictures]
-    if plan.detection is None or not inputs or plan.shapes.opt[2:] != plan.contract.size:
+    if not plan.task.draws or not inputs or plan.shapes.opt[2:] != plan.contract.size:
         return {}, {}
     try:
         with load(bundle) as session:
-            files, report = side_by_side(
-                inputs, judge.runner, session_runner(session), plan.detection, plan.contract, plan.labels,
-                batch=plan.shapes.opt[0],
-            )  # fmt: skip
+            files, entries = plan.task.pictures(
+                inputs, judge.runner, session_runner(session), plan.rule, plan.contract, plan.labels, plan.shapes.opt[0]
+            )
     except BackendUnavailable:
         return {}, {}
-    return dict(files), {"detection_report": report}
+    return files, entries
 
 
 def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
@@ -107,10 +92,10 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
     """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
     shape = plan.shapes.opt
-    if not quantised(plan.precision) and plan.detection is None:
+    if not quantised(plan.precision) and plan.task.golden_seeded:
         return seeded(shape, plan.contract)
     *_, images = judge.inputs(shape).values()
-    return np.concatenate(list(in_batches(images[: max(GOLDEN_PICTURES[plan.spec.task], shape[0])], shape[0])))
+    return np.concatenate(list(in_batches(images[: max(plan.task.golden_pictures, shape[0])], shape[0])))
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
@@ -132,11 +117,11 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "precision": plan.precision,
         "gpu_arch": plan.gpu_arch,
         "opset": made.built.opset,
-        "inputs": [{"name": "images", "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
+        "inputs": [{"name": plan.input_name, "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
         "outputs": list(made.built.outputs),
         "input_contract": plan.contract.to_json(),
         "labels": "labels.json",
-        **({"detection": plan.detection.to_json()} if plan.detection else {}),
+        **plan.task.entries(plan.rule),
         "rewrite": {
             "passes": [
                 {"name": record.name, "count": record.count, "refused": [asdict(refusal) for refusal in record.refused],

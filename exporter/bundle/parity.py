@@ -7,115 +7,24 @@ and on real pictures. A failure names the stage, then the first node where the n
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ...runtime.bundle.engines import ONNXRUNTIME
 from ...runtime.errors import BackendUnavailable, ParityFailed
-from ...runtime.tasks.answers import joined
-from ...runtime.tasks.limits import FP32, quantised
-from ..plan.plan import Plan
+from ...runtime.tasks.limits import FP32
 from ..precision.emulate import emulate
 from ..run import runners as verify
-from ..run.runners import Runner
+from ..run.runners import Runner, session_runner
 from ..run.stages import Run, keep
-from ..tasks.detection import rows as verify_detection
+from ..tasks.task import Row
+from .judge import Judge
 from .jump import first_jump
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from torch import nn
 
     from ...runtime.bundle.bundle import Bundle
     from .made import Made
-
-    Row = verify.Row | verify_detection.DetectionRow
-
-PICTURES = 8  # of the user's own that every stage is compared on; the accuracy is measured on all that are held out
-
-
-class Judge:
-    """PyTorch eager float32 with the inputs of a plan; answers are computed once for each shape."""
-
-    def __init__(self, module: nn.Module, plan: Plan) -> None:
-        self.plan = plan
-        self.runner = verify.torch_runner(module)
-        self._inputs: dict[tuple[int, int], dict[str, np.ndarray]] = {}
-        self._answers: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
-
-    def with_plan(self, plan: Plan) -> Judge:
-        """The same inputs and answers, held to the limits of another plan of the same network."""
-        other = copy(self)
-        other.plan = plan
-        return other
-
-    def inputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Kind of input -> (N, 3, H, W): seeded numbers for one full batch, and the pictures when there are any."""
-        from ...runtime.pictures.preprocess import preprocess
-
-        size = (shape[2], shape[3])
-        if size not in self._inputs:
-            contract = replace(self.plan.contract, size=size)
-            paths = [picture.path for picture in self.plan.pictures]
-            self._inputs[size] = {"pictures": preprocess(paths, contract)} if paths else self._own_pictures(size)
-        return {"seeded": verify.seeded(shape, self.plan.contract), **self._inputs[size]}
-
-    def _own_pictures(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        """The first pictures that a quantised export holds out, else those it was calibrated with; at their own size."""
-        calibration = self.plan.calibration
-        if calibration is None or calibration.data is None or size != self.plan.contract.size:
-            return {}
-        data = calibration.data
-        kind = "random" if data.calibration.kind == "random" else "pictures"
-        return {kind: next(iter((data.held_out if len(data.held_out) else data.calibration).batches(PICTURES)))}
-
-    def one_batch(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Pictures where there are any, else seeded numbers, in one full batch of ``shape``."""
-        *_, images = self.inputs(shape).values()
-        return next(iter(verify.in_batches(images, shape[0])))
-
-    def answer(self, kind: str, images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """What the judge says, as one array; the same for the same question."""
-        key = (kind, shape if kind == "seeded" else shape[2:])
-        if key not in self._answers:
-            self._answers[key] = verify.run_all(self.runner, images, shape[0])
-        return self._answers[key]
-
-    def agreement(
-        self,
-        stage: str,
-        name: str,
-        kind: str,
-        shape: tuple[int, ...],
-        expected: np.ndarray,
-        found: np.ndarray,
-        precision: str,
-    ) -> Row:
-        """One row, by the task of the network; only the bundle may have suppression inside its graph."""
-        rule = self.plan.detection
-        if rule is None:
-            return verify.agreement(stage, name, kind, shape, expected, found, precision)
-        in_graph = stage == "bundle" and rule.nms == "graph"
-        return verify_detection.agreement(
-            stage, name, kind, shape, expected, found, precision, rule=rule, in_graph=in_graph
-        )
-
-    def rows(self, stage: str, name: str, runner: Runner, precision: str, shapes: list[tuple[int, ...]]) -> list[Row]:
-        """The agreement of one stage at several shapes; a quantised graph is judged on what it was calibrated for."""
-        found = []
-        for shape in shapes:
-            inputs = self.inputs(shape)
-            if quantised(precision) and (len(inputs) > 1 or shape[2:] != self.plan.shapes.opt[2:]):
-                del inputs["seeded"]
-            for kind, images in inputs.items():
-                answers = verify.run_all(runner, images, shape[0])
-                found.append(
-                    self.agreement(stage, name, kind, shape, self.answer(kind, images, shape), answers, precision)
-                )
-        return found
 
 
 def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row], list[str]]:
@@ -169,15 +78,6 @@ def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> 
         )
         return [], [f"{what}: {unavailable.found or unavailable.what}"]
     return rows, []
-
-
-def session_runner(session: Any) -> Runner:
-    """A runtime session as a plain function of images."""
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return joined(session.run({"images": images}))
-
-    return run
 
 
 def tell(row: Row) -> str:

@@ -29,17 +29,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     **{engine.extra: (engine.distributions,) for engine in ENGINES.values()},
 }  # fmt: skip
-CPU_FLAGS = [
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_bf16",
-    "amx_int8",
-    "asimdhp",
-    "bf16",
-]  # of x86 and ARM
+CPU_FLAGS = tuple("avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8 asimdhp bf16".split())  # noqa: SIM905
 
 
 def doctor() -> dict[str, Any]:

@@ -7,11 +7,11 @@ and TensorRT-RTX, where it is installed, parses it as a check: the same family o
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...runtime.bundle.engines import ENGINES, NMS
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.plugins.schema import DOMAIN
 from ...runtime.tasks.limits import FP32
@@ -26,11 +26,17 @@ from .xray import XRay, read_engine
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ...runtime.tasks.detection.detection import DetectionRule
-
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
 ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
+
+
+Finish = Callable[["ir.Model", str], tuple["ir.Model", list[str]]]  # graph, engine -> graph, notes
+
+
+def as_it_is(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
+    """Nothing is added to the graph."""
+    return model, []
 
 
 class Listener(Protocol):
@@ -67,18 +73,18 @@ def build(
     progress: Listener | None = None,
     *,
     name: str = "model",
-    detection: DetectionRule | None = None,
+    finish: Finish = as_it_is,
     route: str = "",
 ) -> Built:
     """Write ``model.onnx`` (and ``engines/<name>.<precision>.<arch>.engine`` for rtx) into ``out_dir``.
 
-    ``detection`` says whether suppression is part of the file; it is added last, since it decides what the outputs are.
+    ``finish`` adds what the task wants inside the file (suppression, of a detector); last, since it decides the outputs.
     ``route`` is that of the fused ops (plugins/routes.py), by default the target's.
 
     Raises UserMistake (arch, opset), BackendUnavailable (no TensorRT-RTX for target rtx), BuildFailed (parser, builder).
     """
     lowered = lower(model, route or target.plugin_route)
-    built = _build(lowered.model, target, arch, shapes, out_dir, progress, name, detection)
+    built = _build(lowered.model, target, arch, shapes, out_dir, progress, name, finish)
     if not lowered.ops:
         return built
     return replace(
@@ -94,7 +100,7 @@ def _build(
     out_dir: Path,
     progress: Listener | None,
     name: str,
-    detection: DetectionRule | None,
+    finish: Finish,
 ) -> Built:
     """``build`` for a graph whose fused ops are as the target takes them."""
     foreign = {node.domain for node in model.graph} - {"", "ai.onnx", DOMAIN} - target.engine.domains
@@ -106,13 +112,13 @@ def _build(
             because="a rewrite for another target ran on this graph",
         )
     if target.builds_here:
-        model, _ = with_nms(model, detection, target.engine.name)
+        model, _ = finish(model, target.engine.name)
     if target.builds_here and target.engine.compiled:
         return _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
     notes: list[str] = []
     if not target.builds_here:
         model, notes = _fit_for_device(model, target, shapes)
-        model, more = with_nms(model, detection, target.engine.name)
+        model, more = finish(model, target.engine.name)
         notes += more
     files = _save(model, Path(out_dir))
     if not target.builds_here:
@@ -160,20 +166,6 @@ def _with_engine(
     summary = f"engine for {chip}, {seen.summary()}"
     opset = model.graph.opset_imports[""]
     return Built({**files, file: path}, (engine,), seen, tuple(notes), summary, opset, _outputs(model))
-
-
-def with_nms(model: ir.Model, detection: DetectionRule | None, engine: str) -> tuple[ir.Model, list[str]]:
-    """The graph that hands out candidates or detections, as the rule asks for it, and what has to be said about it."""
-    if detection is None:
-        return model, []
-    from ..patterns.boxes.select_candidates import select_candidates
-    from ..tasks.detection.efficient_nms import NOTE
-    from ..tasks.detection.nms_graph import append_nms
-
-    model = select_candidates(model, detection, engine)
-    if detection.nms != "graph":
-        return model, []
-    return append_nms(model, detection, engine), [NOTE] if ENGINES[engine].nms != NMS else []
 
 
 def _outputs(model: ir.Model) -> tuple[dict[str, Any], ...]:

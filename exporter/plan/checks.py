@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...models.registry import ModelSpec
@@ -163,20 +162,3 @@ def opset_of(target: Target, opset: int | None, precision: str) -> int:
             attempt=f"leave --opset out ({target.opset} for this target)",
         )
     return opset
-
-
-def check_word(flag: str, word: Any, known: tuple[Any, ...]) -> None:
-    if word not in known:
-        raise UserMistake(
-            f"{flag} has no value {word}",
-            found=f"{flag} {word}",
-            expected="one of " + ", ".join(map(str, known)),
-            attempt=arguments.nearest(str(word), map(str, known)) or f"leave {flag} out",
-        )
-
-
-def check_range(flag: str, value: float, low: float, high: float, hint: str) -> None:
-    if not low <= value <= high:
-        raise UserMistake(
-            f"{flag} is out of range", found=f"{flag} {value:g}", expected=f"{low:g} to {high:g}", attempt=hint
-        )

@@ -17,15 +17,18 @@ from ...runtime.errors import UserMistake
 from ..run import arguments
 from ..run.nouns import Shapes
 from ..run.pictures import Picture, pictures
-from ..tasks.detection.plan import class_names, fitted, plan_detection
+from ..tasks.known import check_choices, find_export, rules_told
+from ..tasks.task import ExportTask
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import asked, check_native, plan_plugins
+from .labels import class_names
 from .quantised import Calibration, Data, plan_calibration
 from .targets import Target, find_target
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ...runtime.pictures.preprocess import ImageContract
-    from ...runtime.tasks.detection.detection import DetectionRule
 
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)
@@ -47,7 +50,7 @@ class Plan:
     out: Path
     pictures: tuple[Picture, ...]
     labels: tuple[str, ...] = ()
-    detection: DetectionRule | None = None
+    rule: Any = None  # what the task decided, such as thresholds
     calibration: Calibration | None = None
     plugins: tuple[str, ...] = ()
     plugin_route: str = ""
@@ -58,6 +61,20 @@ class Plan:
     check: bool = True
     overwrite: bool = False
     seed: int = 0
+
+    @property
+    def task(self) -> ExportTask:
+        return find_export(self.spec.task)
+
+    @property
+    def input_name(self) -> str:
+        """Of the graph's input; networks with several are not exported yet."""
+        (only,) = self.spec.input_names
+        return only
+
+    def finish(self, model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
+        """The graph with what the task wants inside the file, and notes on it."""
+        return self.task.finish(model, self.rule, engine)
 
     @property
     def run_folder(self) -> Path:
@@ -96,7 +113,7 @@ class Plan:
             "skip": list(self.skip),
             "check": self.check,
             "pictures": [picture.name for picture in self.pictures],
-            "detection": self.detection.to_json() if self.detection else None,
+            **rules_told(self.task, self.rule),
             "quantise": self.calibration.to_json() if self.calibration else None,
             "out": str(self.out),
         }
@@ -175,10 +192,15 @@ def make_plan(
     destination = Path(out) if out else Path(f"{spec.name}.edge")
     check_out(destination, overwrite)
     check_weights(str(weights))
-    contract = fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), spec, fit)
+    task = find_export(spec.task)
+    choices = {"fit": fit, "nms": nms, "score": score, "iou": iou, "max_detections": max_detections}
+    check_choices(task, spec, choices)
+    contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), choices)
     names = class_names(spec, num_classes, labels)
-    detection = plan_detection(spec, goal, nms, score, iou, max_detections)
-    calibration = plan_calibration(kind, goal, spec, contract, names, data, images=images, seed=seed, **quantising)
+    rule = task.plan(spec, goal, choices)
+    calibration = plan_calibration(
+        kind, goal, spec, task, contract, names, data, images=images, seed=seed, **quantising
+    )
     return Plan(
         spec=spec,
         weights=str(weights),
@@ -192,7 +214,7 @@ def make_plan(
         out=destination,
         pictures=() if calibration and calibration.data else _pictures(images or data),
         labels=names,
-        detection=detection,
+        rule=rule,
         calibration=calibration,
         plugins=ops,
         plugin_route=route,

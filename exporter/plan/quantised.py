@@ -19,7 +19,8 @@ from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
 from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
 from ...runtime.tasks.limits import FP16, INT8
-from .checks import check_range, check_word
+from ..run.arguments import check_range, check_word
+from ..tasks.task import ExportTask
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def plan_calibration(
     precision: str,
     target: Target,
     spec: ModelSpec,
+    task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
     data: Data | None,
@@ -112,10 +114,11 @@ def plan_calibration(
     if data is not None:
         from ...calibration.pictures.images import open_data
 
-        pictures: dict[str, Any] = {"images": images, "task": spec.task} if spec.task == "detection" else {}
+        truths = task.judge.truths
         found = open_data(
-            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed, **pictures
-        )
+            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed,
+            images=images if truths else None, truths=truths,
+        )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
             "A budget needs pictures to be measured on",

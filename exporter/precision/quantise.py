@@ -49,7 +49,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
 
     assert plan.calibration is not None
     recipe = plan.calibration.recipe
-    sites = find_sites(model, {"images": np.zeros(plan.shapes.opt, np.float32)})
+    sites = find_sites(model, {plan.input_name: np.zeros(plan.shapes.opt, np.float32)})
     keep, also = for_kernels_here(plan, sites, model)
     recipe = replace(recipe, keep={**recipe.keep, **keep}, also=(*recipe.also, *also))
     if recipe.form in WEIGHT_ONLY and not recipe.block:
@@ -136,20 +136,15 @@ def evaluation_of(plan: Plan, model: ir.Model) -> Evaluation | None:
     """The held-out pictures with the answers of the float32 graph; None where there are none.
 
     Raises:
-        NothingFound: the pictures have no annotations, and the detector finds nothing in them.
+        NothingFound: the pictures have no annotations, and the float32 graph finds nothing in them.
     """
-    from ...calibration.judge.detection import judge_boxes
-    from ...calibration.judge.evaluation import Evaluation, any_batch
+    from ...calibration.judge.evaluation import any_batch
 
     assert plan.calibration is not None
     data = plan.calibration.data
     if data is None or not len(data.held_out):
         return None
-    held_out, reference = data.held_out, any_batch(model, optimise=True)
-    if plan.detection:  # suppressed here, wherever the bundle will do it
-        rule = replace(plan.detection, nms="runtime")
-        return judge_boxes(held_out, reference, rule, plan.contract, held_out.truths)
-    return Evaluation(held_out, reference, None if held_out.labels is None else np.asarray(held_out.labels))
+    return plan.task.judge.evaluation(data.held_out, any_batch(model, optimise=True), plan.rule, plan.contract)
 
 
 def judged(plan: Plan, model: ir.Model) -> Runner:
@@ -170,9 +165,7 @@ def within_budget(
     """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
     from ...calibration.budget.promote import promote
     from ...calibration.budget.within import keep_within
-    from ...calibration.judge.accuracy import sqnr_db
-    from ...calibration.judge.detection import NothingFound
-    from ...calibration.judge.detection import sqnr_db as boxes_sqnr_db
+    from ...calibration.judge.evaluation import NothingFound
     from ...calibration.quantise import quantise
 
     calibration = plan.calibration
@@ -182,7 +175,7 @@ def within_budget(
         raise nothing_quantised(plan, graph)
     if calibration.data is not None and graph.recipe.form in ("qdq", "u8"):
         pictures = calibration.data.calibration
-        distance = boxes_sqnr_db if plan.detection else sqnr_db
+        distance = plan.task.judge.distance
         graph = promote(graph, lambda recipe: quantise(model, statistics, recipe, sites), pictures, distance=distance)
     try:
         evaluation = evaluation_of(plan, model)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...runtime.tasks.limits import FP32
 from .floats import PrecisionResult, to_precision
@@ -12,21 +15,22 @@ from .islands import choose_islands
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..bundle.parity import Judge
     from ..plan.plan import Plan
     from .quantise import Quantised
 
 
-def typed_graph(plan: Plan, model: ir.Model, judge: Judge, quantised: Quantised | None = None) -> PrecisionResult:
+def typed_graph(
+    plan: Plan, model: ir.Model, examples: Callable[[tuple[int, ...]], np.ndarray], quantised: Quantised | None = None
+) -> PrecisionResult:
     """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed.
 
-    Islands are measured on the graph in floating point; a quantised graph keeps the names of its nodes.
+    ``examples(shape)`` are inputs to measure on. Islands are measured on the graph in floating point; a quantised graph keeps the names of its nodes.
     """
     source, float_graph = (quantised.graph.model, quantised.graph.base or model) if quantised else (model, model)
     if plan.rest == FP32:
         typed = to_precision(source, FP32)
     else:
-        feeds = {"images": judge.one_batch(plan.shapes.opt)}
+        feeds = {plan.input_name: examples(plan.shapes.opt)}
         islands = choose_islands(float_graph, feeds, precision=plan.rest)
         limit, engine = plan.target.max_opset, plan.target.engine.name
         typed = to_precision(source, plan.rest, keep=islands.why, max_opset=limit, engine=engine)

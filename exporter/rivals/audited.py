@@ -44,7 +44,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     def make(keep: Mapping[str, str]) -> tuple[ir.Model, tuple[str, ...]]:
         if keep:
             graph = without(quantised.graph, keep)
-            typed_now = typed_graph(plan, graph.model, traced.judge, replace(quantised, graph=graph))
+            typed_now = typed_graph(plan, graph.model, traced.judge.one_batch, replace(quantised, graph=graph))
             tried.append((graph, typed_now))
         model = tried[-1][1].model
         return model, quantised_products(model)
@@ -66,7 +66,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         graph, typed = tried[-1]
         quantised = replace(quantised, graph=graph, report=told_again(plan, quantised, graph))
         built = build(
-            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, detection=plan.detection,
+            typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, finish=plan.finish,
             route=plan.plugin_route,
         )  # fmt: skip
     return quantised, typed, built

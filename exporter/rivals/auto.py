@@ -16,11 +16,11 @@ from ...runtime.backends.load import load
 from ...runtime.errors import ParityFailed
 from ...runtime.session.benchmark import measure
 from ...runtime.tasks.limits import quantised
-from ..bundle.parity import session_runner, typed_runner
+from ..bundle.parity import typed_runner
 from ..plan.plan import Plan
 from ..plan.quantised import for_precision
 from ..precision.quantise import evaluation_of
-from ..run.runners import run_all
+from ..run.runners import run_all, session_runner
 from .duel import ROUNDS, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 
@@ -101,7 +101,7 @@ class _Trying:
         usual = self.make(self.plan.target.default_precision)
         if variant is usual:
             with load(self.bundle(usual), threads=1) as session:
-                calls = {usual.plan.precision: lambda: session.run({"images": images})}
+                calls = {usual.plan.precision: lambda: session.run({self.plan.input_name: images})}
                 return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms
         run = self.traced.run
         duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, run)

@@ -73,7 +73,7 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
     """Run both in turns on one thread; None when the backend is not here."""
     from ...runtime.backends.load import load
 
-    feeds = {"images": images}
+    feeds = {plan.input_name: images}
     try:
         with load(bundle, threads=1) as one, load(opposite, threads=1) as two:
             timings = measure(

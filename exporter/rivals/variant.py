@@ -12,7 +12,7 @@ from ..run.stages import Run
 if TYPE_CHECKING:
     from ...models.loading import Prepared
     from ...runtime.bundle.bundle import Bundle
-    from ..bundle.parity import Judge
+    from ..bundle.judge import Judge
     from ..precision.floats import PrecisionResult
     from ..precision.quantise import Quantised
     from ..run.nouns import ExportedGraph, RewrittenGraph
@@ -59,7 +59,7 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
     skip = [name for name in plan.skip if name in runs]
     rewritten = rewrite(traced.exported, plan.order, skip=skip, plugins=plan.plugins, needs_kernel=needed_types(plan))
     quantised = quantise_within(plan, rewritten.model, traced.run) if plan.calibration else None
-    return Variant(plan, rewritten, typed_graph(plan, rewritten.model, traced.judge, quantised), quantised)
+    return Variant(plan, rewritten, typed_graph(plan, rewritten.model, traced.judge.one_batch, quantised), quantised)
 
 
 def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
@@ -71,7 +71,7 @@ def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     folder = run.folder / f"variant-{plan.precision}"
     folder.mkdir(exist_ok=True)
     built = build(
-        variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress, detection=plan.detection,
+        variant.typed.model, plan.target, plan.gpu_arch, plan.shapes, folder, run.progress, finish=plan.finish,
         route=plan.plugin_route,
     )  # fmt: skip
     made = Made(traced.source, traced.exported, variant.rewritten, variant.typed, built, variant.quantised)

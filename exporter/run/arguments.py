@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from ...calibration.precisions import AUTO, PRECISIONS
 from ...runtime.errors import UserMistake
-from .nouns import Shapes
+from .nouns import INPUT, Shapes
 
 BATCH = re.compile(r"(\d+)(?:(?:\.\.|-|:)(\d+))?")
 SIDE_LIMIT_PX = 8192
@@ -77,7 +78,7 @@ def batch(words: int | str) -> tuple[int, int]:
     return low, high
 
 
-def shape(words: str, flag: str, input_name: str = "images") -> tuple[int, ...]:
+def shape(words: str, flag: str, input_name: str = INPUT) -> tuple[int, ...]:
     """trtexec's spelling ``images:1x3x224x224`` (the name may be left out) -> (B, 3, H, W)."""
     name, _, sizes = words.strip().rpartition(":")
     parts = sizes.lower().split("x")
@@ -123,7 +124,7 @@ def shapes(
     return Shapes(minimum, usual, maximum)
 
 
-def spell(sizes: Iterable[int | str], input_name: str = "images") -> str:
+def spell(sizes: Iterable[int | str], input_name: str = INPUT) -> str:
     """(1, 3, 224, 224) -> ``images:1x3x224x224``."""
     return f"{input_name}:" + "x".join(map(str, sizes))
 
@@ -158,3 +159,20 @@ def flags(
         elif value.lower() in ("true", "1", "yes", "on"):
             plain.append(flag)
     return plain
+
+
+def check_word(flag: str, word: Any, known: tuple[Any, ...]) -> None:
+    if word not in known:
+        raise UserMistake(
+            f"{flag} has no value {word}",
+            found=f"{flag} {word}",
+            expected="one of " + ", ".join(map(str, known)),
+            attempt=nearest(str(word), map(str, known)) or f"leave {flag} out",
+        )
+
+
+def check_range(flag: str, value: float, low: float, high: float, hint: str) -> None:
+    if not low <= value <= high:
+        raise UserMistake(
+            f"{flag} is out of range", found=f"{flag} {value:g}", expected=f"{low:g} to {high:g}", attempt=hint
+        )

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ...models.spec import INPUT
+
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+OUTPUTS = ("logits",)  # of a torch module where its task does not say others
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class ExportedGraph:
     model: ir.Model
     name: str
     shapes: Shapes
-    input_name: str = "images"
-    output_names: tuple[str, ...] = ("logits",)
+    input_name: str = INPUT
+    output_names: tuple[str, ...] = OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -72,5 +76,5 @@ class RewrittenGraph:
     passes: tuple[PassRecord, ...]
     nodes_before: dict[str, int] = field(default_factory=dict)
     nodes_after: dict[str, int] = field(default_factory=dict)
-    input_name: str = "images"
-    output_names: tuple[str, ...] = ("logits",)
+    input_name: str = INPUT
+    output_names: tuple[str, ...] = OUTPUTS

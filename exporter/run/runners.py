@@ -1,87 +1,37 @@
-"""Two computations of the same outputs -> one row of agreement; PyTorch eager in float32 is the judge.
+"""Whatever computes the outputs of a network, as a plain function of images: PyTorch eager, a graph, a session.
 
-A row stands for some inputs of one shape, run through one stage: the rewritten graph, the typed graph, the bundle.
+PyTorch eager in float32 is the judge; what the others are run on is made here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph.run import Runner, graph_runner
-from ...runtime.tasks.answers import OUTPUTS, joined
-from ...runtime.session.selftest import verdict
+from ...runtime.tasks.known import joined
+from .nouns import OUTPUTS
 
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
+    from ...runtime.session.session import Session
     from .nouns import Shapes
 
 __all__ = [
-    "Row",
     "Runner",
-    "agreement",
     "graph_runner",
     "in_batches",
     "run_all",
     "seeded",
+    "session_runner",
     "shapes_to_try",
     "torch_runner",
 ]
 
 
 TILE = 16  # pixels
-TASK = {1: "classification", 2: "detection"}  # by the number of tensors that a torch module returns
-
-
-@dataclass(frozen=True)
-class Row:
-    """How far one stage is from PyTorch eager float32, over ``count`` inputs of one shape."""
-
-    stage: str
-    runner: str
-    inputs: str
-    shape: tuple[int, ...]
-    count: int
-    max_abs: float
-    largest: float
-    """largest absolute logit of the judge: what ``max_abs`` is to be seen against"""
-    cosine: float
-    """smallest cosine of any input"""
-    top1: float
-    """share of inputs with the same best class"""
-    top5: float
-    """mean share of the five best classes in common"""
-    limit: str
-    passed: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "shape": list(self.shape)}
-
-    def __str__(self) -> str:
-        return f"max abs {self.max_abs:.2e}, cosine {self.cosine:.6f}"
-
-
-def agreement(
-    stage: str, runner: str, inputs: str, shape: tuple[int, ...], judge: np.ndarray, other: np.ndarray, precision: str
-) -> Row:
-    """Compare logits (N, C) with the judge's (N, C); NaN or infinity anywhere fails the row."""
-    judge, other = judge.astype(np.float64), other.astype(np.float64)
-    finite = bool(np.isfinite(other).all()) and judge.shape == other.shape
-    if not finite:
-        return Row(stage, runner, inputs, shape, len(judge), np.inf, 0.0, -1.0, 0.0, 0.0, "finite numbers", False)
-    largest = float(np.abs(judge).max())
-    max_abs = float(np.abs(judge - other).max())
-    norms = np.linalg.norm(judge, axis=1) * np.linalg.norm(other, axis=1)
-    cosine = float(((judge * other).sum(axis=1) / np.maximum(norms, 1e-30)).min())
-    best = min(5, judge.shape[1])
-    ours, theirs = (np.argsort(-logits, axis=1, kind="stable")[:, :best] for logits in (other, judge))
-    top1 = float((ours[:, 0] == theirs[:, 0]).mean())
-    top5 = float(np.mean([len(set(a) & set(b)) / best for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)]))
-    limit, passed = verdict(precision, max_abs, largest, cosine)
-    return Row(stage, runner, inputs, shape, len(judge), max_abs, largest, cosine, top1, top5, limit, passed)
 
 
 def seeded(shape: Sequence[int], contract: ImageContract | None = None, seed: int = 0) -> np.ndarray:
@@ -104,7 +54,7 @@ def in_batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
 
 
 def run_all(runner: Runner, images: np.ndarray, batch: int) -> np.ndarray:
-    """Logits (N, C) of N images, run in batches of ``batch``."""
+    """The answers to N images, run in batches of ``batch``."""
     return np.concatenate([runner(part) for part in in_batches(images, batch)])[: len(images)]
 
 
@@ -121,8 +71,8 @@ def shapes_to_try(shapes: Shapes, step: int = 1) -> list[tuple[int, ...]]:
     return list(dict.fromkeys([usual, low, high, (*between, *middle), oblong]))
 
 
-def torch_runner(module: Any, threads: int = 1) -> Runner:
-    """The judge: PyTorch eager, float32, no gradients.
+def torch_runner(module: Any, threads: int = 1, outputs: Sequence[str] = OUTPUTS) -> Runner:
+    """The judge: PyTorch eager, float32, no gradients; ``outputs`` are the names of what the module returns.
 
     On one thread: the sums then come out the same every time, and a busy machine does not hold it up at OpenMP's
     barriers (seconds a picture were seen). The setting of the process is put back after each run.
@@ -138,6 +88,16 @@ def torch_runner(module: Any, threads: int = 1) -> Runner:
         finally:
             torch.set_num_threads(before)
         parts = answer if isinstance(answer, tuple) else (answer,)
-        return joined(dict(zip(OUTPUTS[TASK[len(parts)]], (part.numpy() for part in parts), strict=True)))
+        return joined(dict(zip(outputs, (part.numpy() for part in parts), strict=True)))
+
+    return run
+
+
+def session_runner(session: Session) -> Runner:
+    """A runtime session as a plain function of images."""
+    (images_of,) = (spec.name for spec in session.inputs)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(session.run({images_of: images}))
 
     return run

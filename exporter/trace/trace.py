@@ -14,14 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.tasks.answers import OUTPUTS
-from ..run.nouns import ExportedGraph, Shapes
+from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 
 if TYPE_CHECKING:
     from torch import nn
 
 IR_VERSION = 10
-INPUT = "images"
 
 
 def trace(
@@ -30,9 +28,10 @@ def trace(
     *,
     name: str = "model",
     opset: int = 20,
-    outputs: Sequence[str] = OUTPUTS["classification"],
+    input_name: str = INPUT,
+    outputs: Sequence[str] = OUTPUTS,
 ) -> ExportedGraph:
-    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks/answers.py) for the given shapes.
+    """Export ``module`` (``input_name`` (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
@@ -56,7 +55,7 @@ def trace(
             (example,),
             dynamo=True,
             opset_version=opset,
-            input_names=[INPUT],
+            input_names=[input_name],
             output_names=list(outputs),
             dynamic_shapes=(dims,) if dims else None,
             verbose=False,
@@ -67,7 +66,7 @@ def trace(
     _name_open_axes(model, shapes)
     _own_the_weights(model)
     _forget_where_it_was_made(model)
-    return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
+    return ExportedGraph(model, name, shapes, input_name, tuple(outputs))
 
 
 def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:

@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BundleRefused, UserMistake
-from ..tasks.answers import NMS_OUTPUTS, OUTPUTS
-from ..tasks.detection.detection import DetectionRule
+from ..errors import BundleRefused
+from ..tasks.known import task_of
 from ..version import __version__
 from .golden import GOLDEN, Golden, read_golden
 from .manifest import SCHEMA, TensorSpec, read_manifest
@@ -81,7 +81,7 @@ class Bundle:
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
         return ImageContract.from_json(self.manifest["input_contract"])
 
-    @property
+    @cached_property  # a session asks for every batch
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
         name = check_name(self.manifest.get("labels") or "labels.json")
@@ -94,27 +94,10 @@ class Bundle:
         return labels
 
     @property
-    def detection(self) -> DetectionRule:
-        """Which boxes of a detector count, and whether the graph has chosen them already."""
-        fields = self.manifest.get("detection")
-        try:
-            if not isinstance(fields, dict):
-                raise UserMistake("nothing to read", found=f"detection: {type(fields).__name__}")
-            rule = DetectionRule.from_json(fields)
-        except UserMistake as error:
-            raise BundleRefused(
-                f"{self.path} does not say which of its boxes count",
-                found=error.found,
-                expected='"detection": {"nms": ..., "score": ..., "iou": ..., "max_detections": ...} in the manifest',
-                attempt="export it again",
-            ) from None
-        return rule
-
-    @property
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
-        inputs, outputs = ([spec.name for spec in specs] for specs in (self.inputs, self.outputs))
-        return read_golden(self.path / GOLDEN, inputs, OUTPUTS["detection"] if self.task == "detection" else outputs)
+        inputs = [spec.name for spec in self.inputs]
+        return read_golden(self.path / GOLDEN, inputs, task_of(self.task).golden_outputs(self))
 
     @property
     def engines(self) -> tuple[EngineFile, ...]:
@@ -148,22 +131,8 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         if engine.path.relative_to(folder).as_posix() not in manifest["files"]:
             raise BundleRefused(f"{folder} names an engine that is not listed", found=engine.path.name)
     _ = bundle.inputs, bundle.outputs  # a spec that cannot be read is refused now, not at the first picture
-    if bundle.task == "detection":
-        _check_detection(bundle)
+    task_of(bundle.task).check_bundle(bundle)
     return bundle
-
-
-def _check_detection(bundle: Bundle) -> None:
-    expected = NMS_OUTPUTS if bundle.detection.nms == "graph" else OUTPUTS["detection"]
-    found = [spec.name for spec in bundle.outputs]
-    if set(found) != set(expected):
-        raise BundleRefused(
-            f"{bundle.path} contradicts itself",
-            found=f"nms {bundle.detection.nms} and the outputs {', '.join(found)}",
-            expected=", ".join(expected),
-            because="where the suppression happens decides what the graph returns",
-            attempt="export it again",
-        )
 
 
 def write_bundle(

@@ -105,7 +105,8 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
 
 def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, as_json: bool, **asked: Any) -> int:
     from ..bundle.manifest import plain
-    from .evaluate import Asked, evaluate, show
+    from ..tasks.evaluation import Asked
+    from .evaluate import evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted
     result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)

@@ -14,25 +14,20 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from ..bundle.bundle import Bundle, open_bundle
+from ..bundle.bundle import open_bundle
 from ..errors import EdgesmithError, UserMistake
-from ..tasks.classification import Classification
+from ..tasks.known import task_of
 
-SHOWN_SCORE = (
-    0.3  # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
-)
-TOP = 5
 INTERRUPTED = 130
-LATENCIES = ("read", "preprocess", "infer", "postprocess", "draw", "save")
+TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
+LATENCIES = ("read", *TOLD, "draw", "save")
 
 
 @dataclass(frozen=True)
@@ -86,36 +81,16 @@ class Asked:
             if count is not None and count < 1:
                 raise UserMistake(f"{flag} counts from 1", found=str(count), expected="1 or more", attempt=f"{flag} 5")
 
-    def choices(self, bundle: Bundle) -> dict[str, Any]:
-        """What the session is told for each frame; UserMistake for an option that belongs to another task."""
-        thresholds: dict[str, Any] = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections}
-        given = {"--" + name.replace("_", "-"): value for name, value in thresholds.items() if value is not None}
-        if bundle.task == "classification" and given:
-            flag, value = next(iter(given.items()))
-            raise UserMistake(
-                f"{bundle.name} classifies, and {flag} belongs to detectors",
-                found=f"{flag} {value}",
-                attempt="--top for the number of classes",
-            )
-        if bundle.task != "detection":
-            return {}
-        if self.top is not None:
-            raise UserMistake(
-                f"{bundle.name} detects, and --top belongs to classifiers",
-                found=f"--top {self.top}",
-                attempt=f"--max-detections {self.top} for the best boxes only, or --score",
-            )
-        rule = bundle.detection
-        thresholds["score"] = max(SHOWN_SCORE, rule.score) if self.score is None else self.score
-        rule.override(**thresholds)  # what this bundle cannot do is told before anything is opened
-        return thresholds
+    def options(self) -> dict[str, Any]:
+        """What belongs to some tasks and not to others."""
+        return {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
 
 
 def run(asked: Asked) -> int:
     """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
     asked.check()
     bundle = open_bundle(asked.bundle)
-    choices = asked.choices(bundle)
+    choices = task_of(bundle.task).choices(bundle, asked.options())
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
     import cv2
 
@@ -137,6 +112,7 @@ class _Run:
 
     def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, out: Any) -> None:
         self.asked, self.choices, self.session, self.source, self.out = asked, choices, session, source, out
+        self.task = task_of(session.bundle.task)
         self.unit = "picture" if source.kind == "pictures" else "frame"
         self.document: list[dict[str, Any]] = []
         self.broken: list[UserMistake] = []
@@ -182,12 +158,11 @@ class _Run:
 
     def _one(self, frame: Any) -> None:
         answer = self.session(frame.image, **self.choices)
-        latency_ms = {"read": frame.read_ms, "preprocess": answer.preprocess_ms, "infer": answer.infer_ms}
-        if not isinstance(answer, Classification):
-            latency_ms["postprocess"] = answer.postprocess_ms
+        latency_ms = {"read": frame.read_ms}
+        latency_ms |= {step: getattr(answer, f"{step}_ms") for step in TOLD if hasattr(answer, f"{step}_ms")}
         if self.out is not None:
             started = time.perf_counter()
-            drawn = drawing(frame.image, answer)
+            drawn = self.task.draw(frame.image, answer)
             finished = time.perf_counter()
             self.out.add(frame, drawn)
             latency_ms |= {"draw": (finished - started) * 1e3, "save": (time.perf_counter() - finished) * 1e3}
@@ -204,10 +179,10 @@ class _Run:
             self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
             print(frame.name)
-            print(shown(answer, self.asked.top or TOP), flush=True)
+            print(self.task.lines(answer, self.asked.top), flush=True)
         else:
             at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"
-            print(f"frame {frame.index}{at}  {in_short(answer)}", flush=True)
+            print(f"frame {frame.index}{at}  {self.task.in_short(answer)}", flush=True)
         lines_seen = sys.stdout.isatty() and not (self.asked.as_json or self.asked.json_lines)
         if not lines_seen and sys.stderr.isatty() and time.perf_counter() - self.told > 1:
             self.told = time.perf_counter()
@@ -218,7 +193,7 @@ class _Run:
         entry: dict[str, Any] = {"image" if self.unit == "picture" else "source": frame.name}
         if timed:
             entry |= {"frame": frame.index, "time_s": frame.time_s}
-        return entry | to_json(answer, self.asked.top or TOP)
+        return entry | self.task.to_json(answer, self.asked.top)
 
     def _broken(self, frame: Any) -> None:
         self.broken.append(frame.error)
@@ -250,36 +225,6 @@ class _Run:
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
         print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
-
-
-def drawing(image: np.ndarray, answer: Any) -> np.ndarray:
-    """The picture with its detections, or with its best class in the corner."""
-    from ..tasks.detection.draw import class_colour, draw, draw_text, readable
-
-    if not isinstance(answer, Classification):
-        return draw(image, answer)
-    best = answer.best
-    return draw_text(image, f"{readable(best.label, best.index)} {best.probability:.0%}", class_colour(best.index))
-
-
-def to_json(answer: Any, top: int) -> dict[str, Any]:
-    if not isinstance(answer, Classification):
-        return {"size": list(answer.image_size), "detections": answer.to_json()}
-    return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in answer.top(top)]}
-
-
-def shown(answer: Any, top: int) -> str:
-    """The answer to a picture: its classes, or a line a detection with score, label and box."""
-    if isinstance(answer, Classification):
-        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top))
-    return "\n".join("  " + line for line in str(answer).splitlines())
-
-
-def in_short(answer: Any) -> str:
-    """The answer to a frame in one line."""
-    if isinstance(answer, Classification):
-        return f"{answer.best.probability:.2%} {answer.best.label}"
-    return ", ".join(f"{label} {n}" for label, n in Counter(d.label for d in answer).most_common()) or "nothing found"
 
 
 @contextmanager

@@ -18,9 +18,11 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import UserMistake
 from ..pictures.preprocess import Picture, pixels, preprocess
-from ..tasks.task import Task, Times, find_task
+from ..tasks.known import task_of
+from ..tasks.selftest import SelfTestRow
+from ..tasks.task import Task, Times
 from .checks import at_least, check_feeds, check_results
-from .selftest import SelfTestRow, self_test
+from .selftest import self_test
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,7 +41,7 @@ class Session(ABC):
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False
-        self._task: Task | None = None
+        self._task: Task = task_of(bundle.task)
 
     @abstractmethod
     def open(self) -> None:
@@ -85,11 +87,9 @@ class Session(ABC):
         take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
         """
         self._check_open()
-        if self._task is None:
-            self._task = find_task(self.bundle)
-        chosen = self._task.check({"score": score, "iou": iou, "max_detections": max_detections})
+        chosen = self._task.check(self.bundle, {"score": score, "iou": iou, "max_detections": max_detections})
         if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
-            return self._answers(self._task, chosen, [images])[0]
+            return self._answers(chosen, [images])[0]
         if not isinstance(images, (Sequence, np.ndarray)):
             raise UserMistake(
                 "this is not a picture",
@@ -97,9 +97,9 @@ class Session(ABC):
                 expected="a path, a uint8 array (height, width, 3) in RGB, or a list of them",
                 attempt="np.asarray(image)",
             )
-        return self._answers(self._task, chosen, list(images))
+        return self._answers(chosen, list(images))
 
-    def _answers(self, task: Task, chosen: Any, images: list[Picture]) -> list[Any]:
+    def _answers(self, chosen: Any, images: list[Picture]) -> list[Any]:
         contract = self.bundle.contract
         answers: list[Any] = []
         least, size = self.batch_sizes(len(images))
@@ -110,7 +110,7 @@ class Session(ABC):
             preprocess_ms = (time.perf_counter() - started) * 1e3
             results = self.run({self.inputs[0].name: at_least(batch, least)})
             sizes = [(array.shape[0], array.shape[1]) for array in arrays]
-            answers += task.answers(results, sizes, chosen, Times(preprocess_ms, self.infer_ms))
+            answers += self._task.answers(self.bundle, results, sizes, chosen, Times(preprocess_ms, self.infer_ms))
         return answers
 
     def batch_sizes(self, count: int) -> tuple[int, int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserMistake
+from .task import Described, ImageSize, Task, Times
+
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,58 @@ class Classification:
 
     def __str__(self) -> str:
         return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())
+
+
+class ClassificationTask(Task):
+    """Logits (B, C) -> B Classifications."""
+
+    name = "classification"
+    outputs = ("logits",)
+
+    def check(self, bundle: Described, choices: Mapping[str, Any]) -> None:
+        given = [name for name, value in choices.items() if value is not None]
+        if given:
+            raise UserMistake(
+                f"{bundle.name} classifies and takes no {given[0]}",
+                found=", ".join(f"{name}={choices[name]}" for name in given),
+                expected="a picture or a list of pictures; thresholds belong to detectors",
+            )
+
+    def answers(
+        self,
+        bundle: Described,
+        results: Mapping[str, np.ndarray],
+        sizes: Sequence[ImageSize],
+        chosen: None,
+        times: Times,
+    ) -> list[Classification]:
+        labels, logits = bundle.labels, results[bundle.outputs[0].name][: len(sizes)]
+        return [Classification(row, labels, times.preprocess_ms, times.infer_ms) for row in logits]
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name != "top" and value is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UserMistake(
+                    f"{bundle.name} classifies, and {flag} belongs to detectors",
+                    found=f"{flag} {value}",
+                    attempt="--top for the number of classes",
+                )
+        return {}
+
+    def draw(self, image: np.ndarray, answer: Classification) -> np.ndarray:
+        """The best class in the corner."""
+        from .detection.draw import class_colour, draw_text, readable
+
+        best = answer.best
+        return draw_text(image, f"{readable(best.label, best.index)} {best.probability:.0%}", class_colour(best.index))
+
+    def to_json(self, answer: Classification, top: int | None) -> dict[str, Any]:
+        found = answer.top(top or TOP)
+        return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in found]}
+
+    def lines(self, answer: Classification, top: int | None) -> str:
+        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top or TOP))
+
+    def in_short(self, answer: Classification) -> str:
+        return f"{answer.best.probability:.2%} {answer.best.label}"

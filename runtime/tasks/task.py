@@ -1,24 +1,28 @@
-"""Pictures -> answers, by task: what a session makes of the results of its graph.
+"""What a task is: how the outputs of its graphs become answers, and what differs by it from the self-test to the report.
 
-classification   logits (B, C)                            -> B Classifications
-detection        boxes and scores, or those left by NMS   -> B Detections, in pixels of each picture
+A task is one file or folder here (or in a package of others), described by one object without state under its name. Only
+``name``, ``outputs`` and ``answers`` have to be said; everything else has a default that adds nothing.
+
+    outputs by name  --joined-->  one array, which is compared  --separated-->  outputs by name
 """
 
 from __future__ import annotations
 
-import time
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..bundle.bundle import Bundle
 from ..errors import UserMistake
-from .answers import OUTPUTS, joined
-from .classification import Classification
-from .detection.detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
+from .selftest import SelfTestRow, agreement
+
+if TYPE_CHECKING:
+    from ..report.parts import Parts
+    from .evaluation import Asked, Load, Progress
 
 ImageSize = tuple[int, int]  # (height, width)
 
@@ -31,88 +35,139 @@ class Times:
     infer_ms: float
 
 
+class Described(Protocol):
+    """What a task reads of a bundle (runtime/bundle/bundle.py)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def manifest(self) -> dict[str, Any]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def labels(self) -> list[str]: ...
+    @property
+    def contract(self) -> Any: ...
+    @property
+    def outputs(self) -> tuple[Any, ...]: ...
+
+
 class Task(ABC):
-    """What a session asks for its answers; made once for a bundle."""
+    """One task, for all bundles; registered with ``edgesmith.register_task``."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle, self.labels = bundle, bundle.labels
-
-    @abstractmethod
-    def check(self, choices: Mapping[str, Any]) -> Any:
-        """What the caller chose for one call; UserMistake for what this bundle cannot do."""
+    name: ClassVar[str]  # as manifests and model specs have it
+    outputs: ClassVar[tuple[str, ...]]  # of the torch model, in its order
+    finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
 
     @abstractmethod
     def answers(
-        self, results: Mapping[str, np.ndarray], sizes: Sequence[ImageSize], chosen: Any, times: Times
+        self,
+        bundle: Described,
+        results: Mapping[str, np.ndarray],
+        sizes: Sequence[ImageSize],
+        chosen: Any,
+        times: Times,
     ) -> list[Any]:
         """The answers to the first ``len(sizes)`` pictures of a batch; ``sizes`` are those of the pictures."""
 
-
-class Classify(Task):
-    """Logits -> classes."""
-
-    def check(self, choices: Mapping[str, Any]) -> None:
-        given = [name for name, value in choices.items() if value is not None]
-        if given:
+    def check(self, bundle: Described, choices: Mapping[str, Any]) -> Any:
+        """What the caller of a session chose for one call; UserMistake for what this bundle cannot do."""
+        if given := [name for name, value in choices.items() if value is not None]:
             raise UserMistake(
-                f"{self.bundle.name} classifies and takes no {given[0]}",
+                f"{bundle.name} takes no {given[0]}",
                 found=", ".join(f"{name}={choices[name]}" for name in given),
-                expected="a picture or a list of pictures; thresholds belong to detectors",
+                expected="a picture or a list of pictures",
             )
 
-    def answers(
-        self, results: Mapping[str, np.ndarray], sizes: Sequence[ImageSize], chosen: None, times: Times
-    ) -> list[Classification]:
-        logits = results[self.bundle.outputs[0].name][: len(sizes)]
-        return [Classification(row, self.labels, times.preprocess_ms, times.infer_ms) for row in logits]
+    def gives(self, names: Collection[str]) -> bool:
+        """Whether a graph with outputs of these names is one of this task's."""
+        return any(own and set(own) <= set(names) for own in (self.outputs, self.finished))
 
+    def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The outputs by name -> one float32 array with the batch in front: what parity and evaluation compare."""
+        (only,) = results.values()  # a task with several outputs says how
+        return np.asarray(only, np.float32)
 
-class Detect(Task):
-    """Boxes and scores -> the boxes that count, in pixels of the picture."""
+    def separated(self, answers: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of the torch model by name again."""
+        (only,) = self.outputs
+        return {only: answers}
 
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
-        self.rule, self.contract = bundle.detection, bundle.contract
+    def check_bundle(self, bundle: Described) -> None:
+        """BundleRefused for a bundle whose manifest contradicts itself; asked whenever one is opened."""
 
-    def check(self, choices: Mapping[str, Any]) -> DetectionRule:
-        return self.rule.override(**choices)
+    def golden_outputs(self, bundle: Described) -> Sequence[str]:
+        """The outputs that golden.npz holds: those that the torch model gives, whatever the graph makes of them."""
+        return [spec.name for spec in bundle.outputs]
 
-    def answers(
-        self, results: Mapping[str, np.ndarray], sizes: Sequence[ImageSize], chosen: DetectionRule, times: Times
-    ) -> list[Detections]:
-        started = time.perf_counter()
-        if chosen.nms == "graph":
-            kepts = [kept_rows(row, chosen) for row in joined(results)[: len(sizes)]]
-            classes = max((int(kept.classes.max(initial=-1)) + 1 for kept in kepts), default=0)
-            self._check_labels(classes, classes <= len(self.labels))
-        else:
-            boxes, scores = (np.asarray(results[name], np.float32) for name in OUTPUTS["detection"])
-            self._check_labels(scores.shape[-1], scores.shape[-1] == len(self.labels))
-            kepts = [keep_parts(boxes[i], scores[i], chosen) for i in range(len(sizes))]
-        kepts = [in_image(kept, size, self.contract) for kept, size in zip(kepts, sizes, strict=True)]
-        postprocess_ms = (time.perf_counter() - started) * 1e3
+    def selftest_rows(
+        self,
+        bundle: Described,
+        golden: Mapping[str, np.ndarray],
+        parts: Sequence[Mapping[str, np.ndarray]],
+        precision: str,
+    ) -> list[SelfTestRow]:
+        """What a device computed in some runs beside the golden outputs; ``precision`` is what it is held to."""
+        cosine = bundle.manifest.get("precision_report", {}).get("golden_cosine")
         return [
-            Detections(*kept, self.labels, size, times.preprocess_ms, times.infer_ms, postprocess_ms)
-            for kept, size in zip(kepts, sizes, strict=True)
+            agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, cosine)
+            for name in self.golden_outputs(bundle)
         ]
 
-    def _check_labels(self, classes: int, fits: bool) -> None:
-        if not fits:
-            raise UserMistake(
-                "the scores do not fit the labels", found=f"{classes} classes", expected=f"{len(self.labels)} labels"
-            )
+    # ``edgesmith run``
 
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What the session is told for each frame, from the options by name; UserMistake for one of another task."""
+        for name, value in options.items():
+            if value is not None:
+                flag = "--" + name.replace("_", "-")
+                raise UserMistake(
+                    f"{bundle.name} takes no {flag}", found=f"{flag} {value}", attempt=f"leave {flag} out"
+                )
+        return {}
 
-TASKS: dict[str, type[Task]] = {"classification": Classify, "detection": Detect}
+    def draw(self, image: np.ndarray, answer: Any) -> np.ndarray:
+        """The picture, RGB uint8 (H, W, 3), with its answer on it."""
+        return image
 
+    def to_json(self, answer: Any, top: int | None) -> dict[str, Any]:
+        """The answer as plain values; ``top``: how many of it."""
+        return {"answer": str(answer)}
 
-def find_task(bundle: Bundle) -> Task:
-    """The task of a bundle; UserMistake for one that pictures alone do not ask for."""
-    if bundle.task not in TASKS:
-        raise UserMistake(
-            f"{bundle.name} does not classify or detect",
-            found=f"task {bundle.task}",
-            expected=" or ".join(TASKS),
-            attempt="session.run({name: array}) gives the outputs of any graph",
-        )
-    return TASKS[bundle.task](bundle)
+    def lines(self, answer: Any, top: int | None) -> str:
+        """The answer to a picture, for people."""
+        return "\n".join("  " + line for line in str(answer).splitlines())
+
+    def in_short(self, answer: Any) -> str:
+        """The answer to a frame, in one line."""
+        return "; ".join(str(answer).splitlines())
+
+    # ``edgesmith eval`` on the device, and the report
+
+    def evaluate(
+        self,
+        bundles: Sequence[Described],
+        data: str | os.PathLike[str],
+        asked: Asked,
+        load: Load,
+        save: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Figures of each bundle on an annotated set: {"task", "data", "notes", "rows": one a bundle}."""
+        from .evaluation import not_by_boxes
+
+        raise not_by_boxes(bundles[0])
+
+    def show(self, result: Mapping[str, Any], per_class: bool = False) -> str:
+        """What ``evaluate`` gave, as text."""
+        raise NotImplementedError(f"{self.name} evaluates and does not show it")
+
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        """What the report of a bundle says of this task."""
+        from ..report.parts import Parts, parity
+
+        return Parts(parity=parity(manifest.get("parity") or []))

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgesmith.calibration.pictures.coco import open_coco
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
@@ -39,7 +40,7 @@ def annotated(folder, count: int = 60, name: str = "{:03d}.png"):
 
 
 def test_held_out_pictures_keep_what_should_be_found(tmp_path):
-    data = open_data(annotated(tmp_path), CONTRACT, labels=LABELS, count=20, task="detection")
+    data = open_data(annotated(tmp_path), CONTRACT, labels=LABELS, count=20, truths=open_coco)
     assert len(data.calibration) == 20 and len(data.held_out) == 40 and data.held_out.labels is None
     assert data.calibration.kind == "coco" and not {*data.calibration.names} & {*data.held_out.names}
     for part in (data.calibration, data.held_out):
@@ -54,9 +55,9 @@ def test_held_out_pictures_keep_what_should_be_found(tmp_path):
 def test_the_draw_does_not_depend_on_the_place(tmp_path):
     file = annotated(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    first = open_data(file, CONTRACT, labels=LABELS, count=20, task="detection")
-    second = open_data(tmp_path / "b" / "coco.json", CONTRACT, labels=LABELS, count=20, task="detection")
-    given = open_data(file, CONTRACT, labels=LABELS, count=20, task="detection", images=tmp_path / "b" / "images")
+    first = open_data(file, CONTRACT, labels=LABELS, count=20, truths=open_coco)
+    second = open_data(tmp_path / "b" / "coco.json", CONTRACT, labels=LABELS, count=20, truths=open_coco)
+    given = open_data(file, CONTRACT, labels=LABELS, count=20, truths=open_coco, images=tmp_path / "b" / "images")
     assert first.calibration.digest == second.calibration.digest == given.calibration.digest
     assert first.held_out.digest == second.held_out.digest and given.notes == ()
 
@@ -65,7 +66,7 @@ def test_a_broken_picture_takes_its_annotations_with_it(tmp_path):
     file = annotated(tmp_path)
     path = tmp_path / "images" / "005.png"
     path.write_bytes(path.read_bytes()[:-20])
-    data = open_data(file, CONTRACT, labels=LABELS, count=20, task="detection")
+    data = open_data(file, CONTRACT, labels=LABELS, count=20, truths=open_coco)
     assert len(data.calibration) + len(data.held_out) == 59 and len(data.skipped) == 1
     for part in (data.calibration, data.held_out):
         assert all(
@@ -76,7 +77,7 @@ def test_a_broken_picture_takes_its_annotations_with_it(tmp_path):
 def test_folders_are_no_classes(tmp_path):
     root = pictures(tmp_path, 30, "{:03d}.png")
     pictures(tmp_path / "cat", 20)
-    data = open_data(root, CONTRACT, labels=LABELS, count=16, task="detection")
+    data = open_data(root, CONTRACT, labels=LABELS, count=16, truths=open_coco)
     assert (
         data.calibration.labels is None is data.held_out.labels
         and data.calibration.truths is None is data.held_out.truths
@@ -90,7 +91,7 @@ def test_labels_of_a_list_are_not_those_of_a_detector(tmp_path):
     pictures(tmp_path, 20)
     (tmp_path / "list.txt").write_text("\n".join(f"{n:03d}.png {n % 2}" for n in range(20)))
     assert (
-        open_data(tmp_path / "list.txt", CONTRACT, labels=LABELS, task="detection", count=16).calibration.labels is None
+        open_data(tmp_path / "list.txt", CONTRACT, labels=LABELS, truths=open_coco, count=16).calibration.labels is None
     )
 
 
@@ -98,11 +99,11 @@ def test_labels_of_a_list_are_not_those_of_a_detector(tmp_path):
     ("data", "more", "words"),
     [
         ("coco.json", {}, "does not detect"),
-        ("images", {"images": "images", "task": "detection"}, "without the annotations"),
-        ("coco.json", {"images": "gone", "task": "detection"}, "there are no pictures in gone"),
-        ("coco.json", {"labels": ("a", "b", "c"), "task": "detection"}, "not the classes of the model"),
-        ("gone.json", {"task": "detection"}, "cannot read the annotations"),
-        ("table.csv", {"task": "detection"}, "COCO .json"),
+        ("images", {"images": "images", "truths": open_coco}, "without the annotations"),
+        ("coco.json", {"images": "gone", "truths": open_coco}, "there are no pictures in gone"),
+        ("coco.json", {"labels": ("a", "b", "c"), "truths": open_coco}, "not the classes of the model"),
+        ("gone.json", {"truths": open_coco}, "cannot read the annotations"),
+        ("table.csv", {"truths": open_coco}, "COCO .json"),
     ],
 )
 def test_refused_in_words(tmp_path, monkeypatch, data, more, words):

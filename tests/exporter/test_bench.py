@@ -14,10 +14,10 @@ from detection_bundle import write_detection_bundle
 from small_bundle import write_small_bundle
 
 import edgesmith
-from edgesmith.exporter.commands.measure import bench_detection
 from edgesmith.exporter.commands.measure.bench import bench, columns, rows
 from edgesmith.exporter.commands.measure.footprint import footprint
 from edgesmith.exporter.commands.measure.peers import PEERS, chosen_peers, deploy_form, openvino_runner
+from edgesmith.exporter.tasks.detection import bench as bench_detection
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 

@@ -12,8 +12,9 @@ from command_line import edgesmith as command
 from detection_bundle import LABELS, write_detection_bundle
 from small_bundle import write_small_bundle
 
+from edgesmith.calibration.judge.detection import cells_of_rows
 from edgesmith.exporter.commands.inspect import compare as module
-from edgesmith.exporter.commands.inspect.compare import compare, spread
+from edgesmith.exporter.commands.inspect.compare import compare
 from edgesmith.exporter.commands.inspect.compare_sides import open_side
 from edgesmith.runtime.errors import UserMistake
 
@@ -73,7 +74,7 @@ def test_other_scores_are_a_difference_and_the_node_is_named(folder: Path, tmp_p
 
 def test_rows_become_the_answer_of_a_graph_with_few_candidates():
     rows = np.array([[[1, 2, 3, 4, 0.9, 2], [5, 6, 7, 8, 0.4, 0], [0, 0, 0, 0, 0, -1]]], np.float32)
-    answer = spread(rows, 3)
+    answer = cells_of_rows(rows, 3)
     np.testing.assert_array_equal(answer[0, :, 4:], np.array([[0, 0, 0.9], [0.4, 0, 0], [0, 0, 0]], np.float32))
     np.testing.assert_array_equal(answer[..., :4], rows[..., :4])
 
@@ -90,7 +91,7 @@ def test_boxes_and_scores_of_others_are_known_by_their_shapes(folder: Path, tmp_
     ours = open_side(str(folder / "raw.onnx"), "random", None)
     images = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
     np.testing.assert_array_equal(side.run(images), ours.run(images))
-    assert side.task == "detection"
+    assert side.task.name == "detection"
 
 
 def test_a_classifier_and_a_detector_are_not_compared(folder: Path):

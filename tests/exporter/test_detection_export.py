@@ -21,7 +21,7 @@ from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.exporter.run.pictures import packaged_pictures
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
-from edgesmith.runtime.tasks.answers import NMS_OUTPUTS
+from edgesmith.runtime.tasks.detection.task import NMS_OUTPUTS
 
 MODEL, SIZE = "damo_yolo_nano_small", 160
 PHOTOGRAPH = packaged_pictures()[0].path

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from edgesmith.exporter.tasks.detection.pictures import LISTED, STRIP_PX, side_by_side
+from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.pictures.preprocess import ImageContract
-from edgesmith.runtime.report.report import write_report
 from edgesmith.runtime.tasks.detection.detection import DetectionRule
 
 CONTRACT = ImageContract(size=(64, 64), resize="bilinear", antialias=False, crop_fraction=1.0, fit="stretch",

@@ -13,8 +13,9 @@ from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, deployed
-from edgesmith.runtime.tasks.answers import OUTPUTS, joined
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
+from edgesmith.runtime.tasks.detection.task import DetectionTask
+from edgesmith.runtime.tasks.known import joined
 
 MINE = ("MergeLevels", "DistancesByReduction")
 RULE = DetectionRule("runtime", score=0.03, iou=0.65, max_detections=500)
@@ -38,7 +39,7 @@ def priors(model):
 def open_sizes():
     module = reference.model("nano_small")
     shapes = Shapes((1, 3, 256, 256), (2, 3, 416, 416), (4, 3, 640, 640))
-    return module, trace(module, shapes, outputs=OUTPUTS["detection"])
+    return module, trace(module, shapes, outputs=DetectionTask.outputs)
 
 
 @pytest.mark.parametrize("order", ["cpu", "rtx"])
@@ -50,7 +51,7 @@ def test_open_sizes_have_their_own_priors(open_sizes, order, shape):
     images = reference.picture(5, list(shape))
     with torch.inference_mode():
         expected = dict(
-            zip(OUTPUTS["detection"], (part.numpy() for part in module(torch.from_numpy(images))), strict=True)
+            zip(DetectionTask.outputs, (part.numpy() for part in module(torch.from_numpy(images))), strict=True)
         )
     model = rewrite(exported, order).model
     found = run(model, images)
@@ -65,7 +66,7 @@ def test_open_sizes_have_their_own_priors(open_sizes, order, shape):
 
 @pytest.fixture(scope="module")
 def fixed_size():
-    return trace(reference.model("nano_small"), Shapes.fixed(1, 3, 256, 256), outputs=OUTPUTS["detection"])
+    return trace(reference.model("nano_small"), Shapes.fixed(1, 3, 256, 256), outputs=DetectionTask.outputs)
 
 
 @pytest.mark.parametrize("order", ["cpu", "openvino", "rtx", "tensorrt"])
@@ -84,7 +85,7 @@ def test_tensorrt_rtx_decodes_in_two_kernels(variant):
 
     side = 416 if LAYOUTS[variant].nano else 640
     module = deployed(DamoYolo(LAYOUTS[variant]).eval())
-    exported = trace(module, Shapes.fixed(1, 3, side, side), outputs=OUTPUTS["detection"])
+    exported = trace(module, Shapes.fixed(1, 3, side, side), outputs=DetectionTask.outputs)
     seen = {}
     for name, skip in (("before", MINE), ("after", ())):
         typed = to_precision(rewrite(exported, "rtx", skip=skip).model, "fp16")

@@ -16,7 +16,7 @@ from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create
 from edgesmith.models.registry import find
-from edgesmith.runtime.tasks.answers import OUTPUTS
+from edgesmith.runtime.tasks.detection.task import DetectionTask
 
 pytestmark = pytest.mark.skipif(not installed(), reason="TensorRT-RTX is not installed: pip install 'edgesmith[rtx]'")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not installed(), reason="TensorRT-RTX is not ins
 def xray_of(name: str, size: tuple[int, int]) -> XRay:
     """The X-ray of the default export of a detector for RTX."""
     module = create(name, weights="random")
-    exported = trace(module, Shapes.fixed(1, 3, *size), name=name, outputs=OUTPUTS["detection"])
+    exported = trace(module, Shapes.fixed(1, 3, *size), name=name, outputs=DetectionTask.outputs)
     graph = rewrite(exported, "rtx")
     assert "BatchNormalization" not in graph.nodes_after
     xray = read_engine(build_rtx_engine(to_precision(graph.model, "fp16").model, "sm89"))

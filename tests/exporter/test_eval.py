@@ -139,7 +139,7 @@ def test_mistakes(tmp_path, detector, words, said):
 
 
 def test_an_interrupt(tmp_path, detector, monkeypatch):
-    from edgesmith.runtime.commands import evaluate
+    from edgesmith.runtime.tasks.detection import evaluate
 
     def stop(*_):
         raise KeyboardInterrupt

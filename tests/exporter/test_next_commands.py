@@ -7,7 +7,7 @@ from pathlib import Path
 from edgesmith.exporter.commands.screen import next_commands
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.plan.plan import make_plan
-from edgesmith.exporter.run.runners import Row
+from edgesmith.exporter.tasks.rows import Row
 
 
 def result(tmp_path: Path, stage: str, weights: str) -> Result:

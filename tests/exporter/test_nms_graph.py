@@ -15,8 +15,9 @@ from edgesmith.exporter.tasks.detection.efficient_nms import DOMAIN
 from edgesmith.exporter.tasks.detection.nms_graph import append_nms
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
-from edgesmith.runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep, kept_rows
+from edgesmith.runtime.tasks.detection.task import NMS_OUTPUTS, DetectionTask
+from edgesmith.runtime.tasks.known import joined
 
 RULE = DetectionRule("graph", score=0.05, iou=0.7, max_detections=500)
 
@@ -141,7 +142,7 @@ def test_corners_are_right_and_centre_and_size_would_be_wrong():
 
 @pytest.fixture(scope="module")
 def traced():
-    return trace(reference.model("nano_small"), Shapes.fixed(2, 3, 320, 416), outputs=OUTPUTS["detection"])
+    return trace(reference.model("nano_small"), Shapes.fixed(2, 3, 320, 416), outputs=DetectionTask.outputs)
 
 
 def test_golden_pictures(traced):

@@ -9,6 +9,7 @@ import pytest
 from edgesmith.exporter.bundle.jump import first_jump
 from edgesmith.exporter.run import runners as verify
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.exporter.tasks.rows import Row, agreement
 
 LOGITS = np.array([[1.0, 5.0, -2.0, 0.5, 0.0, -1.0], [0.1, 0.2, 0.9, -0.3, 0.4, 0.6]], np.float32)
 
@@ -25,8 +26,8 @@ g (float[2, 4] images) => (float[2, 4] logits)
 """
 
 
-def row(other: np.ndarray, precision: str) -> verify.Row:
-    return verify.agreement("graph", "ONNX Runtime", "seeded", (2, 3, 8, 8), LOGITS, other, precision)
+def row(other: np.ndarray, precision: str) -> Row:
+    return agreement("graph", "ONNX Runtime", "seeded", (2, 3, 8, 8), LOGITS, other, precision)
 
 
 def graph(scale: float) -> ir.Model:
@@ -43,7 +44,7 @@ def test_equal_logits_hold_in_every_precision():
 def test_the_fp32_limit_follows_the_largest_logit():
     assert row(LOGITS + 9e-5, "fp32").passed  # 2e-5 times the largest, 5
     assert not row(LOGITS + 1.2e-4, "fp32").passed
-    small = verify.agreement("graph", "", "seeded", (1,), LOGITS / 100, LOGITS / 100 + 3e-5, "fp32")
+    small = agreement("graph", "", "seeded", (1,), LOGITS / 100, LOGITS / 100 + 3e-5, "fp32")
     assert not small.passed, "the limit never falls below 2e-5, and never rises for small logits"
 
 

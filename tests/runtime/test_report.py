@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edgesmith.runtime.report.report import write_report
+from edgesmith.runtime.bundle.report import write_report
 
 FULL = {
     "name": "smt_tiny",

@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from edgesmith.runtime.report.report import write_report
+from edgesmith.runtime.bundle.report import write_report
 
 ROW = {"stage": "rewritten", "runner": "ONNX Runtime", "inputs": "pictures", "shape": [1, 3, 416, 416], "count": 6, "score_abs": 2.4e-6,
        "box_px": 0.0031, "matched": 1.0, "missing": 0, "extra": 0, "detections": 214, "limit": "100 % of the boxes within 0.5 px", "passed": True}  # fmt: skip

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.report.curve import curve, shortened
-from edgesmith.runtime.report.report import write_report
 from edgesmith.runtime.report.words import loss_db, rule_told, summary, worst
 
 DROP = {"points": 0.3, "n": 1000, "low": -0.41, "high": 1.01, "lost": 5, "won": 2}

@@ -101,14 +101,14 @@ def test_the_self_test_passes_and_fails_for_the_right_reason(make_tiny):
     [("fp32", 1e-3, False), ("fp16", 1e-3, True), ("fp16", 0.1, False), ("bf16", 0.02, True)],
 )
 def test_the_limit_follows_the_precision(precision, off, passes):
-    from edgesmith.runtime.session.selftest import agreement
+    from edgesmith.runtime.tasks.selftest import agreement
 
     expected = np.array([[1.0, 0.0]], np.float32)
     assert agreement("y", expected, expected + np.array([[0, off]], np.float32), precision).passed is passes
 
 
 def test_a_result_that_is_no_number_fails_the_self_test():
-    from edgesmith.runtime.session.selftest import agreement
+    from edgesmith.runtime.tasks.selftest import agreement
 
     assert not agreement("y", np.zeros((1, 2)), np.array([[0, np.nan]]), "fp32").passed
     assert not agreement("y", np.zeros((1, 2)), np.zeros((1, 3)), "fp32").passed

@@ -1,7 +1,7 @@
 """``edgesmith compare A B``: two bundles, ONNX files or models by name, on the same inputs; A is the judge.
 
-Classifiers are compared number by number, detectors by their detections: threshold and suppression of the judge, then
-boxes matched by class and overlap (runtime/tasks/detection/verdict.py).
+How their answers are compared is the task's: classifiers number by number, detectors by their detections, after threshold
+and suppression of the judge (exporter/tasks).
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
 from ....runtime.errors import UserMistake
-from ....runtime.pictures.preprocess import ImageContract, preprocess
-from ....runtime.tasks.detection.detection import DetectionRule
+from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.limits import FP32
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
-from ...tasks.detection import rows as verify_detection
+from ...tasks.known import each
 from .compare_sides import Side, open_side
 
 if TYPE_CHECKING:
-    from ...tasks.detection.rows import DetectionRow
-
-THRESHOLDS = DetectionRule("runtime", score=0.05, iou=0.7)  # of two files that carry none: those of DAMO-YOLO's authors
+    from ....runtime.pictures.preprocess import ImageContract
+    from ...tasks.task import Row
 
 
 def compare(
@@ -81,7 +78,7 @@ def _row(
     expected: np.ndarray,
     found: np.ndarray,
     precision: str,
-) -> verify.Row | DetectionRow:
+) -> Row:
     """The agreement on one kind of inputs, by the task of the two."""
     counts = [side.classes_of(answer) for side, answer in ((judge, expected), (other, found))]
     if None not in counts and counts[0] != counts[1]:
@@ -91,39 +88,33 @@ def _row(
             expected="the same number of classes",
             attempt="--num-classes, where one of the two is the name of a model",
         )
-    name = Path(other.name).name
-    if judge.task != "detection":
-        return verify.agreement("second", name, kind, shape, expected, found, precision)
-    rule = judge.rule or other.rule or THRESHOLDS
-    if judge.suppressed:
-        expected = spread(expected, max(counts[0] or 0, counts[1] or 0, int(max(expected[..., 5].max(), 0)) + 1))
-    return verify_detection.agreement(
-        "second", name, kind, shape, expected, found, precision, rule=rule, in_graph=other.suppressed
+    task, rule = judge.task, judge.rule or other.rule
+    if rule is None:
+        _, rule = task.assumed()
+    if judge.finished:
+        expected = task.opened(expected, max(counts[0] or 0, counts[1] or 0))
+    return task.agreement(
+        "second", Path(other.name).name, kind, shape, expected, found, precision, rule=rule, in_graph=other.finished
     )
 
 
-def spread(rows: np.ndarray, classes: int) -> np.ndarray:
-    """Detections (n, D, 6) -> the answer (n, D, 4 + K) of a graph whose only candidates they are."""
-    scores = np.where(np.arange(classes) == rows[..., 5:], rows[..., 4:5], 0)
-    return np.concatenate([rows[..., :4], scores], axis=-1).astype(np.float32)
-
-
 def _check_tasks(judge: Side, other: Side) -> None:
-    if judge.task != other.task:
+    if judge.task is not other.task:
         raise UserMistake(
             "The two do not do the same",
-            found=f"{judge.name}: {judge.task}, {other.name}: {other.task}",
-            expected="two classifiers, or two detectors",
+            found=f"{judge.name}: {judge.task.name}, {other.name}: {other.task.name}",
+            expected=each("two {}s", joiner=", or "),
             attempt="compare what was made from the same model",
         )
 
 
 def _contract(judge: Side, other: Side) -> ImageContract:
-    """What happens to pictures; two detectors in files without a bundle are taken to read 0..255 as DAMO-YOLO does."""
+    """What happens to pictures; two files without a bundle are taken to read them as models of their task usually do."""
     known = judge.contract or other.contract
     if known:
         return known
-    return find("damo_yolo").contract if judge.task == "detection" else ImageContract(size=(224, 224))
+    contract, _ = judge.task.assumed()
+    return contract
 
 
 def _difference(judge: Path, other: Path, images: np.ndarray, precision: str) -> str:

@@ -12,15 +12,12 @@ import numpy as np
 from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
-from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
-from ...bundle.parity import session_runner
-from ...run import runners as verify
-from ...run.runners import Runner
-from ...tasks.detection.plan import usual_rule
+from ...run.runners import Runner, session_runner, torch_runner
+from ...tasks.known import EXPORTS, each, find_export
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
-    from ....runtime.tasks.detection.detection import DetectionRule
+    from ...tasks.task import ExportTask
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,14 @@ class Side:
     contract: ImageContract | None
     graph: Path | None
     close: Callable[[], None]
-    task: str = "classification"
-    rule: DetectionRule | None = None
+    task: ExportTask
+    rule: Any = None
     classes: int | None = None  # where they cannot be counted in the answer
-    suppressed: bool = False  # its graph holds NMS: it answers with detections
+    finished: bool = False  # its graph holds the last step of the task, such as NMS
 
     def classes_of(self, answer: np.ndarray) -> int | None:
-        """How many classes an answer tells of; detections alone do not say."""
-        if self.suppressed:
-            return self.classes
-        return answer.shape[-1] - (4 if self.task == "detection" else 0)
+        """How many classes an answer tells of; those of a finished graph alone do not say."""
+        return self.classes if self.finished else self.task.classes_of(answer)
 
 
 def open_side(name: str, weights: str, num_classes: int | None) -> Side:
@@ -68,10 +63,11 @@ def _open_bundle(path: Path) -> Side:
     bundle = open_bundle(path)
     session = load(bundle)
     (spec,) = bundle.manifest["inputs"]
-    rule = bundle.detection if bundle.task == "detection" else None
+    task = find_export(bundle.task)
+    rule = task.rule_of(bundle)
     return Side(
-        str(path), session_runner(session), tuple(spec["shape"]), bundle.contract, bundle.graph, session.close,
-        task=bundle.task, rule=rule, classes=bundle.manifest["num_classes"], suppressed=bool(rule and rule.nms == "graph"),
+        str(path), session_runner(session), tuple(spec["shape"]), bundle.contract, bundle.graph, session.close, task,
+        rule=rule, classes=bundle.manifest["num_classes"], finished=task.in_graph(rule),
     )  # fmt: skip
 
 
@@ -93,37 +89,29 @@ def _open_graph(path: Path) -> Side:
             f"{path} does not take pictures",
             found=f"inputs {[(one.name, one.shape) for one in taken]}",
             expected="one input of shape batch x 3 x height x width",
-            attempt="compare files of classifiers or detectors",
+            attempt="compare files of " + each("{}s"),
         )
-    names = _output_names(path, {one.name: one.shape for one in session.get_outputs()})
+    task, names = _task_of(path, {one.name: one.shape for one in session.get_outputs()})
     told = tuple(names)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return joined(dict(zip(told, session.run(list(names.values()), {taken[0].name: images}), strict=True)))
+        results = session.run(list(names.values()), {taken[0].name: images})
+        return task.runtime.joined(dict(zip(told, results, strict=True)))
 
-    task = "classification" if len(names) == 1 else "detection"
-    return Side(
-        str(path), run, tuple(taken[0].shape), None, path, lambda: None, task=task, suppressed=told == NMS_OUTPUTS
-    )
+    finished = told == task.runtime.finished
+    return Side(str(path), run, tuple(taken[0].shape), None, path, lambda: None, task, finished=finished)
 
 
-def _output_names(path: Path, shapes: Mapping[str, list[Any]]) -> dict[str, str]:
-    """Our names of the outputs -> those of the file. Boxes and scores are known by name, or else by their shapes."""
-    known = next((names for names in (NMS_OUTPUTS, OUTPUTS["detection"]) if set(names) <= set(shapes)), ())
-    if known:
-        return {name: name for name in known}
-    boxes = [name for name, shape in shapes.items() if len(shape) == 3 and shape[-1] == 4]
-    scores = [name for name, shape in shapes.items() if len(shape) == 3 and shape[-1] != 4]
-    if len(boxes) == len(scores) == 1:
-        return dict(zip(OUTPUTS["detection"], (boxes[0], scores[0]), strict=True))
-    first, shape = next(iter(shapes.items()))
-    if len(shape) == 2:
-        return {OUTPUTS["classification"][0]: first}
+def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, dict[str, str]]:
+    """The task of an ONNX file, and our names of its outputs -> its own; those that ask for more are asked first."""
+    for task in list(EXPORTS.values())[::-1]:
+        if names := task.claims(shapes):
+            return task, names
     raise UserMistake(
-        f"{path} is neither a classifier nor a detector",
+        f"{path} is neither {each('a {}', joiner=' nor ')}",
         found=f"outputs {list(shapes.items())}",
-        expected="logits batch x classes, or boxes batch x N x 4 with scores batch x N x classes",
-        attempt="compare files of classifiers or detectors",
+        expected=", or ".join(task.files for task in EXPORTS.values() if task.files),
+        attempt="compare files of " + each("{}s"),
     )
 
 
@@ -132,7 +120,7 @@ def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
 
     spec = find(name)
     module = create(spec.name, weights, num_classes)
-    return Side(
-        spec.name, verify.torch_runner(module), ("batch", 3, *spec.contract.size), spec.contract, None, lambda: None,
-        task=spec.task, rule=usual_rule(spec),
-    )  # fmt: skip
+    task = find_export(spec.task)
+    run = torch_runner(module, outputs=task.runtime.outputs)
+    shape = ("batch", 3, *spec.contract.size)
+    return Side(spec.name, run, shape, spec.contract, None, lambda: None, task, rule=task.usual(spec))

@@ -56,11 +56,12 @@ def _engine(path: Path, start: bytes) -> dict[str, Any]:
 
 def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
     from ....runtime.bundle.bundle import open_bundle
+    from ...tasks.known import rule_keys
 
     bundle = open_bundle(path)
     keys = (
         "name", "model", "family", "task", "target", "precision", "gpu_arch", "num_classes", "edgesmith", "notes",
-        "parity", "detection",
+        "parity", *rule_keys(),
     )  # fmt: skip
     engines = []
     for engine in bundle.engines:

@@ -97,7 +97,6 @@ def _as_exported(name: str) -> onnx.ModelProto:
     import onnx_ir as ir
 
     from ....models import prepare
-    from ....runtime.tasks.answers import OUTPUTS
     from ...patterns.rewrite import rewrite
     from ...plan.plan import make_plan
     from ...plugins.torch_ops import carry_functions
@@ -105,7 +104,7 @@ def _as_exported(name: str) -> onnx.ModelProto:
 
     plan = make_plan(name, "random", plugins="all", target=TENSORRT)
     source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)
-    exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=OUTPUTS[plan.spec.task])
+    exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=plan.task.runtime.outputs)
     model = rewrite(exported, plan.order, plugins=plan.plugins).model
     carry_functions(model)
     return ir.to_proto(model)

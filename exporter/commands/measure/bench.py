@@ -17,18 +17,17 @@ import numpy as np
 
 from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
+from ....runtime.bundle.report import write_report
 from ....runtime.errors import UserMistake
-from ....runtime.report.report import write_report
 from ....runtime.session.benchmark import measure, to_json
-from ...bundle.parity import session_runner
-from ...run import runners as verify
+from ...run.runners import session_runner
 from ...run.stages import Progress, Silent
-from . import bench_detection
+from ...tasks.known import find_export
 from .footprint import footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step
 
 if TYPE_CHECKING:
-    from ....runtime.tasks.detection.detection import DetectionRule
+    from ...tasks.task import ExportTask
 
 COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6
@@ -58,24 +57,23 @@ def bench(
     peers = chosen_peers(against)
     progress = progress or Silent()
     shape = _shape(opened, batch)
-    detects = opened.task == "detection"
-    images = bench_detection.images(opened, shape) if detects else verify.seeded(shape)
+    task = find_export(opened.task)
+    images, rule = task.bench_images(opened, shape), task.rule_of(opened)
     with load(opened, threads=threads) as session, tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
         skipped: dict[str, str] = {}
         candidates = peer_candidates(opened, weights, peers, images, threads, Path(folder), skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
-        rule = opened.detection if detects else None
         alone = {"kind": "bundle", "path": str(opened.path)}
-        candidates.append(Candidate(name, session_runner(session), alone, bool(rule and rule.nms == "graph")))
+        candidates.append(Candidate(name, session_runner(session), alone, task.in_graph(rule)))
         with step(progress, "measure", f"{rounds} rounds of {len(candidates)} candidates, {threads} threads, in turns"):
             calls: dict[str, Callable[[], Any]] = {one.name: partial(one.run, images) for one in candidates}
             timings = measure(calls, rounds, warmup, clock, shape[0], progress=partial(progress.step, "rounds"))
         result = to_json(timings, threads=threads, shape=list(shape), skipped=skipped)
-        for row, agreement in zip(result["rows"], _agreements(candidates, images, rule), strict=True):
+        for row, agreement in zip(result["rows"], _agreements(candidates, images, task, rule), strict=True):
             row |= agreement
-        if detects:
-            with step(progress, "to boxes", "one photograph from its pixels on"):
-                result["end_to_end"] = bench_detection.end_to_end(session)
+        if task.finds:
+            with step(progress, f"to {task.finds}", "one photograph from its pixels on"):
+                result["end_to_end"] = task.end_to_end(session)
         if memory:
             with step(progress, "memory", "each candidate in a process of its own"):
                 for row, one in zip(result["rows"], candidates, strict=True):
@@ -86,17 +84,17 @@ def bench(
 
 
 def _agreements(
-    candidates: Sequence[Candidate], images: np.ndarray, rule: DetectionRule | None
+    candidates: Sequence[Candidate], images: np.ndarray, task: ExportTask, rule: Any
 ) -> Iterator[dict[str, float]]:
     """How far each candidate's answer is from the first one's."""
     first = candidates[0]
     judge = first.run(images)
     for one in candidates:
         answer = one.run(images)
-        if rule is None or first.suppressed:  # such a first one is the bundle alone
+        if first.finished:  # the bundle alone, beside itself
             yield {"max_abs": float(np.abs(answer - judge).max())}
         else:
-            yield bench_detection.agreement(rule, judge, answer, one.suppressed)
+            yield task.apart(judge, answer, rule, one.finished)
 
 
 def columns(result: Mapping[str, Any]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def _load(request: Mapping[str, Any]) -> Any:
         from ....runtime.backends.load import load
 
         session = load(request["path"], threads=threads)
-        return lambda images: session.run({"images": images})
+        return lambda images: session.run({session.inputs[0].name: images})
     if request["kind"] == "graph":
         import onnxruntime
 
@@ -49,8 +49,9 @@ def _load(request: Mapping[str, Any]) -> Any:
         from .peers import openvino_runner
 
         return openvino_runner(request["path"], threads, request["precision"])
-    from ....models import create
+    from ....models import create, find
     from ...run.runners import torch_runner
+    from ...tasks.known import find_export
     from .peers import deploy_form
 
     made = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
@@ -60,7 +61,7 @@ def _load(request: Mapping[str, Any]) -> Any:
         import torch
 
         module = torch.compile(module)
-    return torch_runner(module, threads)
+    return torch_runner(module, threads, find_export(find(request["model"]).task).runtime.outputs)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from ....models.registry import find
 from ....runtime.backends.openvino import HINTS
 from ....runtime.bundle.engines import OPENVINO as ENGINE
 from ....runtime.errors import UserMistake
-from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS, joined
+from ....runtime.tasks.known import TASKS, find_task, joined
 from ...run import arguments
 from ...run import runners as verify
 from ...run.nouns import Shapes
@@ -48,7 +48,7 @@ class Candidate:
     name: str
     run: Runner
     alone: dict[str, Any]
-    suppressed: bool = False  # its graph holds NMS
+    finished: bool = False  # its graph holds the last step of the task, such as NMS
 
 
 def chosen_peers(against: str | None) -> list[str]:
@@ -118,18 +118,18 @@ def peer_candidates(
     made, chosen = _module(bundle, weights, images.shape)
     module, form = deploy_form(made.module)
     torch_alone = {"model": made.spec.name, "weights": chosen, "classes": made.num_classes}
-    ready = []
+    ready, outputs = [], find_task(bundle.task).outputs
     for peer in peers:
         name = PEERS[peer] + form
         with step(progress, "prepare", name):
             try:
                 if peer == "plain":
-                    run, alone = _plain(module, images.shape, threads, folder, OUTPUTS[bundle.task])
+                    run, alone = _plain(module, images.shape, threads, folder, outputs)
                 elif peer == ENGINE:
                     name = f"{name}, {HINTS.get(bundle.precision, 'its own precision')}"
-                    run, alone = _openvino(module, images.shape, threads, folder, bundle)
+                    run, alone = _openvino(module, images.shape, threads, folder, bundle, outputs)
                 else:
-                    run, alone = _torch(module, peer, threads), {**torch_alone, "kind": peer}
+                    run, alone = _torch(module, peer, threads, outputs), {**torch_alone, "kind": peer}
                 run(images)
             except Exception as error:  # noqa: BLE001 inductor raises whatever the compiler behind it did
                 skipped[name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:120]}"
@@ -138,11 +138,11 @@ def peer_candidates(
     return ready
 
 
-def _torch(module: nn.Module, peer: str, threads: int) -> Runner:
+def _torch(module: nn.Module, peer: str, threads: int, outputs: Sequence[str]) -> Runner:
     import torch
 
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says at every start that CUDA is not here
-    return verify.torch_runner(torch.compile(module) if peer == "compile" else module, threads)
+    return verify.torch_runner(torch.compile(module) if peer == "compile" else module, threads, outputs)
 
 
 def _plain(
@@ -154,10 +154,10 @@ def _plain(
 
 
 def _openvino(
-    module: nn.Module, shape: tuple[int, ...], threads: int, folder: Path, bundle: Bundle
+    module: nn.Module, shape: tuple[int, ...], threads: int, folder: Path, bundle: Bundle, outputs: Sequence[str]
 ) -> tuple[Runner, dict[str, Any]]:
     """The plain export again, at the precision of the bundle where OpenVINO has it: like beside like."""
-    path, precision = _plain_file(module, shape, folder, OUTPUTS[bundle.task]), HINTS.get(bundle.precision)
+    path, precision = _plain_file(module, shape, folder, outputs), HINTS.get(bundle.precision)
     alone = {"kind": ENGINE, "path": str(path), "precision": precision}
     return openvino_runner(path, threads, precision), alone
 
@@ -208,7 +208,7 @@ def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Ru
         config["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(str(path), "CPU", config)
     request = compiled.create_infer_request()
-    known = {name for names in (*OUTPUTS.values(), NMS_OUTPUTS) for name in names}
+    known = {name for task in TASKS.values() for name in (*task.outputs, *task.finished)}
     names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names
 
     def run(images: np.ndarray) -> np.ndarray:

@@ -16,13 +16,15 @@ import numpy as np
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.tasks.limits import FP32
-from ...run.runners import run_all
+from ...run.runners import run_all, session_runner
+from ...tasks.known import find_export
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
 
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
     from ....graph.run import Runner
     from ....runtime.bundle.bundle import Bundle
+    from ...tasks.task import ExportTask
 
 Step = Callable[[str, int, int], None]
 SCANNED = 16  # pictures of a sensitivity scan
@@ -102,8 +104,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
             raise _needs_pictures("--max-drop", "no accuracy was measured when it was made")
         return {**told, "notes": [*told["notes"], *(bundle.manifest.get("notes") or [])]}
     data = told.get("data") or {}
+    task = find_export(bundle.task)
     images = _pictures(
-        asked, bundle.contract, bundle.labels, told["notes"], bundle.task, calibrated=int(data.get("images") or 128)
+        asked, bundle.contract, bundle.labels, told["notes"], task, calibrated=int(data.get("images") or 128)
     )
     shape = shape_of(bundle.manifest["inputs"][0]["shape"], bundle.contract.size)
     reference = (
@@ -114,10 +117,10 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     batch = shape[0] or 32
     told["notes"] += reference.notes
     run = _bundle_runner(bundle, told["notes"])
-    if bundle.task == "detection":  # the bundle's own thresholds count on both sides
-        rule = bundle.detection
-        run = _as_cells(run, len(bundle.labels)) if rule.nms == "graph" else run
-        reference = replace(reference, detection=replace(rule, nms="runtime"))
+    rule = task.rule_of(bundle)
+    if task.in_graph(rule):
+        run = _opened(run, task, len(bundle.labels))
+    reference = replace(reference, task=task, rule=rule)  # the bundle's own thresholds count on both sides
     told["accuracy"] = _accuracy(reference, run, images, batch, asked.max_drop, told["notes"], step)
     if asked.sensitivity:
         _scan(open_file(bundle.graph), told["nodes"], images, step, told["notes"], reference)
@@ -146,8 +149,7 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     reference = open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, file.shape)
     notes += reference.notes
     classes = tuple(str(number) for number in range(reference.classes))
-    task = "detection" if reference.detection else "classification"
-    images = _pictures(asked, reference.contract, reference.labels or classes, notes, task)
+    images = _pictures(asked, reference.contract, reference.labels or classes, notes, reference.task)
     few = next(images.batches(max(INNER, SCANNED)))
     told["nodes"] = measure_places(
         file.model, file.places, few, reference.graph, lambda done, total: step("one picture at a time", done, total)
@@ -178,14 +180,22 @@ def _clipping(rows: list[dict[str, Any]]) -> list[str]:
     return [f"{told}: are these pictures prepared as those that it was calibrated with?"]
 
 
-def _pictures(asked: Asked, contract: Any, labels: Any, notes: list[str], task: str, calibrated: int = 0) -> ImageSet:
+def _pictures(
+    asked: Asked, contract: Any, labels: Any, notes: list[str], task: ExportTask, calibrated: int = 0
+) -> ImageSet:
     """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
     from ....calibration.pictures.images import open_data
 
     assert asked.data is not None
     count, held_out = (calibrated, asked.eval_images) if calibrated else (asked.eval_images, 0)
     data = open_data(
-        asked.data, contract, labels=labels, count=count, held_out=held_out, images=asked.images, task=task
+        asked.data,
+        contract,
+        labels=labels,
+        count=count,
+        held_out=held_out,
+        images=asked.images,
+        truths=task.judge.truths,
     )
     notes += [note for note in data.notes if "no held-out" not in note]
     if calibrated and not len(data.held_out):
@@ -203,8 +213,6 @@ def _accuracy(
     step: Step,
 ) -> dict[str, Any]:
     """Both models on all pictures."""
-    from ....calibration.judge.detection import judge_boxes
-    from ....calibration.judge.evaluation import Evaluation
     from ....calibration.report.report import accuracy_told
 
     done = 0
@@ -219,13 +227,9 @@ def _accuracy(
 
         return run_some
 
-    if reference.detection:
-        evaluation = judge_boxes(
-            images, counted(reference.run), reference.detection, reference.contract, images.truths, batch=batch
-        )
-    else:
-        truth = None if images.labels is None else np.asarray(images.labels)
-        evaluation = Evaluation(images, counted(reference.run), truth, batch=batch)
+    evaluation = reference.task.judge.evaluation(
+        images, counted(reference.run), reference.rule, reference.contract, batch=batch
+    )
     outputs = evaluation.shape
 
     def fitting(some: np.ndarray) -> np.ndarray:
@@ -243,26 +247,22 @@ def _accuracy(
     return accuracy_told(evaluation.evaluate(counted(fitting)), evaluation.expected)
 
 
-def _as_cells(run: Runner, classes: int) -> Runner:
-    """A graph that suppresses by itself, as one that hands out cells."""
-    from ....calibration.judge.detection import cells_of_rows
-
-    return lambda images: cells_of_rows(run(images), classes)
+def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:
+    """A graph that holds the last step of its task, as one that gives what the network gives."""
+    return lambda images: task.opened(run(images), classes)
 
 
 def _scan(
     file: File, rows: list[dict[str, Any]], images: ImageSet, step: Step, notes: list[str], reference: Reference
 ) -> None:
     """``output_sqnr_db`` of every row whose rounding can be switched."""
-    from ....calibration.judge.accuracy import sqnr_db
-    from ....calibration.judge.detection import sqnr_db as boxes_sqnr_db
     from ....calibration.report.switches import scan_places
 
     shares = {row["node"]: row["share"] for row in rows}
     few = next(images.batches(SCANNED))
     found = scan_places(
         file.model, file.places, shares, few, lambda done, total: step("one node at a time", done, total),
-        distance=boxes_sqnr_db if reference.detection else sqnr_db,
+        distance=reference.task.judge.distance,
     )  # fmt: skip
     if not found:
         notes.append("no sensitivity: the file has integer operators only, whose rounding cannot be switched off")
@@ -282,7 +282,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
     import onnx_ir
 
     from ....runtime.backends.load import load
-    from ...bundle.parity import session_runner, typed_runner
+    from ...bundle.parity import typed_runner
 
     try:
         return session_runner(load(bundle))

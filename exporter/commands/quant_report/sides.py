@@ -13,14 +13,14 @@ from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import ImageContract
 from ....runtime.tasks.limits import BF16, FP8, INT4, INT8, NVFP4
-from ...tasks.detection.plan import usual_rule
+from ...tasks.known import EXPORTS, find_export
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ....calibration.report.quantised_file import Place
     from ....graph.run import Runner
-    from ....runtime.tasks.detection.detection import DetectionRule
+    from ...tasks.task import ExportTask
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
 FAMILIES = {"float8": FP8, "float4": NVFP4, INT4: INT4, "uint4": INT4, "int16": "int16", "uint16": "int16"}
@@ -67,11 +67,12 @@ class Reference:
     run: Runner
     contract: ImageContract
     classes: int
+    task: ExportTask
     graph: ir.Model | None = None
     path: Path | None = None
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    detection: DetectionRule | None = None  # of a detector: which boxes count
+    rule: Any = None  # of its task, such as which boxes count
 
 
 def open_file(path: Path) -> File:
@@ -132,18 +133,21 @@ def open_reference(
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     classes, size = _classes(graph), _size(shape, _picture_shape(graph, file))
-    rule = bundle.detection if bundle and bundle.task == "detection" else None
+    rule = None
     if bundle:
-        contract, labels = bundle.contract, tuple(bundle.labels)
+        task, contract, labels = find_export(bundle.task), bundle.contract, tuple(bundle.labels)
+        rule = task.rule_of(bundle)
     elif model:
         spec = find(model)
-        rule = usual_rule(spec)
+        task = find_export(spec.task)
+        rule = task.usual(spec)
         contract = replace(spec.contract, size=size)
         labels = tuple(spec.labels(classes)) if classes else ()
     else:
-        contract = ImageContract(size=size)
+        task, contract = _task_of(graph), ImageContract(size=size)
+        _, rule = task.assumed()
         notes = (ASSUMED,)
-    return Reference(any_batch(graph, optimise=True), contract, classes, graph, file, labels, notes, rule)
+    return Reference(any_batch(graph, optimise=True), contract, classes, task, graph, file, labels, notes, rule)
 
 
 def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
@@ -198,8 +202,9 @@ def _named(
         )
     wanted = contract or replace(spec.contract, size=size)
     labels = tuple(spec.labels(made.num_classes))
-    run = torch_runner(made.module, threads=os.cpu_count() or 1)
-    return Reference(run, wanted, made.num_classes, labels=labels, detection=usual_rule(spec))
+    task = find_export(spec.task)
+    run = torch_runner(made.module, os.cpu_count() or 1, task.runtime.outputs)
+    return Reference(run, wanted, made.num_classes, task, labels=labels, rule=task.usual(spec))
 
 
 def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:
@@ -219,6 +224,13 @@ def file_bytes(path: Path) -> int:
 
 def _size(first: Shape, second: Shape) -> tuple[int, int]:
     return first[1] or second[1] or 224, first[2] or second[2] or 224
+
+
+def _task_of(graph: ir.Model) -> ExportTask:
+    """The task whose outputs the graph has; any other graph hands out numbers, as one of the first task does."""
+    shapes = {str(value.name): list(value.shape or ()) for value in graph.graph.outputs}
+    first, *others = EXPORTS.values()
+    return next((task for task in others[::-1] if task.claims(shapes)), first)
 
 
 def _classes(graph: ir.Model) -> int:

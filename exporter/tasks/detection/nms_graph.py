@@ -25,13 +25,23 @@ import numpy as np
 
 from ....runtime.bundle.engines import ENGINES, NMS
 from ....runtime.errors import EdgesmithError, UserMistake
-from ....runtime.tasks.answers import NMS_OUTPUTS, OUTPUTS
-from .efficient_nms import efficient_nms
+from ....runtime.tasks.detection.task import NMS_OUTPUTS, DetectionTask
+from .efficient_nms import NOTE, efficient_nms
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ....runtime.tasks.detection.detection import DetectionRule
+
+
+def with_nms(model: ir.Model, rule: DetectionRule, engine: str) -> tuple[ir.Model, list[str]]:
+    """The graph that hands out candidates or detections, as the rule asks for it, and what has to be said about it."""
+    from ...patterns.boxes.select_candidates import select_candidates
+
+    model = select_candidates(model, rule, engine)
+    if rule.nms != "graph":
+        return model, []
+    return append_nms(model, rule, engine), [NOTE] if ENGINES[engine].nms != NMS else []
 
 
 def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
@@ -78,7 +88,7 @@ def refuses(engine: str) -> str:
 def _outputs(model: ir.Model) -> tuple[ir.Value, ir.Value]:
     found = {value.name: value for value in model.graph.outputs}
     kinds = {value.dtype.name if value.dtype is not None else "?" for value in found.values()}
-    if tuple(found) != OUTPUTS["detection"] or kinds != {"FLOAT"}:
+    if tuple(found) != DetectionTask.outputs or kinds != {"FLOAT"}:
         raise EdgesmithError(
             "Suppression cannot be put into this graph",
             found=f"outputs {', '.join(map(str, found))} of type {', '.join(sorted(kinds))}",

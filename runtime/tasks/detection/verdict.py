@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..limits import BF16, DEVICE_ERROR, FP16, quantised
+from ..selftest import SelfTestRow
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
 from .matching import paired
@@ -183,3 +184,17 @@ def tell(figures: Figures) -> str:
         f"scores within {figures['score_abs']:.1e}"
     )
     return text if figures["cosine"] is None else f"{text}, cosine of scores {figures['cosine']:.6f}"
+
+
+def row(
+    judge: np.ndarray, found: np.ndarray, rule: DetectionRule, precision: str, measured: Mapping[str, Any] | None = None
+) -> SelfTestRow:
+    """The judge's answer (n, N, 4 + K) and this device's, both as the task joins them, as one row of the self-test."""
+    figures = compare(judge, found, rule, rule.nms == "graph")
+    limit, passed = verdict(precision, figures, measured)
+    told = tell(figures)
+    if not figures:
+        return SelfTestRow("detections", len(judge), float("inf"), -1.0, 0.0, limit, passed, figures, told)
+    cosine = 1.0 if figures["cosine"] is None else figures["cosine"]
+    share = figures["matched"] / 100
+    return SelfTestRow("detections", len(judge), figures["score_abs"], cosine, share, limit, passed, figures, told)

@@ -63,8 +63,18 @@ def same_triton():
         pytest.skip(f"the pack was compiled and assembled by Triton {about()['triton']}")
 
 
-def test_every_kernel_assembles_for_every_chip_and_the_table_says_so(pack, same_triton):
-    assert table(pack, measure(pack, CHIPS)) == TABLE.read_text()
+@pytest.fixture(scope="module")
+def assembled(pack):
+    return measure(pack, CHIPS)
+
+
+def test_every_kernel_assembles_for_every_chip_and_spills_nothing(pack, assembled):
+    assert len(assembled) == len(pack.ptx) * len(CHIPS)
+    assert not {key: found for key, found in assembled.items() if found.spilled_bytes}
+
+
+def test_the_table_says_what_the_assembler_said(pack, assembled, same_triton):
+    assert table(pack, assembled) == TABLE.read_text()
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..report.graph import nodes, precision, rewrites, xray
+from ..report.origin import contract, files, origin
+from ..report.page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
+from ..report.parts import Parts
+from ..report.quantised import quantised
+from ..report.words import number, percent
+from ..tasks.known import task_of
 from ..tasks.limits import INT8
-from . import detection
-from .graph import nodes, precision, rewrites, xray
-from .origin import contract, files, origin
-from .page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
-from .quantised import quantised
-from .words import number, percent
 
 Data = Mapping[str, Any]
 
@@ -27,27 +28,27 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
     more = extras or {}
     stages = more.get("stages") or manifest.get("stages") or []
     notes = [*(manifest.get("notes") or []), *(more.get("notes") or [])]
-    name = str(manifest.get("name", "bundle"))
+    name, parts = str(manifest.get("name", "bundle")), task_of(str(manifest.get("task"))).report(manifest)
     return page(
         f"{name} - Edgesmith",
         tag("h1", name),
         tag("p", _subtitle(manifest), "soft"),
-        tiles(_headline(manifest)),
+        tiles(_headline(manifest, parts)),
         section("Notes and limits", join(tag("p", note) for note in notes)),
         quantised(manifest.get("quantisation")),
-        section("PyTorch and this bundle, side by side", detection.pictures(manifest.get("detection_report"))),
-        section("Accuracy", detection.accuracy(manifest)),
+        section("PyTorch and this bundle, side by side", parts.pictures),
+        section("Accuracy", parts.accuracy),
         section("Stages", _stages(stages)),
-        section("Parity with PyTorch", _parity(manifest.get("parity") or [])),
-        section("Speed", _speed(manifest.get("benchmark"), name)),
+        section("Parity with PyTorch", parts.parity),
+        section("Speed", _speed(manifest.get("benchmark"), name, parts)),
         section("Rewrites", rewrites(manifest.get("rewrite") or {})),
         section("Precision", precision(manifest.get("precision_report") or {})),
         section("Nodes before and after", nodes(manifest.get("rewrite") or {})),
         section("Engine X-ray", *(xray(engine) for engine in manifest.get("engines") or [])),
-        section("Input and output", contract(manifest), detection.thresholds(manifest.get("detection"))),
+        section("Input and output", contract(manifest), parts.thresholds),
         section("Where it comes from", origin(manifest)),
         section("Files", files(manifest.get("files") or {})),
-        section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name, detection.is_detection(manifest)))))),
+        section("Next", Html(tag("pre", "\n".join(more.get("next") or _next(name, parts))))),
     )
 
 
@@ -61,7 +62,7 @@ def _subtitle(manifest: Data) -> str:
     return " · ".join(str(part) for part in parts if part) + f" · edgesmith {manifest.get('edgesmith', '')}"
 
 
-def _headline(manifest: Data) -> list[tuple[Any, str]]:
+def _headline(manifest: Data, parts: Parts) -> list[tuple[Any, str]]:
     """The figures to see first, at most eight."""
     found: list[tuple[Any, str]] = []
     if rows := manifest.get("parity"):
@@ -76,7 +77,7 @@ def _headline(manifest: Data) -> list[tuple[Any, str]]:
             default=None,
         )
         found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
-    found += detection.headline(manifest)
+    found += parts.headline
     if told := manifest.get("quantisation"):
         found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', INT8)}"))
         drop = (told.get("accuracy") or {}).get("drop") or {}
@@ -113,36 +114,10 @@ def _stages(stages: Sequence[Data]) -> Html:
     return table(("stage", "time", "size", ""), rows, ("", "number", "number", "words"))
 
 
-def _parity(rows: Sequence[Data]) -> Html:
-    if not rows:
-        return tag("p", "Not checked.", "soft")
-    if all("score_abs" in row for row in rows):
-        return detection.parity(rows)
-    lines = [
-        (
-            r.get("stage"),
-            f"{r.get('count', '')} {r.get('inputs', '')}".strip(),
-            mark(bool(r.get("passed")), "holds" if r.get("passed") else "FAILS"),
-            figure(r.get("max_abs"), ".2e"),
-            figure(r.get("cosine"), ".7f"),
-            figure(r.get("top1"), ".0%"),
-            figure(r.get("top5"), ".0%"),
-            r.get("limit"),
-            r.get("shape"),
-            r.get("runner"),
-        )
-        for r in rows
-    ]
-    columns = ("stage", "inputs", "", "max abs", "cosine", "top-1", "top-5", "limit", "shape", "run by")
-    css = ("", "", "", "number", "number", "number", "number", "number", "number")
-    judge = "PyTorch eager in float32 is the judge. Top-1 and top-5: share of pictures with the same best classes."
-    return join([table(columns, lines, css), tag("p", judge, "soft")])
-
-
 CLOCKS = {"wall": "wall time", "cpu": "CPU time"}
 
 
-def _speed(benchmark: Data | None, name: str) -> Html:
+def _speed(benchmark: Data | None, name: str, told: Parts) -> Html:
     if not benchmark or not benchmark.get("rows"):
         return tag("p", f"Not measured yet: edgesmith bench {name}.edge", "soft")
     rows, clock = benchmark["rows"], CLOCKS.get(benchmark.get("clock", ""), str(benchmark.get("clock")))
@@ -181,7 +156,7 @@ def _speed(benchmark: Data | None, name: str) -> Html:
         table(columns, lines, ("", *["number"] * (len(columns) - 1))),
         tag("p", f"{base} {machine}", "soft"),
     ]
-    parts += detection.end_to_end(benchmark.get("end_to_end"))
+    parts += told.end_to_end
     parts += [tag("p", f"Not measured: {peer}, {why}") for peer, why in (benchmark.get("skipped") or {}).items()]
     return join(parts)
 
@@ -190,6 +165,6 @@ def _ours(rows: Sequence[Data]) -> Data | None:
     return next((row for row in rows if str(row.get("name", "")).lower().startswith("edgesmith")), None)
 
 
-def _next(name: str, boxes: bool) -> list[str]:
-    run = f"edgesmith run {name}.edge photo.jpg" + (" --save boxes.jpg" if boxes else "")
+def _next(name: str, parts: Parts) -> list[str]:
+    run = f"edgesmith run {name}.edge photo.jpg" + parts.run_options
     return [run, f"edgesmith bench {name}.edge", f"edgesmith inspect {name}.edge"]

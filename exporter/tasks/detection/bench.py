@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.tasks.detection.verdict import compare
-from ...run import runners as verify
 from ...run.pictures import packaged_pictures
+from ...run.runners import seeded
 
 if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
@@ -25,7 +25,7 @@ def images(bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
 
     paths = [picture.path for picture in packaged_pictures()]
     if not paths or shape[2:] != bundle.contract.size:
-        return verify.seeded(shape, bundle.contract)
+        return seeded(shape, bundle.contract)
     return preprocess([paths[index % len(paths)] for index in range(shape[0])], bundle.contract)
 
 

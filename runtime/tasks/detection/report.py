@@ -1,6 +1,6 @@
 """The parts of the report that only detectors have: pictures side by side, boxes that match, parity and thresholds in words.
 
-    manifest["detection_report"], ["parity"], ["detection"] -> sections and tiles of report.py
+    manifest["detection_report"], ["parity"], ["detection"] -> sections and tiles of runtime/bundle/report.py
 
 A part that the manifest does not have is left out. Pictures are files of the bundle, named relative to the report.
 """
@@ -11,8 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .page import Html, facts, figure, fold, image, join, mark, table, tag
-from .words import number
+from ...report.page import Html, facts, figure, fold, image, join, mark, table, tag
+from ...report.parts import Parts
+from ...report.parts import parity as plain
+from ...report.words import number
 
 Data = Mapping[str, Any]
 INSIDE = re.compile(r"pictures/[\w-]+\.(jpg|png)")  # the only places that the page may load from
@@ -34,8 +36,19 @@ SEEN_PX = 0.01
 COUNTS = {"pictures": "pictures", "boxes": "boxes in them", "source": "pictures and boxes of"}
 
 
-def is_detection(manifest: Data) -> bool:
-    return manifest.get("task") == "detection"
+def parts(manifest: Data) -> Parts:
+    """All of them."""
+    rows = manifest.get("parity") or []
+    ours = rows and all("score_abs" in row for row in rows)
+    return Parts(
+        parity=parity(rows) if ours else plain(rows),
+        headline=headline(manifest),
+        pictures=pictures(manifest.get("detection_report")),
+        accuracy=accuracy(manifest),
+        thresholds=thresholds(manifest.get("detection")),
+        end_to_end=end_to_end((manifest.get("benchmark") or {}).get("end_to_end")),
+        run_options=" --save boxes.jpg",
+    )
 
 
 def headline(manifest: Data) -> list[tuple[Any, str]]:

@@ -1,0 +1,41 @@
+"""What judges a quantised graph, by task: what the pictures show, the evaluation on held-out ones, the distance of two answers.
+
+A task is one file here, or in a package of others (``edgesmith.register_task(..., judge=...)``); only ``name`` and ``evaluation``
+have to be said.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ...graph.run import Runner
+from .accuracy import sqnr_db
+
+if TYPE_CHECKING:
+    from ...runtime.pictures.preprocess import ImageContract
+    from ..pictures.images import ImageSet
+    from ..pictures.sources import Truths
+    from .evaluation import Evaluation
+
+
+class TaskJudge(ABC):
+    """One object without state a task, in a table by name (known.py)."""
+
+    name: ClassVar[str]  # of the task, as model specs have it
+    truths: ClassVar[Truths | None] = None  # reads what is in pictures that have no class of their own; None: they have
+
+    @abstractmethod
+    def evaluation(
+        self, images: ImageSet, reference: Runner, rule: Any, contract: ImageContract, *, batch: int = 8
+    ) -> Evaluation:
+        """The pictures with the answers of ``reference``; ``rule`` is what the plan decided for the task, or None.
+
+        Raises NothingFound where there is nothing to judge by.
+        """
+
+    def distance(self, reference: np.ndarray, found: np.ndarray) -> float:
+        """Two graphs' answers (n, ...) -> dB; ranks layers. inf when equal, -inf when ``found`` is not finite."""
+        return sqnr_db(reference, found)

@@ -1,0 +1,45 @@
+"""The names of the classes: those of the model, or of a file of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...runtime.errors import UserMistake
+
+if TYPE_CHECKING:
+    from ...models.registry import ModelSpec
+
+
+def class_names(spec: ModelSpec, num_classes: int | None, file: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """One name a class: from a file (one a line, or a JSON list), else those of the model."""
+    if file is None:
+        return tuple(spec.labels(num_classes))
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserMistake(
+            f"The class names in {path} cannot be read",
+            found=str(error.strerror if isinstance(error, OSError) else error),
+            expected="a text file with one name a line, or a JSON list of names",
+        ) from None
+    while names and names[-1] == "":
+        names.pop()
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise UserMistake(
+            f"The class names in {path} cannot be read",
+            found=f"{len(names)} lines, an empty one among them" if names else "no names",
+            expected="one name for each class, in the order of the model's outputs",
+        )
+    if num_classes is not None and len(names) != num_classes:
+        raise UserMistake(
+            "Names and number of classes do not go together",
+            found=f"{len(names)} names in {path}, --num-classes {num_classes}",
+            expected="one name for each class",
+            attempt=f"leave --num-classes out for the {len(names)} of the file",
+        )
+    return tuple(names)

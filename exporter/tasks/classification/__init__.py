@@ -1,0 +1,1 @@
+"""Classifiers in an export: the defaults of a task, and accuracy on labelled pictures."""

@@ -1,0 +1,153 @@
+"""``edgesmith eval`` of classifiers: top-1 and top-5 on a folder whose sub-folders are the classes, PyTorch beside the bundles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....runtime.coco.intervals import wilson
+from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.pictures.preprocess import preprocess
+from ....runtime.tasks.evaluation import table
+from ....runtime.tasks.limits import FP32
+from ..eager import EAGER, eager
+
+if TYPE_CHECKING:
+    from ....calibration.pictures.items import PictureFile
+    from ....runtime.bundle.bundle import Bundle
+    from ....runtime.tasks.evaluation import Asked, Progress
+
+BATCH = 8  # pictures at a time where the bundle takes any number
+COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "ms/picture", "pictures")
+Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
+
+
+def evaluate(
+    opened: Sequence[Bundle],
+    data: str,
+    asked: Asked,
+    weights: str | None,
+    save: str | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Top-1 and top-5 on pictures whose folders or list say what they show."""
+    for flag, value in (("--score", asked.score), ("--iou", asked.iou), ("--images", asked.images), ("--save", save)):
+        if value is not None:
+            raise UserMistake(
+                f"{flag} belongs to a detector",
+                found=f"{flag} {value}, {opened[0].path.name} classifies",
+                expected="--data with a folder whose sub-folders are the classes",
+                attempt=f"leave {flag} out",
+            )
+    module = None if weights is None else eager(opened[0], weights)
+    notes: list[str] = []
+    sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in {tuple(b.labels) for b in opened}}
+    rows: list[dict[str, Any]] = []
+    if module is not None:
+        rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
+        answer = _classify(opened[0], module, asked)
+        rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], BATCH, EAGER, progress)
+    for bundle in opened:
+        row = {"name": bundle.path.name, "precision": bundle.precision}
+        try:
+            rows.append(row | _bundle_tops(bundle, *sets[tuple(bundle.labels)], asked, progress))
+        except BackendUnavailable as error:
+            if len(opened) == 1:
+                raise
+            rows.append(row | {"why_not": str(error).splitlines()[0]})
+    return {"data": data, "notes": list(dict.fromkeys(notes)), "rows": rows}
+
+
+def _labelled(
+    data: str, labels: Sequence[str], limit: int | None, notes: list[str]
+) -> tuple[list[PictureFile], np.ndarray]:
+    """Pictures that can be read, and the class of each; UserMistake where the source does not say the classes."""
+    from ....calibration.pictures.draw import Checker, shuffled
+    from ....calibration.pictures.items import PictureFile
+    from ....calibration.pictures.sources import open_source
+    from ....runtime.pictures.preprocess import ImageContract
+
+    opened = open_source(data, ImageContract(size=(32, 32)), tuple(labels), 0, 0, 0)
+    pool = opened.validation or opened.pool
+    notes += opened.notes
+    if pool.labels is None or (pool.names and not isinstance(pool.item(0), PictureFile)):
+        raise UserMistake(
+            f"{data} does not say what the pictures show",
+            found="; ".join(opened.notes) or f"{len(pool.names)} pictures without a class",
+            expected="picture files in sub-folders named like the classes of the bundle, or a list file with labels",
+            attempt=f"sub-folders {', '.join(list(labels)[:3])}{' ...' if len(labels) > 3 else ''}",
+        )
+    chosen = sorted(shuffled(len(pool.names), 0)[:limit])
+    checker = Checker(pool)
+    fine = [index for index, usable in zip(chosen, checker(chosen), strict=True) if usable]
+    if checker.skipped:
+        some = ", ".join(f"{one.name} ({one.why.splitlines()[0][:60]})" for one in checker.skipped[:3])
+        notes.append(f"{len(checker.skipped)} pictures cannot be read and do not count: {some}")
+    if not fine:
+        raise UserMistake(f"no picture of {data} can be used", found=f"{len(chosen)} that cannot be read")
+    if len(fine) < len(pool.names) - len(checker.skipped):
+        notes.append(f"{len(fine)} of {len(pool.names)} pictures, drawn with a fixed seed")
+    items = [item for index in fine if isinstance(item := checker.items[index], PictureFile)]
+    return items, np.array([pool.labels[index] for index in fine])
+
+
+def _bundle_tops(
+    bundle: Bundle, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, progress: Progress | None
+) -> dict[str, Any]:
+    from ....runtime.backends.load import load
+
+    with load(bundle, backend=asked.backend, threads=asked.threads) as session:
+        least, size = session.batch_sizes(BATCH)
+
+        def answer(paths: Sequence[str]) -> np.ndarray:
+            return np.stack([one.logits for one in session(list(paths))])
+
+        batch = max(least, min(size, BATCH))
+        return {"backend": session.backend, **_tops(answer, items, truth, batch, bundle.path.name, progress)}
+
+
+def _classify(bundle: Bundle, module: Any, asked: Asked) -> Logits:
+    from ...run.runners import torch_runner
+
+    run, contract = torch_runner(module, asked.threads or 1), bundle.contract
+    return lambda paths: run(preprocess(list(paths), contract))
+
+
+def _tops(
+    answer: Logits, items: Sequence[PictureFile], truth: np.ndarray, batch: int, name: str, progress: Progress | None
+) -> dict[str, Any]:
+    """Top-1 with its interval and top-5, in percent; of equal logits the first counts, a NaN is wrong."""
+    ranks, times_ms = [], []
+    for at in range(0, len(items), batch):
+        started = time.perf_counter()
+        logits = answer([one.path for one in items[at : at + batch]])
+        times_ms.append((time.perf_counter() - started) * 1e3 / len(logits))
+        order = np.argsort(-logits, axis=1, kind="stable")
+        rank = (order == truth[at : at + batch, None]).argmax(axis=1)
+        ranks += np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1]).tolist()
+        if progress is not None:
+            progress(name, len(ranks), len(items))
+    found = np.array(ranks)
+    low, high = wilson(int((found == 0).sum()), len(found))
+    return {
+        "top1": 100 * float((found == 0).mean()),
+        "low": low,
+        "high": high,
+        "top5": 100 * float((found < 5).mean()),
+        "pictures": len(found),
+        "ms_per_picture": float(np.median(times_ms)),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result as text."""
+    body = [
+        (row["name"], row["precision"], row["why_not"]) if "why_not" in row else
+        (row["name"], row["precision"], f"{row['top1']:.2f}", f"{row['low']:.1f}-{row['high']:.1f}", f"{row['top5']:.2f}",
+         f"{row['ms_per_picture']:.1f}", str(row["pictures"]))
+        for row in result["rows"]
+    ]  # fmt: skip
+    return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])

@@ -1,0 +1,18 @@
+"""PyTorch as a row beside the bundles that ``edgesmith eval`` measures: the checkpoint that the first was made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...runtime.bundle.bundle import Bundle
+
+EAGER = "PyTorch eager"
+
+
+def eager(bundle: Bundle, weights: str) -> Any:
+    """The module in eval mode."""
+    from ...models import create
+
+    name = str(bundle.manifest.get("model", bundle.name))
+    return create(name, weights, len(bundle.labels), bundle.contract.size)

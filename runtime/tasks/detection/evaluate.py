@@ -1,0 +1,222 @@
+"""Bundles on an annotated set -> COCO's average precision of each, in one table: ``edgesmith eval`` of detectors.
+
+Boxes as the authors of detectors evaluate: the bundle's score threshold (0.05, nano 0.03), its IoU, the best 500 a picture; of
+these COCO's code takes the best 100 a class.  Torch-free, for the device; the full command adds PyTorch and classifiers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...coco.annotations import CocoSet, read_coco
+from ...coco.average_precision import evaluate_boxes
+from ...errors import BackendUnavailable, UserMistake
+from ..evaluation import Asked, Load, Progress, not_by_boxes, table
+from ..task import Described
+from .boxes import Kept
+from .detection import DetectionRule
+from .task import DetectionTask
+from .task import rule_of as bundles_rule
+
+MOST = 500  # boxes a picture, as the authors evaluate
+USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
+BATCH = 8  # pictures at a time where the bundle takes any number
+COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "ms/picture", "pictures")
+Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one candidate finds in all pictures, and how long it took: a hint, the pictures are read in between."""
+
+    kept: list[Kept]
+    ms_per_picture: float
+
+
+def evaluate(
+    bundles: Sequence[Described],
+    data: str | os.PathLike[str],
+    asked: Asked,
+    load: Load,
+    save: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """One row a bundle: COCO's figures, per class too, the interval, milliseconds a picture.
+
+    ``save`` writes the boxes of the (one) bundle as a COCO results file.
+    """
+    rules = [rule_of(bundle, asked) for bundle in bundles]
+    place = None if save is None else check_save(save, data, len(bundles))
+    sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
+    rows: list[dict[str, Any]] = []
+    for bundle, rule in zip(bundles, rules, strict=True):
+        coco = sets[tuple(bundle.labels)]
+        try:
+            found, backend = run_bundle(bundle, coco, rule, asked, load, progress)
+        except BackendUnavailable as error:
+            if len(bundles) == 1:
+                raise
+            rows.append(
+                {"name": bundle.path.name, "precision": bundle.precision, "why_not": str(error).splitlines()[0]}
+            )
+            continue
+        row = {"name": bundle.path.name, "precision": bundle.precision, "backend": backend}
+        rows.append(row | figures(found, coco, bundle.labels, rule))
+        if place is not None:
+            write_results(place, coco, found.kept)
+    return told(data, list(sets.values()), rows)
+
+
+def told(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The result as plain data."""
+    notes = [note for one in sets for note in one.notes]
+    high = [row for row in rows if row.get("score", 0) > USUAL_SCORE]
+    notes += [
+        f"{row['name']}: boxes below a score of {row['score']:g} are left out; mAP is usually measured from {USUAL_SCORE:g} on "
+        "(--score)"
+        for row in high
+    ]
+    return {"task": DetectionTask.name, "data": os.fspath(data), "notes": list(dict.fromkeys(notes)), "rows": rows}
+
+
+def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
+    """The thresholds to evaluate with; UserMistake for a bundle that does not detect or cannot take them."""
+    if bundle.task != DetectionTask.name:
+        raise not_by_boxes(bundle)
+    rule = bundles_rule(bundle)
+    most = max(rule.max_detections, MOST) if rule.nms != "graph" else None
+    return rule.override(asked.score, asked.iou, most)
+
+
+def run_bundle(
+    bundle: Described, coco: CocoSet, rule: DetectionRule, asked: Asked, load: Load, progress: Progress | None
+) -> tuple[Found, str]:
+    """Every picture through one bundle, and the name of its backend."""
+    iou = None if rule.nms == "none" else rule.iou
+    with load(bundle, backend=asked.backend, threads=asked.threads) as session:
+
+        def answer(paths: Sequence[Path]) -> list[Kept]:
+            answers = session(
+                [str(path) for path in paths], score=rule.score, iou=iou, max_detections=rule.max_detections
+            )
+            return [Kept(one.boxes, one.scores, one.classes) for one in answers]
+
+        least, size = session.batch_sizes(BATCH)
+        return run_all(answer, coco, max(least, min(size, BATCH)), bundle.path.name, progress), session.backend
+
+
+def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> Found:
+    """Every picture through ``answer``, ``batch`` at a time."""
+    kept: list[Kept] = []
+    times_ms = []
+    for some in in_batches(coco.paths, batch):
+        started = time.perf_counter()
+        kept += answer(some)
+        times_ms.append((time.perf_counter() - started) * 1e3 / len(some))
+        if progress is not None:
+            progress(name, len(kept), len(coco))
+    return Found(kept, float(np.median(times_ms)))
+
+
+def in_batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (paths[at : at + size] for at in range(0, len(paths), size))
+
+
+def figures(found: Found, coco: CocoSet, labels: Sequence[str], rule: DetectionRule) -> dict[str, Any]:
+    """COCO's figures of one candidate, with what they were measured with."""
+    measured = evaluate_boxes(found.kept, coco.truths, labels)
+    boxes = sum(len(one.scores) for one in found.kept)
+    settings = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
+    return {**settings, **measured, "found": boxes, "ms_per_picture": found.ms_per_picture}
+
+
+def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundles: int) -> Path:
+    """Where the results go; UserMistake before the work for a place that cannot be written."""
+    place = Path(save)
+    wrong = ""
+    if bundles != 1:
+        wrong = f"{bundles} bundles"
+    elif place.is_dir():
+        wrong = f"{place} is a folder"
+    elif not place.absolute().parent.is_dir():
+        wrong = f"there is no folder {place.absolute().parent}"
+    elif place.exists() and place.samefile(data):
+        wrong = f"{place} holds the annotations"
+    elif not os.access(place.absolute().parent, os.W_OK):
+        wrong = f"nothing may be written in {place.absolute().parent}"
+    if wrong:
+        raise UserMistake(
+            "The boxes cannot be saved",
+            found=wrong,
+            expected="one bundle and a file that may be written",
+            attempt="--save results.json, a bundle at a time",
+        )
+    return place
+
+
+def results(coco: CocoSet, kept: Sequence[Kept]) -> list[dict[str, Any]]:
+    """Boxes as a COCO results file has them, with the set's own ids; classes without a category are left out."""
+    rows = []
+    for number, one in zip(coco.ids, kept, strict=True):
+        for box, score, index in zip(one.boxes.astype(np.float64), one.scores, one.classes.tolist(), strict=True):
+            if index in coco.category_of_class:
+                corner, side = box[:2], box[2:] - box[:2]
+                rows.append(
+                    {
+                        "image_id": number,
+                        "category_id": coco.category_of_class[index],
+                        "bbox": [round(float(value), 3) for value in (*corner, *side)],
+                        "score": float(str(score)),  # the shortest number that is this float32
+                    }
+                )
+    return rows
+
+
+def write_results(place: Path, coco: CocoSet, kept: Sequence[Kept]) -> None:
+    """The results file, whole or not at all."""
+    part = place.with_name(f".{place.name}.part{os.getpid()}")
+    try:
+        part.write_text(json.dumps(results(coco, kept)), encoding="utf-8")
+        os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def show(result: Mapping[str, Any], per_class: bool = False) -> str:
+    """The result as text: a table, with ``per_class`` another one, and the notes."""
+    rows = result["rows"]
+    lines = table(COLUMNS, [_cells(row) for row in rows])
+    if per_class:
+        names = [row["name"] for row in rows if "per_class" in row]
+        labels = list(dict.fromkeys(label for row in rows for label in row.get("per_class", {})))
+        body = []
+        for label in labels:
+            each = [row["per_class"].get(label, {}) for row in rows if "per_class" in row]
+            boxes = next((one["boxes"] for one in each if one), 0)
+            if boxes or any(one.get("map") is not None for one in each):
+                body.append((label, str(boxes), *(_number(one.get("map")) for one in each)))
+        lines += ["", *table(("class", "boxes", *(f"mAP {name}" for name in names)), body)]
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "why_not" in row:
+        return (row["name"], row["precision"], row["why_not"])
+    interval = "" if row["low"] is None else f"{row['low']:.1f}-{row['high']:.1f}"
+    aps = [_number(row[name]) for name in ("map50", "map75", "small", "medium", "large")]
+    return (
+        row["name"], row["precision"], _number(row["map"], 2), interval, *aps, f"{row['ms_per_picture']:.1f}",
+        str(row["pictures"]),
+    )  # fmt: skip
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

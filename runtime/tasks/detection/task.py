@@ -1,0 +1,181 @@
+"""The task of detectors: boxes and scores of all cells, or what suppression left of them -> Detections in pixels of the picture.
+
+    boxes (B, N, 4), scores (B, N, K)                          joined (B, N, 4 + K)
+    with NMS in the graph: num_detections (B, 1),
+      detection_boxes (B, D, 4), detection_scores (B, D),
+      detection_classes (B, D)                                 joined (B, D, 6): box, score, class
+
+Rows past num_detections are filled with score 0 and class -1.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import BundleRefused, UserMistake
+from ..task import Described, ImageSize, Task, Times
+from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
+
+if TYPE_CHECKING:
+    from ...report.parts import Parts
+    from ..evaluation import Asked, Load, Progress
+    from ..selftest import SelfTestRow
+
+NMS_OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
+# bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
+SHOWN_SCORE = 0.3
+
+
+class DetectionTask(Task):
+    """Boxes and scores -> the boxes that count."""
+
+    name = "detection"
+    outputs = ("boxes", "scores")
+    finished = NMS_OUTPUTS
+
+    def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
+        if NMS_OUTPUTS[0] not in results:
+            return np.concatenate([np.asarray(results[name], np.float32) for name in self.outputs], axis=-1)
+        count, boxes, scores, classes = (np.asarray(results[name], np.float32) for name in NMS_OUTPUTS)
+        array = np.concatenate([boxes, scores[..., None], classes[..., None]], axis=-1)
+        array[np.arange(array.shape[1]) >= count.reshape(-1, 1)] = (0, 0, 0, 0, 0, -1)
+        return array
+
+    def separated(self, answers: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self.outputs, (answers[..., :4], answers[..., 4:]), strict=True))
+
+    def check_bundle(self, bundle: Described) -> None:
+        rule, found = rule_of(bundle), [spec.name for spec in bundle.outputs]
+        expected = NMS_OUTPUTS if rule.nms == "graph" else self.outputs
+        if set(found) != set(expected):
+            raise BundleRefused(
+                f"{bundle.path} contradicts itself",
+                found=f"nms {rule.nms} and the outputs {', '.join(found)}",
+                expected=", ".join(expected),
+                because="where the suppression happens decides what the graph returns",
+                attempt="export it again",
+            )
+
+    def golden_outputs(self, bundle: Described) -> Sequence[str]:
+        return self.outputs
+
+    def check(self, bundle: Described, choices: Mapping[str, Any]) -> DetectionRule:
+        return rule_of(bundle).override(**choices)
+
+    def answers(
+        self,
+        bundle: Described,
+        results: Mapping[str, np.ndarray],
+        sizes: Sequence[ImageSize],
+        chosen: DetectionRule,
+        times: Times,
+    ) -> list[Detections]:
+        labels, contract = bundle.labels, bundle.contract
+        started = time.perf_counter()
+        if chosen.nms == "graph":
+            kepts = [kept_rows(row, chosen) for row in self.joined(results)[: len(sizes)]]
+            classes = max((int(kept.classes.max(initial=-1)) + 1 for kept in kepts), default=0)
+            _check_labels(classes, labels, classes <= len(labels))
+        else:
+            boxes, scores = (np.asarray(results[name], np.float32) for name in self.outputs)
+            _check_labels(scores.shape[-1], labels, scores.shape[-1] == len(labels))
+            kepts = [keep_parts(boxes[i], scores[i], chosen) for i in range(len(sizes))]
+        kepts = [in_image(kept, size, contract) for kept, size in zip(kepts, sizes, strict=True)]
+        postprocess_ms = (time.perf_counter() - started) * 1e3
+        return [
+            Detections(*kept, labels, size, times.preprocess_ms, times.infer_ms, postprocess_ms)
+            for kept, size in zip(kepts, sizes, strict=True)
+        ]
+
+    def selftest_rows(
+        self,
+        bundle: Described,
+        golden: Mapping[str, np.ndarray],
+        parts: Sequence[Mapping[str, np.ndarray]],
+        precision: str,
+    ) -> list[SelfTestRow]:
+        """One row for all outputs, "detections", as what is judged is what comes out of them."""
+        from .verdict import row
+
+        found = np.concatenate([self.joined(part) for part in parts])
+        measured = bundle.manifest.get("precision_report", {}).get("golden_detections")
+        return [row(self.joined(golden), found, rule_of(bundle), precision, measured)]
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        if (top := options.get("top")) is not None:
+            raise UserMistake(
+                f"{bundle.name} detects, and --top belongs to classifiers",
+                found=f"--top {top}",
+                attempt=f"--max-detections {top} for the best boxes only, or --score",
+            )
+        rule, chosen = rule_of(bundle), {name: value for name, value in options.items() if name != "top"}
+        if chosen.get("score") is None:
+            chosen["score"] = max(SHOWN_SCORE, rule.score)
+        rule.override(**chosen)  # what this bundle cannot do is told before anything is opened
+        return chosen
+
+    def draw(self, image: np.ndarray, answer: Detections) -> np.ndarray:
+        from .draw import draw
+
+        return draw(image, answer)
+
+    def to_json(self, answer: Detections, top: int | None) -> dict[str, Any]:
+        return {"size": list(answer.image_size), "detections": answer.to_json()}
+
+    def in_short(self, answer: Detections) -> str:
+        return (
+            ", ".join(f"{label} {n}" for label, n in Counter(d.label for d in answer).most_common()) or "nothing found"
+        )
+
+    def evaluate(
+        self,
+        bundles: Sequence[Described],
+        data: str | os.PathLike[str],
+        asked: Asked,
+        load: Load,
+        save: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        from .evaluate import evaluate
+
+        return evaluate(bundles, data, asked, load, save, progress)
+
+    def show(self, result: Mapping[str, Any], per_class: bool = False) -> str:
+        from .evaluate import show
+
+        return show(result, per_class)
+
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        from .report import parts
+
+        return parts(manifest)
+
+
+def rule_of(bundle: Described) -> DetectionRule:
+    """Which boxes of a detector count, and whether the graph has chosen them already."""
+    fields = bundle.manifest.get("detection")
+    try:
+        if not isinstance(fields, dict):
+            raise UserMistake("nothing to read", found=f"detection: {type(fields).__name__}")
+        rule = DetectionRule.from_json(fields)
+    except UserMistake as error:
+        raise BundleRefused(
+            f"{bundle.path} does not say which of its boxes count",
+            found=error.found,
+            expected='"detection": {"nms": ..., "score": ..., "iou": ..., "max_detections": ...} in the manifest',
+            attempt="export it again",
+        ) from None
+    return rule
+
+
+def _check_labels(classes: int, labels: Sequence[str], fits: bool) -> None:
+    if not fits:
+        raise UserMistake(
+            "the scores do not fit the labels", found=f"{classes} classes", expected=f"{len(labels)} labels"
+        )

@@ -1,0 +1,60 @@
+"""What all tasks share when bundles are judged on an annotated set: the settings, the table of figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserMistake
+from .task import Described
+
+Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
+Load = Callable[..., Any]  # runtime/backends/load.py
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings of one evaluation; None is what the bundle says."""
+
+    images: str | os.PathLike[str] | None = None  # folder of the pictures; None: beside the annotations
+    limit: int | None = None
+    score: float | None = None
+    iou: float | None = None
+    backend: str | None = None
+    threads: int | None = None
+
+
+def check_settings(asked: Asked) -> None:
+    for name, value in (("--score", asked.score), ("--iou", asked.iou)):
+        if value is not None and not 0 <= value <= 1:
+            raise UserMistake(f"{name} is out of range", found=f"{name} {value:g}", expected="0 to 1")
+    if asked.limit is not None and asked.limit < 1:
+        raise UserMistake("--limit is out of range", found=f"--limit {asked.limit}", expected="1 picture or more")
+
+
+def not_by_boxes(bundle: Described) -> UserMistake:
+    """For a bundle whose answers are no boxes, which is all that a device is asked to judge today."""
+    return UserMistake(
+        f"{bundle.path} does not detect",
+        found=f"task {bundle.task}, annotated boxes",
+        expected="bundles of detectors",
+        attempt="a classifier is evaluated on a folder whose sub-folders are its classes, with edgesmith[export] installed",
+    )
+
+
+def table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines; columns of numbers stand to the right. A row may be shorter: its last cell runs on."""
+    whole = [row for row in body if len(row) == len(columns)]
+    leads = [row[:-1] if len(row) < len(columns) else row for row in (columns, *body)]
+    widths = [max(len(row[at]) for row in leads if at < len(row)) for at in range(len(columns))]
+    right = [at > 0 and all(row[at][:1] in "-0123456789" for row in whole) for at in range(len(columns))]
+    lines = []
+    for row in (columns, *body):
+        cells = [
+            cell.rjust(widths[at]) if right[at] and len(row) == len(columns) else cell.ljust(widths[at])
+            for at, cell in enumerate(row)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,83 @@
+"""The tasks that there are, ours and those of others, by name.
+
+find_task("detection")   the task of a name; UserMistake for one that nobody registered
+task_of(bundle)          the task of a bundle; any graph may be in one, so an unknown name has no answers and no more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import UserMistake
+from ..registry import Registry
+from .classification import ClassificationTask
+from .detection.task import DetectionTask
+from .task import Described, ImageSize, Task, Times
+
+TASKS: Registry[Task] = Registry("task", {task.name: task for task in (ClassificationTask(), DetectionTask())})
+
+
+def register_task(task: Task) -> Task:
+    """Add a task of one's own: bundles, commands and reports find it under its name."""
+    return TASKS.add(task.name, task)
+
+
+def find_task(name: str) -> Task:
+    """The task of a name; UserMistake for one that nobody registered."""
+    if name not in TASKS:
+        raise UserMistake(f"there is no task {name!r}", found=name, expected=", ".join(TASKS))
+    return TASKS[name]
+
+
+def task_of(name: str) -> Task:
+    """The task of a bundle's manifest; of a name that nobody registered, one that gives outputs and refuses pictures."""
+    return TASKS.get(name, UNKNOWN)
+
+
+def joined(results: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The outputs of a graph as one float32 array, by the task whose names they have; a single output is the array."""
+    if len(results) == 1:
+        (only,) = results.values()
+        return np.asarray(only, np.float32)
+    task = next((task for task in TASKS.values() if task.gives(results)), None)
+    if task is None:
+        raise UserMistake(
+            "The outputs of this graph are those of no task",
+            found=", ".join(results),
+            expected=" or ".join(", ".join(task.outputs) for task in TASKS.values()),
+        )
+    return task.joined(results)
+
+
+class _Unknown(Task):
+    """A graph that pictures alone do not ask for."""
+
+    name = ""
+    outputs = ()
+
+    def check(self, bundle: Described, choices: Mapping[str, Any]) -> NoReturn:
+        raise UserMistake(
+            f"{bundle.name} does not classify or detect",
+            found=f"task {bundle.task}",
+            expected=" or ".join(TASKS),
+            attempt="session.run({name: array}) gives the outputs of any graph",
+        )
+
+    def answers(
+        self,
+        bundle: Described,
+        results: Mapping[str, np.ndarray],
+        sizes: Sequence[ImageSize],
+        chosen: Any,
+        times: Times,
+    ) -> NoReturn:
+        self.check(bundle, {})
+
+    def choices(self, bundle: Described, options: Mapping[str, Any]) -> NoReturn:
+        self.check(bundle, {})
+
+
+UNKNOWN = _Unknown()

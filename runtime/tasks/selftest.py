@@ -1,0 +1,65 @@
+"""One output of a graph beside what PyTorch made of the same inputs: how far apart, and whether that is near enough."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
+
+
+@dataclass(frozen=True)
+class SelfTestRow:
+    """How far one output is from PyTorch eager float32, over all golden cases."""
+
+    output: str
+    cases: int
+    max_abs: float
+    cosine: float  # the smallest of all cases
+    top1: float  # share of cases with the same largest entry; of a detector, of detections with a partner
+    limit: str
+    passed: bool
+    figures: dict[str, Any] | None = None  # of a detector: detection_verdict.compare
+    told: str = ""  # what was measured, in words
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agreement(
+    output: str, expected: np.ndarray, found: np.ndarray, precision: str, measured: float | None = None
+) -> SelfTestRow:
+    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row. ``measured``: see ``verdict``."""
+    cases = len(expected)
+    if expected.shape != found.shape:
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, f"shape {expected.shape}, not {found.shape}", False)
+    if not np.isfinite(found).all():
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers", False)
+    a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
+    max_abs = float(np.abs(a - b).max())
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine, measured)
+    told = f"max abs {max_abs:.1e}, cosine {cosine:.6f}"
+    return SelfTestRow(output, cases, max_abs, cosine, top1, limit, passed, told=told)
+
+
+def verdict(
+    precision: str, max_abs: float, largest: float, cosine: float, measured: float | None = None
+) -> tuple[str, bool]:
+    """The limit of a precision in words, and whether it holds; ``largest`` is the largest expected value.
+
+    ``measured`` is the cosine that a quantised graph had on the same inputs where it was made.
+    """
+    if quantised(precision):
+        limit = least_cosine(precision)
+        if measured is not None:
+            limit = max(limit, 1 - DEVICE_ERROR * (1 - measured))
+        return f"cosine >= {limit:.6g}", cosine >= limit
+    if precision in COSINE:
+        return f"cosine >= {COSINE[precision]}", cosine >= COSINE[precision]
+    bound = FP32_MAX_ABS * max(1.0, largest)
+    return f"max abs <= {bound:.1e}", max_abs <= bound
