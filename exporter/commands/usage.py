@@ -13,10 +13,6 @@ from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
-PLUGINS = (
-    "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
-    "was measured to lose, and no GPU has measured anything yet."
-)
 
 
 def strict(words: list[str], command: Any) -> list[str]:

@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from ...runtime.errors import UserMistake
 from ...runtime.tasks.limits import FP16, INT8
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
+from .settings import Data, Settings
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
-CALIBRATION_IMAGES, HELD_OUT_IMAGES = 128, 1000
-Data = str | os.PathLike[str] | Iterable[Any]
 
 
 @dataclass(frozen=True)
@@ -61,63 +59,53 @@ class Calibration:
 
 
 def plan_calibration(
+    asked: Settings,
     precision: str,
     target: Target,
     spec: ModelSpec,
     task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
-    data: Data | None,
-    *,
-    images: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    calib_images: int = CALIBRATION_IMAGES,
-    eval_images: int = HELD_OUT_IMAGES,
-    max_drop: float | None = None,
-    ranges: str = "best",
-    smooth: float | None = None,
-    block: int | None = None,
-    int8_form: str = "auto",
-    calib_cache: str | os.PathLike[str] | None = None,
 ) -> Calibration | None:
     """The calibration of a plan, None where nothing is quantised. Raises UserMistake for the first choice that cannot work."""
+    max_drop = asked.max_drop
     if precision not in (*quantised_names(), AUTO):
-        _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": calib_cache})
+        _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": asked.calib_cache})
         return None
-    check_word("--ranges", ranges, RULES)
-    check_word("--int8-form", int8_form, tuple(FORMS))
-    if block is not None:
-        check_word("--block", block, BLOCKS)
-    strength = Recipe.smooth if smooth is None else smooth
+    check_word("--ranges", asked.ranges, RULES)
+    check_word("--int8-form", asked.int8_form, tuple(FORMS))
+    if asked.block is not None:
+        check_word("--block", asked.block, BLOCKS)
+    strength = Recipe.smooth if asked.smooth is None else asked.smooth
     check_range("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
     check_range(
-        "--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
+        "--calib-images", asked.calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
     )
-    check_range("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
+    check_range("--eval-images", asked.eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
     if precision == AUTO and max_drop is None:
         max_drop = AUTO_MAX_DROP
     if max_drop is not None:
         check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
-    cache = None if calib_cache is None else _cache_folder(Path(calib_cache))
+    cache = None if asked.calib_cache is None else _cache_folder(Path(asked.calib_cache))
     row = PRECISIONS[INT8 if precision == AUTO else precision]
-    form = form_of(row, target, spec, int8_form)
-    _needs_data(precision, form, target, data)
+    form = form_of(row, target, spec, asked.int8_form)
+    _needs_data(precision, form, target, asked.data)
     recipe = Recipe(
         precision=row.name,
         form=form,
-        rules=ranges,
+        rules=asked.ranges,
         smooth=strength,
-        block=row.block or block or WIDEST,
+        block=row.block or asked.block or WIDEST,
         low=FP16,
     )
     found = None
-    if data is not None:
+    if asked.data is not None:
         from ...calibration.pictures.images import open_data
 
         truths = task.judge.truths
         found = open_data(
-            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed,
-            images=images if truths else None, truths=truths,
+            asked.data, contract, labels=labels, count=asked.calib_images, held_out=asked.eval_images, seed=asked.seed,
+            images=asked.images if truths else None, truths=truths,
         )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
