@@ -1,23 +1,30 @@
-# Every target does its own set-up. The environment lives in .venv and is re-used while pyproject.toml, the folder of
-# the checkout and the Python version stay the same: the three make up the name of the stamp below.
+# Every target does its own set-up. The environment lives in .venv and holds what $(LOCK) names, each file checked by its
+# hash. It is re-used while pyproject.toml, the lock, the folder of the checkout and the Python version stay the same: the
+# four make up the name of the stamp below.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-KEY := $(shell { cat pyproject.toml; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+LOCK := requirements.lock
+KEY := $(shell { cat pyproject.toml $(LOCK); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(KEY)
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/ready-$(shell { cat benchmarks/int8_peers.txt; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 EXTRAS := export,cpu,rtx,openvino,dev
+COMMA := ,
+LOCKING := .venv-lock
+LATEST := .venv-latest
+PIP := -m pip install --quiet --disable-pip-version-check
 # Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB). One file goes to one
 # worker, so that an export which its tests share is made once.
 WORKERS ?= 2
-PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
+PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env demo test test-slow lint format bench bench-int8 bench-detection kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-latest lint format bench bench-int8 bench-detection kernels peers gpu-check clean
 
 help:  ## list the targets
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 env: $(STAMP)  ## make the environment in .venv, everything included
 
@@ -26,9 +33,18 @@ env: $(STAMP)  ## make the environment in .venv, everything included
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit("edgesmith needs Python 3.10 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
 	@$(RUN) -c 'import pip' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	$(RUN) -m pip install --quiet --disable-pip-version-check "setuptools>=77"
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[$(EXTRAS)]"
+	$(RUN) $(PIP) --require-hashes -r $(LOCK)
+	$(RUN) $(PIP) --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/ready-* && touch $@
+
+# uv, because it resolves for every Python and system at once. Its own settings (UV_CONSTRAINT, ...) hold.
+lock:  ## choose the newest versions that pyproject.toml allows, and write them with their hashes into requirements.lock
+	$(PYTHON) -m venv --clear $(LOCKING)
+	$(LOCKING)/bin/python $(PIP) uv
+	$(LOCKING)/bin/python -m uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) \
+		--output-file $(LOCK) pyproject.toml
+	rm -rf $(LOCKING)
 
 demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
 	@$(RUN) -m edgesmith.exporter.commands.demo
@@ -38,6 +54,13 @@ test: lint  ## lint, types and all tests that are not slow
 
 test-slow: $(STAMP)  ## the tests that take minutes: every family, precision and target
 	$(PYTEST) -m slow
+
+# Not part of CI: what it finds is news about others' releases, not about a change of ours.
+test-latest:  ## the tests with the newest versions instead of the locked ones: what breaks, and which versions differ
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python $(PIP) "setuptools>=77"
+	$(LATEST)/bin/python $(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
+	$(LATEST)/bin/python tools/beside_lock.py $(LOCK) $(PYTEST_OPTIONS) -m "not slow"
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff check .
@@ -70,12 +93,12 @@ peers: $(PEERS_STAMP)  ## make that environment in .venv-peers
 
 $(PEERS_STAMP):
 	@$(PEERS)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS); }
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/int8_peers.txt
+	$(PEERS)/bin/python $(PIP) -r benchmarks/int8_peers.txt
 	@rm -f $(PEERS)/ready-* && touch $@
 
 gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed (tests/gpu/README.md)
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

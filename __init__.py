@@ -2,29 +2,254 @@
 
 The story, left to right: checkpoint -> torch model -> exported graph -> rewritten graph -> bundle -> runtime -> report.
 Importing this module is free: torch, onnx and the engines are imported by the call that needs them.
+
+``**unknown: NoReturn`` takes no value, so a type checker refuses a misspelt option, and where none runs it is a UserMistake.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from .runtime.errors import refuse_unknown
+from .runtime.tasks.limits import FP32
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from .calibration.judge.task import TaskJudge
+    from .calibration.precisions import Precision
+    from .exporter.pipeline import Result
+    from .exporter.plan.quantised import Data
+    from .exporter.plan.targets import Target
+    from .exporter.run.stages import Progress
+    from .exporter.tasks.task import ExportTask
+    from .models.spec import ModelSpec
+    from .runtime.bundle.bundle import Bundle
+    from .runtime.commands.evaluate import Progress as Counted
     from .runtime.session.session import Session
+    from .runtime.tasks.task import Task
 
-__all__ = ["__version__", "export", "load"]
+    Place = str | os.PathLike[str]
+
+__all__ = [
+    "__version__",
+    "bench",
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "register_model",
+    "register_precision",
+    "register_target",
+    "register_task",
+]
 
 
-def export(model: str, **options: Any) -> Any:
-    """Export a model to a verified bundle; the options are those of ``edgesmith export`` (see exporter/pipeline.py)."""
+def export(
+    model: str,
+    weights: Place = "random",
+    *,
+    target: str = "cpu",
+    precision: str | None = None,
+    gpu_arch: str | None = None,
+    num_classes: int | None = None,
+    labels: Place | None = None,
+    image_size: int | str | Iterable[int] | None = None,
+    fit: str | None = None,
+    batch: int | str = 1,
+    dynamic: bool = False,
+    min_shapes: str | None = None,
+    opt_shapes: str | None = None,
+    max_shapes: str | None = None,
+    opset: int | None = None,
+    out: Place | None = None,
+    nms: str | None = None,
+    score: float | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+    data: Data | None = None,
+    images: Place | None = None,
+    calib_images: int = 128,
+    eval_images: int = 1000,
+    max_drop: float | None = None,
+    ranges: str = "best",
+    smooth: float | None = None,
+    block: int | None = None,
+    int8_form: str = "auto",
+    calib_cache: Place | None = None,
+    plugins: str | Iterable[str] | None = "none",
+    native_plugins: bool = False,
+    skip: Iterable[str] = (),
+    keep: bool = False,
+    verify_each: bool = False,
+    check: bool = True,
+    overwrite: bool = False,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **unknown: NoReturn,
+) -> Result:
+    """Export a model to a verified bundle; the settings are those of ``edgesmith export``, by the same names.
+
+    ``data`` may also be an iterable of pictures, with labels or without: paths, uint8 arrays or (picture, label).
+
+    Raises:
+        UserMistake: something asked for cannot be done; nothing was written.
+        ParityFailed: the graph does not compute what PyTorch computes, or the accuracy budget is missed.
+    """
+    settings = {**locals()}  # what was passed and nothing else: no other name is bound yet
+    refuse_unknown(export, settings.pop("unknown"))
     from .exporter.pipeline import export as run
 
-    return run(model, **options)
+    return run(**settings)
 
 
-def load(bundle: str, backend: str | None = None, threads: int | None = None) -> Session:
-    """Open a bundle for inference: ``load("smt.edge")("photo.jpg")`` gives the classes of the picture, best first."""
+def load(
+    bundle: Place | Bundle, backend: str | None = None, threads: int | None = None, **unknown: NoReturn
+) -> Session:
+    """Open a bundle for inference: ``load("smt.edge")("photo.jpg")`` gives the classes of the picture, best first.
+
+    Raises:
+        BundleRefused: the bundle does not hold.
+        BackendUnavailable: the engine's library or device is not here; the text says what is missing.
+    """
+    refuse_unknown(load, unknown)
     from .runtime.backends.load import load as open_session
 
     return open_session(bundle, backend=backend, threads=threads)
+
+
+def evaluate(
+    bundles: Place | Sequence[Place],
+    data: Place,
+    *,
+    images: Place | None = None,
+    weights: Place | None = None,
+    limit: int | None = None,
+    score: float | None = None,
+    iou: float | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    save: Place | None = None,
+    progress: Counted | None = None,
+    **unknown: NoReturn,
+) -> dict[str, Any]:
+    """Accuracy of bundles on your own set, mAP of detectors and top-1 of classifiers: what ``edgesmith eval --json`` prints.
+
+    Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
+    """
+    refuse_unknown(evaluate, unknown)
+    from os import PathLike, fspath
+
+    from .exporter.commands.measure.evaluate import Asked
+    from .exporter.commands.measure.evaluate import evaluate as run
+
+    several = [bundles] if isinstance(bundles, (str, PathLike)) else bundles
+    asked = Asked(images, limit, score, iou, backend, threads)
+    checkpoint, results = (None if place is None else fspath(place) for place in (weights, save))
+    return run(
+        [fspath(one) for one in several], fspath(data), asked, weights=checkpoint, save=results, progress=progress
+    )
+
+
+def bench(
+    bundle: Place,
+    *,
+    weights: Place | None = None,
+    against: str | None = None,
+    rounds: int = 30,
+    threads: int = 1,
+    batch: int | None = None,
+    clock: str = "wall",
+    memory: bool = True,
+    progress: Progress | None = None,
+    **unknown: NoReturn,
+) -> dict[str, Any]:
+    """Measure a bundle beside PyTorch and the plain export, interleaved in one run: what ``edgesmith bench --json`` prints.
+
+    Raises UserMistake for an unknown peer, a batch the graph does not take, or a checkpoint that is not the bundle's.
+    """
+    refuse_unknown(bench, unknown)
+    from os import fspath
+
+    from .exporter.commands.measure.bench import bench as run
+
+    return run(
+        fspath(bundle), weights=None if weights is None else fspath(weights), against=against, rounds=rounds,
+        threads=threads, batch=batch, clock=clock, memory=memory, progress=progress,
+    )  # fmt: skip
+
+
+def compare(
+    first: Place,
+    second: Place,
+    *,
+    weights: Place = "random",
+    num_classes: int | None = None,
+    precision: str = FP32,
+    data: Place | None = None,
+    **unknown: NoReturn,
+) -> dict[str, Any]:
+    """How far two bundles, ONNX files or models lie apart on the same inputs: what ``edgesmith compare --json`` prints.
+
+    Raises UserMistake when one of the two cannot be opened, or they do not fit each other.
+    """
+    refuse_unknown(compare, unknown)
+    from os import fspath
+
+    from .exporter.commands.inspect.compare import compare as run
+
+    return run(
+        fspath(first), fspath(second), weights=fspath(weights), num_classes=num_classes, precision=precision,
+        data=None if data is None else fspath(data),
+    )  # fmt: skip
+
+
+def inspect(path: Place, *, gpu_arch: str | None = None, **unknown: NoReturn) -> dict[str, Any]:
+    """What a bundle, an ONNX file or an engine holds: what ``edgesmith inspect --json`` prints; no GPU needed.
+
+    Raises UserMistake where there is none of the three.
+    """
+    refuse_unknown(inspect, unknown)
+    from .exporter.commands.inspect.inspect import inspect as run
+
+    return run(path, gpu_arch)
+
+
+def register_model(spec: ModelSpec) -> ModelSpec:
+    """Add a variant of a model, or a family of one's own: models/registry.py says how."""
+    from .models.registry import register_model as register
+
+    return register(spec)
+
+
+def register_precision(precision: Precision) -> Precision:
+    """Add a precision, most often one that engines take for one of ours (``like``): calibration/precisions.py says how."""
+    from .calibration.precisions import register_precision as register
+
+    return register(precision)
+
+
+def register_target(target: Target) -> Target:
+    """Add a target on one of the engines, with the opsets and precisions of a device of one's own (exporter/plan/targets.py)."""
+    from .exporter.plan.targets import register_target as register
+
+    return register(target)
+
+
+def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge | None = None) -> Task:
+    """Add a task: its part on the device (runtime/tasks/task.py), and what an export and a quantisation of it need.
+
+    ``export`` is an ``ExportTask`` (exporter/tasks/task.py), ``judge`` a ``TaskJudge`` (calibration/judge/task.py); a device
+    needs neither. The same task twice changes nothing.
+    """
+    if export is None and judge is None:
+        from .runtime.tasks.known import register_task as register_on_device
+
+        return register_on_device(task)
+    from .exporter.tasks.known import register_task as register
+
+    return register(task, export, judge)

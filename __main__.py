@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 
 def main() -> None:
     """``edgesmith ...``; never returns."""
-    if find_spec("typer") and find_spec("rich"):
-        from edgesmith.exporter.commands import cli
-
-        cli.main()
-    else:
+    if not (find_spec("typer") and find_spec("rich")):
         from edgesmith.runtime.commands import cli as device
 
         device.main()
+    words = sys.argv[1:]
+    if action := _plain(words):
+        from edgesmith.exporter.commands import usage
+
+        usage.finish(action, words)
+    from edgesmith.exporter.commands import cli
+
+    cli.main()
+
+
+def _plain(words: list[str]) -> Callable[[], object] | None:
+    """What needs no parser, which takes longer to import than these take to run; None for everything else."""
+    if "_EDGESMITH_COMPLETE" in os.environ:  # a shell asks what may come next
+        return None
+    if words in (["list"], ["list", "--json"]):
+        from edgesmith.exporter.commands.listing import show
+
+        return lambda: show(as_json="--json" in words)
+    if words[:1] == ["run"]:
+        from edgesmith.runtime.commands.words import plain_run
+
+        if asked := plain_run(words[1:]):
+            from edgesmith.runtime.commands.run import run
+
+            return lambda: run(asked)
+    return None
 
 
 if __name__ == "__main__":

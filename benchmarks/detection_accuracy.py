@@ -43,9 +43,8 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.run.nouns import Shapes
-from edgesmith.exporter.run.runners import run_all, session_runner, torch_runner
+from edgesmith.exporter.run.runners import Runner, graph_runner, run_all, session_runner, torch_runner
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.graph.run import Runner, graph_runner
 from edgesmith.models import find, prepare
 from edgesmith.models.fixtures.fixtures import TRAINED
 from edgesmith.models.fixtures.scenes import write_scenes

@@ -32,16 +32,16 @@ from rewrites import TARGETS, forms, run_times
 
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns.base import attribute, only_consumer, sizes
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.convolutions.chain_pools import ChainPools
 from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
 from edgesmith.exporter.patterns.matchers.layers import Convolution, convolution
-from edgesmith.exporter.patterns.replace import insert, insert_node, new_constant, replace_value, sweep
-from edgesmith.exporter.patterns.rewrite import clone, rewrite
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.edit import clone, insert, insert_node, replace_value, shared_constant, sweep
+from edgesmith.graph.read import attribute, only_consumer, sizes
 from edgesmith.models import create
 from edgesmith.models.registry import find
 from edgesmith.runtime.session.benchmark import machine
@@ -179,13 +179,13 @@ def _merge_pairs_of(model: ir.Model) -> None:
         bias = np.concatenate([one.bias, two.bias]).astype(np.float32)
         shape = [*(sizes(one.y) or (None,) * 4)]
         shape[1] = len(weight)
-        inputs = [one.x, new_constant(model, "pair", weight), new_constant(model, "pair_bias", bias)]
+        inputs = [one.x, shared_constant(model, "pair", weight), shared_constant(model, "pair_bias", bias)]
         y = insert(one.node, "Conv", inputs, shape=shape, strides=list(attribute(one.node, "strides", (1, 1))))
         if kind == "Relu":
             y = insert(one.node, "Relu", [y], shape=shape)
         else:
             y = insert(one.node, "Mul", [y, insert(one.node, "Sigmoid", [y], shape=shape)], shape=shape)
-        widths = new_constant(model, "pair_widths", np.array([len(one.weight), len(two.weight)], np.int64))
+        widths = shared_constant(model, "pair_widths", np.array([len(one.weight), len(two.weight)], np.int64))
         cut = insert_node(one.node, "Split", [y, widths], axis=1, outputs=2)
         for old, new in zip((first, second), cut.outputs, strict=True):
             new.shape = old.shape

@@ -45,7 +45,7 @@ from edgesmith.exporter.precision import floats as precision
 from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.graph.edit import nodes_by_name
+from edgesmith.graph.read import nodes_by_name
 from edgesmith.graph.run import run_values
 from edgesmith.models import create
 from edgesmith.models.registry import families, find

@@ -37,8 +37,8 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.graph.run import graph_runner
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.pictures.preprocess import preprocess

@@ -33,13 +33,15 @@ import onnx_ir as ir
 
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns import ORDER, passes_for
-from edgesmith.exporter.patterns.base import Surgery
+from edgesmith.exporter.patterns import ORDER
+from edgesmith.exporter.patterns.base import Pattern
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
-from edgesmith.exporter.patterns.rewrite import clone, rewrite
+from edgesmith.exporter.patterns.order import named, passes_for
+from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
+from edgesmith.graph.edit import clone
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
 from edgesmith.runtime.errors import EdgesmithError
@@ -68,19 +70,19 @@ def forms(exported: ExportedGraph, target: str) -> Forms:
     return found
 
 
-def _needed(step: type[Surgery]) -> list[type[Surgery]]:
+def _needed(step: type[Pattern]) -> list[type[Pattern]]:
     """The passes that ``step`` names as needed before it, theirs included, in order."""
     by_name = {one.__name__: one for one, _ in ORDER}
-    needed: list[type[Surgery]] = []
-    for name in step.runs_after:
+    needed: list[type[Pattern]] = []
+    for name in named(step):
         if name in by_name:
             needed += [one for one in (*_needed(by_name[name]), by_name[name]) if one not in needed]
     return needed
 
 
-def _run(exported: ExportedGraph, steps: list[type[Surgery]], only_if: type[Surgery] | None = None) -> ir.Model | None:
+def _run(exported: ExportedGraph, steps: list[type[Pattern]], only_if: type[Pattern] | None = None) -> ir.Model | None:
     """A copy after ``steps``, clean-up around them; None when the one that matters changed nothing."""
-    model, counts = clone(exported.model), Counter[type[Surgery]]()
+    model, counts = clone(exported.model), Counter[type[Pattern]]()
     for step in (CleanUp, *steps, CleanUp):
         counts[step] += step().run(model).count
     return model if counts[only_if or steps[-1]] else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.edit import nodes_by_name
+from ..graph.read import nodes_by_name
 from ..runtime.errors import EdgesmithError
 from .balance.equalise import equalise
 from .balance.smooth import smooth

@@ -96,8 +96,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
         exported = trace(
-            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, input_name=plan.input_name,
-            outputs=plan.task.runtime.outputs,
+            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=plan.task.runtime.outputs
         )  # fmt: skip
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)

@@ -1,1 +1,1 @@
-"""The one graph toolkit, on the ground: edit a graph, run it, its float types. Every chapter above may use it."""
+"""The one graph toolkit, on the ground: ask a graph, edit it, run it, its float types. Every chapter may use it."""

@@ -1,62 +1,34 @@
-"""Small steps of every insertion: a copy of the graph, a constant, a node before another.
-
-exporter/patterns/replace.py has the same for rewrites; imports run downhill only, so it is not used here.
-"""
+"""Small steps of every change to a graph: a copy, a constant, a node before another, one value in place of another."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .read import is_read
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-VIEWS = frozenset(
-    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Split", "Pad", "Expand"}
-)
+SMALL = 256  # bytes up to which constants of one value are shared
 
 
-def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array of a value that is known when the graph is written, else None."""
-    import onnx_ir as ir
-
-    if value is None or value.is_graph_input():
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
-
-
-def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
-    """The plain value of an attribute."""
-    found = node.attributes.get(name)
-    return default if found is None else found.value
-
-
-def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
-    """The nodes of the main graph; CleanUp gave each a name of its own."""
-    return {str(node.name): node for node in model.graph}
-
-
-def behind_views(value: ir.Value | None, through: Collection[str] = VIEWS) -> ir.Node | None:
-    """The node that computed ``value``, views (or the operators named) looked through; None for a graph input or a constant."""
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in through and not node.domain:
-        source = node.inputs[0]
-        node = source.producer() if source is not None else None
-    return node
+def clone(model: ir.Model) -> ir.Model:
+    """A copy whose graph can be changed; the weights are shared, since nobody writes into a tensor."""
+    return model.clone() if hasattr(model, "clone") else copy.deepcopy(model)
 
 
 def add_constant(model: ir.Model, name: str, array: np.ndarray | np.generic) -> ir.Value:
-    """An initializer called ``name``, or close to it where that is taken by another array."""
+    """An initializer called ``name``, or close to it where that is taken by something else."""
     import onnx_ir as ir
 
     array, graph = np.asarray(array, order="C"), model.graph
     free, count = name, 0
-    while (old := graph.initializers.get(free)) is not None:
-        known = old.const_value.numpy() if old.const_value is not None else None
-        if known is not None and known.dtype == array.dtype and np.array_equal(known, array):
+    while (old := graph.initializers.get(free)) is not None or _is_a_value(graph, free):
+        if old is not None and _holds(old, array):
             return old
         count += 1
         free = f"{name}_{count}"
@@ -66,18 +38,92 @@ def add_constant(model: ir.Model, name: str, array: np.ndarray | np.generic) -> 
     return value
 
 
-def add_node(
-    before: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], output: str, *, name: str, dtype: Any = None,
-    shape: Any = None, domain: str = "", attributes: Mapping[str, Any] | None = None,
-) -> ir.Value:  # fmt: skip
-    """One node of one output just before ``before``; the output gets the type and shape told."""
+def shared_constant(model: ir.Model, name: str, array: np.ndarray | np.generic) -> ir.Value:
+    """As ``add_constant``; a small one that is there already is used again, whatever its name."""
+    array = np.asarray(array, order="C")
+    for old in model.graph.initializers.values() if array.nbytes <= SMALL else ():
+        if _holds(old, array):
+            return old
+    return add_constant(model, name, array)
+
+
+def _holds(value: ir.Value, array: np.ndarray) -> bool:
+    """Whether an initializer that nobody may feed is this array, type included."""
     import onnx_ir as ir
 
-    value = ir.Value(name=output, shape=shape, type=None if dtype is None else ir.TensorType(dtype))
-    node = ir.node(op_type, inputs, attributes or {}, domain=domain, outputs=[value], name=name)
+    tensor = value.const_value
+    if tensor is None or value.is_graph_input() or tuple(tensor.shape) != array.shape:
+        return False
+    return tensor.dtype == ir.DataType.from_numpy(array.dtype) and np.array_equal(tensor.numpy(), array)
+
+
+def _is_a_value(graph: ir.Graph, name: str) -> bool:
+    return any(value.name == name for value in (*graph.inputs, *(made for node in graph for made in node.outputs)))
+
+
+def insert(
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    *,
+    name: str = "",
+    output: str = "",
+    dtype: Any = None,
+    shape: Any = None,
+    domain: str = "",
+    **attributes: Any,
+) -> ir.Value:
+    """A node of one output just before ``before``; the output has the type of the first input where none is told.
+
+    Names that are not told are given by the graph, and made unique by the clean-up.
+    """
+    import onnx_ir as ir
+
+    value = insert_node(before, op_type, inputs, name=name, domain=domain, outputs=(output,), **attributes).outputs[0]
+    if dtype is not None:
+        value.type = ir.TensorType(dtype)
+    if shape is not None:
+        value.shape = ir.Shape(list(shape))
+    return value
+
+
+def insert_node(
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    *,
+    name: str = "",
+    domain: str = "",
+    outputs: int | Sequence[str] = 1,
+    **attributes: Any,
+) -> ir.Node:
+    """As ``insert``, for nodes of several outputs: how many, or their names."""
+    import onnx_ir as ir
+
+    names = [""] * outputs if isinstance(outputs, int) else outputs
+    kind = next((value.type for value in inputs if value is not None), None)
+    made = [ir.Value(name=each or None, type=kind) for each in names]
+    node = ir.node(op_type, inputs, attributes, domain=domain, outputs=made, name=name or None)
     assert isinstance(before.graph, ir.Graph)
     before.graph.insert_before(before, node)
-    return value
+    return node
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Everyone who read ``old`` reads ``new``; a graph output keeps its name."""
+    import onnx_ir as ir
+
+    if old.is_graph_output():
+        graph = old.graph
+        assert graph is not None
+        if new.is_initializer() or new.is_graph_input():  # an output must be computed: keep its node, feed it the value
+            raise ValueError(f"output {old.name} would be a plain copy of {new.name}")
+        for index, value in enumerate(graph.outputs):
+            if value is old:
+                name, old.name = old.name, None
+                new.name, new.shape, new.type = name, old.shape or new.shape, old.type or new.type
+                graph.outputs[index] = new
+    ir.convenience.replace_all_uses_with(old, new)
 
 
 def take_over(old: ir.Node, new: ir.Value) -> None:
@@ -86,17 +132,22 @@ def take_over(old: ir.Node, new: ir.Value) -> None:
 
     value, graph = old.outputs[0], old.graph
     assert isinstance(graph, ir.Graph)
-    name, value.name = value.name, None
+    name = value.name
+    replace_value(value, new)
+    value.name = None
     new.name, new.shape, new.type = name, value.shape, value.type
-    for index, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[index] = new
-    ir.convenience.replace_all_uses_with(value, new)
     graph.remove(old, safe=True)
 
 
-def drop_unread(model: ir.Model) -> None:
-    """Remove what nobody reads any more, float weights included."""
+def drop_unread(*nodes: ir.Node | None) -> None:
+    """Remove those of the nodes that nobody reads any more, one after the other."""
+    for node in nodes:
+        if node is not None and node.graph is not None and not is_read(node):
+            node.graph.remove(node, safe=True)
+
+
+def sweep(model: ir.Model) -> None:
+    """Remove all that nobody reads any more, weights included, so that the next pass finds no place in it."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     RemoveUnusedNodesPass()(model)

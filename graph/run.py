@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.tasks.known import joined
-
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, as known.joined makes it
+Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, one array of all outputs
 
 
 def open_session(
@@ -27,7 +25,7 @@ def open_session(
     import onnx_ir
     import onnxruntime
 
-    from ..calibration.codes.nvfp4 import as_float, holds_fp4
+    from .floats import as_float, holds_fp4
 
     if not isinstance(model, bytes) and holds_fp4(model):
         model = as_float(model)  # the same numbers in types that ONNX Runtime knows
@@ -43,18 +41,6 @@ def open_session(
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
-    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/known.py)."""
-    session = open_session(model, optimise=optimise, threads=threads)
-    name = session.get_inputs()[0].name
-    outputs = [output.name for output in session.get_outputs()]
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return joined(dict(zip(outputs, session.run(outputs, {name: images}), strict=True)))
-
-    return run
 
 
 def run_values(model: ir.Model, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None) -> dict[str, np.ndarray]:

@@ -1,24 +1,72 @@
-"""The models by name: variant, alias or family -> ModelSpec."""
+"""The models by name: variant, alias or family -> ModelSpec; ours from their families' facts, and those of others.
+
+    edgesmith.register_model(ModelSpec(name="toy_small", family="toy", module=__name__, ...))
+
+spec.py says what a spec and the module that it names must have.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from types import MappingProxyType
+from types import ModuleType
 
 from ..runtime.errors import UserMistake
+from ..runtime.registry import Registry
+from .families.convit import facts as convit
+from .families.damo_yolo import facts as damo_yolo
+from .families.davit import facts as davit
+from .families.smt import facts as smt
+from .families.van import facts as van
+from .families.vit_ggem import facts as vit_ggem
 from .fixtures.fixtures import FIXTURES
 from .spec import ModelSpec
-from .variants import ALIASES, FAMILIES, VARIANTS
 
-__all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "families", "find", "list_models"]
+__all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "families", "find", "list_models", "register_model"]
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (*VARIANTS, *FIXTURES)})
+FACTS: tuple[ModuleType, ...] = (convit, smt, davit, van, vit_ggem, damo_yolo)  # the order of every list of models
+MODELS = Registry("model", {spec.name: spec for spec in (*(s for f in FACTS for s in f.VARIANTS), *FIXTURES)})
+FAMILIES = Registry("family", {facts.VARIANTS[0].family: facts.VARIANTS[0].name for facts in FACTS})  # -> its default
+ALIASES: dict[str, str] = {**vit_ggem.ALIASES, **damo_yolo.ALIASES}
+
+
+def register_model(spec: ModelSpec) -> ModelSpec:
+    """Add a variant; the first of a new family becomes that family's default. The same spec twice changes nothing.
+
+    Raises:
+        UserMistake: the name is taken or cannot be typed, or the family is new and ``spec.module`` does not say where it is.
+    """
+    told = f"register_model: {spec.name!r} of family {spec.family!r}"
+    if strange := [name for name in (spec.name, spec.family) if name != _key(name) or not name]:
+        raise UserMistake(
+            f"A model cannot be called {strange[0]!r}",
+            found=told,
+            expected="lower case, no spaces, underscores instead of dashes",
+            because="names are looked up in this spelling, so that SMT-Tiny finds smt_tiny",
+            attempt=f"the name {_key(strange[0])!r}" if strange[0] else "a name",
+        )
+    if spec.name in FAMILIES or spec.name in ALIASES:
+        raise UserMistake(
+            f"{spec.name} is the name of a family or an alias",
+            found=told,
+            expected="a name that nobody has taken",
+            attempt=f"the name {spec.name}_1",
+        )
+    if spec.module is None and spec.family not in FAMILIES:
+        raise UserMistake(
+            f"Where is the network of the family {spec.family}?",
+            found=f"{told}, without a module",
+            expected="ModelSpec(module=...): the import name of a module with build(num_classes, image_size, **config)",
+            attempt="module=__name__, where build stands in the same file",
+        )
+    MODELS.add(spec.name, spec)
+    if spec.family not in FAMILIES:
+        FAMILIES.add(spec.family, spec.name)
+    return spec
 
 
 def find(name: str) -> ModelSpec:
     """The spec of a variant, an alias or a family (its default variant); UserMistake with the nearest names."""
-    key = name.strip().lower().replace("-", "_")
+    key = _key(name)
     key = FAMILIES.get(key, ALIASES.get(key, key))
     if key in MODELS:
         return MODELS[key]
@@ -30,6 +78,10 @@ def find(name: str) -> ModelSpec:
         expected=f"one of {', '.join(FAMILIES)} or a variant of them",
         attempt=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
     )
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("-", "_")
 
 
 def families(task: str) -> dict[str, str]:

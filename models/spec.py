@@ -2,7 +2,10 @@
 
     ModelSpec -> build(num_classes, image_size) -> nn.Module
 
-Reading a spec imports neither torch nor timm; only what needs the family's module does (``build``, ``rename``, ...).
+Reading a spec imports neither torch nor timm; only what needs the family's module does. Such a module is one of ours,
+families/FAMILY/network.py, or the one that ``module`` names. It must have ``build(num_classes, image_size, **config)``; where
+its checkpoints need it also ``rename(state)``, ``changes_for(state, config)``, ``at_size(state, config, image_size)``
+and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. The methods below say what each is for.
 """
 
 from __future__ import annotations
@@ -14,12 +17,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
-from ..runtime.pictures.preprocess import ImageContract
+from ..runtime.pictures.contract import ImageContract
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-INPUT = "images"  # what a network with one input calls it
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,18 @@ class ModelSpec:
     pretrained: str | None = None  # "timm:NAME.TAG" or a URL; None where nobody publishes weights
     older_weights: str | None = None  # a URL that is tried where the first one does not answer
     task: str = "classification"
-    input_names: tuple[str, ...] = (INPUT,)  # of the exported graph, in the order of ``forward``
     num_classes: int = 1000
     fixed_size: bool = False  # the network exists for one image size only
     dynamic_size: bool = False  # one exported graph may serve several image sizes
     size_multiple: int = 1  # both sides must be divisible by this
     size_min: int = 32  # the smallest side the last stage can still see
     convolutional: bool = False  # convolutions only: decides which int8 form is fast on a CPU
+    fused_ops: tuple[str, ...] = ()  # our fused ops that have places in this network (exporter/plugins)
     label_names: tuple[str, ...] = ()  # where they are not ImageNet's
     score: float = 0.0  # detection: candidates above this score ...
     iou: float = 0.0  # ... suppress others of their class by this overlap; both as the authors evaluate
     fixture: bool = False  # trained by us, for tests and benchmarks
+    module: str | None = None  # the import name of the family's module; None for our own families
 
     def build(
         self, num_classes: int | None = None, image_size: tuple[int, int] | None = None, **changes: Any
@@ -60,12 +62,24 @@ class ModelSpec:
 
     def rename(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensor names of any layout the family is published in -> the names of ``build``'s module."""
-        return self._family().rename(state)
+        rename = getattr(self._family(), "rename", None)  # a family published under our names only has none
+        return rename(state) if rename else state
 
     def changes_for(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What ``config`` must say instead for this checkpoint (in our names), and notes about it."""
         told = getattr(self._family(), "changes_for", None)  # a family whose checkpoints come in one shape has none
         return told(state, self.config) if told else ({}, ())
+
+    def at_size(
+        self, state: dict[str, Tensor], image_size: tuple[int, int]
+    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """The checkpoint's tensors (in our names) for another image size, where some depend on it, and notes about it."""
+        resize = getattr(self._family(), "at_size", None)
+        return resize(state, self.config, image_size) if resize else (state, ())
+
+    def filled(self) -> Mapping[str, str]:
+        """Tensors that a checkpoint may lack, and what to say when they keep their first value."""
+        return getattr(self._family(), "FILLED", {})
 
     def settle(self, module: nn.Module, seed: int) -> None:
         """Give random weights the statistics of pictures, where the family cannot do without them."""
@@ -75,6 +89,8 @@ class ModelSpec:
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""
+        if self.module is not None:
+            return importlib.import_module(self.module)
         return importlib.import_module(f".families.{self.family}.network", __package__)
 
     def labels(self, num_classes: int | None = None) -> list[str]:

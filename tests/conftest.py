@@ -1,14 +1,40 @@
-"""What all tests share: statistics and engines are cached in a folder of the run, never in the account's."""
+"""What all tests share: caches in a folder of the run, never the account's; a checkout of any name; no clock, no deaf child."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long an example takes tells how busy the machine is, and nothing of what is tested
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+
+class _AnyFolder:
+    """Our package is the root of the checkout. pytest would import it by the name of that folder, which may be any."""
+
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Dir | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == Path(__file__).parents[1] else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_AnyFolder())
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder: Path = tmp_path_factory.mktemp("cache")
     os.environ["EDGESMITH_CACHE"] = str(folder)
+
+
+@pytest.fixture
+def interrupts_heard() -> Iterator[None]:
+    """Processes started inside hear SIGINT. A shell has what it puts into the background ignore it, and so would they."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 from graph_asserts import op_types, parse
 
-from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.fuse.fused import Fuse
 from edgesmith.exporter.plugins import OPS
+from edgesmith.graph.read import constant
 from edgesmith.graph.run import run_values
 from edgesmith.runtime.plugins.schema import DOMAIN
 

@@ -101,7 +101,61 @@ def test_the_wheel_holds_the_packages_and_nothing_else(installed: Path):
     tops = {name.split("/")[1] for name in names if name.startswith("edgesmith/") and name.count("/") > 1}
     assert tops <= set(TOP)
     assert not [name for name in names if name.startswith(("tests/", "exporter/", "models/", "runtime/"))]
-    assert [name for name in names if name.endswith("licenses/LICENSE")], "the licence text travels in the wheel"
+
+
+def test_the_wheel_holds_the_licence_that_its_metadata_declares(installed: Path):
+    (built,) = installed.parent.glob("*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        (licence,) = (name for name in wheel.namelist() if name.endswith("licenses/LICENSE"))
+        text = wheel.read(licence).decode()
+        (metadata,) = (name for name in wheel.namelist() if name.endswith("dist-info/METADATA"))
+        declared = wheel.read(metadata).decode()
+    assert f"License-Expression: {PROJECT['project']['license']}\n" in declared
+    assert f"SPDX-License-Identifier: {PROJECT['project']['license']}\n" in text
+    assert "Copyright 2026 the Edgesmith authors" in text and "END OF TERMS AND CONDITIONS" in text
+    assert text == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_wheel_says_that_it_is_typed(installed: Path):
+    assert (installed / "edgesmith" / "py.typed").is_file()
+    assert "Typing :: Typed" in PROJECT["project"]["classifiers"]
+
+
+USER = """
+import edgesmith
+from PIL import Image
+
+result = edgesmith.export("smt", "smt.pth", precision="int8", data=[("a.jpg", 0)], max_drop=0.5, image_size=(224, 256))
+reveal_type(result)
+with edgesmith.load("smt.edge") as session:
+    reveal_type(session)
+    session(Image.open("a.jpg"))
+    session(["a.jpg", Image.open("b.jpg")])
+    session(7)  # wrong
+reveal_type(edgesmith.evaluate("smt.edge", "coco.json"))
+edgesmith.export("smt", opset="18")  # wrong
+edgesmith.export("smt", precison="int8")  # wrong
+edgesmith.compare("a.edge")  # wrong
+"""
+
+
+@pytest.mark.slow
+def test_mypy_of_a_users_project_sees_our_types(installed: Path, tmp_path: Path):
+    (tmp_path / "mine.py").write_text(USER, encoding="utf-8")
+    # PYTHONPATH makes the folder one of installed packages to mypy: without py.typed it would not look inside
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "mine.py"], check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
+    )  # fmt: skip
+    told = done.stdout.splitlines()
+    revealed = [line.split('"')[1] for line in told if "Revealed type" in line]
+    assert revealed == [
+        "edgesmith.exporter.pipeline.Result",
+        "edgesmith.runtime.session.session.Session",
+        "dict[str, Any]",
+    ], done.stdout + done.stderr
+    wrong = [number for number, line in enumerate(USER.splitlines(), 1) if line.endswith("# wrong")]
+    assert [int(line.split(":")[1]) for line in told if ": error:" in line] == wrong, done.stdout
 
 
 def test_the_wheel_holds_the_kernels_and_the_sources_of_the_cpp_plugin(installed: Path):

@@ -14,8 +14,9 @@ from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace
-from edgesmith.graph.run import graph_runner, open_session
+from edgesmith.graph.run import open_session
 from edgesmith.models import create, find
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.fixtures.fixtures import TRAINED as WEIGHTS

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import constant, nodes_by_name
+from ...graph.read import constant, nodes_by_name
 from ..nouns import Site
 from ..statistics.observers import Statistics, TensorStats
 from .channels import Group, follow

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import attribute, constant
+from ...graph.read import attribute, constant
 from .labels import FROZEN, Edit, NotLinear, collapse, guess
 from .rules import step
 

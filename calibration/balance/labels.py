@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, constant
+from ...graph.edit import add_constant
+from ...graph.read import constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir

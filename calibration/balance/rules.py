@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import attribute, constant
+from ...graph.read import attribute, constant
 from .labels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
 
 if TYPE_CHECKING:

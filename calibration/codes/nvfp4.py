@@ -10,16 +10,11 @@ both scales are then exact in float16: the file holds the same weights whatever 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, attribute, constant, drop_unread
 from ..nouns import WeightScales
 from .blocks import Grid, choose_scales, from_rows, other_axis, to_rows
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 BLOCK = 16  # the only size that the hardware has
 LARGEST = 6.0  # of E2M1
@@ -78,41 +73,6 @@ def pack(
         scale=(doubled.scale * 2 / np.float32(outer)).astype(ml_dtypes.float8_e4m3fn),
         outer=outer,
     )
-
-
-def as_float(model: ir.Model) -> ir.Model:
-    """A copy whose weights in 4 and 8 bits are floats again, of the type the graph computes with; the same numbers.
-
-    ONNX Runtime has no FLOAT4E2M1: this is what it runs in place of an nvfp4 file, and what parity is judged on.
-    """
-    import onnx_ir as ir
-
-    model = model.clone()
-    for node in list(model.graph):
-        if node.op_type != "DequantizeLinear" or node.domain:
-            continue
-        parts = [constant(value) for value in node.inputs]
-        if any(part is None for part in parts) or len(parts) > 2:
-            continue  # of an activation, or with a zero point: ONNX Runtime has those
-        codes, scale = (np.asarray(part).astype(np.float32) for part in parts)
-        block, axis = attribute(node, "block_size", 0), attribute(node, "axis", 1)
-        if block:
-            scale = np.repeat(scale, block, axis=axis)
-        elif scale.ndim:
-            scale = scale.reshape([-1 if index == axis % codes.ndim else 1 for index in range(codes.ndim)])
-        weight = (codes * scale).astype(np.asarray(parts[1]).dtype)
-        replacement = add_constant(model, f"{node.outputs[0].name}_float", weight)
-        ir.convenience.replace_all_uses_with(node.outputs[0], replacement)
-        model.graph.remove(node, safe=True)
-    drop_unread(model)
-    return model
-
-
-def holds_fp4(model: ir.Model) -> bool:
-    """Whether a weight of the graph has a type that ONNX Runtime cannot load."""
-    import onnx_ir as ir
-
-    return any(value.dtype == ir.DataType.FLOAT4E2M1 for value in model.graph.initializers.values())
 
 
 def nvfp4_blocks(array: np.ndarray, axis: int, *, rule: str, low: str, block: int) -> WeightScales:

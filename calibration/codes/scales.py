@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import constant, nodes_by_name
+from ...graph.read import constant, nodes_by_name
 from ...runtime.errors import EdgesmithError
 from ..nouns import Decision, Range, Recipe, ScaleTable, Site
 from ..sites.observed import chain_values

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, drop_unread, nodes_by_name
+from ...graph.edit import add_constant, insert, sweep
+from ...graph.read import nodes_by_name
 from ...runtime.errors import EdgesmithError
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
 from ..precisions import PRECISIONS
@@ -39,7 +40,7 @@ def insert_blocks(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, re
         if site.node in scales.weights:
             node = nodes[site.node]
             node.replace_input_with(1, _weight(model, node, scales.weights[site.node]))
-    drop_unread(model)
+    sweep(model)
     return model
 
 
@@ -73,19 +74,19 @@ def _weight(model: ir.Model, node: ir.Node, found: WeightScales) -> ir.Value:
         codes = codes.astype(ml_dtypes.int4)
     else:  # two levels: block scales are stored in 8 bits
         outer = add_constant(model, f"{name}_weight_outer", np.float32(found.outer))
-        steps = add_node(
-            node, "DequantizeLinear", [steps, outer], f"{name}_weight_steps", name=f"{name}_weight_scale_DQ",
+        steps = insert(
+            node, "DequantizeLinear", [steps, outer], output=f"{name}_weight_steps", name=f"{name}_weight_scale_DQ",
             dtype=float32, shape=ir.Shape(scale.shape),
         )  # fmt: skip
-    weight = add_node(
-        node, "DequantizeLinear", [add_constant(model, f"{name}_weight_codes", codes), steps], f"{name}_weight",
+    weight = insert(
+        node, "DequantizeLinear", [add_constant(model, f"{name}_weight_codes", codes), steps], output=f"{name}_weight",
         name=f"{name}_weight_DQ", dtype=float32, shape=ir.Shape(matrix),
-        attributes={"axis": found.axis, "block_size": found.block},
+        axis=found.axis, block_size=found.block,
     )  # fmt: skip
     if found.codes.ndim == 2:
         return weight
     shape = add_constant(model, f"{name}_weight_shape", np.array(found.codes.shape, np.int64))
-    return add_node(
-        node, "Reshape", [weight, shape], f"{name}_kernel", name=f"{name}_weight_reshape", dtype=float32,
+    return insert(
+        node, "Reshape", [weight, shape], output=f"{name}_kernel", name=f"{name}_weight_reshape", dtype=float32,
         shape=ir.Shape(found.codes.shape),
     )  # fmt: skip

@@ -11,11 +11,12 @@ would compute at every run.  For the forms of CPUs only: "qdq" has types that Te
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, behind_views, drop_unread
+from ...graph.edit import add_constant, insert, sweep
+from ...graph.read import behind_views
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,7 +47,7 @@ def compact(model: ir.Model) -> int:
             for use in uses:
                 use.node.replace_input_with(use.idx, wide)
             count += 1
-    drop_unread(model)
+    sweep(model)
     return count
 
 
@@ -83,8 +84,8 @@ def _half(model: ir.Model, before: ir.Node, value: ir.Value, array: np.ndarray) 
 def _node(before: ir.Node, op_type: str, inputs: list[ir.Value], value: ir.Value, word: str) -> ir.Value:
     import onnx_ir as ir
 
-    to_float = {"to": int(ir.DataType.FLOAT)} if op_type == "Cast" else None
+    to_float: dict[str, Any] = {"to": int(ir.DataType.FLOAT)} if op_type == "Cast" else {}
     name = f"{value.name}_{word}"
-    return add_node(
-        before, op_type, inputs, name, name=name, dtype=ir.DataType.FLOAT, shape=value.shape, attributes=to_float
+    return insert(
+        before, op_type, inputs, output=name, name=name, dtype=ir.DataType.FLOAT, shape=value.shape, **to_float
     )

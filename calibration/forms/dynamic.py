@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, attribute, drop_unread, nodes_by_name, take_over
+from ...graph.edit import add_constant, insert, sweep, take_over
+from ...graph.read import attribute, nodes_by_name
 from ..nouns import Site, WeightScales
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def insert_dynamic(model: ir.Model, sites: Sequence[Site], weights: Mapping[str,
             if site.op == "Conv":
                 raise ValueError(f"{site.node} is a Conv: placement.py leaves it in float32 in this form")
             _integer_product(model, nodes[site.node], weights[site.node], seen)
-    drop_unread(model)
+    sweep(model)
     return model
 
 
@@ -51,31 +52,35 @@ def _integer_product(model: ir.Model, node: ir.Node, weight: WeightScales, seen:
         codes = codes.T
     w, w_scale = add_constant(model, f"{name}_codes", codes), add_constant(model, f"{name}_scale", scale)
     shape, real = node.outputs[0].shape, ir.DataType.FLOAT
-    y = add_node(
+    y = insert(
         node,
         "MatMulInteger",
         [q, w, z],
-        f"{name}_integer",
+        output=f"{name}_integer",
         name=f"{name}_integer",
         dtype=ir.DataType.INT32,
         shape=shape,
     )
-    y = add_node(
-        node, "Cast", [y], f"{name}_cast", name=f"{name}_cast", dtype=real, shape=shape, attributes={"to": int(real)}
+    y = insert(node, "Cast", [y], output=f"{name}_cast", name=f"{name}_cast", dtype=real, shape=shape, to=int(real))
+    factor = insert(
+        node,
+        "Mul",
+        [s, w_scale],
+        output=f"{name}_factor",
+        name=f"{name}_factor",
+        dtype=real,
+        shape=ir.Shape(scale.shape),
     )
-    factor = add_node(
-        node, "Mul", [s, w_scale], f"{name}_factor", name=f"{name}_factor", dtype=real, shape=ir.Shape(scale.shape)
-    )
-    y = add_node(node, "Mul", [y, factor], f"{name}_real", name=f"{name}_real", dtype=real, shape=shape)
+    y = insert(node, "Mul", [y, factor], output=f"{name}_real", name=f"{name}_real", dtype=real, shape=shape)
     bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
     if bias is not None:
         beta = attribute(node, "beta", 1.0)
         if beta != 1.0:
-            bias = add_node(
-                node, "Mul", [bias, add_constant(model, f"{name}_beta", np.float32(beta))], f"{name}_bias",
+            bias = insert(
+                node, "Mul", [bias, add_constant(model, f"{name}_beta", np.float32(beta))], output=f"{name}_bias",
                 name=f"{name}_bias", dtype=real,
             )  # fmt: skip
-        y = add_node(node, "Add", [y, bias], f"{name}_sum", name=f"{name}_sum", dtype=real, shape=shape)
+        y = insert(node, "Add", [y, bias], output=f"{name}_sum", name=f"{name}_sum", dtype=real, shape=shape)
     last = y.producer()
     assert last is not None
     take_over(node, y)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
+from ...graph.edit import add_constant, insert, sweep, take_over
+from ...graph.read import attribute, constant, nodes_by_name
 from ..codes.blocks import to_rows
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
 
@@ -36,7 +37,7 @@ def insert_nbits(
         if site.node in scales.weights and site.op != "Conv":
             _replace(model, nodes[site.node], scales.weights[site.node], accuracy_level)
             model.graph.opset_imports.setdefault(DOMAIN, 1)
-    drop_unread(model)
+    sweep(model)
     return model
 
 
@@ -57,15 +58,12 @@ def _replace(model: ir.Model, node: ir.Node, found: WeightScales, accuracy_level
         add_constant(model, f"{name}_weight_scale", steps),
     ]
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    y = add_node(
-        node, "MatMulNBits", inputs, f"{name}_product", name=f"{name}_4bit", domain=DOMAIN, dtype=output.dtype,
+    y = insert(
+        node, "MatMulNBits", inputs, output=f"{name}_product", name=f"{name}_4bit", domain=DOMAIN, dtype=output.dtype,
         shape=output.shape,
-        attributes={
-            "K": found.codes.shape[found.axis], "N": len(packed), "bits": 4, "block_size": found.block,
-            "accuracy_level": accuracy_level,
-        },
+        K=found.codes.shape[found.axis], N=len(packed), bits=4, block_size=found.block, accuracy_level=accuracy_level,
     )  # fmt: skip
     if bias is not None:
         scaled = add_constant(model, f"{name}_bias", bias * np.float32(attribute(node, "beta", 1.0)))
-        y = add_node(node, "Add", [y, scaled], f"{name}_sum", name=f"{name}_add_bias", dtype=output.dtype)
+        y = insert(node, "Add", [y, scaled], output=f"{name}_sum", name=f"{name}_add_bias", dtype=output.dtype)
     take_over(node, y)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread, nodes_by_name, take_over
+from ...graph.edit import add_constant, insert, sweep, take_over
+from ...graph.read import attribute, constant, nodes_by_name
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 from ..precisions import PRECISIONS, Codes
 
@@ -44,7 +45,7 @@ def insert_qdq(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recip
             node.replace_input_with(0, _pair(model, node, scales.activations[site.node], zero))
         if node.op_type == "MatMul":
             _bias_as_sub(model, node)
-    drop_unread(model)
+    sweep(model)
     return model
 
 
@@ -70,12 +71,18 @@ def _pair(model: ir.Model, node: ir.Node, found: Range, zero: Any) -> ir.Value:
         raise ValueError(f"{name}: zero point {found.zero_point}, this form is symmetric")
     scale = add_constant(model, f"{name}_scale", np.float32(found.scale))
     point = add_constant(model, f"{name}_zero", zero)
-    codes = add_node(
-        node, "QuantizeLinear", [x, scale, point], f"{name}_codes", name=f"{name}_Q", dtype=point.dtype, shape=x.shape
-    )
-    return add_node(
-        node, "DequantizeLinear", [codes, scale, point], f"{name}_real", name=f"{name}_DQ", dtype=ir.DataType.FLOAT,
+    codes = insert(
+        node,
+        "QuantizeLinear",
+        [x, scale, point],
+        output=f"{name}_codes",
+        name=f"{name}_Q",
+        dtype=point.dtype,
         shape=x.shape,
+    )
+    return insert(
+        node, "DequantizeLinear", [codes, scale, point], output=f"{name}_real", name=f"{name}_DQ",
+        dtype=ir.DataType.FLOAT, shape=x.shape,
     )  # fmt: skip
 
 
@@ -87,10 +94,10 @@ def _weight(model: ir.Model, node: ir.Node, weight: WeightScales) -> ir.Value:
     scale = weight.scale.astype(np.float32)
     codes = add_constant(model, f"{name}_weight_codes", weight.codes)
     steps = add_constant(model, f"{name}_weight_scale", scale.reshape(-1) if not weight.block else scale)
-    attributes = {"axis": weight.axis, **({"block_size": weight.block} if weight.block else {})}
-    return add_node(
-        node, "DequantizeLinear", [codes, steps], f"{name}_weight", name=f"{name}_weight_DQ", dtype=ir.DataType.FLOAT,
-        shape=ir.Shape(weight.codes.shape), attributes=attributes,
+    block: dict[str, Any] = {"block_size": weight.block} if weight.block else {}
+    return insert(
+        node, "DequantizeLinear", [codes, steps], output=f"{name}_weight", name=f"{name}_weight_DQ",
+        dtype=ir.DataType.FLOAT, shape=ir.Shape(weight.codes.shape), axis=weight.axis, **block,
     )  # fmt: skip
 
 
@@ -98,15 +105,15 @@ def _as_matmul(model: ir.Model, node: ir.Node, weight: WeightScales) -> tuple[ir
     """Gemm -> MatMul (+ Sub); the MatMul has the node's name, and its codes are (K, N)."""
     name, bias = str(node.name), constant(node.inputs[2]) if len(node.inputs) > 2 else None
     output = node.outputs[0]
-    y = add_node(
-        node, "MatMul", list(node.inputs[:2]), f"{name}_product", name=f"{name}_product", dtype=output.dtype,
+    y = insert(
+        node, "MatMul", list(node.inputs[:2]), output=f"{name}_product", name=f"{name}_product", dtype=output.dtype,
         shape=output.shape,
     )  # fmt: skip
     product = y.producer()
     assert product is not None
     if bias is not None:
         negative = add_constant(model, f"{name}_minus_bias", -bias * np.float32(attribute(node, "beta", 1.0)))
-        y = add_node(node, "Sub", [y, negative], f"{name}_sum", name=f"{name}_bias", dtype=output.dtype)
+        y = insert(node, "Sub", [y, negative], output=f"{name}_sum", name=f"{name}_bias", dtype=output.dtype)
     take_over(node, y)
     product.name = name
     if weight.axis == 0:
@@ -126,8 +133,8 @@ def _bias_as_sub(model: ir.Model, node: ir.Node) -> None:
         bias = constant(other)
         if bias is None or other is None:
             continue
-        sub = add_node(
-            add, "Sub", [node.outputs[0], add_constant(model, f"{other.name}_minus", -bias)], f"{add.name}_sum",
+        sub = insert(
+            add, "Sub", [node.outputs[0], add_constant(model, f"{other.name}_minus", -bias)], output=f"{add.name}_sum",
             name=f"{add.name}_sub", dtype=add.outputs[0].dtype,
         ).producer()  # fmt: skip
         assert sub is not None

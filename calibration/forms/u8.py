@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, constant, drop_unread
+from ...graph.edit import add_constant, insert, sweep
+from ...graph.read import constant
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 from ..sites.observed import chain_nodes, chain_values
 
@@ -44,7 +45,7 @@ def insert_u8(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recipe
             _weight(model, node, scales.weights[str(node.name)], ranges[node.inputs[0]])
     for value, found in ranges.items():
         _quantise(model, value, found, chains)
-    drop_unread(model)
+    sweep(model)
     return model
 
 
@@ -57,9 +58,9 @@ def _weight(model: ir.Model, node: ir.Node, weight: WeightScales, source: Range)
     steps = add_constant(model, f"{name}_weight_scale", scale)
     codes = add_constant(model, f"{name}_weight_codes", weight.codes)
     zero = add_constant(model, f"{name}_weight_zero", np.zeros(scale.shape, np.int8))
-    real = add_node(
-        node, "DequantizeLinear", [codes, steps, zero], f"{name}_weight", name=f"{name}_weight_DQ",
-        dtype=ir.DataType.FLOAT, shape=ir.Shape(weight.codes.shape), attributes={"axis": axis},
+    real = insert(
+        node, "DequantizeLinear", [codes, steps, zero], output=f"{name}_weight", name=f"{name}_weight_DQ",
+        dtype=ir.DataType.FLOAT, shape=ir.Shape(weight.codes.shape), axis=axis,
     )  # fmt: skip
     node.replace_input_with(1, real)
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -67,10 +68,10 @@ def _weight(model: ir.Model, node: ir.Node, weight: WeightScales, source: Range)
         return
     sums = (scale * np.float32(source.scale)).astype(np.float32)
     whole = np.clip(np.rint(bias.astype(np.float64) / sums), -(2**31), 2**31 - 1).astype(np.int32)
-    real = add_node(
+    real = insert(
         node, "DequantizeLinear",
         [add_constant(model, f"{name}_bias_codes", whole), add_constant(model, f"{name}_bias_scale", sums)],
-        f"{name}_bias", name=f"{name}_bias_DQ", dtype=ir.DataType.FLOAT, shape=ir.Shape(bias.shape), attributes={"axis": 0},
+        output=f"{name}_bias", name=f"{name}_bias_DQ", dtype=ir.DataType.FLOAT, shape=ir.Shape(bias.shape), axis=0,
     )  # fmt: skip
     node.replace_input_with(2, real)
 
@@ -93,8 +94,8 @@ def _quantise(model: ir.Model, value: ir.Value, found: Range, chains: Mapping[ir
     else:
         graph.insert_before(graph[0], quantise)
     for count, (reader, index) in enumerate(readers):
-        real = add_node(
-            reader, "DequantizeLinear", [codes, scale, zero], f"{name}_real_{count}", name=f"{name}_DQ_{count}",
+        real = insert(
+            reader, "DequantizeLinear", [codes, scale, zero], output=f"{name}_real_{count}", name=f"{name}_DQ_{count}",
             dtype=ir.DataType.FLOAT, shape=value.shape,
         )  # fmt: skip
         reader.replace_input_with(index, real)

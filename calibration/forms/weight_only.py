@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import constant, nodes_by_name
+from ...graph.read import constant, nodes_by_name
 from ...runtime.errors import UserMistake
 from ..codes.blocks import BLOCKS
 from ..codes.rounding import round_to_data

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import attribute, constant
+from ...graph.read import attribute, constant
 from ...graph.run import open_session
 from ..judge.accuracy import sqnr_db
 from ..nouns import Site

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import VIEWS, add_constant, attribute, behind_views, constant
+from ...graph.edit import add_constant
+from ...graph.read import VIEWS, attribute, behind_views, constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node
+from ...graph.edit import add_constant, insert
 from ...graph.run import Runner, open_session
 from ...runtime.tasks.known import joined
 from ..judge.accuracy import sqnr_db
@@ -81,11 +81,16 @@ def with_switches(model: ir.Model, places: Sequence[Place]) -> tuple[ir.Model, d
             continue
         number, first = len(numbers), next(node for node in model.graph if any(use.node is node for use in uses))
         index = add_constant(model, f"{name}__index", np.int64(number))
-        one = add_node(
-            first, "Gather", [flags, index], f"{name}__switch", name=f"{name}__switch", dtype=ir.DataType.BOOL
+        one = insert(
+            first, "Gather", [flags, index], output=f"{name}__switch", name=f"{name}__switch", dtype=ir.DataType.BOOL
         )
-        chosen = add_node(
-            first, "Where", [one, values[name], before], f"{name}__chosen", name=f"{name}__chosen", dtype=before.dtype
+        chosen = insert(
+            first,
+            "Where",
+            [one, values[name], before],
+            output=f"{name}__chosen",
+            name=f"{name}__chosen",
+            dtype=before.dtype,
         )
         for use in uses:
             use.node.replace_input_with(use.idx, chosen)

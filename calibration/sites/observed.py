@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...graph.edit import constant, nodes_by_name
+from ...graph.read import constant, nodes_by_name
 from ..nouns import Site
 
 if TYPE_CHECKING:

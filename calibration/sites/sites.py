@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import attribute, behind_views, constant
+from ...graph.read import attribute, behind_views, constant
 from ...graph.run import run_values
 from ..nouns import Site
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ...calibration.budget.hold import Quantised
     from ...models.loading import Prepared
     from ..engine.build import Built
     from ..precision.floats import PrecisionResult
-    from ..precision.quantise import Quantised
     from ..run.nouns import ExportedGraph, RewrittenGraph
 
 

@@ -18,6 +18,7 @@ from ...runtime.errors import BackendUnavailable
 from ...runtime.tasks.limits import FP32, quantised
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
+from ..plan.targets import OURS
 from ..run.runners import in_batches, run_all, seeded, session_runner
 from ..run.stages import Run
 from .parity import typed_runner
@@ -114,6 +115,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "task": spec.task,
         "num_classes": plan.num_classes,
         "target": plan.target.name,
+        **engine(plan),
         "precision": plan.precision,
         "gpu_arch": plan.gpu_arch,
         "opset": made.built.opset,
@@ -139,8 +141,13 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "parity": [],
         "benchmark": None,
         "engines": [engine for engine in made.built.engines],
-        "notes": [*made.built.notes, *unused(plan, made.built.fused)],
+        "notes": [*made.rewritten.notes, *made.built.notes, *unused(plan, made.built.fused)],
     }  # fmt: skip
+
+
+def engine(plan: Plan) -> dict[str, str]:
+    """``engine`` of the manifest where a device cannot know it by the target's name: the target was added here."""
+    return {} if plan.target.name in OURS else {"engine": plan.target.engine.name}
 
 
 def plugins(fused: dict[str, Any] | None) -> dict[str, Any]:

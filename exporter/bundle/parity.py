@@ -123,7 +123,7 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
 
 def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
     """A hook for ``rewrite``: after each pass that changed something the graph must still agree in float32."""
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
 
     plan = judge.plan
     shape = plan.shapes.opt

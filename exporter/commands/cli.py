@@ -6,6 +6,8 @@ With ``--json`` exactly one JSON document goes to stdout, and stage lines to std
 
 from __future__ import annotations
 
+import copy
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
-from ...runtime.errors import EdgesmithError
 from ...runtime.version import __version__
 from ..plan.settings import Words
 from . import look as cli_look
@@ -21,7 +22,6 @@ from . import usage
 from .options import EXPORT, SPELLINGS, Json, Number, Text, Threads, print_json, with_options
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -183,17 +183,28 @@ cli_look.add_to(app)
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; never returns, always exits with one of the codes above."""
     words = sys.argv[1:] if arguments is None else arguments
-    command: Any = typer.main.get_command(app)
-    try:
-        code = command.main(usage.strict(words, command), prog_name="edgesmith", standalone_mode=False)
-    except KeyboardInterrupt:
-        code = usage.interrupted()
-    except EdgesmithError as error:
-        code = usage.explain(error, "--json" in words)
-    except Exception as error:  # noqa: BLE001 the last net: usage.other tells a mistake from a bug and prints it
-        code = usage.other(error, command, words)
-    else:
-        if code == usage.INTERRUPTED:  # typer turns Ctrl-C into this code without a word
-            usage.interrupted()
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+    command = _command(words)
+    usage.finish(
+        lambda: command.main(usage.strict(words, command), prog_name="edgesmith", standalone_mode=False), words, command
+    )
+
+
+def _command(words: list[str]) -> Any:
+    """The app as a parser. Only the command that is asked for has its settings, the others stand for their names and
+    sentences: putting all of them together takes as long as the rest of ``edgesmith --help``.
+    """
+    if "_EDGESMITH_COMPLETE" in os.environ:  # a shell asks for any of them
+        return typer.main.get_command(app)
+    few = copy.copy(app)
+    few.registered_commands = []
+    for info in app.registered_commands:
+        name = info.name or str(info.callback and info.callback.__name__)
+        if [name] == words[:1]:
+            few.registered_commands.append(info)
+        else:
+            few.command(name, help=info.help or info.callback.__doc__)(_stand_in)
+    return typer.main.get_command(few)
+
+
+def _stand_in() -> None:
+    """In the place of a command that is not asked for."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from ...models.registry import FAMILIES, list_models
+from . import screen
 
 COLUMNS = ("model", "task", "parameters", "image", "pretrained", "paper", "licence of the weights")
+
+
+def show(as_json: bool) -> None:
+    """Print them: one JSON document, or a table."""
+    print(json.dumps(models(), indent=2) if as_json else screen.table(COLUMNS, rows(), right=("parameters", "image")))
 
 
 def models() -> list[dict[str, Any]]:

@@ -48,13 +48,9 @@ def compare(
 
 def list_(as_json: Json = False) -> None:
     """Families and variants, with parameters, paper and licence."""
-    from . import screen
-    from .listing import COLUMNS, models, rows
+    from .listing import show
 
-    if as_json:
-        print_json(models())
-    else:
-        screen.console().print(screen.table(COLUMNS, rows(), right=("parameters", "image")))
+    show(as_json)
 
 
 def inspect(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...runtime.tasks.limits import INT8
 from ..plan.settings import SETTINGS, Number, Setting, Text
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
@@ -19,7 +20,7 @@ Data = Annotated[
 
 SPELLINGS = {  # of --precision, as people know them from elsewhere
     "half": Setting("Same as --precision fp16.", ("--half",), bool, False),
-    "int8": Setting("Same as --precision int8.", ("--int8",), bool, False),
+    INT8: Setting("Same as --precision int8.", ("--int8",), bool, False),
     "quantize": Setting("16, 8 or 4: same as --precision fp16, int8, int4."),
 }
 AT_THE_END = {

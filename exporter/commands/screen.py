@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from ..pipeline import Result
     from ..plan.plan import Plan
     from ..run.stages import Stage
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def console(stderr: bool = False) -> Console:
     """A console that leaves plain text alone: no colours for numbers, no folding of long lines."""
+    from rich.console import Console
+
     return Console(file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -44,6 +45,8 @@ class StageScreen:
         self.abandon()  # of the stage that this one is a part of
         if not self.console.is_terminal:
             return
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
         self.bar = Progress(*columns, console=self.console, transient=True)
         self.task = self.bar.add_task(f"{name:<10}{doing}", total=None)
@@ -54,6 +57,8 @@ class StageScreen:
             self.bar.update(self.task, completed=done, total=total or None)
 
     def end(self, stage: Stage) -> None:
+        from rich.text import Text
+
         self.abandon()
         line = f"{stage.name:<10}{stage.detail:<72}{seconds(stage.seconds):>9}{size(stage.size_bytes):>11}"
         self.console.print(Text(line.rstrip()))
@@ -68,6 +73,8 @@ def closing(result: Result, to: Console) -> None:
     """The last block of an export: what was made, how well it agrees, what to do next."""
     if result.bundle is None:
         return
+    from rich.text import Text
+
     out = result.plan.out
     held = sum(row.passed for row in result.parity)
     to.print()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.tasks.limits import FP16, INT8
@@ -13,6 +13,23 @@ from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
+
+
+def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
+    """Do what the ``words`` ask for, tell what goes wrong, and leave with the exit code; ``command`` is their parser."""
+    try:
+        code = action()
+    except KeyboardInterrupt:
+        code = interrupted()
+    except EdgesmithError as error:
+        code = explain(error, "--json" in words)
+    except Exception as error:  # noqa: BLE001 the last net: other tells a mistake from a bug and prints it
+        code = other(error, command, words)
+    else:
+        if code == INTERRUPTED and command:  # typer turns Ctrl-C into this code without a word
+            interrupted()
+    sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def strict(words: list[str], command: Any) -> list[str]:
@@ -99,6 +116,8 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
         return explain(mistake, "--json" in words)
     if hasattr(error, "format_message"):
         return explain(_usage_mistake(error, command, words), "--json" in words)
+    import traceback
+
     traceback.print_exception(error)
     print(
         "\nedgesmith: this is a bug of ours, not a mistake of yours. Please report it with the lines above and the command.",

@@ -186,7 +186,7 @@ def precision_of(model: ir.Model) -> str:
 
 def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
     """A copy that the device's parser reads: opset and IR version within what it knows; same numbers, checked here."""
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
 
     have, limit = model.graph.opset_imports.get("", 0), target.opset_limit(precision_of(model))
     original, model, notes = model, clone(model), []

@@ -63,7 +63,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
     Raises:
         EdgesmithError: the route needs the kernel pack, and it is not there or lacks an op.
     """
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
     from ..plugins.torch_ops import carry_functions
 
     ops = fused_ops(model)
@@ -150,7 +150,7 @@ def unused(plan: Plan, fused: dict[str, Any] | None) -> list[str]:
     absent = [op for op in plan.plugins if op not in (fused or {}).get("ops", {})]
     if not absent:
         return []
-    from ..patterns import fuses
+    from ..patterns.order import fuses
 
     left_out = {op: step.__name__ for step in fuses() if step.__name__ in plan.skip for op in step.ops}
     notes = [f"{op} is not put in: --skip {left_out[op]}" for op in absent if op in left_out]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.bundle.engines import TENSORRT_RTX
 from ...runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plan.targets import check_arch
 from ..run.nouns import Shapes
@@ -93,7 +94,7 @@ def installed() -> bool:
     """Whether the library is here; looks, does not import."""
     from importlib.util import find_spec
 
-    return find_spec("tensorrt_rtx") is not None
+    return find_spec(TENSORRT_RTX) is not None
 
 
 def _as_file(model: ir.Model | bytes | str | Path, folder: Path) -> Path:

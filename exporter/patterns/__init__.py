@@ -1,8 +1,6 @@
-"""One rewrite a file; ORDER, the one list, says which run for which target and in what order."""
+"""One pattern a file; ORDER, the one list, says which run for which target and in what order (order.py holds to it)."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 from ...calibration.precisions import quantised_names, weights_only
 from ...runtime.bundle.engines import OPENVINO, TENSORRT
@@ -13,7 +11,7 @@ from .attention.ort_attention import OrtAttention
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.window_partition import MergeWindows
-from .base import Surgery
+from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
 from .cleanup.fold_constants import FoldConstants
@@ -34,7 +32,6 @@ from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
 from .fuse.channel_attention import FuseChannelAttention
-from .fuse.fused import Fuse
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
@@ -54,7 +51,7 @@ ALL = CPUS | GPUS
 # (pass, orders it runs in): an order is left out where the rewrite was measured to lose (benchmarks/rewrites).
 # "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
 # "-quantised" is for graphs that get Q/DQ afterwards: other passes win there (benchmarks/int8_kernels).
-ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
+ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (CleanUp, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
@@ -103,24 +100,6 @@ ORDER: tuple[tuple[type[Surgery], frozenset[str]], ...] = (
     (DistancesOnMaps, CPUS),
     (CleanUp, ALL),
 )
-
-
-def passes_for(order: str, plugins: Collection[str] = ()) -> list[type[Surgery]]:
-    """The passes of one order ("cpu", "openvino", "rtx", "tensorrt", and the first, third, fourth "-quantised").
-
-    ``plugins`` names the fused ops that were asked for; a pass that puts others in does not run.
-    """
-    wanted = set(plugins)
-    return [
-        step
-        for step, orders in ORDER
-        if order in orders and (not issubclass(step, Fuse) or not wanted.isdisjoint(step.ops))
-    ]
-
-
-def fuses() -> list[type[Fuse]]:
-    """The passes that put fused ops in, in their order."""
-    return [step for step, _ in ORDER if issubclass(step, Fuse)]
 
 
 def order_for(order: str, precision: str) -> str:

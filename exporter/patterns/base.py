@@ -7,47 +7,25 @@ Exporters, batches and fine-tunes write the same computation in many node shapes
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
-
-import numpy as np
-import onnx_ir as ir
+from typing import TYPE_CHECKING, ClassVar
 
 from ..run.nouns import PassRecord, Refusal
 
-
-def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array behind a value that is known when the graph is written, else None."""
-    if value is None or value.is_graph_input():
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
-def sizes(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
-    """The shape of a value as plain numbers and names, None where nothing is known."""
-    if value is None or value.shape is None:
-        return None
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+Need = str | tuple[str, ...]  # a pass, or several of which one is enough
 
 
-def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
-    """The plain value of an attribute."""
-    found = node.attributes.get(name)
-    return default if found is None else found.value
+class Pattern:
+    """What is looked for and replaced: ``apply`` walks the graph and calls ``decline`` to refuse.
 
+    Its turn in an order is a pass, which has the name of the class.
+    """
 
-def only_consumer(value: ir.Value | None) -> ir.Node | None:
-    """The one node that reads a value which is no graph output, else None."""
-    if value is None or value.is_graph_output():
-        return None
-    users = [usage.node for usage in value.uses()]
-    return users[0] if len(users) == 1 else None
-
-
-class Surgery:
-    """One step of the pipeline: ``apply`` walks the graph and calls ``decline`` to refuse; its name is the class name."""
-
-    runs_after: ClassVar[tuple[str, ...]] = ()
+    runs_after: ClassVar[tuple[Need, ...]] = ()  # measured: without these it finds no place in any network
+    better_after: ClassVar[tuple[str, ...]] = ()  # it works without them, but never before them
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from ...graph.edit import clone
+from ...graph.read import node_types
 from ...runtime.errors import UserMistake
 from ..run.arguments import nearest
 from ..run.nouns import ExportedGraph, PassRecord, RewrittenGraph
@@ -30,22 +30,28 @@ def rewrite(
     """Run the passes of ``target`` ("cpu", "openvino", "rtx" or "tensorrt") on a copy of the exported graph.
 
     ``verify_each(model, pass_name)`` is called after every pass that changed the graph and raises when the numbers
-    moved; ``on_pass`` hears of every pass as it ends. ``plugins`` names the fused ops to put in, ``needs_kernel`` the types
-    in which each of them must have a kernel.
+    moved; ``on_pass`` hears of every pass as it ends. ``plugins`` names the fused ops to put in, ``needs_kernel`` the
+    types in which each of them must have a kernel. A pass that cannot do without one of ``skip`` does not run either, and
+    the notes say so.
 
     Raises:
         UserMistake: ``skip`` names a pass that does not exist.
     """
-    from . import Fuse, passes_for
+    from .fuse.fused import Fuse
+    from .order import passes_for, unmet
 
     steps = passes_for(target, plugins)
     check_skip(skip, target, plugins)
     model = clone(exported.model)
     before = node_types(model)
-    records = []
+    records, ran, notes = [], set[str](), list[str]()
     for step in steps:
         if step.__name__ in skip:
             continue
+        if need := unmet(step, ran):
+            notes.append(f"{step.__name__} is left out too: it needs {need} before it")
+            continue
+        ran.add(step.__name__)
         work = step()
         if isinstance(work, Fuse):
             work.needs_kernel = needs_kernel
@@ -57,19 +63,8 @@ def rewrite(
             verify_each(model, record.name)
     return RewrittenGraph(
         model, exported.name, exported.shapes, target, _merged(records), before, node_types(model),
-        exported.input_name, exported.output_names,
+        exported.input_name, exported.output_names, tuple(dict.fromkeys(notes)),
     )  # fmt: skip
-
-
-def clone(model: ir.Model) -> ir.Model:
-    """A copy whose graph can be changed; the weights are shared, since no pass writes into a tensor."""
-    return model.clone() if hasattr(model, "clone") else copy.deepcopy(model)
-
-
-def node_types(model: ir.Model) -> dict[str, int]:
-    """How many nodes of each type the graph has, most frequent first."""
-    counts = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph)
-    return dict(counts.most_common())
 
 
 def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
@@ -85,7 +80,7 @@ def _merged(records: list[PassRecord]) -> tuple[PassRecord, ...]:
 
 def check_skip(skip: Iterable[str], target: str, plugins: Collection[str] = ()) -> None:
     """UserMistake for a name that is no pass of the target."""
-    from . import passes_for
+    from .order import passes_for
 
     known = list(dict.fromkeys(step.__name__ for step in passes_for(target, plugins)))
     for name in skip:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ...models.registry import ModelSpec
+from ...models.registry import MODELS, ModelSpec
 from ...runtime.errors import UserMistake
 from .targets import TARGETS, Target
 
@@ -29,11 +29,11 @@ def plan_plugins(spec: ModelSpec, wanted: str | Iterable[str] | None) -> tuple[s
     names = _names(wanted)
     if not names:
         return ()
-    from ..patterns import fuses
+    from ..patterns.order import fuses
 
     passes = fuses()
     if names == ["all"]:
-        found = {op for step in passes if spec.family in step.families for op in step.ops}
+        found = set(spec.fused_ops)
     else:
         found = {_found(name, spec, passes) for name in names}
     return tuple(op for step in passes for op in step.ops if not found.isdisjoint(step.ops))  # a pair goes together
@@ -107,12 +107,13 @@ def _found(name: str, spec: ModelSpec, passes: list[type[Fuse]]) -> str:
     """The op of that name, in any case; UserMistake when there is none or it has no place in this network."""
     from ..plugins import OPS
 
-    known = {op: step.families for step in passes for op in step.ops}
-    for op, families in known.items():
+    known = [op for step in passes for op in step.ops]
+    for op in known:
         if op.lower() == name.lower():
-            if spec.family in families:
+            if op in spec.fused_ops:
                 return op
-            here = [other for other, its in known.items() if spec.family in its]
+            here = [other for other in known if other in spec.fused_ops]
+            families = dict.fromkeys(other.family for other in MODELS.values() if op in other.fused_ops)
             raise UserMistake(
                 f"{op} cannot occur in {spec.name}",
                 found=f"--plugins {name} --model {spec.name}",

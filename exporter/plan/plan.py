@@ -14,7 +14,7 @@ from ...calibration.precisions import AUTO, quantised_names
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
-from ..run.nouns import Shapes
+from ..run.nouns import INPUT, Shapes
 from ..run.pictures import Picture, pictures
 from ..tasks.known import check_choices, find_export, rules_told
 from ..tasks.task import ExportTask
@@ -22,13 +22,14 @@ from . import fused_ops
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import check_native, plan_plugins
 from .labels import class_names
-from .quantised import Calibration, plan_calibration
+from .quantised import plan_calibration
 from .settings import TASK_CHOICES, Data, Place, Settings, settings_of
 from .targets import Target, find_target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ...calibration.budget.hold import Calibration
     from ...runtime.pictures.preprocess import ImageContract
 
 CLASSES_LIMIT = 1_000_000
@@ -69,9 +70,8 @@ class Plan:
 
     @property
     def input_name(self) -> str:
-        """Of the graph's input; networks with several are not exported yet."""
-        (only,) = self.spec.input_names
-        return only
+        """What the graph calls its pictures; networks with other inputs beside them are not exported yet."""
+        return INPUT
 
     def finish(self, model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
         """The graph with what the task wants inside the file, and notes on it."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,38 +24,13 @@ from .settings import Data, Settings
 from .targets import Target
 
 if TYPE_CHECKING:
-    from ...calibration.pictures.images import CalibrationData
+    from ...calibration.budget.hold import Calibration
     from ...models.registry import ModelSpec
     from ...runtime.pictures.preprocess import ImageContract
 
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How a plan quantises. ``recipe`` is that of the precision asked for; "auto" tries several."""
-
-    recipe: Recipe
-    data: CalibrationData | None
-    max_drop: float | None  # points of top-1, or of agreement where the pictures have no labels
-    cache: Path | None  # folder of the statistics; None: the user's cache
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``--dry-run`` prints it."""
-        found = self.data
-        return {
-            "form": self.recipe.form,
-            "ranges": self.recipe.rules,
-            "smooth": self.recipe.smooth,
-            "block": (self.recipe.block or "widest that fits") if self.recipe.form in WEIGHT_ONLY else None,
-            "calibration": None if found is None else {
-                "source": found.calibration.source, "images": len(found.calibration), "skipped": len(found.skipped),
-                "held_out": len(found.held_out), "sha256": found.calibration.digest,
-            },
-            "max_drop": self.max_drop,
-        }  # fmt: skip
 
 
 def plan_calibration(
@@ -72,6 +47,8 @@ def plan_calibration(
     if precision not in (*quantised_names(), AUTO):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": asked.calib_cache})
         return None
+    from ...calibration.budget.hold import Calibration
+
     check_word("--ranges", asked.ranges, RULES)
     check_word("--int8-form", asked.int8_form, tuple(FORMS))
     if asked.block is not None:

@@ -231,8 +231,21 @@ class Settings:
         kind=bool,
         page="target `jetpack6`: the fused ops are computed by the C++ plugin; not yet run on hardware",
     )
-    skip: Iterable[str] = ask((), "Leave a rewrite out; may be repeated.", "--skip", kind=Words, metavar="PASS")
-    keep: bool = ask(False, "Keep the numbered graphs in NAME.run.", "--keep", kind=bool)
+    skip: Iterable[str] = ask(
+        (),
+        "Leave a rewrite out; may be repeated.",
+        "--skip",
+        kind=Words,
+        metavar="PASS",
+        page="leave a rewrite out, and those that cannot do without it (the notes name them); may be repeated",
+    )
+    keep: bool = ask(
+        False,
+        "Keep the numbered graphs in NAME.run.",
+        "--keep",
+        kind=bool,
+        page="keep the numbered graphs in `NAME.run`",
+    )
     verify_each: bool = ask(
         False,
         "Check the numbers after every rewrite.",

@@ -28,9 +28,9 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     import numpy as np
     import onnx_ir as ir
 
-    from ...calibration.codes.nvfp4 import as_float, holds_fp4
     from ...calibration.precisions import PRECISIONS
-    from ..patterns.rewrite import clone
+    from ...graph.edit import clone
+    from ...graph.floats import as_float, holds_fp4
 
     low, wide = ir.DataType[PRECISIONS[precision].onnx], ir.DataType.FLOAT
     model = as_float(typed) if holds_fp4(typed) else clone(typed)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS, QDQ_OPSET
+from ...graph.edit import clone, sweep
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.tasks.limits import BF16, FP16, FP32
 from ..plan.engines import ENGINES, OPSETS, Engine
@@ -76,8 +77,6 @@ def to_precision(
             because="this is the type around what is quantised; quantise the graph first",
             attempt="--precision fp16",
         )
-    from ..patterns.rewrite import clone
-
     _check_opset(model, precision)
     model = clone(model)
     kept = {str(node.name) for node in model.graph if _chooser(keep)(node)}
@@ -159,7 +158,7 @@ class _Conversion:
                 self.types.retype_attributes(node)
             self.low_nodes += bool(changed or outputs)
         self._outputs()
-        self._drop_unused()
+        sweep(self.model)
         carry_functions(self.model, self.graph.opset_imports[""])  # bodies in the opset that the graph has now
         self.model.metadata_props["edgesmith.precision"] = self.precision
         return PrecisionResult(self.model, self._report())
@@ -300,11 +299,6 @@ class _Conversion:
             name = str(value.name)
             value.name = f"{name}_{self.precision}"
             self.graph.outputs[index] = self._make_cast(value, self.ir.DataType.FLOAT, name).outputs[0]
-
-    def _drop_unused(self) -> None:
-        from onnx_ir.passes.common import RemoveUnusedNodesPass
-
-        RemoveUnusedNodesPass()(self.model)
 
     def _report(self) -> dict[str, Any]:
         return {

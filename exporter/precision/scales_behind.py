@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import add_constant, add_node, attribute, constant, drop_unread
+from ...graph.edit import add_constant, insert, sweep
+from ...graph.read import attribute, constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,7 +47,7 @@ def scales_behind(model: ir.Model, ops: Collection[str] = ("MatMul",), keep: Col
     for node, scale in found.items():
         _move(model, node, scale, powers[node])
     if found:
-        drop_unread(model)
+        sweep(model)
     return len(found)
 
 
@@ -61,8 +62,8 @@ def _move(model: ir.Model, node: ir.Node, scale: np.ndarray, top: np.float32) ->
     weight = node.inputs[1].producer()  # type: ignore[union-attr]
     assert weight is not None
     scalar = add_constant(model, f"{node.name}_weight_top", top)
-    widened = add_node(
-        node, "DequantizeLinear", [weight.inputs[0], scalar], f"{node.name}_weight_codes_real",
+    widened = insert(
+        node, "DequantizeLinear", [weight.inputs[0], scalar], output=f"{node.name}_weight_codes_real",
         name=str(weight.name), dtype=weight.outputs[0].dtype, shape=weight.outputs[0].shape,
     )  # fmt: skip
     node.replace_input_with(1, widened)
@@ -78,12 +79,14 @@ def _move(model: ir.Model, node: ir.Node, scale: np.ndarray, top: np.float32) ->
     after = _after(node)
     factor = add_constant(model, f"{node.name}_weight_ratio", ratio.reshape(shape))
     final = name if bias is None else f"{name}_unbiased"
-    result = add_node(after, "Mul", [y, factor], final, name=f"{node.name}_scale", dtype=dtype, shape=y.shape)
+    result = insert(after, "Mul", [y, factor], output=final, name=f"{node.name}_scale", dtype=dtype, shape=y.shape)
     if bias is not None:
         array = constant(bias)
         assert array is not None
         vector = add_constant(model, f"{node.name}_bias_behind", array.reshape(shape))
-        result = add_node(after, "Add", [result, vector], name, name=f"{node.name}_bias", dtype=dtype, shape=y.shape)
+        result = insert(
+            after, "Add", [result, vector], output=name, name=f"{node.name}_bias", dtype=dtype, shape=y.shape
+        )
     for use in readers:
         use.node.replace_input_with(use.idx, result)
 

@@ -15,8 +15,8 @@ from .islands import choose_islands
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ...calibration.budget.hold import Quantised
     from ..plan.plan import Plan
-    from .quantise import Quantised
 
 
 def typed_graph(
@@ -24,7 +24,8 @@ def typed_graph(
 ) -> PrecisionResult:
     """The graph in the precision of the plan, with the float32 islands that real inputs show to be needed.
 
-    ``examples(shape)`` are inputs to measure on. Islands are measured on the graph in floating point; a quantised graph keeps the names of its nodes.
+    ``examples(shape)`` are inputs to measure islands on, in the graph in floating point; a quantised one keeps the names of
+    its nodes.
     """
     source, float_graph = (quantised.graph.model, quantised.graph.base or model) if quantised else (model, model)
     if plan.rest == FP32:

@@ -18,10 +18,10 @@ from .variant import Traced, in_floating_point, make_variant
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ...calibration.budget.hold import Quantised
     from ...calibration.nouns import QuantisedGraph
     from ..engine.build import Built
     from ..precision.floats import PrecisionResult
-    from ..precision.quantise import Quantised
 
     Parts = tuple[Quantised, PrecisionResult, Built]
 
@@ -74,15 +74,17 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
 def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
     """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
+    from ...calibration.budget.hold import evaluation_of, judged
     from ...calibration.report.report import accuracy_told, describe
-    from ..precision.quantise import evaluation_of, judged
+    from ..precision.quantise import facts_of
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}
     report = {**before, **describe(graph, scanned)}
     assert graph.base is not None
-    if evaluation := evaluation_of(plan, graph.base):
-        report["accuracy"] = accuracy_told(evaluation.evaluate(judged(plan, graph.model)), evaluation.expected)
+    facts = facts_of(plan)
+    if evaluation := evaluation_of(facts, graph.base):
+        report["accuracy"] = accuracy_told(evaluation.evaluate(judged(facts, graph.model)), evaluation.expected)
     return report
 
 

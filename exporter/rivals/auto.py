@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...calibration.budget.choose import Candidate, Choice, choose
+from ...calibration.budget.hold import evaluation_of
 from ...graph.run import Runner
 from ...runtime.backends.load import load
 from ...runtime.errors import ParityFailed
@@ -19,7 +20,7 @@ from ...runtime.tasks.limits import quantised
 from ..bundle.parity import typed_runner
 from ..plan.plan import Plan
 from ..plan.quantised import for_precision
-from ..precision.quantise import evaluation_of
+from ..precision.quantise import facts_of
 from ..run.runners import run_all, session_runner
 from .duel import ROUNDS, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
@@ -40,7 +41,7 @@ def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:
     tried = _Trying(plan, traced)
     with traced.run.stage("choose", ", ".join(names)) as stage:
         candidates = [Candidate(name, partial(tried.make, name), tried.runner, tried.clock) for name in names]
-        evaluation = evaluation_of(plan, tried.make(plan.target.default_precision).rewritten.model)
+        evaluation = evaluation_of(facts_of(plan), tried.make(plan.target.default_precision).rewritten.model)
         if evaluation is None:
             raise ParityFailed(
                 "auto has no pictures to measure on",

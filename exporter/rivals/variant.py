@@ -10,11 +10,11 @@ from ..plan.plan import Plan
 from ..run.stages import Run
 
 if TYPE_CHECKING:
+    from ...calibration.budget.hold import Quantised
     from ...models.loading import Prepared
     from ...runtime.bundle.bundle import Bundle
     from ..bundle.judge import Judge
     from ..precision.floats import PrecisionResult
-    from ..precision.quantise import Quantised
     from ..run.nouns import ExportedGraph, RewrittenGraph
 
 
@@ -48,7 +48,7 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
     from ..engine.fused_ops import needed_types
-    from ..patterns import passes_for
+    from ..patterns.order import passes_for
     from ..patterns.rewrite import rewrite
     from ..precision.quantise import quantise_within
     from ..precision.typed import typed_graph

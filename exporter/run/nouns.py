@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...models.spec import INPUT
-
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+INPUT = "images"  # what an exported graph calls its pictures
 OUTPUTS = ("logits",)  # of a torch module where its task does not say others
 
 
@@ -78,3 +77,5 @@ class RewrittenGraph:
     nodes_after: dict[str, int] = field(default_factory=dict)
     input_name: str = INPUT
     output_names: tuple[str, ...] = OUTPUTS
+    notes: tuple[str, ...] = ()
+    """which passes did not run though nobody named them, and why"""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.run import Runner, graph_runner
+from ...graph.run import Runner, open_session
 from ...runtime.tasks.known import joined
 from .nouns import OUTPUTS
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ...runtime.pictures.preprocess import ImageContract
     from ...runtime.session.session import Session
     from .nouns import Shapes
@@ -99,5 +101,17 @@ def session_runner(session: Session) -> Runner:
 
     def run(images: np.ndarray) -> np.ndarray:
         return joined(session.run({images_of: images}))
+
+    return run
+
+
+def graph_runner(model: ir.Model, *, optimise: bool = True, threads: int = 0) -> Runner:
+    """Images (B, 3, H, W) -> the outputs as one float32 array (runtime/tasks/known.py)."""
+    session = open_session(model, optimise=optimise, threads=threads)
+    name = session.get_inputs()[0].name
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(dict(zip(outputs, session.run(outputs, {name: images}), strict=True)))
 
     return run

@@ -28,10 +28,9 @@ def trace(
     *,
     name: str = "model",
     opset: int = 20,
-    input_name: str = INPUT,
     outputs: Sequence[str] = OUTPUTS,
 ) -> ExportedGraph:
-    """Export ``module`` (``input_name`` (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
+    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
@@ -55,7 +54,7 @@ def trace(
             (example,),
             dynamo=True,
             opset_version=opset,
-            input_names=[input_name],
+            input_names=[INPUT],
             output_names=list(outputs),
             dynamic_shapes=(dims,) if dims else None,
             verbose=False,
@@ -66,7 +65,7 @@ def trace(
     _name_open_axes(model, shapes)
     _own_the_weights(model)
     _forget_where_it_was_made(model)
-    return ExportedGraph(model, name, shapes, input_name, tuple(outputs))
+    return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
 
 
 def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:

@@ -35,17 +35,8 @@ def head_classes(state: Mapping[str, Tensor]) -> int | None:
 def in_our_names(
     spec: ModelSpec, checkpoint: Checkpoint, image_size: tuple[int, int]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors under the module's names; a ViT's position embedding is brought to ``image_size``."""
-    state = spec.rename(dict(checkpoint.tensors))
-    if spec.family != "vit_ggem" or "pos_embed" not in state:
-        return state, ()
-    from ..families.vit_ggem.network import resample_positions
-
-    patch = spec.config["patch_size"]
-    resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))
-    if resampled["pos_embed"].shape == state["pos_embed"].shape:
-        return state, ()
-    return resampled, (f"position embedding resampled from {state['pos_embed'].shape[1] - 1} patches",)
+    """The tensors under the module's names, those that depend on the picture's size brought to ``image_size``."""
+    return spec.at_size(spec.rename(dict(checkpoint.tensors)), image_size)
 
 
 def check_fit(
@@ -55,11 +46,12 @@ def check_fit(
     import torch
 
     filled: dict[str, str] = {}
+    fillable = spec.filled()
     for name in template:
         if name not in state and name.endswith("num_batches_tracked"):  # counts training steps, no part of the answer
             state[name] = torch.zeros((), dtype=torch.long)
-        if name not in state and name == "ggem.p":
-            filled[name] = "plain ViT weights: the pooling exponents start at 3, the head was not trained for them"
+        if name not in state and name in fillable:
+            filled[name] = fillable[name]
     missing = [name for name in template if name not in state and name not in filled]
     unexpected = [name for name in state if name not in template]
     misshaped = [
@@ -110,7 +102,7 @@ def _shared_names(spec: ModelSpec, checkpoint: Checkpoint) -> float:
 
 def _overlap(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[int, int]:
     """(tensors that agree in name and shape, tensors in either); left out: what no mismatch should be told by."""
-    ours, theirs = (_told_by(shapes) for shapes in _both(spec, checkpoint))
+    ours, theirs = (_told_by(shapes, spec.filled()) for shapes in _both(spec, checkpoint))
     return sum(theirs.get(name) == shape for name, shape in ours.items()), len(ours.keys() | theirs.keys())
 
 
@@ -121,9 +113,9 @@ def _both(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[Shapes, Shapes]:
     return shapes_of(spec.name, tuple(changes.items())), _shapes(state)
 
 
-def _told_by(shapes: Shapes) -> Shapes:
-    """Without counters, pooling exponents and position tables; of the head only its input width, not its classes."""
-    skipped = ("num_batches_tracked", "ggem.p", "pos_embed")
+def _told_by(shapes: Shapes, filled: Mapping[str, str]) -> Shapes:
+    """Without counters, position tables and what the model ``filled`` in itself; of the head only its input width, not its classes."""
+    skipped = ("num_batches_tracked", "pos_embed", *filled)
     return {
         name: shape[1:] if HEAD.fullmatch(name) else shape
         for name, shape in shapes.items()

@@ -21,30 +21,39 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import add_plugins, plugins_of
+from ..tasks.limits import FP16
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"]
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 
 
-def build_engine(bundle: Bundle, library: str, free_bytes: int | None = None, arch: str | None = None) -> bytes:
-    """Build the bundle's graph with ``library`` (tensorrt or tensorrt_rtx); takes minutes, raises EdgesmithError in words.
+def build_engine(
+    bundle: Bundle,
+    library: str,
+    free_bytes: int | None = None,
+    arch: str | None = None,
+    graph: GraphSpec | None = None,
+) -> bytes:
+    """Build a graph of the bundle (its first) with ``library`` (tensorrt or tensorrt_rtx); takes minutes, raises EdgesmithError in words.
 
     ``arch`` (sm89) names a chip that is not in this machine, for TensorRT-RTX only.
     """
+    graph = graph or bundle.main
     with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
         engine = Path(folder) / "engine"
         request = {
             "library": library,
-            "model": str(bundle.graph),
+            "model": str(graph.path),
             "engine": str(engine),
             "arch": arch,
-            "fp16": bundle.precision == "fp16",
+            FP16: bundle.precision == FP16,
             "workspace_bytes": int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
-            "shapes": profile_shapes(bundle.inputs),
+            "shapes": profile_shapes(graph.inputs),
             "plugins": plugins_of(bundle, library),
         }
         child = _run(json.dumps(request))
@@ -156,7 +165,7 @@ def _build(trt: Any, log: Any, request: dict[str, Any], errors: list[str]) -> An
         errors[:0] = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
         return None
     config = builder.create_builder_config()
-    if not typed and request["fp16"]:
+    if not typed and request[FP16]:
         config.set_flag(trt.BuilderFlag.FP16)
     if request["workspace_bytes"]:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
-from ..bundle.vet import DEVICE_ENGINE, ENGINES
+from ..bundle.graphs import GraphSpec
+from ..bundle.vet import DEVICE_ENGINE, ENGINES, graph_rows
 from .cuda import Device
 from .user_cache import user_cache
 
@@ -30,11 +31,25 @@ FORMAT = 1
 SEAL_BYTES = 32
 
 
-def engine_key(bundle: Bundle, library: str, version: str, device: Device) -> str:
-    """Hex key of the engine that this bundle has on this device with this library."""
+def engine_key(bundle: Bundle, library: str, version: str, device: Device, graph: GraphSpec | None = None) -> str:
+    """Hex key of the engine that a graph of this bundle (its first) has on this device with this library."""
+    own = graph or bundle.main
     chip = {name: value for name, value in asdict(device).items() if name != "free_bytes"}
-    graph = {name: record["sha256"] for name, record in bundle.manifest["files"].items() if not name.endswith(".html")}
-    facts = [FORMAT, library, version, chip, bundle.manifest["inputs"], bundle.precision, graph, _board()]
+    content = {
+        name: record["sha256"] for name, record in bundle.manifest["files"].items() if not name.endswith(".html")
+    }
+    facts = [
+        FORMAT,
+        library,
+        version,
+        chip,
+        graph_rows(bundle.manifest)[own.name]["inputs"],
+        bundle.precision,
+        content,
+        _board(),
+    ]
+    if len(bundle.graphs) > 1:
+        facts.append(own.name)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -23,7 +23,7 @@ class OnnxRuntimeSession(Session):
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
-        model = str(self.bundle.graph)  # its references are vetted when the bundle opens; bytes would be held twice
+        model = str(self.graph.path)  # its references are vetted when the bundle opens; bytes would be held twice
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but this one

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.engines import OPENVINO
+from ..bundle.graphs import GraphSpec
 from ..errors import BundleRefused, UserMistake
 from ..session.session import Session
 from ..tasks.limits import BF16, FP32, quantised
@@ -25,14 +26,23 @@ class OpenVinoSession(Session):
     was verified. So the precision is always said.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, precision: str | None = None) -> None:
-        super().__init__(bundle, threads)
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        precision: str | None = None,
+        graph: GraphSpec | None = None,
+    ) -> None:
+        super().__init__(bundle, threads, graph)
         if precision not in (None, *HINTS):
             raise UserMistake(f"OpenVINO has no precision {precision!r} here", expected=", ".join(HINTS))
         # an fp16 graph has its casts in itself; float32 arithmetic around them loses nothing
         self.computes = precision or (BF16 if bundle.precision == BF16 else FP32)
         rounds_further = self.computes == BF16 and not quantised(bundle.precision)  # int8 is held to its own limit
         self.precision = BF16 if rounds_further else bundle.precision
+
+    def another(self, graph: GraphSpec) -> OpenVinoSession:
+        return type(self)(self.bundle, self.threads, self.computes, graph)
 
     def open(self) -> None:
         self._ov = library(OPENVINO, "pip install 'edgesmith[openvino]'")
@@ -58,7 +68,7 @@ class OpenVinoSession(Session):
     def _usual(self) -> Any:
         """Compiled for the opt shapes alone: a graph of fixed sizes is faster than one of open sizes."""
         if "usual" not in self._compiled:
-            model = self._core.read_model(self.bundle.graph)
+            model = self._core.read_model(self.graph.path)
             if any(spec.opt for spec in self.inputs):
                 model.reshape({spec.name: list(spec.opt or spec.shape) for spec in self.inputs})
             self._compiled["usual"] = self._compile(model)
@@ -67,7 +77,7 @@ class OpenVinoSession(Session):
     def _open_sizes(self) -> Any:
         """Compiled for all sizes, the first time another than the usual one comes."""
         if "open" not in self._compiled:
-            self._compiled["open"] = self._compile(self._core.read_model(self.bundle.graph))
+            self._compiled["open"] = self._compile(self._core.read_model(self.graph.path))
         return self._compiled["open"]
 
     def _compile(self, model: Any) -> Any:

@@ -1,7 +1,7 @@
 """TensorRT 8.5 to 11 and TensorRT-RTX: one session for both, they share what is used here. Not yet run on hardware.
 
 The engine is, in this order: one of the bundle that was built for this chip, one built on this device before, or one that
-is built now from model.onnx, which takes minutes and is kept. The driver is looked for before the library is touched:
+is built now from the graph, which takes minutes and is kept. The driver is looked for before the library is touched:
 without one, TensorRT ends the process.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.engines import TENSORRT, TENSORRT_RTX
+from ..bundle.graphs import GraphSpec
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugins.routes import load_plugins, only_there
 from ..session.session import Session
@@ -36,8 +37,8 @@ log = logging.getLogger("edgesmith")
 class EngineSession(Session):
     """Device buffers are allocated once for the largest shapes; a run copies in, executes on one stream, copies out."""
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        super().__init__(bundle, threads)  # the CPU does nothing here that threads could help
+    def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
+        super().__init__(bundle, threads, graph)  # the CPU does nothing here that threads could help
         self._buffers: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
         self._stream: int | None = None
         self._context: Any = None
@@ -104,7 +105,7 @@ class EngineSession(Session):
         self._kernels.close()
 
     def _find_engine(self, trt: Any, device: Device) -> Any:
-        for file in self.bundle.engines:
+        for file in self.graph.engines:
             if file.builder == self.backend and file.arch == device.arch:
                 engine = self._runtime.deserialize_cuda_engine(file.path.read_bytes())
                 if engine is not None:
@@ -116,12 +117,14 @@ class EngineSession(Session):
                     file.version,
                     trt.__version__,
                 )
-        key = engine_key(self.bundle, self.backend, trt.__version__, device)
+        key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph)
         content = load_engine(self.bundle, key)
         if content is not None and (engine := self._runtime.deserialize_cuda_engine(content)) is not None:
             return engine
-        log.warning("building an engine for this %s GPU from model.onnx; this takes minutes, once", device.arch)
-        content = build_engine(self.bundle, self.backend, device.free_bytes)
+        log.warning(
+            "building an engine for this %s GPU from %s; this takes minutes, once", device.arch, self.graph.path.name
+        )
+        content = build_engine(self.bundle, self.backend, device.free_bytes, graph=self.graph)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
             raise EdgesmithError(f"{self.backend} cannot load the engine that it just built", found=trt.__version__)

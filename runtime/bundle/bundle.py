@@ -1,6 +1,6 @@
 """The bundle: a folder ``<name>.edge`` with everything a device needs, and a manifest that vouches for it.
 
-    manifest.json  model.onnx (+ external data)  golden.npz  labels.json  engines/  report.html
+    manifest.json  model.onnx (+ external data; or several graphs)  golden.npz  labels.json  engines/  report.html
 
 It is written to a temporary sibling and renamed, so it exists whole or not at all; it is opened only if its schema, names,
 sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
@@ -20,22 +20,13 @@ from ..errors import BundleRefused
 from ..tasks.known import task_of
 from ..version import __version__
 from .golden import GOLDEN, Golden, read_golden
+from .graphs import EngineFile, GraphSpec, read_graphs
 from .manifest import SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, publish
-from .vet import GRAPH, check_folder, check_name
+from .vet import check_folder, check_name
 
 if TYPE_CHECKING:
     from ..pictures.preprocess import ImageContract
-
-
-@dataclass(frozen=True)
-class EngineFile:
-    """An engine that travels in the bundle: ``arch`` such as sm89, ``builder`` tensorrt_rtx or tensorrt, its version."""
-
-    path: Path
-    arch: str
-    builder: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -61,17 +52,32 @@ class Bundle:
     def precision(self) -> str:
         return str(self.manifest["precision"])
 
+    @cached_property
+    def graphs(self) -> dict[str, GraphSpec]:
+        """The graphs by name; most bundles have one."""
+        return read_graphs(self.path, self.manifest)
+
+    @property
+    def main(self) -> GraphSpec:
+        """The first graph, or the only one."""
+        return next(iter(self.graphs.values()))
+
     @property
     def graph(self) -> Path:
-        return self.path / GRAPH
+        return self.main.path
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec.from_json(spec) for spec in self.manifest["inputs"])
+        return self.main.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec.from_json(spec) for spec in self.manifest["outputs"])
+        return self.main.outputs
+
+    @property
+    def engines(self) -> tuple[EngineFile, ...]:
+        """The engines that travel in the bundle (those built on this device are not among them)."""
+        return self.main.engines
 
     @property
     def contract(self) -> ImageContract:
@@ -99,15 +105,6 @@ class Bundle:
         inputs = [spec.name for spec in self.inputs]
         return read_golden(self.path / GOLDEN, inputs, task_of(self.task).golden_outputs(self))
 
-    @property
-    def engines(self) -> tuple[EngineFile, ...]:
-        """The engines that travel in the bundle (those built on this device are not among them)."""
-        rows = self.manifest.get("engines") or []
-        keys = ("arch", "builder", "version")
-        return tuple(
-            EngineFile(self.path / check_name(r.get("file")), *(str(r.get(k, "")) for k in keys)) for r in rows
-        )
-
 
 def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
     """Open a bundle. ``check=False`` skips the hashes (for a start in milliseconds), never the names and the paths.
@@ -127,10 +124,7 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
     manifest = read_manifest(folder)
     check_folder(folder, manifest, hashes=check)
     bundle = Bundle(folder, manifest)
-    for engine in bundle.engines:
-        if engine.path.relative_to(folder).as_posix() not in manifest["files"]:
-            raise BundleRefused(f"{folder} names an engine that is not listed", found=engine.path.name)
-    _ = bundle.inputs, bundle.outputs  # a spec that cannot be read is refused now, not at the first picture
+    _ = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
     task_of(bundle.task).check_bundle(bundle)
     return bundle
 

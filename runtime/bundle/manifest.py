@@ -23,10 +23,9 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "target": str,
     "precision": str,
-    "inputs": list,
-    "outputs": list,
     "files": dict,
 }
+GRAPH_KEYS: dict[str, type | tuple[type, ...]] = {"inputs": list, "outputs": list}  # of the one graph, or of each
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise BundleRefused(f"{path} cannot be read", found=type(manifest).__name__, expected="a JSON object")
     _check_schema(manifest, folder)
-    for key, kind in REQUIRED.items():
-        if not isinstance(manifest.get(key), kind):
-            found = "nothing" if key not in manifest else type(manifest[key]).__name__
-            raise BundleRefused(f"{path} lacks what the runtime needs", found=f"{key}: {found}", expected=f"{kind}")
+    graphs = manifest.get("graphs")
+    _check_keys(path, manifest, REQUIRED | (GRAPH_KEYS if graphs is None else {}))
+    if graphs is not None:
+        _check_keys(path, manifest, {"graphs": dict})
+        if not graphs:
+            raise BundleRefused(f"{path} lacks what the runtime needs", found="graphs: none", expected="one or more")
+        for name, graph in graphs.items():
+            _check_keys(path, {name: graph}, {name: dict})
+            _check_keys(path, graph, {"file": str, **GRAPH_KEYS})
     return manifest
+
+
+def _check_keys(path: Path, fields: Mapping[str, Any], needed: Mapping[str, type | tuple[type, ...]]) -> None:
+    for key, kind in needed.items():
+        if not isinstance(fields.get(key), kind):
+            found = "nothing" if key not in fields else type(fields[key]).__name__
+            raise BundleRefused(f"{path} lacks what the runtime needs", found=f"{key}: {found}", expected=f"{kind}")
 
 
 def _check_schema(manifest: Mapping[str, Any], folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import BundleRefused, UserMistake
 from .manifest import MANIFEST, read_manifest, to_text
-from .vet import GRAPH, check_folder, check_name, is_device_engine, sha256, walk
+from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
 
 Content = bytes | Path  # the content itself, or a file to copy
 
@@ -82,7 +82,8 @@ def _keep(
     out: Path, stage: Path, old: Mapping[str, Any], files: Mapping[str, Content | None]
 ) -> dict[str, dict[str, Any]]:
     """Take over what an update does not touch, as hard links where the file system has them; their records."""
-    device = [name for name in walk(out) if is_device_engine(name) and GRAPH not in files]
+    same = not any(row["file"] in files for row in graph_rows(old).values())  # then what was built here still fits
+    device = [name for name in walk(out) if same and is_device_engine(name)]
     kept = [name for name in old["files"] if name not in files]
     for name in [*kept, *device]:
         (stage / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from ..errors import BundleRefused
 from .manifest import MANIFEST
 from .onnx_scan import NotOnnx, scan
 
-GRAPH = "model.onnx"
+GRAPH, MAIN = "model.onnx", "main"  # file and name of the one graph of most bundles
 ENGINES = "engines"
 DEVICE_ENGINE = "device-"  # engines built here are named so; they carry their own seal (engine_cache.py)
 
@@ -59,9 +59,16 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], hashes: bool = True)
             because="only files with a hash in the manifest are trusted",
             attempt="move them elsewhere",
         )
-    if GRAPH not in listed:
-        raise BundleRefused(f"{folder} is not complete", found=f"no {GRAPH} in the manifest", expected="the graph")
-    check_graph(folder, set(listed))
+    for row in graph_rows(manifest).values():
+        if check_name(row["file"]) not in listed:
+            found = f"no {row['file']} in the manifest"
+            raise BundleRefused(f"{folder} is not complete", found=found, expected="the graph")
+        check_graph(folder, row["file"], set(listed))
+
+
+def graph_rows(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: {"file", "inputs", "outputs", "engines"}}; a manifest that names no graphs has one."""
+    return manifest.get("graphs") or {MAIN: {**manifest, "file": GRAPH}}
 
 
 def is_device_engine(name: str) -> bool:
@@ -111,17 +118,17 @@ def _check_file(folder: Path, name: str, record: Any, hashes: bool) -> None:
     )
 
 
-def check_graph(folder: Path, listed: set[str]) -> None:
-    """The graph is whole, and all its external data are files of this bundle, within their size."""
+def check_graph(folder: Path, file: str, listed: set[str]) -> None:
+    """A graph is whole, and all its external data are files of this bundle, within their size."""
     try:
-        outside = scan(folder / GRAPH)
+        outside = scan(folder / file)
     except NotOnnx as error:
-        raise BundleRefused(f"{folder}/{GRAPH} is no whole ONNX model", found=str(error)) from None
+        raise BundleRefused(f"{folder}/{file} is no whole ONNX model", found=str(error)) from None
     for data in outside:
         check_name(data.location)
         if data.location not in listed:
             raise BundleRefused(
-                f"{folder}/{GRAPH} keeps weights outside of the bundle",
+                f"{folder}/{file} keeps weights outside of the bundle",
                 found=f"external data {data.location!r}",
                 expected="a file that the manifest lists",
             )
@@ -129,7 +136,7 @@ def check_graph(folder: Path, listed: set[str]) -> None:
         end = size if data.length is None else data.offset + data.length
         if not 0 <= data.offset <= end <= size:
             found = f"bytes {data.offset:,} to {end:,} of {data.location}, which has {size:,}"
-            raise BundleRefused(f"{folder}/{GRAPH} reads past the end of its weights", found=found)
+            raise BundleRefused(f"{folder}/{file} reads past the end of its weights", found=found)
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,6 @@ Where the export extra is installed too, the full command (exporter/commands/cli
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +57,8 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(words: list[str] | None = None) -> None:
     """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
+    import argparse  # the full command reads the tables above and has its own parser
+
     parser = argparse.ArgumentParser(
         "edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export."
     )

@@ -15,16 +15,17 @@ import numpy as np
 from ..errors import UserMistake
 from .contract import ImageContract
 from .file import read_image
+from .pil import PilPicture, is_pil, pil_pixels
 from .placement import placement
 from .resize import resize_window
 
 __all__ = ["ImageContract", "Picture", "pixels", "preprocess", "read_image"]
 
-Picture = np.ndarray | str | os.PathLike[str]
+Picture = np.ndarray | str | os.PathLike[str] | PilPicture
 
 
 def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray:
-    """Pictures (paths, or uint8/uint16 arrays (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA) -> float32 (B, 3, H, W)."""
+    """Pictures (paths, PIL pictures, uint8/uint16 arrays (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA) -> float32 (B, 3, H, W)."""
     if isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", 4) != 4:
         raise UserMistake("preprocess takes a sequence of pictures", found=type(images).__name__, attempt="[image]")
     height, width = contract.size
@@ -40,9 +41,15 @@ def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray
 
 def pixels(image: Picture) -> np.ndarray:
     """One picture, read if it is a path -> uint8 (H, W, 3) RGB; UserMistake for what is no picture."""
-    if not isinstance(image, (np.ndarray, str, os.PathLike)):
-        raise UserMistake("this is not a picture", found=type(image).__name__, expected="a path or a uint8 array")
-    return as_rgb(image if isinstance(image, np.ndarray) else read_image(image))
+    if isinstance(image, np.ndarray):
+        return as_rgb(image)
+    if isinstance(image, (str, os.PathLike)):
+        return as_rgb(read_image(image))
+    if is_pil(image):
+        return as_rgb(pil_pixels(image))
+    raise UserMistake(
+        "this is not a picture", found=type(image).__name__, expected="a path, a uint8 array or a picture of PIL"
+    )
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

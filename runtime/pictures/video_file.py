@@ -52,8 +52,8 @@ class VideoFile:
         pixels = cv2.cvtColor(_fitted(image, self.size or image.shape[:2]), cv2.COLOR_RGB2BGR)
         until = max(round(time_s * self.fps), self.frames) if self.live and time_s is not None else self.frames
         for _ in range(until - self.frames + 1):
+            self.frames += 1  # first: an interrupt comes through when a call returns, and that frame is in the file
             self._writer.write(pixels)
-            self.frames += 1
 
     def _open(self, height: int, width: int) -> None:
         for codec in CODECS[self.path.suffix.lower()]:

@@ -11,11 +11,16 @@ Data = Mapping[str, Any]
 
 
 def contract(manifest: Data) -> Html:
-    """The tensors of the graph, and what a picture goes through before it."""
+    """The tensors of each graph, and what a picture goes through before it."""
     told = {key.replace("_", " "): value for key, value in (manifest.get("input_contract") or {}).items()}
     if "scale" in told:
         told["scale"] = f"{told['scale']:.6g}"
-    specs = [(kind, spec) for kind in ("inputs", "outputs") for spec in manifest.get(kind) or []]
+    specs = [
+        (f"{name} {kind}".strip(), spec)
+        for name, graph in (manifest.get("graphs") or {"": manifest}).items()
+        for kind in ("inputs", "outputs")
+        for spec in graph.get(kind) or []
+    ]
     keys = ["shape", *(key for key in ("min", "opt", "max") if any(spec.get(key) for _, spec in specs))]
     rows = [
         (kind, spec.get("name"), spec.get("dtype"), *(" x ".join(map(str, spec.get(key) or ())) for key in keys))

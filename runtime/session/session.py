@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.graphs import GraphSpec
 from ..errors import UserMistake
+from ..pictures.pil import is_pil
 from ..pictures.preprocess import Picture, pixels, preprocess
 from ..tasks.known import task_of
 from ..tasks.selftest import SelfTestRow
@@ -33,15 +35,17 @@ class Session(ABC):
 
     backend: ClassVar[str]
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
         if threads is not None and (type(threads) is not int or threads < 1):
             raise UserMistake("threads must be a whole number above 0", found=repr(threads))
         self.bundle, self.threads = bundle, threads
         self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
-        self.inputs, self.outputs = bundle.inputs, bundle.outputs
+        self.graph = graph or bundle.main
+        self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
         self.infer_ms = 0.0  # wall time of the last run
         self._open = False
         self._task: Task = task_of(bundle.task)
+        self._beside: dict[str, Session] = {}  # the other graphs that were asked for, by name
 
     @abstractmethod
     def open(self) -> None:
@@ -55,6 +59,10 @@ class Session(ABC):
     def release(self) -> None:
         """Free the engine; called once, also when ``open`` failed half-way."""
 
+    def another(self, graph: GraphSpec) -> Session:
+        """A session for another graph of the bundle, with the same settings; not open yet."""
+        return type(self)(self.bundle, self.threads, graph=graph)
+
     def start(self) -> Session:
         """Open the engine; nothing stays behind when that fails."""
         try:
@@ -65,14 +73,30 @@ class Session(ABC):
         self._open = True
         return self
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """{input name: array} -> {output name: array}; UserMistake says which input does not fit, and how."""
+    def run(self, feeds: Mapping[str, np.ndarray], graph: str | None = None) -> dict[str, np.ndarray]:
+        """{input name: array} -> {output name: array}; UserMistake says which input does not fit, and how.
+
+        ``graph`` names one of several; the first is meant without a name, the others are opened when they are first run.
+        """
         self._check_open()
+        if graph is not None and graph != self.graph.name:
+            other = self._other(graph)
+            results = other.run(feeds)
+            self.infer_ms = other.infer_ms
+            return results
         feeds = check_feeds(feeds, self.inputs)
         started = time.perf_counter()
         results = self.infer(feeds)
         self.infer_ms = (time.perf_counter() - started) * 1e3
         return check_results(results, self.outputs, self.backend)
+
+    def _other(self, name: str) -> Session:
+        graphs = self.bundle.graphs
+        if name not in graphs:
+            raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
+        if name not in self._beside:
+            self._beside[name] = self.another(graphs[name]).start()
+        return self._beside[name]
 
     def __call__(
         self,
@@ -81,20 +105,22 @@ class Session(ABC):
         iou: float | None = None,
         max_detections: int | None = None,
     ) -> Any:
-        """A picture (path or uint8 RGB array) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
+        """A picture (path, uint8 RGB array or PIL picture) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
 
         The answer is a Classification or Detections, by the task of the bundle. The thresholds are for detectors and
         take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
         """
         self._check_open()
         chosen = self._task.check(self.bundle, {"score": score, "iou": iou, "max_detections": max_detections})
-        if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            return self._answers(chosen, [images])[0]
+        if isinstance(images, (str, os.PathLike)) or is_pil(images):
             return self._answers(chosen, [images])[0]
         if not isinstance(images, (Sequence, np.ndarray)):
             raise UserMistake(
                 "this is not a picture",
                 found=type(images).__name__,
-                expected="a path, a uint8 array (height, width, 3) in RGB, or a list of them",
+                expected="a path, a uint8 array (height, width, 3) in RGB, a picture of PIL, or a list of them",
                 attempt="np.asarray(image)",
             )
         return self._answers(chosen, list(images))
@@ -139,4 +165,6 @@ class Session(ABC):
         """Free the engine; further calls do nothing."""
         if self._open:
             self._open = False
+            for other in self._beside.values():
+                other.close()
             self.release()

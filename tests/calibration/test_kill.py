@@ -20,7 +20,7 @@ from edgesmith.calibration.statistics.observers import FIELDS
 COUNT, BATCH = 60, 2
 
 CHILD = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from observed_graph import TENSORS, RandomImages, small_net
 from edgesmith.calibration.statistics.collect import collect
@@ -28,7 +28,8 @@ from edgesmith.calibration.statistics.moments import collect_moments
 
 def slowly(note, done, total):
     print(done, flush=True)
-    time.sleep(0.02)
+    if done > int(sys.argv[5]):
+        signal.pause()  # far enough: the end must not come before the kill
 
 run = {"statistics": collect, "moments": collect_moments}[sys.argv[1]]
 run(small_net(), TENSORS, RandomImages(int(sys.argv[3])), cache=Path(sys.argv[2]), batch=int(sys.argv[4]), save_every=1, progress=slowly)
@@ -38,12 +39,12 @@ run(small_net(), TENSORS, RandomImages(int(sys.argv[3])), cache=Path(sys.argv[2]
 def kill_after(images: int, what: str, folder: Path) -> None:
     """Start a pass in another process and kill it, with no chance to clean up, once it has counted ``images``."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-c", CHILD, what, str(folder), str(COUNT), str(BATCH)]
+    command = [sys.executable, "-c", CHILD, what, str(folder), str(COUNT), str(BATCH), str(images)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert child.stdout is not None
     for line in child.stdout:
         if int(line) >= images:
-            time.sleep(np.random.default_rng(images).uniform(0, 0.02))  # anywhere between two batches, or in a save
+            time.sleep(np.random.default_rng(images).uniform(0, 0.02))  # anywhere in the next batch or its save
             break
     child.send_signal(signal.SIGKILL)
     child.stdout.close()

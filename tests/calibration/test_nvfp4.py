@@ -7,11 +7,12 @@ import onnx_ir as ir
 import pytest
 
 from edgesmith.calibration.codes.blocks import dequantise
-from edgesmith.calibration.codes.nvfp4 import as_float, nearest_code, outer_scale, quantise_nvfp4
+from edgesmith.calibration.codes.nvfp4 import nearest_code, outer_scale, quantise_nvfp4
 from edgesmith.calibration.codes.table import quantise_weight
 from edgesmith.calibration.forms.weight_only import quantise_weights
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
+from edgesmith.graph.floats import as_float
 from edgesmith.graph.run import run_values
 
 RECIPE = Recipe(precision="nvfp4", form="weights", block=16)

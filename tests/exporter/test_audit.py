@@ -12,7 +12,7 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import audit, build_audited, quantised_products, sites_around
 from edgesmith.exporter.engine.xray import Kernel, XRay, read_engine
 from edgesmith.exporter.precision.floats import to_precision
-from edgesmith.graph.edit import add_constant, add_node
+from edgesmith.graph.edit import add_constant, insert
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 FEEDS = {"images": images(1)}
@@ -86,9 +86,9 @@ def attention_in_int8(keep):
                 scale, zero = add_constant(model, "half", np.float32(1)), add_constant(model, "none", np.int8(0))
                 after = next(use.node for use in node.outputs[0].uses())
                 for word, index in (("left", 0), ("right", 1)):
-                    codes = add_node(after, "QuantizeLinear", [after.inputs[index], scale, zero], f"{word}_codes",
+                    codes = insert(after, "QuantizeLinear", [after.inputs[index], scale, zero], output=f"{word}_codes",
                                      name=f"{word}_Q", dtype=ir.DataType.INT8)  # fmt: skip
-                    real = add_node(after, "DequantizeLinear", [codes, scale, zero], f"{word}_real",
+                    real = insert(after, "DequantizeLinear", [codes, scale, zero], output=f"{word}_real",
                                     name=f"{word}_DQ", dtype=ir.DataType.FLOAT)  # fmt: skip
                     after.replace_input_with(index, real)
     return to_precision(model, "fp16", engine="tensorrt_rtx").model, chosen(graph)

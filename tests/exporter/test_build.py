@@ -18,10 +18,10 @@ from edgesmith.exporter.engine.build import build, build_rtx_engine
 from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
+from edgesmith.graph.edit import clone
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
@@ -123,12 +123,12 @@ def test_a_time_limit_ends_the_child():
 
 @needs_rtx
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_ctrl_c_leaves_no_child_behind(tmp_path):
+def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
     script = textwrap.dedent(f"""
         import os, signal, sys
         sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
         from attention_graph import vit
-        from edgesmith.exporter import rtx
+        from edgesmith.exporter.engine import rtx
         children = []
         original = rtx.subprocess.Popen
         def spy(*args, **options):

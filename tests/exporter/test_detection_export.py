@@ -15,10 +15,10 @@ import pytest
 from command_line import edgesmith as command
 
 import edgesmith
-from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pipeline import Result, export
 from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.exporter.run.pictures import packaged_pictures
+from edgesmith.graph.edit import clone
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 from edgesmith.runtime.tasks.detection.task import NMS_OUTPUTS

@@ -12,9 +12,9 @@ import pytest
 from command_line import edgesmith as command
 
 import edgesmith
-from edgesmith.exporter.patterns.rewrite import clone
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.run.nouns import ExportedGraph, RewrittenGraph
+from edgesmith.graph.edit import clone
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed
 
@@ -145,7 +145,15 @@ def test_verify_each_names_the_pass(traced_once: None, tmp_path: Path, monkeypat
     assert "Conv" in str(failure.value) and "--skip FuseTooMuch" in str(failure.value)
 
 
-@pytest.mark.parametrize("stage", ["rewrite.rewrite", "typed.to_precision", "parity.check", "pack.write_report"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "patterns.rewrite.rewrite",
+        "precision.typed.to_precision",
+        "bundle.parity.check",
+        "bundle.pack.write_report",
+    ],
+)
 def test_an_interrupt_leaves_nothing(stage: str, traced_once: None, tmp_path: Path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

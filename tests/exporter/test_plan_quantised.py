@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from digit_pictures import arrays
 
+from edgesmith.calibration.budget.hold import Calibration
 from edgesmith.exporter.plan.plan import Plan, make_plan
-from edgesmith.exporter.plan.quantised import AUTO_MAX_DROP, Calibration, for_precision
+from edgesmith.exporter.plan.quantised import AUTO_MAX_DROP, for_precision
 from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.runtime.errors import UserMistake
 

@@ -13,7 +13,7 @@ from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.precision.emulate import emulate
 from edgesmith.exporter.precision.floats import to_precision
-from edgesmith.graph.edit import nodes_by_name
+from edgesmith.graph.read import nodes_by_name
 from edgesmith.graph.run import run_values
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.registry import find

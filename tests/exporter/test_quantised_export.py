@@ -240,15 +240,15 @@ def test_outliers_send_nodes_back_until_the_budget_holds(data: Path, tmp_path: P
 @pytest.fixture
 def wrong_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that answers the class beside the right one, whatever is quantised: no budget can hold."""
-    from edgesmith.exporter.precision import quantise
+    from edgesmith.calibration.budget import hold
 
-    real = quantise.judged
+    real = hold.judged
 
-    def judged(plan: object, model: object) -> object:
-        run = real(plan, model)
+    def judged(facts: hold.Facts, model: object) -> object:
+        run = real(facts, model)
         return lambda images: np.roll(run(images), 1, axis=1)
 
-    monkeypatch.setattr(quantise, "judged", judged)
+    monkeypatch.setattr(hold, "judged", judged)
 
 
 def test_a_missed_budget_is_exit_code_1_and_keeps_the_graphs(
@@ -337,7 +337,8 @@ def test_an_interrupt_leaves_no_bundle_and_keeps_what_was_counted(data: Path, tm
 
 
 @pytest.mark.parametrize(
-    "stage", ["calibration.quantise.quantise", "exporter.typed.to_precision", "exporter.duel.fight"]
+    "stage",
+    ["calibration.budget.hold.quantise", "exporter.precision.typed.to_precision", "exporter.rivals.duel.fight"],
 )
 def test_an_interrupt_anywhere_leaves_nothing(stage: str, data: Path, tmp_path: Path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:

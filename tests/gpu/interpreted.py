@@ -1,7 +1,7 @@
 """bfloat16 in Triton's interpreter, which computes with the integers that hold the bits wherever it is not told better.
 
-Loads, stores and casts to and from float32 it does itself. Here: products, arithmetic, and casts from and to integers, each
-through float32 and rounded once, as a GPU does it.
+Loads, stores and casts to and from float32 it does itself. Here: constants, products, arithmetic, and casts from and to
+integers, each through float32 and rounded once, as a GPU does it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -35,6 +36,9 @@ def bfloat16() -> Iterator[None]:
     def narrow(x: Any) -> Any:
         return handle(to_bits(x.data), tl.bfloat16)
 
+    def get_bf16(self: Any, value: float) -> Any:
+        return narrow(self.get_fp32(value))
+
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return dot(self, wide(a), wide(b), *rest)
 
@@ -47,8 +51,6 @@ def bfloat16() -> Iterator[None]:
             return narrow(cast(self, source, tl.float32))
         return cast(self, wide(source), type_) if is_bfloat16(source.dtype) else cast(self, source, type_)
 
-    builder.create_dot, builder.binary_op, builder.cast_impl = create_dot, binary_op, cast_impl
-    try:
+    ours = {"get_bf16": get_bf16, "create_dot": create_dot, "binary_op": binary_op, "cast_impl": cast_impl}
+    with patch.multiple(builder, create=True, **ours):  # create: Triton before 3.9 has no get_bf16 here
         yield
-    finally:
-        builder.create_dot, builder.binary_op, builder.cast_impl = dot, binary, cast

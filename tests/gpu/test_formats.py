@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gpu.formats import codes, equal_share, for_device, from_device, relative_error, rounded, to_bits
+from gpu.interpreted import bfloat16
 
 from edgesmith.exporter.plugins.kv.packing import pack
 
@@ -18,6 +19,16 @@ def test_bfloat16_rounds_as_torch_does():
         wanted = torch.from_numpy(array).bfloat16()
         assert np.array_equal(to_bits(array), wanted.view(torch.int16).numpy().view(np.uint16))
         assert np.array_equal(rounded(array, "bfloat16"), wanted.float().numpy())
+
+
+def test_a_bfloat16_constant_in_the_interpreter_is_rounded_and_the_builder_left_as_it_was():
+    from triton.runtime import interpreter
+
+    before = dict(vars(interpreter.InterpreterBuilder))
+    with bfloat16():
+        found = [interpreter.interpreter_builder.get_bf16(float(number)).data.item() for number in NUMBERS]
+    assert found == to_bits(NUMBERS).tolist()
+    assert dict(vars(interpreter.InterpreterBuilder)) == before
 
 
 @pytest.mark.parametrize("type_", ["float32", "float16", "bfloat16", "int32"])

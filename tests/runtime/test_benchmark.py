@@ -1,5 +1,6 @@
 """The benchmark tells apart what differs, is fair to all candidates, and its figures are plain JSON."""
 
+import itertools
 import json
 import time
 
@@ -7,33 +8,59 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.session import benchmark
 from edgesmith.runtime.session.benchmark import machine, measure, to_json
 
 
-def test_half_the_work_is_half_the_time():
-    def sleep(seconds):
-        return lambda: time.sleep(seconds)
+class Clocks:
+    """Stands where the clocks are read; work moves them on, and nothing else does."""
 
-    seen = []
-    timings = measure(
-        {"slow": sleep(0.02), "fast": sleep(0.01)}, rounds=7, warmup=1, items=4, progress=lambda *a: seen.append(a)
-    )
+    wall_ns = cpu_ns = 0
+
+    def perf_counter_ns(self):
+        return self.wall_ns
+
+    def process_time_ns(self):
+        return self.cpu_ns
+
+    def work(self, waits_ms, *, computes_ms, later_ms=0.0):
+        """A candidate: it computes, then waits, from turn to turn a little longer."""
+        turns = itertools.count()
+
+        def candidate():
+            self.cpu_ns += int(computes_ms * 1e6)
+            self.wall_ns += int((computes_ms + waits_ms + next(turns) * later_ms) * 1e6)
+
+        return candidate
+
+
+def test_half_the_work_is_half_the_time(monkeypatch):
+    clocks, seen = Clocks(), []
+    monkeypatch.setattr(benchmark, "time", clocks)
+    candidates = {
+        "slow": clocks.work(19, computes_ms=1, later_ms=2),
+        "fast": clocks.work(9, computes_ms=1, later_ms=1),
+    }
+    timings = measure(candidates, rounds=7, warmup=1, items=4, progress=lambda *a: seen.append(a))
     assert timings["slow"].ratio == timings["slow"].ratio_low == 1.0
-    assert 0.35 < timings["fast"].ratio < 0.8  # a busy machine oversleeps, hence not 0.5 sharp
-    assert timings["fast"].min_ms >= 10 and timings["fast"].min_ms <= timings["fast"].median_ms
-    assert timings["fast"].median_ms <= timings["fast"].p90_ms <= timings["fast"].p99_ms
+    assert timings["fast"].ratio == timings["fast"].ratio_low == timings["fast"].ratio_high == 0.5
+    assert timings["fast"].min_ms == 11 and timings["fast"].median_ms == 14  # the first turn warmed up
+    assert timings["fast"].median_ms < timings["fast"].p90_ms < timings["fast"].p99_ms < 17
     assert timings["fast"].throughput_per_s == pytest.approx(4e3 / timings["fast"].median_ms)
-    assert timings["fast"].cpu_median_ms < 5, "sleeping costs no CPU time"
+    assert timings["fast"].cpu_median_ms == 1, "waiting costs no CPU time"
+    assert timings["fast"].wall_median_ms == 14
     assert seen[-1] == (7, 7)
 
 
 def test_the_cpu_clock_does_not_see_waiting():
     def work():
-        return sum(range(20000))
+        until_ns = time.process_time_ns() + 2_000_000  # 2 ms of CPU time, however long they take
+        while time.process_time_ns() < until_ns:
+            pass
 
     def work_and_wait():
         time.sleep(0.02)
-        return work()
+        work()
 
     timings = measure({"work": work, "wait": work_and_wait}, rounds=9, warmup=1, clock="cpu")
     assert timings["wait"].ratio < 5 and timings["wait"].wall_median_ms > 20 > timings["wait"].median_ms

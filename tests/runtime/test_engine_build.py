@@ -145,14 +145,20 @@ def test_the_child_speaks_json_when_the_library_is_missing():
     assert done.returncode == 3 and "no_such_engine" in json.loads(done.stdout)["errors"][0]
 
 
-def test_a_long_build_is_not_silent_and_does_not_outlive_us(tiny, monkeypatch, caplog):
+def test_a_long_build_is_not_silent_and_does_not_outlive_us(tiny, monkeypatch, caplog, tmp_path):
     real = subprocess.Popen.communicate
+    minute_over = tmp_path / "minute over"
+    until_then = f"import pathlib, time\nwhile not pathlib.Path({str(minute_over)!r}).exists(): time.sleep(0.01)"
 
     def slow(self, *arguments, timeout=None, **options):
-        return real(self, *arguments, timeout=0.1, **options)
+        try:
+            return real(self, *arguments, timeout=0.1, **options)
+        except subprocess.TimeoutExpired:
+            minute_over.touch()
+            raise
 
     monkeypatch.setattr(engine_build.subprocess.Popen, "communicate", slow)
-    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", "import time; time.sleep(0.5)"])
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", until_then])
     with pytest.raises(EdgesmithError, match="no reason"):
         build_engine(tiny, "tensorrt_rtx")
     assert "still building the engine, 1 min" in caplog.text

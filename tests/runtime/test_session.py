@@ -38,6 +38,15 @@ def test_pictures_become_classes(make_tiny, colours, batch):
         assert "red" in str(session(colours[0])) and answers[0].infer_ms > 0 and answers[0].preprocess_ms > 0
 
 
+def test_pictures_of_pil_are_taken_alone_and_in_lists(tiny, colours):
+    from PIL import Image
+
+    opened = [Image.open(path) for path in colours[:2]]
+    with load(tiny) as session:
+        assert session(opened[1]).best.label == "green"
+        assert [answer.best.label for answer in session([*opened, colours[2]])] == ["red", "green", "blue"]
+
+
 def test_run_takes_and_gives_arrays_by_name(tiny):
     images = np.random.default_rng(1).standard_normal((1, 3, 8, 8), dtype=np.float32)
     with load(tiny, threads=1) as session:

@@ -126,7 +126,8 @@ def machine(monkeypatch, tmp_path):
     trt = Library(cuda)
     trt.built = []
 
-    def build(bundle, library, free_bytes):
+    def build(bundle, library, free_bytes, graph):
+        assert graph == bundle.main
         trt.built.append((library, free_bytes))
         return b"built"
 

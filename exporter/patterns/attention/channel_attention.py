@@ -23,12 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, only_consumer, sizes
-from ..matchers.heads import MOVES, OPEN_BATCH, Heads, find_heads, read_only_by, scaled_by
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, only_consumer, sizes
+from ..base import Pattern
+from ..matchers.heads import Heads, find_heads, unscaled
 from ..matchers.layers import TO_TOKENS
-from ..matchers.projection import Projection, packed, projection
+from ..matchers.moves import MOVES, OPEN_BATCH
+from ..matchers.projection import Projection, new_layer, of_one_input, packed
 from ..matchers.views import reshaped
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 
@@ -38,7 +40,7 @@ class ChannelBlock:
     """The parts of one block; ``out`` (B, N, C) is what the next layer reads."""
 
     parts: tuple[Heads, Heads, Heads]  # a, b, c
-    layers: tuple[Projection, Projection, Projection]
+    layers: tuple[Projection, ...]
     scale: float
     softmax: ir.Node
     context: ir.Node
@@ -51,10 +53,10 @@ class ChannelBlock:
         return a.batch, a.heads, a.width, a.tokens
 
 
-class _ChannelAttention(Surgery):
+class _ChannelAttention(Pattern):
     """Finds the blocks; the subclasses write the way from x to a, b^T and c."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -93,18 +95,6 @@ class _ChannelAttention(Surgery):
             turned = insert(before, "Transpose", [flat], perm=(0, 2, 1), shape=(batch, tokens, heads * width))
         replace_value(block.out, turned if sizes(turned) == shape else reshaped(model, before, turned, shape))
 
-    def linear(
-        self, model: ir.Model, block: ChannelBlock, x: ir.Value, weights: np.ndarray, bias: np.ndarray | None, name: str
-    ) -> ir.Value:
-        shape = sizes(x)
-        assert shape is not None
-        after = (*shape[:-1], weights.shape[1])
-        name = f"{block.layers[0].weights_name}_{name}"
-        value = insert(block.context, "MatMul", [x, new_constant(model, name, weights)], shape=after)
-        if bias is not None:
-            value = insert(block.context, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=after)
-        return value
-
 
 class PackedChannels(_ChannelAttention):
     """One product for a, b and c, transposed once: for engines that fuse."""
@@ -122,7 +112,7 @@ class PackedChannels(_ChannelAttention):
             len(sizes(x) or ()) != 3
         ):  # seen as tokens before the product: a view after it keeps TensorRT from writing it turned
             x = reshaped(model, before, x, (batch, tokens, weights.shape[0]))
-        product = self.linear(model, block, x, weights, bias, "abc")
+        product = new_layer(model, before, x, weights, bias, f"{block.layers[0].weights_name}_abc")
         if tokens % ALIGNED:  # TensorRT would pad and copy to write such rows turned: cut the channels first
             tall = reshaped(model, before, product, (batch, tokens, 3 * heads, width))
             turned = insert(before, "Transpose", [tall], perm=(0, 2, 3, 1), shape=(batch, 3 * heads, width, tokens))
@@ -130,7 +120,7 @@ class PackedChannels(_ChannelAttention):
             wide = (batch, 3 * heads * width, tokens)
             turned = insert(before, "Transpose", [product], perm=(0, 2, 1), shape=wide)
             turned = reshaped(model, before, turned, (batch, 3 * heads, width, tokens))
-        thirds = new_constant(model, "thirds", np.array([heads] * 3, np.int64))
+        thirds = shared_constant(model, "thirds", np.array([heads] * 3, np.int64))
         a, b, c = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
         for value in (a, b, c):
             value.shape = ir.Shape(block.shape)
@@ -149,7 +139,8 @@ class SeparateChannels(_ChannelAttention):
         batch, heads, width, tokens = block.shape
         values = []
         for index, (letter, perm) in enumerate(zip("abc", ((0, 2, 3, 1), (0, 2, 1, 3), (0, 2, 3, 1)), strict=True)):
-            value = self.linear(model, block, block.layers[0].x, *_columns(block, index), letter)
+            first = block.layers[0]
+            value = new_layer(model, before, first.x, *_columns(block, index), f"{first.weights_name}_{letter}")
             view = (batch, tokens, heads, width)
             value = reshaped(model, before, value, view)
             values.append(insert(before, "Transpose", [value], perm=perm, shape=[view[axis] for axis in perm]))
@@ -170,10 +161,7 @@ def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:
     shape = sizes(softmax.inputs[0])
     if shape is None or len(shape) != 4 or shape[2] != shape[3] or attribute(softmax, "axis", -1) not in (-1, 3):
         return None
-    scale, value = 1.0, softmax.inputs[0]
-    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
-        value, factor = scaled
-        scale *= factor
+    value, scale = unscaled(softmax.inputs[0])
     scores = value.producer() if value is not None else None
     context = only_consumer(softmax.outputs[0])
     if scores is None or scores.op_type != "MatMul" or context is None or context.op_type != "MatMul":
@@ -189,18 +177,14 @@ def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:
         return None
     if c.scale != 1:
         return "c, the factor after the softmax, is multiplied by a number of its own"
-    layers = [projection(part.root) for part in (a, b, c)]
-    first, second, third = layers
-    if first is None or second is None or third is None or len({first.x, second.x, third.x}) > 1:
-        return "a, b and c are not linear layers of one input"
-    ends = {scores.inputs[0], scores.inputs[1], context.inputs[1]}
-    if not all(read_only_by(part.root, ends) for part in (a, b, c)):  # type: ignore[arg-type]
-        return "a, b or c is read outside the attention too"
+    layers = of_one_input((a, b, c), {*scores.inputs, context.inputs[1]}, "a, b, c")
+    if isinstance(layers, str):
+        return layers
     batch = a.batch if isinstance(a.batch, int) else OPEN_BATCH
     out = tokens_after(context.outputs[0], (batch, a.heads, a.width, a.tokens))
     if out is None:
         return "the result is not brought back to (batch, tokens, channels)"
-    return ChannelBlock((a, b, c), (first, second, third), scale * a.scale * b.scale, softmax, context, out)
+    return ChannelBlock((a, b, c), layers, scale * a.scale * b.scale, softmax, context, out)
 
 
 def tokens_after(value: ir.Value, shape: tuple[int, int, int, int]) -> ir.Value | None:

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.heads import Heads, find_heads
-from ..replace import insert, new_constant, replace_value, sweep
 
 LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half
 
@@ -39,10 +40,10 @@ class _Gate:
     short: bool  # nothing to leave out: the position term is a constant, and nobody divides by the sum
 
 
-class _GpsaGate(Surgery):
+class _GpsaGate(Pattern):
     """Finds the gates; the subclasses write what is left."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -89,8 +90,8 @@ class GateBesideAttention(_GpsaGate):
 
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.product.outputs[0])
-        weighed = new_constant(model, "position_term", gate.position.astype(np.float32))
-        keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
+        weighed = shared_constant(model, "position_term", gate.position.astype(np.float32))
+        keep = shared_constant(model, "content_share", gate.keep.astype(np.float32))
         content = insert(product, "MatMul", [gate.content, gate.values], shape=shape)
         content = insert(product, "Mul", [content, keep], shape=shape)
         position = insert(product, "MatMul", [weighed, gate.values], shape=shape)
@@ -111,9 +112,9 @@ class GateInAttention(_GpsaGate):
             return 0
         else:
             position = gate.position
-            keep = new_constant(model, "content_share", gate.keep.astype(np.float32))
+            keep = shared_constant(model, "content_share", gate.keep.astype(np.float32))
             content = insert(product, "Mul", [gate.content, keep], shape=shape)
-        weighed = new_constant(model, "position_term", position.astype(np.float32))
+        weighed = shared_constant(model, "position_term", position.astype(np.float32))
         mixed = insert(product, "Add", [content, weighed], shape=shape)
         product.replace_input_with(0, mixed)
         return 1
@@ -218,12 +219,12 @@ def _scale_columns(model: ir.Model, values: Heads, share: np.ndarray) -> bool:
     if weights is None or weights.ndim != 2:
         return False
     scaled = (weights.astype(np.float64) * factors).astype(weights.dtype)
-    node.replace_input_with(1, new_constant(model, f"{node.inputs[1].name}_gated", scaled))  # type: ignore[union-attr]
+    node.replace_input_with(1, shared_constant(model, f"{node.inputs[1].name}_gated", scaled))  # type: ignore[union-attr]
     if bias is not None:
         array = constant(bias)
         assert array is not None
         moved = (array.astype(np.float64) * factors).astype(array.dtype)
-        adder.replace_input_with(list(adder.inputs).index(bias), new_constant(model, f"{bias.name}_gated", moved))
+        adder.replace_input_with(list(adder.inputs).index(bias), shared_constant(model, f"{bias.name}_gated", moved))
     return True
 
 

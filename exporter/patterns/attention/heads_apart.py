@@ -16,19 +16,22 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import sizes
+from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
-from ..matchers.projection import Projection, packed, projection
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
+from ..matchers.projection import Projection, new_layer, one_product, projection
+from ..matchers.views import reshaped
 
 HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
 
 
-class _NormalForm(Surgery):
+class _NormalForm(Pattern):
     """Finds the blocks; the subclasses write the way to the heads."""
 
-    runs_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
+    # whichever gate the order has; most networks have none
+    better_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -55,7 +58,7 @@ class _NormalForm(Surgery):
         q, keys, v = self.heads(model, block, layers)
         shape = (block.q.batch, block.q.heads, block.q.tokens, block.k.tokens)
         scores = insert(block.scores, "MatMul", [q, keys], shape=shape)
-        scale = new_constant(model, "scale", np.float32(block.scale))
+        scale = shared_constant(model, "scale", np.float32(block.scale))
         block.softmax.replace_input_with(0, insert(block.scores, "Mul", [scores, scale], shape=shape))
         replace_value(old_values, v)
 
@@ -72,19 +75,21 @@ class PackedHeads(_NormalForm):
 
     def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
         before, q, k = block.scores, block.q, block.k
-        product = _one_product(model, block, layers)
+        product = one_product(model, before, layers[0].x, layers, block.heads)
         thirds = np.array([q.heads] * 3 if _has_bias(layers) else [q.dim] * 3, np.int64)
         if not _has_bias(layers):
-            split = insert_node(before, "Split", [product, new_constant(model, "thirds", thirds)], axis=-1, outputs=3)
+            split = insert_node(
+                before, "Split", [product, shared_constant(model, "thirds", thirds)], axis=-1, outputs=3
+            )
             shape = sizes(product) or ()
             for part in split.outputs:
                 part.shape = ir.Shape((*shape[:-1], q.dim))
             return _three(model, block, tuple(split.outputs))
         shape = (q.batch, q.tokens, 3 * q.heads, q.width)
-        value = insert(before, "Reshape", [product, _target(model, shape)], shape=shape)
+        value = reshaped(model, before, product, shape)
         shape = (q.batch, 3 * q.heads, q.tokens, q.width)
         value = insert(before, "Transpose", [value], perm=HEADS_SECOND, shape=shape)
-        split = insert_node(before, "Split", [value, new_constant(model, "thirds", thirds)], axis=1, outputs=3)
+        split = insert_node(before, "Split", [value, shared_constant(model, "thirds", thirds)], axis=1, outputs=3)
         for part in split.outputs:
             part.shape = ir.Shape((q.batch, q.heads, q.tokens, q.width))
         keys = insert(
@@ -104,7 +109,9 @@ class SeparateHeads(_NormalForm):
         values = []
         for layer, heads, letter in zip(layers, block.heads, "qkv", strict=True):
             whole = heads.columns == heads.dim
-            values.append(heads.root if whole else _linear(model, block, layer, *layer.columns(heads), letter))
+            name = f"{layer.weights_name}_{letter}"
+            new = None if whole else new_layer(model, block.scores, layer.x, *layer.columns(heads), name)
+            values.append(heads.root if new is None else new)
         return _three(model, block, tuple(values))
 
 
@@ -130,36 +137,11 @@ def _scaled_once(block: AttentionBlock) -> bool:
     return all(heads.scale == 1 for heads in block.heads) and block.softmax.inputs[0] is not block.scores.outputs[0]
 
 
-def _one_product(model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> ir.Value:
-    """(..., 3 dim): q, k, v side by side; the layer that is so already, or a new one."""
-    q, k, v = block.heads
-    if q.root is k.root is v.root and (q.offset, k.offset, v.offset, q.columns) == (0, q.dim, 2 * q.dim, 3 * q.dim):
-        return q.root
-    weights, bias = packed([layer.columns(heads) for layer, heads in zip(layers, block.heads, strict=True)])
-    return _linear(model, block, layers[0], weights, bias, "qkv")
-
-
-def _linear(
-    model: ir.Model, block: AttentionBlock, like: Projection, weights: np.ndarray, bias: np.ndarray | None, letter: str
-) -> ir.Value:
-    """x W + b with new weights, named after the layer that they were taken from."""
-    shape = (*(sizes(like.x) or ())[:-1], weights.shape[1])
-    name = f"{like.weights_name}_{letter}"
-    value = insert(block.scores, "MatMul", [like.x, new_constant(model, name, weights)], shape=shape)
-    if bias is None:
-        return value
-    return insert(block.scores, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)
-
-
 def _three(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
     """(B, N, dim) each > q, k^T, v."""
     values = []
     for value, heads, perm in zip(columns, block.heads, (HEADS_SECOND, KEYS_LAST, HEADS_SECOND), strict=True):
         shape = (heads.batch, heads.tokens, heads.heads, heads.width)
-        split = insert(block.scores, "Reshape", [value, _target(model, shape)], shape=shape)
+        split = reshaped(model, block.scores, value, shape)
         values.append(insert(block.scores, "Transpose", [split], perm=perm, shape=[shape[axis] for axis in perm]))
     return tuple(values)
-
-
-def _target(model: ir.Model, shape: tuple) -> ir.Value:
-    return new_constant(model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64))

@@ -14,19 +14,21 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import sizes
+from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
-from ..matchers.heads import Heads, read_only_by
-from ..matchers.projection import packed, projection
-from ..replace import insert, new_constant, replace_value, sweep
+from ..matchers.heads import Heads
+from ..matchers.projection import of_one_input, packed
+from ..matchers.views import reshaped
 
 MICROSOFT = "com.microsoft"
 
 
-class OrtAttention(Surgery):
+class OrtAttention(Pattern):
     """Lower each attention block to ONNX Runtime's own node; declines where its layout is not known."""
 
-    runs_after = ("FoldShapes", "GateInAttention")
+    better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -41,7 +43,7 @@ class OrtAttention(Surgery):
                 tokens = _whole(model, block) or _from_projections(model, block)
                 shape = sizes(block.out)
                 if shape is not None and len(shape) != 3:
-                    tokens = insert(block.scores, "Reshape", [tokens, _target(model, shape)], shape=shape)
+                    tokens = reshaped(model, block.scores, tokens, shape)
                 replace_value(block.out, tokens)
                 count += 1
         if count:
@@ -52,12 +54,8 @@ class OrtAttention(Surgery):
 
 def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
     """The node with its projections inside, when nobody else reads them and they have one input."""
-    layers = [projection(heads.root) for heads in block.heads]
-    found = [layer for layer in layers if layer is not None]
-    ends = {block.scores.inputs[0], block.scores.inputs[1], block.context.inputs[1]}
-    if len(found) < 3 or len({layer.x for layer in found}) > 1:
-        return None
-    if not all(read_only_by(heads.root, ends) for heads in block.heads):  # type: ignore[arg-type]
+    found = of_one_input(block.heads, {*block.scores.inputs, block.context.inputs[1]}, "q, k, v")
+    if isinstance(found, str):
         return None
     weights, bias = packed([layer.columns(heads) for layer, heads in zip(found, block.heads, strict=True)])
     x = _tokens(model, block, found[0].x, weights.shape[0])
@@ -66,7 +64,7 @@ def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
     if bias is None:  # optional by its schema, but ONNX Runtime 1.31 crashes without it
         bias = np.zeros(weights.shape[1], weights.dtype)
     names = found[0].weights_name
-    inputs = [x, new_constant(model, f"{names}_qkv", weights), new_constant(model, f"{names}_qkv_bias", bias)]
+    inputs = [x, shared_constant(model, f"{names}_qkv", weights), shared_constant(model, f"{names}_qkv_bias", bias)]
     return _node(block, "Attention", inputs)
 
 
@@ -96,17 +94,13 @@ def _tokens(model: ir.Model, block: AttentionBlock, value: ir.Value, columns: in
         return None
     if len(shape) == 3:
         return value
-    return insert(block.scores, "Reshape", [value, _target(model, wanted)], shape=wanted)
+    return reshaped(model, block.scores, value, wanted)
 
 
 def _columns(model: ir.Model, block: AttentionBlock, heads: Heads) -> ir.Value:
     """The columns of one of q, k, v; the Split that cuts them already is used again."""
     shape = sizes(heads.root) or ()
     bounds = [
-        new_constant(model, "column", np.array([n], np.int64)) for n in (heads.offset, heads.offset + heads.dim, -1)
+        shared_constant(model, "column", np.array([n], np.int64)) for n in (heads.offset, heads.offset + heads.dim, -1)
     ]
     return insert(block.scores, "Slice", [heads.root, *bounds], shape=(*shape[:-1], heads.dim))
-
-
-def _target(model: ir.Model, shape: tuple) -> ir.Value:
-    return new_constant(model, "target", np.array([size if isinstance(size, int) else -1 for size in shape], np.int64))

@@ -18,18 +18,19 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.views import merge_reshapes, reshaped
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 from .channel_attention import tokens_after
 
 LONGEST_FUSED = 256  # inner size up to which TensorRT makes one kernel of an attention (NVIDIA/TensorRT issue 2981)
 
 
-class ProjectChannels(Surgery):
+class ProjectChannels(Pattern):
     """Fold the attention of channels into the projection behind it; counts blocks."""
 
-    runs_after = ("PackedChannels",)
+    better_after = ("PackedChannels",)  # what that pass writes, or an export that is written so
 
     def apply(self, model: ir.Model) -> int:
         count = sum([self._fold(model, node) for node in list(model.graph) if node.op_type == "Softmax"])
@@ -75,7 +76,7 @@ class ProjectChannels(Surgery):
         heads, width, tokens = shape
         channels, outputs = weights.shape
         packed = reshaped(model, layer, split.inputs[0], (3 * heads, width, tokens))  # type: ignore[arg-type]
-        thirds = new_constant(model, "thirds", np.array([heads] * 3, np.int64))
+        thirds = shared_constant(model, "thirds", np.array([heads] * 3, np.int64))
         a, b, c = insert_node(layer, "Split", [packed, thirds], axis=0, outputs=3).outputs
         for value in (a, b, c):
             value.shape = ir.Shape(shape)
@@ -84,7 +85,7 @@ class ProjectChannels(Surgery):
         attention = insert(layer, "Softmax", [scores], axis=-1, shape=(heads, width, width))
         attention = insert(layer, "Transpose", [attention], perm=(0, 2, 1), shape=(heads, width, width))
         name = f"{layer.inputs[1].name}_heads"  # type: ignore[union-attr]
-        by_head = new_constant(model, name, weights.reshape(heads, width, outputs))
+        by_head = shared_constant(model, name, weights.reshape(heads, width, outputs))
         matrix = insert(layer, "MatMul", [attention, by_head], shape=(heads, width, outputs))
         matrix = reshaped(model, layer, matrix, (channels, outputs))
         rows = reshaped(model, layer, c, (channels, tokens))

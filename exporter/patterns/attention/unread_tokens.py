@@ -16,20 +16,22 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, sizes
+from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
-from ..matchers.projection import Projection, projection
-from ..replace import insert, new_constant, replace_value, sweep
+from ..matchers.projection import Projection, new_layer, projection
+from ..matchers.views import reshaped
 
 ALONE = {"LayerNormalization", "Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "Identity", "Sqrt", "Neg"}
 TOGETHER = {"Add", "Sub", "Mul", "Div"}
 LARGEST_SHARE = 0.5  # of the tokens; above it the extra Slices cost more than the rows that they save
 
 
-class DropUnreadTokens(Surgery):
+class DropUnreadTokens(Pattern):
     """Move the choice of tokens up to the queries of the last attention; declines where most tokens are read."""
 
-    runs_after = ("FoldShapes", "GateInAttention")
+    better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -49,7 +51,7 @@ class DropUnreadTokens(Surgery):
                 assert source is not None
                 chosen = rows.of(source)
                 if node.op_type == "Gather":
-                    axis = new_constant(model, "axis", np.array([1], np.int64))
+                    axis = shared_constant(model, "axis", np.array([1], np.int64))
                     chosen = insert(node, "Squeeze", [chosen, axis], shape=sizes(node.outputs[0]))
                 replace_value(node.outputs[0], chosen)
                 sweep(model)
@@ -132,9 +134,9 @@ class _Rows:
     def _cut(self, value: ir.Value) -> ir.Value:
         array = constant(value)
         if array is not None:
-            return new_constant(self.model, f"{value.name}_rows", array[..., self.first : self.last, :])
+            return shared_constant(self.model, f"{value.name}_rows", array[..., self.first : self.last, :])
         shape = sizes(value) or (None, None, None)
-        bounds = [new_constant(self.model, "token", np.array([n], np.int64)) for n in (self.first, self.last, 1)]
+        bounds = [shared_constant(self.model, "token", np.array([n], np.int64)) for n in (self.first, self.last, 1)]
         return insert(self.anchor, "Slice", [value, *bounds], shape=(shape[0], self.last - self.first, shape[2]))
 
     def _again(self, node: ir.Node) -> ir.Value:
@@ -164,17 +166,13 @@ class _Rows:
             weights, bias = layer.columns(heads)
             tokens = rows if heads is q else heads.tokens
             x = self.of(layer.x) if heads is q else layer.x
-            shape = (heads.batch, tokens, heads.dim)
-            name = f"{layer.weights_name}_{letter}"
-            value = self._node("MatMul", [x, new_constant(self.model, name, weights)], shape)
-            if bias is not None:
-                value = self._node("Add", [value, new_constant(self.model, f"{name}_bias", bias)], shape)
+            value = new_layer(self.model, self.anchor, x, weights, bias, f"{layer.weights_name}_{letter}")
             value = self._reshape(value, (heads.batch, tokens, heads.heads, heads.width))
             perm = (0, 2, 3, 1) if heads is k else (0, 2, 1, 3)
             full = (heads.batch, tokens, heads.heads, heads.width)
             ready.append(self._node("Transpose", [value], [full[axis] for axis in perm], perm=perm))
         grid = (q.batch, q.heads, rows, k.tokens)
-        scale = new_constant(self.model, "scale", np.float32(block.scale))
+        scale = shared_constant(self.model, "scale", np.float32(block.scale))
         scores = self._node("Mul", [self._node("MatMul", ready[:2], grid), scale], grid)
         context = self._node("Softmax", [scores], grid, axis=-1)
         context = self._node("MatMul", [context, ready[2]], (q.batch, q.heads, rows, v.width))
@@ -182,8 +180,7 @@ class _Rows:
         return self._reshape(context, (q.batch, rows, v.dim))
 
     def _reshape(self, value: ir.Value, shape: tuple) -> ir.Value:
-        target = np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
-        return self._node("Reshape", [value, new_constant(self.model, "target", target)], shape)
+        return reshaped(self.model, self.anchor, value, shape)
 
     def _node(self, op_type: str, inputs: list, shape: tuple | list, **options: Any) -> ir.Value:
         return insert(self.anchor, op_type, inputs, shape=shape, **options)

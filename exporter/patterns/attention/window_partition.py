@@ -20,10 +20,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, replace_value, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import Linear, linear
 from ..matchers.views import reshaped
-from ..replace import insert, replace_value, sweep
 
 EXCHANGE = (0, 1, 3, 2, 4, 5)  # (B, G, S, G', S, C) <> (B, G, G', S, S, C)
 HEADS_SECOND = (0, 2, 1, 3)
@@ -41,10 +42,10 @@ class Step:
     result: ir.Value
 
 
-class MergeWindows(Surgery):
+class MergeWindows(Pattern):
     """Move the linear layers of window attention out of the windows; counts cuts and joins."""
 
-    runs_after = ("FoldShapes", "PackedHeads", "DropZeroPads")
+    better_after = ("FoldShapes", "PackedHeads", "DropZeroPads")
 
     def apply(self, model: ir.Model) -> int:
         count = 0

@@ -31,8 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..replace import insert, new_constant, replace_value, sweep
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 
 SIDES = 4
 TO_CELLS = (0, 2, 1)  # (B, C, N) > (B, N, C)
@@ -83,7 +84,7 @@ def expectation(node: ir.Node) -> Expectation | None:
     return Expectation(share, node, steps.ravel(), axis, keepdims)
 
 
-class DistancesByReduction(Surgery):
+class DistancesByReduction(Pattern):
     """Write the mean of each distribution as a sum; counts means."""
 
     def apply(self, model: ir.Model) -> int:
@@ -96,7 +97,7 @@ class DistancesByReduction(Surgery):
                 self.decline(node, "the distribution has other uses")
                 continue
             weighted = _weighted(model, node, found.softmax.outputs[0], found.steps)
-            axis = new_constant(model, "bins", np.array([-1], np.int64))
+            axis = shared_constant(model, "bins", np.array([-1], np.int64))
             shape = sizes(node.outputs[0])
             mean = insert(
                 node, "ReduceSum", [weighted, axis], keepdims=found.keepdims, shape=shape, name=node.name or ""
@@ -108,7 +109,7 @@ class DistancesByReduction(Surgery):
         return count
 
 
-class DistancesOnMaps(Surgery):
+class DistancesOnMaps(Pattern):
     """Take the mean on the maps, before they become cells, so that four numbers a cell are transposed and not 4*(R+1)."""
 
     def apply(self, model: ir.Model) -> int:
@@ -141,11 +142,11 @@ class DistancesOnMaps(Surgery):
             self.decline(node, f"the cells come from {_maker(cells)}, expected the transposed maps of the levels")
             return 0
         batch, count = shape[0], shape[1]
-        target = new_constant(model, "sides", np.array([0, SIDES, bins, -1], np.int64))
+        target = shared_constant(model, "sides", np.array([0, SIDES, bins, -1], np.int64))
         sides = insert(node, "Reshape", [maps, target], shape=(batch, SIDES, bins, count))
         share = insert(node, "Softmax", [sides], axis=2, shape=(batch, SIDES, bins, count))
         weighted = _weighted(model, node, share, found.steps[:, None])
-        axis = new_constant(model, "bins", np.array([2], np.int64))
+        axis = shared_constant(model, "bins", np.array([2], np.int64))
         mean = insert(
             node, "ReduceSum", [weighted, axis], keepdims=0, shape=(batch, SIDES, count), name=node.name or ""
         )
@@ -172,7 +173,7 @@ def on_maps(before: ir.Node, cells: ir.Value | None) -> ir.Value | None:
 
 
 def _weighted(model: ir.Model, before: ir.Node, share: ir.Value, steps: np.ndarray) -> ir.Value:
-    return insert(before, "Mul", [share, new_constant(model, "distances", steps)], shape=sizes(share))
+    return insert(before, "Mul", [share, shared_constant(model, "distances", steps)], shape=sizes(share))
 
 
 def _maker(value: ir.Value | None) -> str:

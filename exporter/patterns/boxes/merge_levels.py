@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, only_consumer, sizes
-from ..replace import insert, replace_value, sweep
+from ....graph.edit import insert, replace_value, sweep
+from ....graph.read import attribute, only_consumer, sizes
+from ..base import Pattern
 
 
-class MergeLevels(Surgery):
+class MergeLevels(Pattern):
     """Move equal transposes behind the Concat of their results; counts Concats."""
 
     def apply(self, model: ir.Model) -> int:

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, only_consumer, sizes
 from ....runtime.bundle.engines import ENGINES
-from ..base import Surgery, attribute, only_consumer, sizes
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
+from ..base import Pattern
 from .box_distances import SIDES, TO_CELLS, Expectation, expectation
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Decoding:
     scores: ir.Node
 
 
-class SelectCandidates(Surgery):
+class SelectCandidates(Pattern):
     """Choose the cells before they are decoded; changes how many the outputs have. Counts decodings."""
 
     def apply(self, model: ir.Model) -> int:
@@ -91,7 +92,7 @@ class SelectCandidates(Surgery):
         bins = len(found.mean.steps)
         before = [node for node in model.graph if node in (found.scores, found.boxes)][-1]  # all that is read is above
 
-        axis = new_constant(model, "classes_axis", np.array([-1], np.int64))
+        axis = shared_constant(model, "classes_axis", np.array([-1], np.int64))
         if model.graph.opset_imports.get("", 0) >= 18:
             best = insert(before, "ReduceMax", [found.logits, axis], keepdims=0, shape=(batch, cells))
         else:  # of the parsers of TensorRT 8
@@ -99,7 +100,7 @@ class SelectCandidates(Surgery):
         if found.logits.dtype != ir.DataType.FLOAT:  # TopK knows no bfloat16
             best = insert(before, "Cast", [best], to=int(ir.DataType.FLOAT), shape=(batch, cells))
             best.type = ir.TensorType(ir.DataType.FLOAT)
-        k = new_constant(model, "candidates", np.array([CANDIDATES], np.int64))
+        k = shared_constant(model, "candidates", np.array([CANDIDATES], np.int64))
         if not isinstance(cells, int):
             size = insert(before, "Shape", [found.logits], start=1, end=2, shape=(1,))
             size.type = ir.TensorType(ir.DataType.INT64)
@@ -115,11 +116,11 @@ class SelectCandidates(Surgery):
         scores = insert(before, "Sigmoid", [logits], name=found.scores.name or "", shape=(batch, count, classes))
 
         sides = found.sides if found.mean.axis == 3 else cells_of(before, found.sides)
-        target = new_constant(model, "sides", np.array([0, -1, SIDES, bins], np.int64))
+        target = shared_constant(model, "sides", np.array([0, -1, SIDES, bins], np.int64))
         sides = insert(before, "Reshape", [taken(sides, SIDES * bins), target], shape=(batch, count, SIDES, bins))
         sides = _cast_like(before, sides, found.mean.logits)
         share = insert(before, "Softmax", [sides], axis=-1, name=found.mean.softmax.name or "", shape=sizes(sides))
-        steps = new_constant(model, "distances", found.mean.steps)
+        steps = shared_constant(model, "distances", found.mean.steps)
         weighted = insert(before, "Mul", [share, steps], shape=sizes(sides))
         boxes = (batch, count, SIDES)
         mean = insert(before, "ReduceSum", [weighted, axis], keepdims=0, shape=boxes, name=found.mean.last.name or "")

@@ -17,18 +17,19 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, constant
-from ..replace import new_constant, replace_value
+from ....graph.edit import replace_value, shared_constant
+from ....graph.read import constant
+from ..base import Pattern
 
 SMALL_BYTES = 4096
 CHANGES_BY_RUN = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 KEPT = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}  # quantised weights are stored quantised
 
 
-class FoldConstants(Surgery):
+class FoldConstants(Pattern):
     """Evaluate what does not depend on the inputs; declines where the constant would make the file larger."""
 
-    runs_after = ("CleanUp",)
+    better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
         nodes = [node for node in model.graph if _foldable(node)]
@@ -56,7 +57,7 @@ class FoldConstants(Surgery):
                         if not stays.intersection(readers):  # said once, at the end of the chain
                             self.decline(node, f"the constant would add {growth:,} bytes to the file")
         for value in chosen:
-            replace_value(value, new_constant(model, value.name or "folded", arrays[value]))
+            replace_value(value, shared_constant(model, value.name or "folded", arrays[value]))
         _drop(model, foldable)
         return len(chosen)
 

@@ -14,17 +14,18 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, sizes
-from ..replace import new_constant, replace_value, sweep
+from ....graph.edit import replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, sizes
+from ..base import Pattern
 
 Size = int | str | None  # None: nothing is known
 LONGEST = 16  # elements of an integer vector that is followed
 
 
-class FoldShapes(Surgery):
+class FoldShapes(Pattern):
     """Make shape arithmetic constant; declines where a target has two open sizes that the input does not have."""
 
-    runs_after = ("CleanUp",)
+    better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
         data: dict[ir.Value, list[Size]] = {}
@@ -36,7 +37,7 @@ class FoldShapes(Surgery):
             known = data.get(output)
             if node.op_type == "Shape" and known and all(isinstance(size, int) for size in known):
                 if not output.is_graph_output():
-                    replace_value(output, new_constant(model, output.name or "shape", np.array(known, np.int64)))
+                    replace_value(output, shared_constant(model, output.name or "shape", np.array(known, np.int64)))
                     count += 1
             elif node.op_type in ("Reshape", "Expand") and node.domain == "":
                 count += self._target(model, node, data)
@@ -68,7 +69,7 @@ class FoldShapes(Surgery):
         if spelled is None:
             self.decline(node, f"target {resolved} has more open sizes than -1 and 0 can spell, input {have}")
             return 0
-        node.replace_input_with(1, new_constant(model, "target", np.array(spelled, np.int64)))
+        node.replace_input_with(1, shared_constant(model, "target", np.array(spelled, np.int64)))
         node.attributes.pop("allowzero", None)
         return 1
 

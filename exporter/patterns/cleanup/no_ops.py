@@ -13,15 +13,16 @@ import sys
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, sizes
+from ....graph.edit import insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, sizes
+from ..base import Pattern
 from ..matchers.views import merge_reshapes, merge_transposes
-from ..replace import insert_node, new_constant, replace_value, sweep
 
 
-class DropNoOps(Surgery):
+class DropNoOps(Pattern):
     """Remove operators that change nothing and merge those that follow each other."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -99,7 +100,7 @@ def _split_slices(model: ir.Model) -> int:
         if len(parts) < 2 or bounds[0] != 0 or bounds[-1] != size or not seamless or not everyone:
             continue
         earliest = min((node for *_, node in parts), key=list(model.graph).index)
-        widths = new_constant(model, "widths", np.diff(bounds).astype(np.int64))
+        widths = shared_constant(model, "widths", np.diff(bounds).astype(np.int64))
         split = insert_node(earliest, "Split", [value, widths], axis=axis, outputs=len(parts))
         for part, (_, _, node) in zip(split.outputs, parts, strict=True):
             part.shape = node.outputs[0].shape

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, constant
-from ..replace import replace_value
+from ....graph.edit import replace_value
+from ....graph.read import constant
+from ..base import Pattern
 
 
-class DropZeroPads(Surgery):
+class DropZeroPads(Pattern):
     """Remove the Pads whose amounts are constant zeros; declines on amounts that are only known at run time."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

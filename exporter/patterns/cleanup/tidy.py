@@ -8,10 +8,10 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ..base import Surgery
+from ..base import Pattern
 
 
-class CleanUp(Surgery):
+class CleanUp(Pattern):
     """Constants become initializers, identities and unused nodes go, equal nodes and initializers become one."""
 
     def apply(self, model: ir.Model) -> int:

@@ -15,10 +15,11 @@ from itertools import pairwise
 
 import onnx_ir as ir
 
-from ..base import Surgery, attribute
+from ....graph.read import attribute
+from ..base import Pattern
 
 
-class ChainPools(Surgery):
+class ChainPools(Pattern):
     """Chain the max-pools of one map; refuses strides, other padding and windows of which none contains the other."""
 
     def apply(self, model: ir.Model) -> int:

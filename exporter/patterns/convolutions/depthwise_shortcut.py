@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, only_consumer
+from ....graph.edit import replace_value
+from ....graph.read import only_consumer
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, TO_TOKENS, convolution, set_weights, transposed
-from ..replace import replace_value
 
 
-class FoldDepthwiseShortcut(Surgery):
+class FoldDepthwiseShortcut(Pattern):
     """Fold the shortcut; refuses strides, dilation, other padding and results with other uses."""
 
     def apply(self, model: ir.Model) -> int:

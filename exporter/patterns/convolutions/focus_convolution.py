@@ -15,16 +15,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution, set_weights
-from ..replace import sweep
 
 ROWS, COLUMNS = 2, 3
 TO_THE_END = 2**31 - 1  # what exporters write, or more, for "as far as there is"
 Cut = tuple[int, int, int]  # start, end, step
 
 
-class FocusConvolution(Surgery):
+class FocusConvolution(Pattern):
     """Fold the phases, in whatever order they stand; refuses slices that end early, groups, dilation and other readers."""
 
     def apply(self, model: ir.Model) -> int:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer
+from ....graph.edit import replace_value
+from ....graph.read import attribute, constant, only_consumer
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution, set_weights
-from ..replace import replace_value
 
 
 def affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
@@ -34,7 +35,7 @@ def fold_before(model: ir.Model, found: Convolution, scale: np.ndarray, shift: n
     found.node.replace_input_with(0, x)
 
 
-class FoldBatchNorm(Surgery):
+class FoldBatchNorm(Pattern):
     """Fold every BatchNorm that only convolutions touch; refuses padded convolutions behind it and other readers."""
 
     def apply(self, model: ir.Model) -> int:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution, set_weights
 
 BLOCK = 16  # float32 lanes of AVX-512; a multiple of what AVX2 (8) and NEON (4) take
 
 
-class WidenGroups(Surgery):
+class WidenGroups(Pattern):
     """Join groups until each has 16 channels; refuses where 16 does not divide into them."""
 
     def apply(self, model: ir.Model) -> int:

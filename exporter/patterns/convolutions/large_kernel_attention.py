@@ -19,13 +19,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant
+from ....graph.read import only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
-from ..replace import insert, new_constant, replace_value
 from .fold_batchnorm import affine, fold_before
 
 
-class FoldNormalisedShortcut(Surgery):
+class FoldNormalisedShortcut(Pattern):
     """x + ls * (BN(x) + Conv(...)) becomes a * x + Conv'(...), a = 1 + ls * s."""
 
     def apply(self, model: ir.Model) -> int:
@@ -65,7 +66,7 @@ class FoldNormalisedShortcut(Surgery):
         weight = last.weight * layer_scale.reshape(-1, 1, 1, 1)
         set_weights(model, last, weight, last.bias * layer_scale + layer_scale * shift)
         factor = (1 + layer_scale * scale).reshape(-1, 1, 1).astype(x.dtype.numpy())  # type: ignore[union-attr]
-        carried = insert(outer, "Mul", [x, new_constant(model, "shortcut_scale", factor)], shape=sizes(x))
+        carried = insert(outer, "Mul", [x, shared_constant(model, "shortcut_scale", factor)], shape=sizes(x))
         replace_value(outer.outputs[0], insert(outer, "Add", [carried, last.y], shape=sizes(x), name=outer.name or ""))
         for node in (outer, scale_node, adds[0], norm):
             model.graph.remove(node, safe=True)

@@ -14,12 +14,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, constant, only_consumer, sizes
+from ....graph.edit import replace_value
+from ....graph.read import constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import channel_vector, convolution, linear, set_linear, set_weights
-from ..replace import replace_value
 
 
-class FoldLayerScale(Surgery):
+class FoldLayerScale(Pattern):
     """Fold a constant factor a channel; refuses when the layer's output has other uses."""
 
     def apply(self, model: ir.Model) -> int:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, only_consumer
+from ....graph.edit import replace_value
+from ....graph.read import attribute, only_consumer
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution, set_weights
-from ..replace import replace_value
 from .fold_batchnorm import affine
 
 
@@ -31,10 +32,10 @@ class Shortcut:
     norm: ir.Node | None
 
 
-class FoldRepConvolution(Surgery):
+class FoldRepConvolution(Pattern):
     """Fold two branches at a time, so that three fold in two steps; refuses other readers and kernels that do not align."""
 
-    runs_after = ("FoldBatchNorm",)
+    better_after = ("FoldBatchNorm",)
 
     def apply(self, model: ir.Model) -> int:
         return sum(self._fold(model, node) for node in list(model.graph) if node.op_type == "Add" and not node.domain)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, only_consumer
+from ....graph.edit import replace_value, shared_constant
+from ....graph.read import only_consumer
+from ..base import Pattern
 from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
-from ..replace import new_constant, replace_value
 
 LIMIT = 16.0
 
@@ -36,7 +37,7 @@ class Link:
     branch: Convolution
 
 
-class RescaleTrunk(Surgery):
+class RescaleTrunk(Pattern):
     """Take the constant factors off residual trunks; counts the factors that went."""
 
     runs_after = ("FoldNormalisedShortcut",)
@@ -101,7 +102,7 @@ class RescaleTrunk(Surgery):
             if link in kept:
                 left = (link.factor / after).reshape(-1, 1, 1).astype(link.value.dtype.numpy())  # type: ignore[union-attr]
                 link.mul.replace_input_with(
-                    int(link.mul.inputs[0] is link.value), new_constant(model, "trunk_scale", left)
+                    int(link.mul.inputs[0] is link.value), shared_constant(model, "trunk_scale", left)
                 )
             else:
                 replace_value(link.mul.outputs[0], link.value)

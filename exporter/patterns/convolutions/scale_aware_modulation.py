@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, Convolution, convolution, linear, set_linear, set_weights, transposed
-from ..replace import insert, new_constant, replace_value
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Heads:
     result: ir.Value
 
 
-class MergeScaleHeads(Surgery):
+class MergeScaleHeads(Pattern):
     """One depthwise convolution for all kernel sizes; refuses where the channels cannot be put in order before it."""
 
     def apply(self, model: ir.Model) -> int:
@@ -106,7 +107,7 @@ class MergeScaleHeads(Surgery):
         bias = np.stack([head.bias for head in heads.convolutions], axis=1).ravel()
         dtype = constant(heads.convolutions[0].node.inputs[1]).dtype  # type: ignore[union-attr]
         name = heads.convolutions[0].node.inputs[1].name  # type: ignore[union-attr]
-        constants = [new_constant(model, f"{name}_{part}", array.astype(dtype))
+        constants = [shared_constant(model, f"{name}_{part}", array.astype(dtype))
                      for part, array in (("merged", weight), ("merged_bias", bias))]  # fmt: skip
         half = [size // 2 for size in largest]
         merged = insert(

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
 
 GEOMETRY = ("strides", "dilations", "pads", "auto_pad", "kernel_shape")
 CHANNELS, JOINED = 1, 2  # axes of (B, C, h*w)
@@ -40,7 +41,7 @@ class Branch:
     join: ir.Node
 
 
-class MergeTwinConvolutions(Surgery):
+class MergeTwinConvolutions(Pattern):
     """Merge the branches of every level; refuses where not all inputs of the joins are twins, level by level."""
 
     runs_after = ("MergeLevels",)
@@ -73,7 +74,7 @@ class MergeTwinConvolutions(Surgery):
         ends, perm = _transposes(joins)
         if ends:
             whole = insert(last, "Transpose", [whole], perm=perm, shape=[shape[axis] for axis in perm])
-        split = [whole, new_constant(model, "widths", np.array(widths, np.int64))]
+        split = [whole, shared_constant(model, "widths", np.array(widths, np.int64))]
         cut = insert_node(last, "Split", split, axis=perm.index(CHANNELS), outputs=len(widths))
         for end, part in zip(ends or joins, cut.outputs, strict=True):
             part.shape, part.type = end.outputs[0].shape, end.outputs[0].type
@@ -86,13 +87,15 @@ class MergeTwinConvolutions(Surgery):
         first = layers[0].node
         dtype = constant(first.inputs[1]).dtype  # type: ignore[union-attr]
         name = first.inputs[1].name  # type: ignore[union-attr]
-        weight = new_constant(model, f"{name}_twins", np.concatenate([each.weight for each in layers]).astype(dtype))
-        bias = new_constant(model, f"{name}_twins_bias", np.concatenate([each.bias for each in layers]).astype(dtype))
+        weight = shared_constant(model, f"{name}_twins", np.concatenate([each.weight for each in layers]).astype(dtype))
+        bias = shared_constant(
+            model, f"{name}_twins_bias", np.concatenate([each.bias for each in layers]).astype(dtype)
+        )
         shape, flat = [*(sizes(layers[0].y) or (None,) * 4)], [*(sizes(branches[0].flat) or (None,) * 3)]
         shape[1] = flat[1] = sum(len(each.weight) for each in layers)
         kept = {key: attribute(first, key) for key in GEOMETRY if key in first.attributes}
         y = insert(before, "Conv", [layers[0].x, weight, bias], shape=shape, name=first.name or "", **kept)
-        row = new_constant(model, "cells_in_a_row", np.array([0, flat[1], -1], np.int64))
+        row = shared_constant(model, "cells_in_a_row", np.array([0, flat[1], -1], np.int64))
         return insert(before, "Reshape", [y, row], shape=flat)
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import Convolution, convolution
-from ..replace import insert, new_constant, replace_value, sweep
 
 
-class UpsampleLate(Surgery):
+class UpsampleLate(Pattern):
     """Move 1x1 convolutions before the Resize; refuses other kernels, interpolation and maps with other readers."""
 
     def apply(self, model: ir.Model) -> int:
@@ -89,9 +90,9 @@ class UpsampleLate(Surgery):
         self, model: ir.Model, reader: Convolution, x: ir.Value, weight: np.ndarray, bias: np.ndarray | None
     ) -> ir.Value:
         name, dtype = reader.node.inputs[1].name, constant(reader.node.inputs[1]).dtype  # type: ignore[union-attr]
-        inputs = [x, new_constant(model, f"{name}_part", weight.astype(dtype))]
+        inputs = [x, shared_constant(model, f"{name}_part", weight.astype(dtype))]
         if bias is not None:
-            inputs.append(new_constant(model, f"{name}_bias", bias.astype(dtype)))
+            inputs.append(shared_constant(model, f"{name}_bias", bias.astype(dtype)))
         shape = sizes(x)
         shape = (shape[0], weight.shape[0], *shape[2:]) if shape is not None else None
         return insert(reader.node, "Conv", inputs, shape=shape, name=reader.node.name or "")

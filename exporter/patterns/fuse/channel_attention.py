@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ....graph.edit import replace_value, sweep
+from ....graph.read import sizes
 from ..attention.channel_attention import ChannelBlock, channel_block
-from ..base import sizes
+from ..matchers.projection import one_product
 from ..matchers.views import reshaped
-from ..replace import replace_value, sweep
-from .fused import Fuse, fused, one_product
+from .fused import Fuse, fused
 
 GRAM, APPLY = "ChannelGram", "ChannelApply"
 
@@ -27,9 +28,8 @@ GRAM, APPLY = "ChannelGram", "ChannelApply"
 class FuseChannelAttention(Fuse):
     """A pair of nodes a block; refuses where q, k and v are not linear layers of one input."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
     ops = (GRAM, APPLY)
-    families = ("davit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

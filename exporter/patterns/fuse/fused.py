@@ -9,26 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
+from ....graph.edit import insert_node
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
 from ...plugins.functions import OPSET, found_by, written_out
 from ...plugins.types import OWN, output_types
-from ..base import Surgery, sizes
-from ..matchers.heads import Heads
-from ..matchers.projection import Projection, packed
-from ..replace import insert, insert_node, new_constant
+from ..base import Pattern
 
 ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads
 
 
-class Fuse(Surgery):
-    """A pass that puts fused ops in; ``families`` are those whose networks have places for it."""
+class Fuse(Pattern):
+    """A pass that puts fused ops in: ``ops``, by their names in exporter/plugins."""
 
     ops: ClassVar[tuple[str, ...]] = ()
-    families: ClassVar[tuple[str, ...]] = ()
     needs_kernel: tuple[str, ...] = ()  # types in which a kernel must exist; none where the bodies are what runs
 
     def lacking(self, op: str, shapes: Sequence[Sequence[int | str | None]], attributes: Mapping[str, Any]) -> str:
@@ -78,19 +74,3 @@ def fused(
     if (DOMAIN, op, "") not in model.functions:
         carry_functions(model, model.graph.opset_imports.get("", OPSET))
     return tuple(node.outputs)
-
-
-def one_product(
-    model: ir.Model, before: ir.Node, x: ir.Value, layers: Sequence[Projection], parts: Sequence[Heads]
-) -> ir.Value:
-    """x (..., C) -> (..., 3 dim), q, k and v side by side: the layer that is so already, or a new one on ``x``."""
-    first, dim = parts[0], parts[0].dim
-    same = all(part.root is first.root for part in parts)
-    if same and first.columns == 3 * dim and layers[0].x is x and [part.offset for part in parts] == [0, dim, 2 * dim]:
-        return first.root
-    weights, bias = packed([layer.columns(part) for layer, part in zip(layers, parts, strict=True)])
-    shape, name = (*(sizes(x) or ())[:-1], weights.shape[1]), f"{layers[0].weights_name}_qkv"
-    value = insert(before, "MatMul", [x, new_constant(model, name, np.ascontiguousarray(weights))], shape=shape)
-    if bias is None:
-        return value
-    return insert(before, "Add", [value, new_constant(model, f"{name}_bias", bias)], shape=shape)

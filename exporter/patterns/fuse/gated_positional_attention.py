@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
 from ..attention.gpsa_gate import gated, position_scores, renormalised
-from ..base import attribute, constant, only_consumer, sizes
-from ..matchers.heads import Heads, find_heads, read_only_by, scaled_by
-from ..matchers.projection import Projection, projection
+from ..matchers.attention_block import origins
+from ..matchers.heads import Heads, unscaled
+from ..matchers.projection import Projection, of_one_input, one_product
 from ..matchers.views import reshaped
-from ..replace import insert, insert_node, new_constant, replace_value, sweep
-from .fused import Fuse, fused, one_product
+from .fused import Fuse, fused
 
 OP = "GatedPositionalAttention"
 HEADS_SECOND = (0, 2, 1, 3)
@@ -38,7 +39,7 @@ SMALLEST = 1e-30  # of such a probability: below it float32 has fewer digits
 @dataclass(frozen=True)
 class _Block:
     parts: tuple[Heads, Heads, Heads]  # q, k, v
-    layers: tuple[Projection, Projection, Projection]
+    layers: tuple[Projection, ...]
     scale: float
     position: np.ndarray  # (H, 4): w0, w1, w2, gate
     side: int
@@ -48,9 +49,8 @@ class _Block:
 class FuseGatedPositionalAttention(Fuse):
     """One node a gated block; refuses scores that are no quadratic form of the distance on a square grid."""
 
-    runs_after = ("FoldConstants", "FoldShapes")
+    better_after = ("FoldConstants", "FoldShapes")
     ops = (OP,)
-    families = ("convit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0
@@ -75,11 +75,11 @@ class FuseGatedPositionalAttention(Fuse):
         product = one_product(model, before, block.layers[0].x, block.layers, block.parts)
         tall = reshaped(model, before, product, (q.batch, q.tokens, 3 * q.heads, q.width))
         turned = insert(before, "Transpose", [tall], perm=HEADS_SECOND, shape=(q.batch, 3 * q.heads, q.tokens, q.width))
-        thirds = new_constant(model, "thirds", np.array([q.heads] * 3, np.int64))
+        thirds = shared_constant(model, "thirds", np.array([q.heads] * 3, np.int64))
         heads = insert_node(before, "Split", [turned, thirds], axis=1, outputs=3).outputs
         for value in heads:
             value.shape = ir.Shape(shape)
-        position = new_constant(model, "position", block.position.astype(np.float32))
+        position = shared_constant(model, "position", block.position.astype(np.float32))
         (made,) = fused(model, before, OP, [*heads, position], [shape], attributes, name=before.name or "")
         replace_value(before.outputs[0], made)
         return ""
@@ -138,33 +138,24 @@ def _softmax_of(value: ir.Value) -> ir.Value | None:
 
 def _attention(
     content: ir.Value, product: ir.Node
-) -> tuple[tuple[Heads, Heads, Heads], tuple[Projection, Projection, Projection], float] | str:
+) -> tuple[tuple[Heads, Heads, Heads], tuple[Projection, ...], float] | str:
     """q, k, v, their linear layers and the scale, from the content half and the product with v; or why not."""
-    scale, value = 1.0, _softmax_of(content)
-    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
-        value, factor = scaled
-        scale *= factor
+    value, scale = unscaled(_softmax_of(content))
     scores = value.producer() if value is not None else None
     if scores is None or scores.op_type != "MatMul" or only_consumer(scores.outputs[0]) is None:
         return "the content half is no softmax of a product q k"
-    q = find_heads(scores.inputs[0])  # type: ignore[arg-type]
-    k = find_heads(scores.inputs[1], transposed=True)  # type: ignore[arg-type]
-    v = find_heads(product.inputs[1])  # type: ignore[arg-type]
-    for name, part in (("q", q), ("k", k), ("v", v)):
-        if isinstance(part, str):
-            return f"{name}: {part}"
-    assert isinstance(q, Heads) and isinstance(k, Heads) and isinstance(v, Heads)
-    if len({(part.heads, part.tokens, part.width) for part in (q, k, v)}) > 1 or v.scale != 1:
+    parts = origins(scores, product)
+    if isinstance(parts, str):
+        return parts
+    q, k, v = parts
+    if len({(part.heads, part.tokens, part.width) for part in parts}) > 1 or v.scale != 1:
         return "q, k and v differ in size, or v is multiplied by a number of its own"
-    first, second, third = (projection(part.root) for part in (q, k, v))
-    if first is None or second is None or third is None or len({first.x, second.x, third.x}) > 1:
-        return "q, k and v are not linear layers of one input"
-    ends = {scores.inputs[0], scores.inputs[1], product.inputs[1]}
-    if not all(read_only_by(part.root, ends) for part in (q, k, v)):  # type: ignore[arg-type]
-        return "q, k or v is read outside the attention too"
-    if len(sizes(first.x) or ()) != 3:
+    layers = of_one_input(parts, {*scores.inputs, product.inputs[1]}, "q, k, v")
+    if isinstance(layers, str):
+        return layers
+    if len(sizes(layers[0].x) or ()) != 3:
         return "the tokens are no (batch, tokens, channels)"
-    return (q, k, v), (first, second, third), scale * q.scale * k.scale
+    return parts, layers, scale * q.scale * k.scale
 
 
 def fit_positions(scores: np.ndarray, heads: int, tokens: int, rounding: float = 0.0) -> np.ndarray | str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, only_consumer, sizes
-from ..replace import new_constant, replace_value, sweep
-from ..tokens.ggem_pool import refusal
+from ....graph.edit import replace_value, shared_constant, sweep
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..matchers.mean_of_powers import means_of_powers, refusal
 from .fused import Fuse, fused
 
 OP = "GGeMPool"
@@ -24,16 +24,12 @@ OP = "GGeMPool"
 class FuseGGeMPool(Fuse):
     """One node a pooling; refuses where the exponents do not pair, or the mean is not one over the tokens."""
 
-    runs_after = ("FoldConstants",)
+    better_after = ("FoldConstants",)
     ops = (OP,)
-    families = ("vit_ggem",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0
-        for mean in list(model.graph):
-            power = mean.inputs[0].producer() if mean.op_type == "ReduceMean" and mean.inputs[0] is not None else None
-            if power is None or power.op_type != "Pow" or power.domain:
-                continue
+        for mean, power in means_of_powers(model.graph):
             why = refusal(mean, power) or self._write(model, mean, power)
             if why:
                 self.decline(power, why)
@@ -70,7 +66,7 @@ class FuseGGeMPool(Fuse):
         attributes = {"eps": float(low.item()), "interleaved": interleaved}
         if why := self.lacking(OP, [shape, exponents.shape], attributes):
             return why
-        pooled = new_constant(model, "exponents", exponents)
+        pooled = shared_constant(model, "exponents", exponents)
         (y,) = fused(model, flat, OP, [x, pooled], [out], attributes, name=mean.name or "")
         replace_value(flat.outputs[0], y)
         return ""

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ....graph.edit import replace_value, sweep
+from ....graph.read import only_consumer, sizes
 from ..attention.window_partition import layer_on, window_cut, window_join
-from ..base import only_consumer, sizes
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
 from ..matchers.layers import linear
-from ..matchers.projection import projection
+from ..matchers.projection import one_product, projection
 from ..matchers.views import reshaped
-from ..replace import replace_value, sweep
-from .fused import Fuse, fused, one_product
+from .fused import Fuse, fused
 
 OP = "WindowAttention"
 
@@ -31,9 +31,8 @@ OP = "WindowAttention"
 class FuseWindowAttention(Fuse):
     """One node a block; refuses windows that are not square, or whose layers do not stand beside the cut and the join."""
 
-    runs_after = ("FoldShapes", "DropZeroPads")
+    better_after = ("FoldShapes", "DropZeroPads")
     ops = (OP,)
-    families = ("davit",)
 
     def apply(self, model: ir.Model) -> int:
         count = 0

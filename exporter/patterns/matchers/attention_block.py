@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..base import attribute, constant, only_consumer, sizes
-from .heads import Heads, find_heads, follow_out, scaled_by
+from ....graph.read import attribute, constant, only_consumer, sizes
+from .heads import Heads, find_heads, follow_out, unscaled
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ def attention_blocks(graph: ir.Graph, decline: Callable[[ir.Node, str], None]) -
 
 def _block(softmax: ir.Node) -> AttentionBlock | str:
     """The block around a softmax, or why it is none; an empty reason where no product leads into the softmax."""
-    scale, value = 1.0, softmax.inputs[0]
-    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
-        value, factor = scaled
-        scale *= factor
+    value, scale = unscaled(softmax.inputs[0])
     scores = value.producer() if value is not None else None
     if scores is None or scores.domain or scores.op_type not in ("MatMul", "Add"):
         return ""
@@ -81,13 +78,10 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
         context = only_consumer(rows)
     if context is None or context.op_type != "MatMul" or context.inputs[0] is not rows:
         return "the probabilities do not go straight into the product with v"
-    q = find_heads(scores.inputs[0])  # type: ignore[arg-type]
-    k = find_heads(scores.inputs[1], transposed=True)  # type: ignore[arg-type]
-    v = find_heads(context.inputs[1])  # type: ignore[arg-type]
-    for name, part in (("q", q), ("k", k), ("v", v)):
-        if isinstance(part, str):
-            return f"{name}: {part}"
-    assert isinstance(q, Heads) and isinstance(k, Heads) and isinstance(v, Heads)
+    parts = origins(scores, context)
+    if isinstance(parts, str):
+        return parts
+    q, k, v = parts
     if (q.heads, q.width) != (k.heads, k.width) or (k.heads, k.tokens) != (v.heads, v.tokens):
         return f"q {q.heads} x {q.width}, k {k.heads} x {k.width} and v {v.heads} heads do not belong together"
     if v.scale != 1:
@@ -97,3 +91,15 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
     if abs(scale / usual - 1) < 1e-6:  # a square root on q and on k: rounded twice in float32
         scale = usual
     return AttentionBlock(q, k, v, scale, scores, softmax, context, added, follow_out(context.outputs[0], q.batch))
+
+
+def origins(scores: ir.Node, context: ir.Node) -> tuple[Heads, Heads, Heads] | str:
+    """q, k and v of the two products of an attention, or why one of them is not known."""
+    q = find_heads(scores.inputs[0])  # type: ignore[arg-type]
+    k = find_heads(scores.inputs[1], transposed=True)  # type: ignore[arg-type]
+    v = find_heads(context.inputs[1])  # type: ignore[arg-type]
+    for name, part in (("q", q), ("k", k), ("v", v)):
+        if isinstance(part, str):
+            return f"{name}: {part}"
+    assert isinstance(q, Heads) and isinstance(k, Heads) and isinstance(v, Heads)
+    return q, k, v

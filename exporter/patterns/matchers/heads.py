@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, sizes
-
-OPEN_BATCH = 2
+from ....graph.read import constant, sizes
+from .moves import MOVES, OPEN_BATCH, move, number_elements
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
     found: Heads | None = None
     for start in range(len(path) + 1):  # the furthest origin with the plain layout wins
         root = path[start][1] if start < len(path) else value
-        numbers = _number_elements(root)
+        numbers = number_elements(root)
         if numbers is None:
             continue
-        moved = _move(numbers, path[start:])
+        moved = move(numbers, path[start:])
         if moved is None or moved.ndim != 4:
             continue
         columns = numbers.shape[-1]
@@ -107,6 +106,15 @@ def scaled_by(node: ir.Node) -> tuple[ir.Value, float] | None:
     return None
 
 
+def unscaled(value: ir.Value | None) -> tuple[ir.Value | None, float]:
+    """What ``value`` is before it is multiplied by numbers, and the product of the numbers."""
+    factor = 1.0
+    while value is not None and (node := value.producer()) is not None and (scaled := scaled_by(node)):
+        value, number = scaled
+        factor *= number
+    return value, factor
+
+
 def read_only_by(root: ir.Value, ends: set[ir.Value]) -> bool:
     """Whether all that is computed from ``root`` goes through moves and scalings into one of ``ends``."""
     stack = [root]
@@ -123,15 +131,6 @@ def read_only_by(root: ir.Value, ends: set[ir.Value]) -> bool:
     return True
 
 
-def _number_elements(root: ir.Value) -> np.ndarray | None:
-    shape = sizes(root)
-    if shape is None or len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
-        return None
-    first = shape[0] if isinstance(shape[0], int) else OPEN_BATCH
-    full = (first, *(int(size) for size in shape[1:] if isinstance(size, int)))
-    return np.arange(np.prod(full), dtype=np.int64).reshape(full)
-
-
 def _plain_offset(moved: np.ndarray, columns: int) -> int | None:
     """``offset`` when ``moved`` (B, heads, N, width) holds the numbers of that layout, else None."""
     batch, heads, tokens, width = moved.shape
@@ -141,19 +140,6 @@ def _plain_offset(moved: np.ndarray, columns: int) -> int | None:
     token = np.arange(batch * tokens).reshape(batch, 1, tokens, 1) * columns
     column = np.arange(heads * width).reshape(1, heads, 1, width)
     return offset if np.array_equal(moved, token + column + offset) else None
-
-
-def _move(numbers: np.ndarray | None, path: list[tuple[ir.Node, ir.Value, ir.Value]]) -> np.ndarray | None:
-    """The element numbers after every node of ``path``; None when a node moves them in a way unknown here."""
-    for node, _, output in path:
-        if numbers is None:
-            return None
-        if node.op_type in MOVES:
-            try:
-                numbers = MOVES[node.op_type](numbers, node, output)
-            except (ValueError, IndexError, TypeError):  # a target that does not fit the tried batch
-                return None
-    return numbers
 
 
 def follow_out(context: ir.Value, batch: int | str) -> ir.Value | str:
@@ -171,7 +157,7 @@ def follow_out(context: ir.Value, batch: int | str) -> ir.Value | str:
         if node.op_type not in ("Transpose", "Reshape") or users[0].idx != 0:
             break
         value = node.outputs[0]
-        moved = _move(numbers, [(node, value, value)])
+        moved = move(numbers, [(node, value, value)])
         if moved is None:
             break
         numbers = moved
@@ -182,68 +168,3 @@ def follow_out(context: ir.Value, batch: int | str) -> ir.Value | str:
     if best is None:
         return "the context is not brought back to (batch, tokens, channels)"
     return best
-
-
-def _reshape(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    target = constant(node.inputs[1])
-    if target is None:
-        return None
-    keep = not attribute(node, "allowzero", 0)
-    return numbers.reshape([numbers.shape[i] if size == 0 and keep else int(size) for i, size in enumerate(target)])
-
-
-def _transpose(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray:
-    return numbers.transpose(attribute(node, "perm", tuple(reversed(range(numbers.ndim)))))
-
-
-def _slice(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    arrays = [constant(value) for value in node.inputs[1:]]
-    if any(array is None for array in arrays):
-        return None
-    starts, ends, *rest = [[int(number) for number in array.ravel()] for array in arrays if array is not None]
-    axes = rest[0] if rest else list(range(len(starts)))
-    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
-    index = [slice(None)] * numbers.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step < 1:
-            return None
-        index[axis] = slice(start, end, step)
-    return numbers[tuple(index)]
-
-
-def _gather(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    index = constant(node.inputs[1])
-    return None if index is None else numbers.take(index, axis=attribute(node, "axis", 0))
-
-
-def _split(numbers: np.ndarray, node: ir.Node, output: ir.Value) -> np.ndarray | None:
-    axis = attribute(node, "axis", 0)
-    parts = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if parts is None:
-        each = -(-numbers.shape[axis] // len(node.outputs))
-        where = [each * (i + 1) for i in range(len(node.outputs) - 1)]
-    else:
-        where = [int(end) for end in np.cumsum(parts)[:-1]]
-    return np.split(numbers, where, axis)[list(node.outputs).index(output)]
-
-
-def _squeeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    return None if axes is None else numbers.squeeze(tuple(int(axis) for axis in axes.ravel()))
-
-
-def _unsqueeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    axes = constant(node.inputs[1])
-    return None if axes is None else np.expand_dims(numbers, tuple(int(axis) for axis in axes.ravel()))
-
-
-MOVES = {
-    "Reshape": _reshape,
-    "Transpose": _transpose,
-    "Slice": _slice,
-    "Gather": _gather,
-    "Split": _split,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Identity": lambda numbers, node, output: numbers,
-}

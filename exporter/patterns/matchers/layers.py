@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, only_consumer, sizes
-from ..replace import insert, new_constant
+from ....graph.edit import insert, shared_constant
+from ....graph.read import attribute, constant, only_consumer, sizes
 
 TO_MAP, TO_TOKENS = (0, 3, 1, 2), (0, 2, 3, 1)  # (B, H, W, C) <> (B, C, H, W)
 
@@ -104,10 +104,10 @@ def set_weights(
     dtype = constant(found.node.inputs[1]).dtype  # type: ignore[union-attr]
     bias = found.bias if bias is None else bias
     if weight is not None:
-        found.node.replace_input_with(1, new_constant(model, f"{name}_folded", weight.astype(dtype)))
+        found.node.replace_input_with(1, shared_constant(model, f"{name}_folded", weight.astype(dtype)))
     if len(found.node.inputs) < 3:
         found.node.resize_inputs(3)
-    found.node.replace_input_with(2, new_constant(model, f"{name}_folded_bias", bias.astype(dtype)))
+    found.node.replace_input_with(2, shared_constant(model, f"{name}_folded_bias", bias.astype(dtype)))
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,11 @@ def _linear(matmul: ir.Node, add: ir.Node | None, bias: np.ndarray | None) -> Li
 def set_linear(model: ir.Model, found: Linear, weight: np.ndarray, bias: np.ndarray) -> None:
     """Give the layer new weights of its own; a layer without bias stays without."""
     name = found.matmul.inputs[1].name  # type: ignore[union-attr]
-    found.matmul.replace_input_with(1, new_constant(model, f"{name}_folded", weight.astype(found.dtype)))
+    found.matmul.replace_input_with(1, shared_constant(model, f"{name}_folded", weight.astype(found.dtype)))
     if found.add is not None:
         index = 0 if constant(found.add.inputs[0]) is not None else 1
         name = found.add.inputs[index].name  # type: ignore[union-attr]
-        found.add.replace_input_with(index, new_constant(model, f"{name}_folded", bias.astype(found.dtype)))
+        found.add.replace_input_with(index, shared_constant(model, f"{name}_folded", bias.astype(found.dtype)))
 
 
 def channel_vector(value: ir.Value | None, channels: int, axes_after: int) -> np.ndarray | None:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ..base import attribute, constant, sizes
-from ..replace import insert, new_constant, replace_value
+from ....graph.edit import drop_unread, insert, replace_value, shared_constant
+from ....graph.read import attribute, constant, sizes
 
 
 def reshaped(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]) -> ir.Value:
     """``value`` seen as ``shape``, of which at most one size is open (written -1)."""
     target = np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
     assert (target == -1).sum() <= 1, f"more than one open size in {shape}"
-    return insert(before, "Reshape", [value, new_constant(model, "target", target)], shape=shape)
+    return insert(before, "Reshape", [value, shared_constant(model, "target", target)], shape=shape)
 
 
 def merge_reshapes(model: ir.Model) -> int:
@@ -65,13 +65,3 @@ def merge_transposes(model: ir.Model) -> int:
         drop_unread(first)
         count += 1
     return count
-
-
-def drop_unread(node: ir.Node | None) -> None:
-    """Remove a node that nobody reads any more."""
-    if (
-        node is not None
-        and node.graph is not None
-        and not any(v.is_graph_output() or list(v.uses()) for v in node.outputs)
-    ):
-        node.graph.remove(node, safe=True)

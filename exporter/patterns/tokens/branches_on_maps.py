@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
-from ..replace import insert, new_constant, replace_value, sweep
 
 LARGE = 28 * 28  # pixels: measured on maps of 56, 28, 14 and 7 pixels a side
 
 
-class BranchesOnMaps(Surgery):
+class BranchesOnMaps(Pattern):
     """Write the branches that return to a map as 1x1 convolutions; counts branches."""
 
-    runs_after = ("FlattenLate", "MergeWindows", "PackedChannels")
+    runs_after = ("FlattenLate",)
+    better_after = ("MergeWindows", "PackedChannels")
 
     def apply(self, model: ir.Model) -> int:
         count = sum([self._branch(model, node) for node in list(model.graph)])
@@ -78,9 +80,9 @@ class BranchesOnMaps(Surgery):
 def _convolve(model: ir.Model, before: ir.Node, found: Linear, source: ir.Value) -> ir.Value:
     name, shape = found.matmul.inputs[1].name, sizes(source)  # type: ignore[union-attr]
     assert shape is not None
-    inputs = [source, new_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))]
+    inputs = [source, shared_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))]
     if found.add is not None:
-        inputs.append(new_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype)))
+        inputs.append(shared_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype)))
     return insert(
         before, "Conv", inputs, name=found.matmul.name or "", group=1, kernel_shape=[1, 1], strides=[1, 1],
         pads=[0, 0, 0, 0], dilations=[1, 1], auto_pad="NOTSET", shape=[shape[0], found.weight.shape[1], *shape[2:]],

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, constant, only_consumer, sizes
-from ..matchers.views import drop_unread, merge_reshapes, merge_transposes, reshaped
-from ..replace import insert, replace_value
+from ....graph.edit import drop_unread, insert, replace_value
+from ....graph.read import attribute, constant, only_consumer, sizes
+from ..base import Pattern
+from ..matchers.views import merge_reshapes, merge_transposes, reshaped
 
 ELEMENTWISE = frozenset({"Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "HardSwish", "Identity", "Sqrt", "Neg"})
 Map = tuple[int, int]
 
 
-class FlattenLate(Surgery):
+class FlattenLate(Pattern):
     """Sink the views that flatten a map, where the tokens become a map again; counts the operators passed."""
 
-    runs_after = ("TokensAsMaps",)
+    better_after = ("TokensAsMaps",)
 
     def apply(self, model: ir.Model) -> int:
         maps = {size for node in model.graph if (size := _back_to_map(node)) is not None}

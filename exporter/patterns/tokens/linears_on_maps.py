@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, constant, only_consumer, sizes
+from ....graph.edit import drop_unread, insert, replace_value, shared_constant
+from ....graph.read import constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, TO_TOKENS, Linear, linear, transpose_of, transposed
-from ..replace import insert, new_constant, replace_value
 
 UNARY = frozenset({"Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu"})
 
 
-class LinearsOnMaps(Surgery):
+class LinearsOnMaps(Pattern):
     """Move transposes away from convolutions through linear layers and what stands between; counts layers converted."""
 
     def apply(self, model: ir.Model) -> int:
@@ -57,7 +58,7 @@ class LinearsOnMaps(Surgery):
             return None
         if (undone := transposed(value, TO_TOKENS)) is not None:
             replace_value(node.outputs[0], undone)
-            self._remove(model, [node, value.producer()])
+            drop_unread(node, value.producer())
             return 0
         found = linear(value)
         if found is None or len(sizes(found.x) or ()) != 4 or len(sizes(value) or ()) != 4:
@@ -72,7 +73,7 @@ class LinearsOnMaps(Surgery):
             return None
         source = transpose_of(node, found.x, TO_MAP)
         replace_value(node.outputs[0], self._convolve(model, node, found, source))
-        self._remove(model, [node, found.add, found.matmul])
+        drop_unread(node, found.add, found.matmul)
         return 1
 
     def _below(self, model: ir.Model, found: Linear) -> int | None:
@@ -88,7 +89,7 @@ class LinearsOnMaps(Surgery):
         result = self._convolve(model, last, found, source)
         replace_value(found.y, transpose_of(last, result, TO_TOKENS))
         turned = found.x.producer()
-        self._remove(model, [found.add, found.matmul, turned])
+        drop_unread(found.add, found.matmul, turned)
         return 1
 
     def _meet(self, model: ir.Model, node: ir.Node) -> int | None:
@@ -117,15 +118,15 @@ class LinearsOnMaps(Surgery):
         attributes = {name: item.value for name, item in node.attributes.items()}
         result = insert(node, node.op_type, maps, name=node.name or "", shape=sizes(maps[0]), **attributes)
         replace_value(node.outputs[0], transpose_of(node, result, TO_TOKENS))
-        self._remove(model, [node, *(value.producer() for value in values if value is not None)])
+        drop_unread(node, *(value.producer() for value in values if value is not None))
         return 0
 
     def _convolve(self, model: ir.Model, before: ir.Node, found: Linear, source: ir.Value) -> ir.Value:
         shape = sizes(source)
         assert shape is not None
         name = found.matmul.inputs[1].name  # type: ignore[union-attr]
-        weight = new_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))
-        inputs = [source, weight, new_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype))]
+        weight = shared_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))
+        inputs = [source, weight, shared_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype))]
         return insert(
             before, "Conv", inputs if found.add is not None else inputs[:2], name=found.matmul.name or "", group=1,
             kernel_shape=[1, 1], strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], auto_pad="NOTSET",
@@ -140,9 +141,3 @@ class LinearsOnMaps(Surgery):
             if transposed(usage.node.outputs[0], TO_MAP) is tokens:
                 return usage.node.outputs[0]
         return None
-
-    def _remove(self, model: ir.Model, nodes: list[ir.Node | None]) -> None:
-        """Remove the nodes that nothing reads any more."""
-        for node in nodes:
-            if node is not None and not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
-                model.graph.remove(node, safe=True)

@@ -14,13 +14,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..base import Surgery, constant, only_consumer, sizes
+from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.read import constant, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, linear, transposed
 from ..matchers.views import reshaped
-from ..replace import insert, new_constant, replace_value, sweep
 
 
-class MeanBeforeLinear(Surgery):
+class MeanBeforeLinear(Pattern):
     """Sink the linear branch of a residual sum below the mean over tokens; counts means."""
 
     def apply(self, model: ir.Model) -> int:
@@ -50,7 +51,7 @@ class MeanBeforeLinear(Surgery):
         if only_consumer(total.outputs[0]) is None or only_consumer(layer.y) is not total:
             self.decline(node, "the tokens before the mean have other uses")
             return 0
-        axis = new_constant(model, "tokens", np.array([1], np.int64))
+        axis = shared_constant(model, "tokens", np.array([1], np.int64))
         pooled = [
             insert(node, "ReduceMean", [value, axis], keepdims=0, shape=(shape[0], channels))
             for value, channels in ((layer.x, layer.weight.shape[0]), (base, shape[2]))

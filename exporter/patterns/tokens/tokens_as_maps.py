@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..base import Surgery, attribute, only_consumer, sizes
+from ....graph.edit import insert, replace_value
+from ....graph.read import attribute, only_consumer, sizes
+from ..base import Pattern
 from ..matchers.layers import TO_MAP, TO_TOKENS
 from ..matchers.views import merge_reshapes, merge_transposes, reshaped
-from ..replace import insert, replace_value
 
 SWAP = (0, 2, 1)
 Map = tuple[int, int]
 
 
-class TokensAsMaps(Surgery):
+class TokensAsMaps(Pattern):
     """Write every way between tokens and map with one transpose of four axes; counts the ways rewritten."""
 
-    runs_after = ("FoldShapes",)
+    better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
         count, maps = 0, set[Map]()

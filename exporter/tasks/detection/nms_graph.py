@@ -60,7 +60,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     import onnx_ir as ir
     from onnx_ir.passes.common import NameFixPass
 
-    from ...patterns.rewrite import clone
+    from ....graph.edit import clone
 
     model = clone(model)
     graph = model.graph

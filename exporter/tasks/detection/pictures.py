@@ -5,7 +5,6 @@ pictures -> answers of both -> detections in pixels of the picture -> matched ->
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -85,9 +84,9 @@ def _see(
     contract: ImageContract,
     batch: int,
 ) -> Seen:
-    from ....runtime.pictures.preprocess import as_rgb, preprocess, read_image
+    from ....runtime.pictures.preprocess import pixels, preprocess
 
-    image = as_rgb(read_image(picture) if isinstance(picture, (str, os.PathLike)) else picture)
+    image = pixels(picture)
     size = (image.shape[0], image.shape[1])
     images = preprocess([image], contract)
     note, inside = "", rule.nms == "graph"

@@ -4,12 +4,12 @@ Written from the architecture's description; the parameter names are those of th
 load as they are (training form).
 
     image (B, 3, H, W), RGB, 0..255 as it is: no mean, no std; H and W divisible by 32
-      > backbone, maps at 1/8, 1/16, 1/32      damo_yolo_backbone.py
-      > neck, the same resolutions             damo_yolo_neck.py
-      > head and decoding                      damo_yolo_head.py
+      > backbone, maps at 1/8, 1/16, 1/32      backbone.py
+      > neck, the same resolutions             neck.py
+      > head and decoding                      head.py
       > boxes (B, N, 4) x1 y1 x2 y2 in pixels of the input, scores (B, N, classes); N = H W (1/64 + 1/256 + 1/1024)
 
-Two forms compute the same: the training form, and the deploy form with re-parameterised blocks (damo_yolo_deploy.py).
+Two forms compute the same: the training form, and the deploy form with re-parameterised blocks (deploy.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = len(COCO_LABELS)
 
 @dataclass(frozen=True)
 class Layout:
-    """What the networks of the seven variants differ in; their image size and thresholds stand in variants.py."""
+    """What the networks of the seven variants differ in; their image size and thresholds stand in facts.py."""
 
     kind: str  # of backbone: res, csp or mob
     stem: int

@@ -8,6 +8,7 @@ parameter. The class token takes part in attention and is left out of the mean.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -73,6 +74,22 @@ def resample_positions(state: dict[str, Tensor], grid: tuple[int, int]) -> dict[
     if side < 1 or side * side != embed.shape[1] - 1:
         return state  # not a square grid: the comparison of shapes will say so
     return {**state, "pos_embed": resample_abs_pos_embed(embed, list(grid), [side, side], num_prefix_tokens=1)}
+
+
+def at_size(
+    state: dict[str, Tensor], config: Mapping[str, Any], image_size: tuple[int, int]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The position embedding brought to the patches of ``image_size``."""
+    if "pos_embed" not in state:
+        return state, ()
+    patch = config["patch_size"]
+    resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))
+    if resampled["pos_embed"].shape == state["pos_embed"].shape:
+        return state, ()
+    return resampled, (f"position embedding resampled from {state['pos_embed'].shape[1] - 1} patches",)
+
+
+FILLED = {"ggem.p": "plain ViT weights: the pooling exponents start at 3, the head was not trained for them"}
 
 
 def build(num_classes: int, image_size: tuple[int, int], **config: Any) -> nn.Module:

@@ -3,8 +3,8 @@
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse
 
-from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.cleanup.fold_shapes import FoldShapes
+from edgesmith.graph.read import constant
 
 KEYS = """
 <ir_version: 10, opset_import: ["" : 20]>

@@ -7,8 +7,8 @@ import pytest
 from fused_graphs import assert_needs_kernel, assert_reference, fused_nodes
 from graph_asserts import assert_refuses, assert_rewrites, parse, weights
 
-from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.fuse.gated_positional_attention import FuseGatedPositionalAttention, fit_positions
+from edgesmith.graph.read import constant
 
 SIDE, HEADS, POSITION = 3, 2, {"w": [[0.7, -0.4, -0.9], [-0.2, 0.3, 0.5]], "gate": [0.3, 0.8]}
 

@@ -6,8 +6,8 @@ import pytest
 from fused_graphs import assert_reference, fused_nodes
 from graph_asserts import assert_refuses, assert_rewrites
 
-from edgesmith.exporter.patterns.base import constant
 from edgesmith.exporter.patterns.fuse.ggem_pool import FuseGGeMPool
+from edgesmith.graph.read import constant
 
 P, Q = "{3.0, 2.0, 1.0, 4.0}", "{0.33333334, 0.5, 1.0, 0.25}"
 POOL = f"""

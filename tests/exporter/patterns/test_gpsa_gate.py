@@ -5,7 +5,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse, run, weights
 
 from edgesmith.exporter.patterns.attention.gpsa_gate import GateBesideAttention, GateInAttention
-from edgesmith.exporter.patterns.base import constant
+from edgesmith.graph.read import constant
 
 # two heads of width 3 on 4 tokens; gates 0.3 and 0.8
 GATED = f"""

@@ -4,7 +4,7 @@ import onnx_ir as ir
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, weights
 
 from edgesmith.exporter.patterns.attention.unread_tokens import DropUnreadTokens
-from edgesmith.exporter.patterns.base import sizes
+from edgesmith.graph.read import sizes
 
 BLOCK = f"""
 <ir_version: 10, opset_import: ["" : 20]>

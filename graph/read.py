@@ -1,0 +1,71 @@
+"""Questions to a graph: what a value is, who made it and who reads it, what a model holds. Nothing here changes one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+
+VIEWS = frozenset(
+    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Split", "Pad", "Expand"}
+)
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array of a value that is known when the graph is written, else None."""
+    import onnx_ir as ir
+
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def sizes(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+    """The shape of a value as plain numbers and names, None where nothing is known."""
+    if value is None or value.shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The plain value of an attribute."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def only_consumer(value: ir.Value | None) -> ir.Node | None:
+    """The one node that reads a value which is no graph output, else None."""
+    if value is None or value.is_graph_output():
+        return None
+    users = [usage.node for usage in value.uses()]
+    return users[0] if len(users) == 1 else None
+
+
+def is_read(node: ir.Node) -> bool:
+    """Whether another node or the outside reads anything that ``node`` makes."""
+    return any(value.is_graph_output() or value.uses() for value in node.outputs)
+
+
+def behind_views(value: ir.Value | None, through: Collection[str] = VIEWS) -> ir.Node | None:
+    """The node that computed ``value``, views (or the operators named) looked through; None for a graph input or a constant."""
+    node = value.producer() if value is not None else None
+    while node is not None and node.op_type in through and not node.domain:
+        source = node.inputs[0]
+        node = source.producer() if source is not None else None
+    return node
+
+
+def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
+    """The nodes of the main graph; CleanUp gave each a name of its own."""
+    return {str(node.name): node for node in model.graph}
+
+
+def node_types(model: ir.Model) -> dict[str, int]:
+    """How many nodes of each type the graph has, most frequent first."""
+    counts = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph)
+    return dict(counts.most_common())

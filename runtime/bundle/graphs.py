@@ -1,0 +1,56 @@
+"""The graphs of a bundle: one, as ``model.onnx``, or several with names, of which each has inputs and outputs of its own.
+
+    one       "inputs": [specs], "outputs": [specs]                              the graph "main" in model.onnx
+    several   "graphs": {name: {"file": "vision.onnx", "inputs": [specs], "outputs": [specs], "engines": [rows]}}
+
+The first one is what is meant where none is named. A version of Edgesmith that knows no ``graphs`` refuses such a bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BundleRefused
+from .manifest import TensorSpec
+from .vet import check_name, graph_rows
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """An engine that travels in the bundle: ``arch`` such as sm89, ``builder`` tensorrt_rtx or tensorrt, its version."""
+
+    path: Path
+    arch: str
+    builder: str
+    version: str
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph: its file, what goes in and comes out, and the engines that were built from it where the bundle was made."""
+
+    name: str
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    engines: tuple[EngineFile, ...]
+
+
+def read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, GraphSpec]:
+    """The graphs by name, in the manifest's order; BundleRefused for a spec that cannot be read or an unlisted engine."""
+    found = {}
+    for name, row in graph_rows(manifest).items():
+        inputs, outputs = (tuple(TensorSpec.from_json(spec) for spec in row[key]) for key in ("inputs", "outputs"))
+        engines = tuple(_engine(folder, one, manifest["files"]) for one in row.get("engines") or [])
+        found[name] = GraphSpec(name, folder / row["file"], inputs, outputs, engines)
+    return found
+
+
+def _engine(folder: Path, row: Mapping[str, Any], listed: Mapping[str, Any]) -> EngineFile:
+    name = check_name(row.get("file"))
+    if name not in listed:
+        raise BundleRefused(f"{folder} names an engine that is not listed", found=Path(name).name)
+    return EngineFile(folder / name, *(str(row.get(key, "")) for key in ("arch", "builder", "version")))
