@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
+from .runtime.tasks.limits import FP32
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .calibration.judge.task import TaskJudge
+    from .calibration.precisions import Precision
     from .exporter.patterns.base import Pattern
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
+    from .exporter.plan.targets import Target
     from .exporter.run.stages import Progress
     from .exporter.tasks.task import ExportTask
     from .models.spec import ModelSpec
@@ -42,6 +45,8 @@ __all__ = [
     "load",
     "register_model",
     "register_pattern",
+    "register_precision",
+    "register_target",
     "register_task",
 ]
 
@@ -78,7 +83,7 @@ def export(
     block: int | None = None,
     int8_form: str = "auto",
     calib_cache: Place | None = None,
-    plugins: str | Iterable[str] | None = None,
+    plugins: str | Iterable[str] | None = "none",
     native_plugins: bool = False,
     skip: Iterable[str] = (),
     keep: bool = False,
@@ -187,7 +192,7 @@ def compare(
     *,
     weights: Place = "random",
     num_classes: int | None = None,
-    precision: str = "fp32",
+    precision: str = FP32,
     data: Place | None = None,
     **unknown: NoReturn,
 ) -> dict[str, Any]:
@@ -234,6 +239,20 @@ def register_pattern(pattern: type[P], *, orders: Iterable[str] | None = None, a
 
     register(pattern, after=after) if orders is None else register(pattern, orders=orders, after=after)
     return pattern
+
+
+def register_precision(precision: Precision) -> Precision:
+    """Add a precision, most often one that engines take for one of ours (``like``): calibration/precisions.py says how."""
+    from .calibration.precisions import register_precision as register
+
+    return register(precision)
+
+
+def register_target(target: Target) -> Target:
+    """Add a target on one of the engines, with the opsets and precisions of a device of one's own (exporter/plan/targets.py)."""
+    from .exporter.plan.targets import register_target as register
+
+    return register(target)
 
 
 def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge | None = None) -> Task:

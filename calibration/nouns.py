@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.tasks.limits import QUANTISED
+from ..runtime.tasks.limits import FP16, INT8
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from .statistics.observers import TensorStats
 
-PRECISIONS = tuple(QUANTISED)
 FORMS = ("qdq", "dynamic", "u8", "weights", "nbits")
 WEIGHT_ONLY = ("weights", "nbits")  # forms that leave the activations in floating point
 RULES = ("best", "minmax", "mse", "percentile", "entropy")
@@ -58,7 +57,7 @@ class Decision:
 class Recipe:
     """How to quantise; every field has a default that was measured (docs/quantisation.md)."""
 
-    precision: str = "int8"
+    precision: str = INT8
     form: str = "qdq"  # "qdq" static Q/DQ, "dynamic" int8 MatMul, "u8" static asymmetric with outputs, "weights" only, "nbits" those of ORT
     rules: str = "best"
     smooth: float = 0.75  # strength alpha of moving activation scale into weights; 0 leaves the graph as it is
@@ -67,7 +66,7 @@ class Recipe:
     block: int = 128  # values of a weight that share a scale (int4); nvfp4 has 16
     keep: Mapping[str, str] = field(default_factory=dict)  # node -> why it must not be quantised
     also: tuple[str, ...] = ()  # nodes that are quantised although the default leaves them: stem, head, depthwise
-    low: str = "fp16"  # type around the quantised nodes; scales are rounded to it, so that both files hold the same
+    low: str = FP16  # type around the quantised nodes; scales are rounded to it, so that both files hold the same
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import difflib
 from types import ModuleType
 
 from ..runtime.errors import UserMistake
-from ..runtime.registry import Registry
+from ..runtime.ground.registry import Registry
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
 from .families.davit import facts as davit

@@ -11,7 +11,7 @@ import pytest
 import edgesmith
 from edgesmith.exporter.commands.measure import bench, evaluate
 from edgesmith.exporter.plan.plan import make_plan
-from edgesmith.exporter.plan.quantised import plan_calibration
+from edgesmith.exporter.plan.settings import SETTINGS
 from edgesmith.runtime.errors import UserMistake
 
 CALLS = {
@@ -42,7 +42,9 @@ def test_everything_that_is_promised_is_there():
 
 
 def test_export_takes_what_a_plan_takes_with_the_same_defaults():
-    expected = {**_keywords(plan_calibration), **_keywords(make_plan), "dry_run": False, "progress": None}
+    expected = {name: one.default for name, one in SETTINGS.items() if one.default is not ...}
+    expected |= {"dry_run": False, "progress": None}
+    assert _keywords(make_plan) == {"weights": expected["weights"]}
     assert _keywords(edgesmith.export) == expected
 
 

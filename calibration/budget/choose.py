@@ -18,21 +18,6 @@ from .search import SLACK
 
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
 
-# What to try first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on every model
-# tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
-PREFERENCE = {
-    "cpu": ("int8", "fp32"),
-    "openvino": ("int8", "bf16", "fp32"),
-    "sm110": ("fp8", "fp16", "int8"),
-    "gpu": ("fp16", "fp8", "int8"),
-}
-
-
-def preferred(target: str, arch: str, able: Sequence[str]) -> tuple[str, ...]:
-    """The precisions to try on a target, in order; ``able`` is what its engine can compute."""
-    order = PREFERENCE.get(target) or PREFERENCE.get(arch) or PREFERENCE["gpu"]
-    return tuple(precision for precision in order if precision in able)
-
 
 @dataclass(frozen=True)
 class Candidate(Generic[G]):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
+from ...runtime.tasks.limits import FP16
 from ..nouns import WeightScales
 from .weights import decibels, round_scale
 
@@ -46,7 +47,7 @@ def quantise_blocks(
     block: int,
     grid: Grid | None = None,
     rule: str = "mse",
-    low: str = "fp16",
+    low: str = FP16,
     importance: np.ndarray | None = None,
 ) -> WeightScales:
     """Codes (in the shape of ``array``) and scales, rounded to nearest; blocks along ``in_axis``, int4 if no grid is given.

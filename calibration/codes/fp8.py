@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...runtime.tasks.limits import FP16
 from ..nouns import WeightScales
 from .weights import decibels, round_scale
 
@@ -17,7 +18,7 @@ LARGEST = 448.0
 FRACTIONS = 2.0 ** np.linspace(0, 1, 9)  # of the scale that covers a channel; at 2 the grid repeats itself
 
 
-def quantise_fp8(array: np.ndarray, axis: int | None, *, rule: str = "mse", low: str = "fp16") -> WeightScales:
+def quantise_fp8(array: np.ndarray, axis: int | None, *, rule: str = "mse", low: str = FP16) -> WeightScales:
     """Codes in the shape of ``array`` and scales (N,) along ``axis``, () where ``axis`` is None: one for all."""
     import ml_dtypes
 

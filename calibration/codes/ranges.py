@@ -23,7 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
+from ...runtime.tasks.limits import FP16, FP32, INT8
 from ..nouns import Range
+from ..precisions import PRECISIONS, Codes
 from ..statistics.observers import BINS, TensorStats
 from .weights import decibels, round_scale
 
@@ -56,9 +58,9 @@ def choose_range(
     weight_energy: np.ndarray,
     *,
     rules: str = "best",
-    precision: str = "int8",
+    precision: str = INT8,
     symmetric: bool = True,
-    low: str = "fp16",
+    low: str = FP16,
 ) -> Range:
     """The range of one tensor.
 
@@ -87,6 +89,10 @@ def choose_range(
         error=tried[rule],
         tried=tried,
     )
+
+
+def _e4m3(precision: str) -> bool:
+    return PRECISIONS[precision].codes is Codes.E4M3
 
 
 def histogram(stats: TensorStats, weight_energy: np.ndarray) -> Histogram:
@@ -118,9 +124,9 @@ def _bounds(whole: Histogram, rule: str, precision: str, symmetric: bool) -> tup
     if rule == "entropy":
         return _entropy(whole)
     if rule == "mse":
-        fractions = FRACTIONS if precision != "fp8" else np.geomspace(0.25, 2.0, 49)
+        fractions = FRACTIONS if not _e4m3(precision) else np.geomspace(0.25, 2.0, 49)
         costs = [
-            _cost(whole, whole.energy, _quantiser(low * part, high * part, precision, symmetric, "fp32"), precision)
+            _cost(whole, whole.energy, _quantiser(low * part, high * part, precision, symmetric, FP32), precision)
             for part in fractions
         ]
         part = float(fractions[int(np.argmin(costs))])
@@ -166,8 +172,8 @@ def _entropy(whole: Histogram) -> tuple[float, float]:
 
 def _quantiser(low: float, high: float, precision: str, symmetric: bool, dtype: str) -> Range:
     """The quantiser nearest to [low, high] whose scale ``dtype`` holds; its own low and high are what it really covers."""
-    if precision == "fp8" or symmetric:
-        levels = E4M3_LARGEST if precision == "fp8" else 127.0
+    if _e4m3(precision) or symmetric:
+        levels = E4M3_LARGEST if _e4m3(precision) else 127.0
         scale = float(round_scale(max(-low, high) / levels, dtype))
         return Range(-levels * scale, levels * scale, scale, 0, "")
     scale = float(round_scale((high - low) / 255, dtype))
@@ -178,7 +184,7 @@ def _quantiser(low: float, high: float, precision: str, symmetric: bool, dtype: 
 def _cost(whole: Histogram, weight: np.ndarray, found: Range, precision: str) -> float:
     """Sum over the histogram of the squared quantisation error; exact zeros cost nothing."""
     size = np.abs(whole.middle)
-    if precision == "fp8":  # the step doubles with every power of two: 3 bits of mantissa
+    if _e4m3(precision):  # the step doubles with every power of two: 3 bits of mantissa
         power = np.floor(np.log2(np.maximum(size / found.scale, E4M3_SMALLEST)))
         step = np.exp2(power - 3) * found.scale
     else:

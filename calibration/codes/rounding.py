@@ -17,7 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
+from ...runtime.tasks.limits import FP16, INT4
 from ..nouns import WeightScales
+from ..precisions import PRECISIONS, Codes
 from .blocks import Grid, choose_scales, from_rows, int4_grid, to_rows
 from .nvfp4 import BLOCK, fp4_grid, outer_scale, pack
 
@@ -28,8 +30,8 @@ Rounded = tuple[np.ndarray, np.ndarray]  # codes (N, K) and scales (N, K / block
 
 
 def round_to_data(
-    array: np.ndarray, in_axis: int, moments: np.ndarray, *, block: int, precision: str = "int4", rule: str = "mse",
-    low: str = "fp16",
+    array: np.ndarray, in_axis: int, moments: np.ndarray, *, block: int, precision: str = INT4, rule: str = "mse",
+    low: str = FP16,
 ) -> WeightScales:  # fmt: skip
     """Codes of ``array`` (int4 or nvfp4) in blocks along ``in_axis``; ``moments`` is E[x x^T] (K, K) of the input.
 
@@ -38,14 +40,15 @@ def round_to_data(
     """
     rows = to_rows(array, in_axis)  # (N, K)
     hessian = damped(moments, rows.shape[1])
-    outer = outer_scale(array) if precision == "nvfp4" else 1.0
-    grid, block = (fp4_grid(outer), BLOCK) if precision == "nvfp4" else (int4_grid(low), block)
+    two_levels = PRECISIONS[precision].codes is Codes.E2M1
+    outer = outer_scale(array) if two_levels else 1.0
+    grid, block = (fp4_grid(outer), BLOCK) if two_levels else (int4_grid(low), block)
     tried = [_plain(rows, block, grid, rule, importance) for importance in (None, hessian.diagonal())]
     tried.append(_descend(rows, hessian, _pushed(rows, hessian, block, grid, rule), grid))
     best = np.stack([row_errors(rows, hessian, found) for found in tried]).argmin(axis=0)  # (N,)
     codes, scale = (np.stack(parts)[best, np.arange(len(rows))] for parts in zip(*tried, strict=True))
     why = f"{rule}, rounded to the data"
-    if precision == "nvfp4":
+    if two_levels:
         return pack(array, in_axis, codes, scale, outer, why)
     return from_rows(array, in_axis, codes, scale, why)
 

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...runtime.tasks.limits import BF16, FP16
 from ..nouns import WeightScales
+from ..precisions import PRECISIONS
 
 LEVELS = 127
-SMALLEST = {"fp16": 2.0**-14, "bf16": 2.0**-126, "fp32": 2.0**-126}  # below it a number has fewer digits
 FRACTIONS = np.linspace(0.5, 1.0, 26)  # of the largest value: the ranges that "mse" tries
 TAIL = 64  # largest values of a channel that "mse" looks at; a range that clips more is never the best at 8 bits
 
 
 def round_scale(scale: np.ndarray | float, low: str) -> np.ndarray:
     """float32 scales that ``low`` (fp16, bf16 or fp32) holds exactly; never zero, never subnormal, never infinite."""
-    scale = np.maximum(np.asarray(scale, np.float32), np.float32(SMALLEST[low]))
-    if low == "fp16":
-        return np.minimum(scale, np.float32(65504)).astype(np.float16).astype(np.float32)
-    if low == "bf16":  # to nearest, ties to even: the upper half of a float32
+    scale = np.maximum(np.asarray(scale, np.float32), np.float32(PRECISIONS[low].smallest))
+    if low == FP16:
+        return np.minimum(scale, np.float32(PRECISIONS[low].largest)).astype(np.float16).astype(np.float32)
+    if low == BF16:  # to nearest, ties to even: the upper half of a float32
         bits = scale.view(np.uint32)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
     return scale

@@ -21,11 +21,10 @@ from ...graph.edit import add_constant, insert, sweep
 from ...graph.read import nodes_by_name
 from ...runtime.errors import EdgesmithError
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
+from ..precisions import PRECISIONS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-OPSET = {"int4": 21, "nvfp4": 23}
 
 
 def insert_blocks(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recipe: Recipe) -> ir.Model:
@@ -35,7 +34,7 @@ def insert_blocks(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, re
         EdgesmithError: the opset cannot be raised, or the codes are not in blocks.
     """
     model = model.clone()
-    _raise_opset(model, OPSET[recipe.precision])
+    _raise_opset(model, PRECISIONS[recipe.precision].least_opset)
     nodes = nodes_by_name(model)
     for site in sites:
         if site.node in scales.weights:

@@ -21,6 +21,7 @@ import numpy as np
 from ...graph.edit import add_constant, insert, sweep, take_over
 from ...graph.read import attribute, constant, nodes_by_name
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
+from ..precisions import PRECISIONS, Codes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -50,9 +51,10 @@ def insert_qdq(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recip
 
 def _zero(precision: str) -> Any:
     """The zero point: its type is the type of the codes."""
-    if precision == "int8":
+    codes = PRECISIONS[precision].codes
+    if codes is Codes.INT8:
         return np.int8(0)
-    if precision == "fp8":
+    if codes is Codes.E4M3:
         import ml_dtypes
 
         return ml_dtypes.float8_e4m3fn(0)

@@ -20,6 +20,7 @@ from ..codes.blocks import BLOCKS
 from ..codes.rounding import round_to_data
 from ..codes.table import quantise_weight
 from ..nouns import Decision, QuantisedGraph, Recipe, ScaleTable, Site, WeightScales
+from ..precisions import PRECISIONS
 from .forms import FORMS
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _nothing(sites: Sequence[Site], decisions: Mapping[str, Decision], recipe: R
     fits = [block for block in sorted(BLOCKS, reverse=True) if any(size % block == 0 for size in sizes)]
     reasons = sorted({decision.why for decision in decisions.values()})
     attempt = "--precision int8"
-    if recipe.precision == "int4" and fits:
+    if fits and not PRECISIONS[recipe.precision].block:
         count = sum(site.weight_shape[site.weight_in_axis] % fits[0] == 0 for site in short)
         attempt = f"--block {fits[0]}, which {count} of its {len(sites)} layers can take"
     return UserMistake(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...runtime.errors import UserMistake
-from ...runtime.registry import Registry
+from ...runtime.ground.registry import Registry
 from .classification import ClassificationJudge
 from .detection import DetectionJudge
 from .task import TaskJudge

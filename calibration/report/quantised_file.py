@@ -41,6 +41,9 @@ OPERATORS = {
     ("", "ConvInteger"): ((0, -1, 2), (1, -1, 3)),
 }
 PROBE = "__weight_probe"
+INTEGERS = {
+    np.dtype(kind).name: (np.iinfo(kind).min, np.iinfo(kind).max) for kind in (np.int8, np.uint8, np.int16, np.uint16)
+}
 OUT_FIRST = ("QLinearConv", "ConvInteger")  # the scales of their weights lie along axis 0, of all others along the last
 
 
@@ -60,7 +63,7 @@ class Rounded:
         """What the codes can hold, half a step beyond either end; None for floats of 8 bits and for run-time ranges."""
         if self.scale is None or self.scales != 1 or "int" not in self.dtype:
             return None
-        info = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}.get(self.dtype)
+        info = INTEGERS.get(self.dtype)
         if info is None:
             return None
         zero = self.zero_point or 0
@@ -235,4 +238,4 @@ def _dtype(codes: ir.Value) -> str:
         zero = _input(producer, 2)
         kind = zero.dtype if zero is not None else None
         return kind.name.lower() if kind is not None else "uint8"
-    return codes.dtype.name.lower() if codes.dtype is not None else "int8"
+    return codes.dtype.name.lower() if codes.dtype is not None else np.dtype(np.int8).name

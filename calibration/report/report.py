@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..nouns import Decision, QuantisedGraph, Recipe, Site
+from ..precisions import PRECISIONS, Codes
 
 if TYPE_CHECKING:
     from ..judge.accuracy import Score
@@ -30,9 +31,8 @@ OUTLIER = 8.0  # largest channel against the median one: three of the seven bits
 ONE_SIDED = 0.1  # the smaller side of the range against the larger: a symmetric code wastes almost one bit
 TAIL = 4.0  # largest value against the 99.9 % quantile: two bits go to one value in a thousand
 FINE = 4096  # steps of |x| in which that quantile is found
-ACTIVATIONS = {"qdq": "int8", "u8": "uint8", "dynamic": "dynamic uint8"}
+ACTIVATIONS = {"u8": "uint8", "dynamic": "dynamic uint8"}  # form -> what int8 weights meet, where that is not int8
 WEIGHTS_ONLY = ("weights", "nbits")
-WEIGHTS = {"int8": "int8", "fp8": "fp8 e4m3", "int4": "int4", "nvfp4": "fp4 e2m1"}
 
 
 def describe(graph: QuantisedGraph, scanned: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -87,10 +87,11 @@ def types(recipe: Recipe, quantised: bool) -> str:
     """``int8 x int8``: the types of activation and weight as the node reads them; float is what the target computes in."""
     if not quantised:
         return "float x float"
-    weight = WEIGHTS.get(recipe.precision, recipe.precision)
+    codes = PRECISIONS[recipe.precision].codes
+    weight = codes.value if codes else recipe.precision
     if recipe.form in WEIGHTS_ONLY:
         return f"float x {weight}"
-    return f"{ACTIVATIONS.get(recipe.form, weight) if recipe.precision == 'int8' else weight} x {weight}"
+    return f"{ACTIVATIONS.get(recipe.form, weight) if codes is Codes.INT8 else weight} x {weight}"
 
 
 def reasons(site: Site, stats: TensorStats | None, symmetric: bool = True) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.tasks.limits import QUANTISED
+from ...runtime.tasks.limits import quantised
 from ..plan.plan import Plan
 from ..run import runners as verify
 from ..run.runners import Runner
@@ -87,7 +87,7 @@ class Judge:
         found = []
         for shape in shapes:
             inputs = self.inputs(shape)
-            if precision in QUANTISED and (len(inputs) > 1 or shape[2:] != self.plan.shapes.opt[2:]):
+            if quantised(precision) and (len(inputs) > 1 or shape[2:] != self.plan.shapes.opt[2:]):
                 del inputs["seeded"]
             for kind, images in inputs.items():
                 answers = verify.run_all(runner, images, shape[0])

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...calibration.precisions import PRECISIONS
+from ...runtime.tasks.limits import FP32
+
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-# relative L2 error of one value that rounding alone does not explain: some hundred times the unit roundoff of the type;
-# of what is quantised, an error only 10 dB below the value (8 dB in four bits), where good layers have 20 and more
-JUMP = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1, "int8": 0.3, "fp8": 0.3, "int4": 0.4, "nvfp4": 0.4}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Jump:
         return f"{self.op} {self.node} (value {self.value}): relative error {self.before:.1e} -> {self.after:.1e}"
 
 
-def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, precision: str = "fp32") -> Jump | None:
+def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, precision: str = FP32) -> Jump | None:
     """The first place, in the order of ``suspect``, where the two differ by more than rounding.
 
     When no value is past the limit, the place with the steepest rise is named. None: no common value differs.
@@ -51,7 +50,7 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
         error = _relative(left[name], right[name])
         node = makers[name]
         jump = Jump(node.name or "(no name)", node.op_type, name, previous, error)
-        if error > JUMP[precision]:
+        if error > PRECISIONS[precision].jump:
             return jump
         rise = error / max(previous, 1e-9)
         if rise > steepest:

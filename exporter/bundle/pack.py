@@ -15,9 +15,10 @@ from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
 from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
-from ...runtime.tasks.limits import QUANTISED
+from ...runtime.tasks.limits import FP32, quantised
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
+from ..plan.targets import OURS
 from ..run.runners import in_batches, run_all, seeded, session_runner
 from ..run.stages import Run
 from .parity import typed_runner
@@ -37,7 +38,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
     files[GOLDEN] = golden_bytes({plan.input_name: images}, plan.task.runtime.separated(answers))
     content = manifest(plan, made)
-    if plan.precision in QUANTISED:  # what the device is held to: our own error on the same pictures, and some more
+    if quantised(plan.precision):  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
         content["precision_report"] |= plan.task.golden_figures(answers, found, plan.rule, plan.precision)
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
@@ -86,13 +87,13 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
     import onnx_ir
 
     shipped = (told["bytes"] for name, told in bundle.manifest["files"].items() if name.startswith("model.onnx"))
-    return {"fp32": onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
+    return {FP32: onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
 
 
 def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
     """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
     shape = plan.shapes.opt
-    if plan.precision not in QUANTISED and plan.task.golden_seeded:
+    if not quantised(plan.precision) and plan.task.golden_seeded:
         return seeded(shape, plan.contract)
     *_, images = judge.inputs(shape).values()
     return np.concatenate(list(in_batches(images[: max(plan.task.golden_pictures, shape[0])], shape[0])))
@@ -114,6 +115,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "task": spec.task,
         "num_classes": plan.num_classes,
         "target": plan.target.name,
+        **engine(plan),
         "precision": plan.precision,
         "gpu_arch": plan.gpu_arch,
         "opset": made.built.opset,
@@ -141,6 +143,11 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "engines": [engine for engine in made.built.engines],
         "notes": [*made.rewritten.notes, *made.built.notes, *unused(plan, made.built.fused)],
     }  # fmt: skip
+
+
+def engine(plan: Plan) -> dict[str, str]:
+    """``engine`` of the manifest where a device cannot know it by the target's name: the target was added here."""
+    return {} if plan.target.name in OURS else {"engine": plan.target.engine.name}
 
 
 def plugins(fused: dict[str, Any] | None) -> dict[str, Any]:

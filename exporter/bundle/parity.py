@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ...runtime.bundle.engines import ONNXRUNTIME
 from ...runtime.errors import BackendUnavailable, ParityFailed
+from ...runtime.tasks.limits import FP32
 from ..precision.emulate import emulate
 from ..run import runners as verify
 from ..run.runners import Runner, session_runner
@@ -34,8 +36,8 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     plan = judge.plan
     shapes = verify.shapes_to_try(plan.shapes, plan.spec.size_multiple)
     graph = verify.graph_runner(made.rewritten.model)
-    rows = judge.rows("rewritten", "ONNX Runtime", graph, "fp32", shapes)
-    if plan.precision != "fp32":
+    rows = judge.rows("rewritten", "ONNX Runtime", graph, FP32, shapes)
+    if plan.precision != FP32:
         typed = typed_runner(made.typed.model)
         rows += judge.rows(plan.precision, "ONNX Runtime, rounded", typed, plan.precision, shapes)
     found, notes = bundle_rows(judge, bundle, shapes)
@@ -56,8 +58,8 @@ def typed_runner(typed: ir.Model) -> Runner:
 
     Q and DQ round as they are written, which is what TensorRT computes.
     """
-    rest = typed.metadata_props.get("edgesmith.precision", "fp32")
-    return verify.graph_runner(typed if rest == "fp32" else emulate(typed, rest), optimise=False)
+    rest = typed.metadata_props.get("edgesmith.precision", FP32)
+    return verify.graph_runner(typed if rest == FP32 else emulate(typed, rest), optimise=False)
 
 
 def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
@@ -88,22 +90,22 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
     """The error for a row that failed: from which stage on, at which node; the artefacts are moved to a kept folder."""
     plan = judge.plan
     images = next(iter(verify.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0])))
-    rest = made.typed.model.metadata_props.get("edgesmith.precision", "fp32")
-    typed = made.typed.model if rest == "fp32" else emulate(made.typed.model, rest)
+    rest = made.typed.model.metadata_props.get("edgesmith.precision", FP32)
+    typed = made.typed.model if rest == FP32 else emulate(made.typed.model, rest)
     smoothed = made.quantised.graph.base if made.quantised else None  # its values are scaled, its answers are the same
     floating = smoothed or made.rewritten.model
     places: list[tuple[str, ir.Model, ir.Model, str]] = [
-        ("rewriting", made.exported.model, made.rewritten.model, "fp32"),
+        ("rewriting", made.exported.model, made.rewritten.model, FP32),
         (f"the change to {plan.precision}", floating, typed, plan.precision),
     ]
     first_off = judge.agreement(
         "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),
-        verify.graph_runner(made.exported.model)(images), "fp32",
+        verify.graph_runner(made.exported.model)(images), FP32,
     )  # fmt: skip
     because = "the exported graph, the rewritten and the typed one agree with PyTorch; the engine itself does not"
     if not first_off.passed:
         because = f"the torch exporter's own graph is off already at this shape: {first_off}"
-    elif row.stage != "bundle" or plan.target.engine == "onnxruntime":
+    elif row.stage != "bundle" or plan.target.engine.name == ONNXRUNTIME:
         for name, reference, suspect, precision in places[: 1 if row.stage == "rewritten" else 2]:
             jump = first_jump(reference, suspect, images, precision)
             if jump and jump.after > 0:
@@ -128,7 +130,7 @@ def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
     previous: list[ir.Model] = []
 
     def hook(model: ir.Model, name: str) -> None:
-        rows = judge.rows(name, "ONNX Runtime", verify.graph_runner(model), "fp32", [shape])
+        rows = judge.rows(name, "ONNX Runtime", verify.graph_runner(model), FP32, [shape])
         failed = [row for row in rows if not row.passed]
         if failed:
             run.save(21, f"after-{name}", model)

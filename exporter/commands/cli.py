@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
-from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.version import __version__
+from ..plan.settings import Words
 from . import look as cli_look
 from . import usage
-from .options import Json, Number, Text, Threads, Words, print_json
+from .options import EXPORT, SPELLINGS, Json, Number, Text, Threads, print_json, with_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,120 +43,24 @@ def _face(
     pass
 
 
-@app.command()
-def export(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Family or variant: smt, smt_base, ... (edgesmith list).")
-    ],
-    weights: Annotated[str, typer.Option("--weights", "-w", help="File, 'pretrained' or 'random'.")] = "random",
-    target: Annotated[str, typer.Option("--target", "-t", help="cpu, openvino, rtx, tensorrt, jetpack6, ...")] = "cpu",
-    precision: Annotated[
-        Text, typer.Option("--precision", "-p", help="fp32, fp16, bf16, int8, fp8, int4, nvfp4, auto.")
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Same as --precision fp16.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Same as --precision int8.")] = False,
-    quantize: Annotated[Text, typer.Option(help="16, 8 or 4: same as --precision fp16, int8, int4.")] = None,
-    gpu_arch: Annotated[Text, typer.Option(help="GPU to build the engine for: sm89, 8.9, ... (target rtx).")] = None,
-    num_classes: Annotated[Number, typer.Option(help="Classes of your own checkpoint.")] = None,
-    labels: Annotated[Text, typer.Option(help="Names of your own classes: a file, one a line, or a JSON list.")] = None,
-    image_size: Annotated[Text, typer.Option("--image-size", "--imgsz", help="224, or 256 320: height, width.")] = None,
-    fit: Annotated[
-        Text, typer.Option(help="Detectors: stretch or letterbox the picture (default: as trained).")
-    ] = None,
-    batch: Annotated[str, typer.Option("--batch", "-b", help="A number, or 1..8 for any batch between.")] = "1",
-    dynamic: Annotated[bool, typer.Option("--dynamic", help="Same as --batch 1..8.")] = False,
-    min_shapes: Annotated[Text, typer.Option(help="Smallest input, as images:1x3x224x224.")] = None,
-    opt_shapes: Annotated[Text, typer.Option(help="Usual input.")] = None,
-    max_shapes: Annotated[Text, typer.Option(help="Largest input.")] = None,
-    opset: Annotated[Number, typer.Option(help="ONNX opset (default: the target's).")] = None,
-    out: Annotated[Text, typer.Option("--out", "-o", help="Bundle to write (default NAME.edge).")] = None,
-    nms: Annotated[
-        Text, typer.Option(help="Detectors: suppression by the runtime (default), in the graph, or none.")
-    ] = None,
-    score: Annotated[float | None, typer.Option(help="Detectors: lowest score that is kept.")] = None,
-    iou: Annotated[float | None, typer.Option(help="Detectors: overlap above which the weaker box goes.")] = None,
-    max_detections: Annotated[Number, typer.Option(help="Detectors: most boxes a picture.")] = None,
-    data: Annotated[
-        Text, typer.Option(help="Pictures to calibrate with and judge by: folder, list, .npz, COCO .json, or random.")
-    ] = None,
-    images: Annotated[Text, typer.Option(help="Folder of the pictures that a COCO .json names.")] = None,
-    calib_images: Annotated[int, typer.Option(help="How many of them calibrate; drawn evenly over the classes.")] = 128,
-    eval_images: Annotated[int, typer.Option(help="How many of the others measure the accuracy; 0 for none.")] = 1000,
-    max_drop: Annotated[float | None, typer.Option(help="Accuracy budget in points; exit 1 when it is missed.")] = None,
-    ranges: Annotated[str, typer.Option(help="best, minmax, mse, percentile or entropy.")] = "best",
-    smooth: Annotated[
-        float | None, typer.Option(help="Strength of moving outliers into the weights; 0 is off, 0.75 the default.")
-    ] = None,
-    block: Annotated[
-        Number, typer.Option(help="int4: weights that share a scale; 32, 64, 128 (default: the widest that fits).")
-    ] = None,
-    int8_form: Annotated[str, typer.Option(help="auto, static, dynamic or u8 (target cpu).")] = "auto",
-    calib_cache: Annotated[Text, typer.Option(help="Folder of the statistics (default: your cache folder).")] = None,
-    plugins: Annotated[str, typer.Option(help=usage.PLUGINS)] = "none",
-    native_plugins: Annotated[
-        bool, typer.Option("--native-plugins", help=f"Jetpack6: fused ops by the C++ plugin; {NOT_ON_HARDWARE}.")
-    ] = False,
-    skip: Annotated[Words, typer.Option("--skip", metavar="PASS", help="Leave a rewrite out; may be repeated.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the numbered graphs in NAME.run.")] = False,
-    verify_each: Annotated[bool, typer.Option("--verify-each", help="Check the numbers after every rewrite.")] = False,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Fail when parity does not hold.")] = True,
-    force: Annotated[bool, typer.Option("--force", "--overwrite", help="Replace a bundle that exists.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
-    as_json: Json = False,
-) -> None:
+def export(**asked: Any) -> None:
     """Checkpoint -> verified bundle."""
     from ..pipeline import export as run
     from . import screen
 
-    result = run(
-        model,
-        weights,
-        target=target,
-        precision=usage.one_precision(precision, half, int8, quantize),
-        gpu_arch=gpu_arch,
-        num_classes=num_classes,
-        labels=labels,
-        image_size=image_size,
-        fit=fit,
-        batch=batch,
-        dynamic=dynamic,
-        min_shapes=min_shapes,
-        opt_shapes=opt_shapes,
-        max_shapes=max_shapes,
-        opset=opset,
-        out=out,
-        data=data,
-        images=images,
-        nms=nms,
-        score=score,
-        iou=iou,
-        max_detections=max_detections,
-        calib_images=calib_images,
-        eval_images=eval_images,
-        max_drop=max_drop,
-        ranges=ranges,
-        smooth=smooth,
-        block=block,
-        int8_form=int8_form,
-        calib_cache=calib_cache,
-        plugins=plugins,
-        native_plugins=native_plugins,
-        skip=tuple(skip or ()),
-        keep=keep,
-        verify_each=verify_each,
-        check=check,
-        overwrite=force,
-        seed=seed,
-        dry_run=dry_run,
-        progress=screen.StageScreen(stderr=as_json),
-    )
+    as_json = asked.pop("as_json")
+    spellings = (asked.pop(name) for name in SPELLINGS)
+    asked["precision"] = usage.one_precision(asked["precision"], *spellings)
+    result = run(**asked, progress=screen.StageScreen(stderr=as_json))
     if as_json:
         print_json(result.to_json())
-    elif dry_run:
+    elif asked["dry_run"]:
         screen.console().print(screen.plan_table(result.plan))
     else:
         screen.closing(result, screen.console())
+
+
+app.command()(with_options(export, EXPORT))
 
 
 @app.command(help=RUN_HELP)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ...models.fixtures.fixtures import TRAINED
+from ...runtime.tasks.limits import FP16
 from ..run.pictures import packaged_pictures
 
 FOLDER = Path("demo.run")
@@ -45,7 +46,7 @@ def main() -> None:
         "--weights",
         os.path.relpath(TRAINED / "smt_mnist.safetensors"),
         "--precision",
-        "fp16",
+        FP16,
         "--out",
         small,
         "--force",

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..plan.engines import ENGINES
 from ..plan.targets import TARGETS, Target
 
 if TYPE_CHECKING:
@@ -26,13 +27,9 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("torch",), ("torchvision",), ("timm",), ("onnx",), ("onnx-ir",), ("onnxscript",), ("onnx-graphsurgeon",),
         ("polygraphy",), ("safetensors",), ("scikit-image",), ("rich",), ("typer",),
     ),
-    "cpu": (("onnxruntime", "onnxruntime-gpu"),),
-    "openvino": (("openvino",),),
-    "rtx": (("tensorrt-rtx",),),
-    "gpu": (("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),),
+    **{engine.extra: (engine.distributions,) for engine in ENGINES.values()},
 }  # fmt: skip
-ENGINE_EXTRA = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt_rtx": "rtx", "tensorrt": "gpu"}
-CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimdhp", "bf16")
+CPU_FLAGS = tuple("avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8 asimdhp bf16".split())  # noqa: SIM905
 
 
 def doctor() -> dict[str, Any]:
@@ -100,15 +97,15 @@ def _packages() -> list[dict[str, Any]]:
 
 def _ability(target: Target, missing: dict[str, list[str]], gpu: dict[str, Any]) -> dict[str, Any]:
     """What is lacking for export and for running here; an empty text means: works."""
-    extra = ENGINE_EXTRA[target.engine]
+    extra = target.engine.extra
     export = missing[""] + missing["export"] + (missing[extra] if target.builds_here else [])
-    run = [*missing[""], *missing[extra], *([] if gpu["count"] or not extra.startswith(("rtx", "gpu")) else ["a GPU"])]
+    run = [*missing[""], *missing[extra], *([] if gpu["count"] or target.engine.runs_here else ["a GPU"])]
     if target.name.startswith("jetpack") and not _on_jetson():
         run = ["a Jetson"]
     return {
         "name": target.name,
-        "engine": target.engine,
-        "precisions": list(target.precisions),
+        "engine": target.engine.name,
+        "precisions": list(target.offered),
         "archs": list(target.archs),
         "export_lacks": f"needs {', '.join(export)}" if export else "",
         "run_lacks": f"needs {', '.join(run)}" if run else "",

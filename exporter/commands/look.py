@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.tasks.limits import FP32
 from .options import Data, Json, Number, Text, print_json
 
 QWEN = "Qwen2.5-VL-3B has"
@@ -25,9 +26,7 @@ def compare(
     second: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model.")],
     weights: Annotated[str, typer.Option("--weights", "-w", help="For a name of a model.")] = "random",
     num_classes: Annotated[Number, typer.Option(help="For a name of a model.")] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")
-    ] = "fp32",
+    precision: Annotated[str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")] = FP32,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

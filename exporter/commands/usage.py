@@ -8,14 +8,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
+from ...runtime.tasks.limits import FP16, INT8
 from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
-PLUGINS = (
-    "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
-    "was measured to lose, and no GPU has measured anything yet."
-)
 
 
 def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
@@ -54,8 +51,8 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
         flag: value
         for flag, value in (
             (f"--precision {precision}", precision),
-            ("--half", "fp16" if half else None),
-            ("--int8", "int8" if int8 else None),
+            ("--half", FP16 if half else None),
+            ("--int8", INT8 if int8 else None),
             (f"--quantize {quantize}", quantize),
         )
         if value

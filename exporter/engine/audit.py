@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.tasks.limits import FP16
 from .xray import XRay, read_engine
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Audit:
         """Plain data for manifest and report."""
         return {
             "quantised": _figures(self.quantised),
-            "fp16": _figures(self.float16),
+            FP16: _figures(self.float16),
             "sites": len(self.sites),
             "sites_on_integer_kernels": len(self.real),
             "in_name_only": {node: list(self.sites[node]) for node in self.in_name_only},

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.schema import DOMAIN
+from ...runtime.tasks.limits import FP32
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
-CONTRIB = {"onnxruntime": {"com.microsoft"}}  # domains besides ONNX's own that an engine knows
 ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
 
 
@@ -104,7 +104,7 @@ def _build(
     finish: Finish,
 ) -> Built:
     """``build`` for a graph whose fused ops are as the target takes them."""
-    foreign = {node.domain for node in model.graph} - {"", "ai.onnx", DOMAIN} - CONTRIB.get(target.engine, set())
+    foreign = {node.domain for node in model.graph} - {"", "ai.onnx", DOMAIN} - target.engine.domains
     if foreign:
         node = next(node for node in model.graph if node.domain in foreign)
         raise EdgesmithError(
@@ -113,13 +113,13 @@ def _build(
             because="a rewrite for another target ran on this graph",
         )
     if target.builds_here:
-        model, _ = finish(model, target.engine)
-    if target.builds_here and target.engine == "tensorrt_rtx":
+        model, _ = finish(model, target.engine.name)
+    if target.builds_here and target.engine.compiled:
         return _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
     notes: list[str] = []
     if not target.builds_here:
         model, notes = _fit_for_device(model, target, shapes)
-        model, more = finish(model, target.engine)
+        model, more = finish(model, target.engine.name)
         notes += more
     files = _save(model, Path(out_dir))
     if not target.builds_here:
@@ -156,7 +156,7 @@ def _with_engine(
     engine = {
         "file": file,
         "arch": chip,
-        "builder": "tensorrt_rtx",
+        "builder": target.engine.name,
         "version": built.version,
         "build_seconds": round(built.parse_seconds + built.build_seconds, 3),
         "xray": seen.to_json(),
@@ -182,7 +182,7 @@ def _outputs(model: ir.Model) -> tuple[dict[str, Any], ...]:
 def precision_of(model: ir.Model) -> str:
     """What the graph computes in: a quantised precision, else that of the floating-point part."""
     props = model.metadata_props
-    return props.get("edgesmith.quantised") or props.get("edgesmith.precision", "fp32")
+    return props.get("edgesmith.quantised") or props.get("edgesmith.precision", FP32)
 
 
 def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
@@ -220,7 +220,7 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     feeds = {str(before.graph.inputs[0].name): images}
     wanted, found = run_values(before, feeds, None), run_values(after, feeds, None)
     # the same arithmetic in other operators: rounding alone, of fp16 where the graph is fp16 (2^-11 a value, some add up)
-    limit = 1e-5 if before.metadata_props.get("edgesmith.precision", "fp32") == "fp32" else 1e-2
+    limit = 1e-5 if before.metadata_props.get("edgesmith.precision", FP32) == FP32 else 1e-2
     error = max(
         float(np.linalg.norm(found[name] - wanted[name]) / max(float(np.linalg.norm(wanted[name])), 1e-12))
         for name in wanted

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.pack import PACK, read_pack
 from ...runtime.plugins.routes import ROUTES as WITH_KERNELS
 from ...runtime.plugins.schema import DOMAIN
+from ...runtime.tasks.limits import FP32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..plan.plan import Plan
-
-TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def needed_types(plan: Plan) -> tuple[str, ...]:
     """The types of T in which a fused node of this export may end up with a plugin: its own, and float32 as an island."""
     if not plan.plugins or plan.plugin_route not in WITH_KERNELS:
         return ()
-    return tuple(dict.fromkeys((TYPES[plan.rest], "float32")))
+    return tuple(dict.fromkeys((PRECISIONS[plan.rest].dtype, PRECISIONS[FP32].dtype)))
 
 
 def fused_ops(model: ir.Model) -> dict[str, int]:

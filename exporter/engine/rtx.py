@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.backends.engine_build import BuildFailed, EngineBuilt, Progress, Request, run_builder
+from ...runtime.bundle.engines import TENSORRT_RTX
 from ...runtime.errors import BackendUnavailable, UserMistake
 from ..plan.targets import check_arch
 from ..run.nouns import Shapes
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["BuildFailed", "build_rtx", "build_rtx_engine", "installed", "parse_only"]
-
-LIBRARY = "tensorrt_rtx"
 
 
 def build_rtx_engine(
@@ -49,7 +48,7 @@ def build_rtx(
     chip, bounds = check_arch(arch), {"*": (shapes.min, shapes.opt, shapes.max)} if shapes else {}
     with _as_file(model) as file:
         _needs_library()
-        request = Request(LIBRARY, str(file), chip, shapes=bounds, log=str(Path(log).absolute()) if log else None)
+        request = Request(TENSORRT_RTX, str(file), chip, shapes=bounds, log=str(Path(log).absolute()) if log else None)
         return run_builder(request, _refused, progress=progress, timeout_s=timeout_s)
 
 
@@ -57,14 +56,14 @@ def parse_only(model: ir.Model | bytes | str | Path, timeout_s: float | None = N
     """The real TensorRT parser as a check; the number of layers it made.  Raises as ``build_rtx`` does."""
     with _as_file(model) as file:
         _needs_library()
-        return run_builder(Request(LIBRARY, str(file)), _refused, engine=False, timeout_s=timeout_s).layers
+        return run_builder(Request(TENSORRT_RTX, str(file)), _refused, engine=False, timeout_s=timeout_s).layers
 
 
 def installed() -> bool:
     """Whether the library is here; looks, does not import."""
     from importlib.util import find_spec
 
-    return find_spec(LIBRARY) is not None
+    return find_spec(TENSORRT_RTX) is not None
 
 
 def _needs_library() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...runtime.tasks.limits import QUANTISED
+from ...calibration.precisions import quantised_names, weights_only
+from ...runtime.bundle.engines import OPENVINO, TENSORRT
 from .attention.channel_attention import PackedChannels, SeparateChannels
 from .attention.gpsa_gate import GateBesideAttention, GateInAttention
 from .attention.heads_apart import PackedHeads, SeparateHeads
@@ -42,8 +43,8 @@ from .tokens.mean_before_linear import MeanBeforeLinear
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
-CPUS = CPU | {"openvino"}
-GPUS_FLOAT = frozenset({"rtx", "tensorrt"})
+CPUS = CPU | {OPENVINO}
+GPUS_FLOAT = frozenset({"rtx", TENSORRT})
 GPUS = GPUS_FLOAT | {"rtx-quantised", "tensorrt-quantised"}
 ALL = CPUS | GPUS
 
@@ -90,7 +91,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (BranchesOnMaps, GPUS_FLOAT),  # the same, and its layers stay products
     (SeparateChannels, CPU),
     (FoldDepthwiseShortcut, ALL),
-    (LinearsOnMaps, ALL - {"openvino", "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
+    (LinearsOnMaps, ALL - {OPENVINO, "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
     (MergeLevels, GPUS),
@@ -106,6 +107,6 @@ def order_for(order: str, precision: str) -> str:
 
     int4 and nvfp4 on a GPU keep the order of fp16: their products read fp16 activations, and fuse as fp16 ones do.
     """
-    weights_only = precision in ("int4", "nvfp4") and order in GPUS
+    as_floats = weights_only(precision) and order in GPUS
     quantised = f"{order}-quantised"
-    return quantised if precision in QUANTISED and quantised in ALL and not weights_only else order
+    return quantised if precision in quantised_names() and quantised in ALL and not as_floats else order

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...runtime.errors import EdgesmithError, UserMistake
-from ...runtime.registry import Registry
+from ...runtime.ground.registry import Registry
 from ..run.arguments import nearest
 from . import ALL, ORDER
 from .base import Pattern

@@ -6,14 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...models.registry import ModelSpec
 from ...runtime.errors import UserMistake
 from ..run import arguments
 from ..run.nouns import Shapes
-from .targets import QUANTISED, Target, check_arch
+from .engines import OPSETS
+from .targets import Target, check_arch
 
-OPSETS = range(16, 24)
-QUANTISED_OPSET = 19  # the first whose Q/DQ take 16-bit scales
 LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
 
 
@@ -151,7 +151,7 @@ def gpu_arch_of(target: Target, arch: str | None, precision: str) -> str | None:
 def opset_of(target: Target, opset: int | None, precision: str) -> int:
     if opset is None:
         return target.opset
-    least = QUANTISED_OPSET if precision in (*QUANTISED, "auto") else OPSETS[0]
+    least = QDQ_OPSET if precision in (*quantised_names(), AUTO) else OPSETS[0]
     if opset not in OPSETS or not least <= opset <= target.max_opset:
         most = min(OPSETS[-1], target.max_opset)
         raise UserMistake(

@@ -6,11 +6,11 @@ The plan is frozen; the pipeline reads it and asks nothing further. ``--dry-run`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import AUTO, quantised_names
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
@@ -18,11 +18,13 @@ from ..run.nouns import INPUT, Shapes
 from ..run.pictures import Picture, pictures
 from ..tasks.known import check_choices, find_export, rules_told
 from ..tasks.task import ExportTask
+from . import fused_ops
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
-from .fused_ops import asked, check_native, plan_plugins
+from .fused_ops import check_native, plan_plugins
 from .labels import class_names
-from .quantised import Data, plan_calibration
-from .targets import QUANTISED, Target, find_target
+from .quantised import plan_calibration
+from .settings import TASK_CHOICES, Data, Place, Settings, settings_of
+from .targets import Target, find_target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -83,7 +85,7 @@ class Plan:
     @property
     def rest(self) -> str:
         """What the floating-point part computes in: fp16 around quantised nodes on a GPU, fp32 on a CPU."""
-        return self.target.default_precision if self.precision in (*QUANTISED, "auto") else self.precision
+        return self.target.default_precision if self.precision in (*quantised_names(), AUTO) else self.precision
 
     @property
     def order(self) -> str:
@@ -100,7 +102,7 @@ class Plan:
             "weights": self.weights,
             "num_classes": self.num_classes,
             "target": self.target.name,
-            "engine": self.target.engine,
+            "engine": self.target.engine.name,
             "precision": self.precision,
             "gpu_arch": self.gpu_arch,
             "opset": self.opset,
@@ -118,88 +120,44 @@ class Plan:
         }
 
 
-def make_plan(
-    model: str,
-    weights: str | os.PathLike[str] = "random",
-    *,
-    precision: str | None = None,
-    target: str = "cpu",
-    gpu_arch: str | None = None,
-    num_classes: int | None = None,
-    labels: str | os.PathLike[str] | None = None,
-    image_size: int | str | Iterable[int] | None = None,
-    fit: str | None = None,
-    batch: int | str = 1,
-    dynamic: bool = False,
-    min_shapes: str | None = None,
-    opt_shapes: str | None = None,
-    max_shapes: str | None = None,
-    opset: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    data: Data | None = None,
-    images: str | os.PathLike[str] | None = None,
-    nms: str | None = None,
-    score: float | None = None,
-    iou: float | None = None,
-    max_detections: int | None = None,
-    plugins: str | Iterable[str] | None = None,
-    native_plugins: bool = False,
-    skip: Iterable[str] = (),
-    keep: bool = False,
-    verify_each: bool = False,
-    check: bool = True,
-    overwrite: bool = False,
-    seed: int = 0,
-    **quantising: Any,
-) -> Plan:
-    """Check and complete every choice; ``quantising`` are those of ``plan_quantised.plan_calibration``.
+def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> Plan:
+    """Check and complete every choice; ``choices`` are the settings of settings.py.
 
     Raises UserMistake for the first that cannot work.
     """
+    asked = settings_of(model, weights, choices)
     spec = find(model)
     check_weight_bytes(spec)
-    goal = find_target(target)
-    kind = arguments.precision(precision or goal.default_precision)
-    arch = gpu_arch_of(goal, gpu_arch, kind)
-    if kind != "auto":
+    goal = find_target(asked.target)
+    kind = arguments.precision(asked.precision or goal.default_precision)
+    arch = gpu_arch_of(goal, asked.gpu_arch, kind)
+    if kind != AUTO:
         goal.check_precision(kind, arch)
-    size = arguments.image_size(image_size) or spec.contract.size
-    batches = DYNAMIC_BATCH if dynamic and str(batch) == "1" else arguments.batch(batch)
-    given = [
-        arguments.shape(words, flag) if words else None
-        for flag, words in (("min-shapes", min_shapes), ("opt-shapes", opt_shapes), ("max-shapes", max_shapes))
-    ]
-    shapes = arguments.shapes(size, batches, *given)
-    for side in (shapes.opt, shapes.min, shapes.max):
-        check_size(spec, (side[2], side[3]))
-    check_open_size(spec, shapes)
-    if num_classes is not None and not 1 <= num_classes <= CLASSES_LIMIT:
+    shapes = _shapes(spec, asked)
+    if asked.num_classes is not None and not 1 <= asked.num_classes <= CLASSES_LIMIT:
         raise UserMistake(
             "That is not a number of classes",
-            found=f"--num-classes {num_classes}",
+            found=f"--num-classes {asked.num_classes}",
             expected=f"1 to {CLASSES_LIMIT}",
             attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
         )
-    ops = plan_plugins(spec, plugins)
-    route = check_native(goal, native_plugins, ops, asked(plugins))
-    steps = (skip,) if isinstance(skip, str) else tuple(skip)
+    ops = plan_plugins(spec, asked.plugins)
+    route = check_native(goal, asked.native_plugins, ops, fused_ops.asked(asked.plugins))
+    steps = (asked.skip,) if isinstance(asked.skip, str) else tuple(asked.skip)
     if steps:
         from ..patterns import order_for
         from ..patterns.rewrite import check_skip
 
         check_skip(steps, order_for(goal.order, kind), ops)
-    destination = Path(out) if out else Path(f"{spec.name}.edge")
-    check_out(destination, overwrite)
+    destination = Path(asked.out) if asked.out else Path(f"{spec.name}.edge")
+    check_out(destination, asked.overwrite)
     check_weights(str(weights))
-    task = find_export(spec.task)
-    choices = {"fit": fit, "nms": nms, "score": score, "iou": iou, "max_detections": max_detections}
-    check_choices(task, spec, choices)
-    contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), choices)
-    names = class_names(spec, num_classes, labels)
-    rule = task.plan(spec, goal, choices)
-    calibration = plan_calibration(
-        kind, goal, spec, task, contract, names, data, images=images, seed=seed, **quantising
-    )
+    task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
+    check_choices(task, spec, own)
+    contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own)
+    names = class_names(spec, asked.num_classes, asked.labels)
+    rule = task.plan(spec, goal, own)
+    calibration = plan_calibration(asked, kind, goal, spec, task, contract, names)
     return Plan(
         spec=spec,
         weights=str(weights),
@@ -207,24 +165,37 @@ def make_plan(
         target=goal,
         precision=kind,
         gpu_arch=arch,
-        opset=opset_of(goal, opset, kind),
+        opset=opset_of(goal, asked.opset, kind),
         shapes=shapes,
         contract=contract,
         out=destination,
-        pictures=() if calibration and calibration.data else _pictures(images or data),
+        pictures=() if calibration and calibration.data else _pictures(asked.images or asked.data),
         labels=names,
         rule=rule,
         calibration=calibration,
         plugins=ops,
         plugin_route=route,
-        plugins_asked=asked(plugins),
+        plugins_asked=fused_ops.asked(asked.plugins),
         skip=steps,
-        keep=keep,
-        verify_each=verify_each,
-        check=check,
-        overwrite=overwrite,
-        seed=seed,
+        keep=asked.keep,
+        verify_each=asked.verify_each,
+        check=asked.check,
+        overwrite=asked.overwrite,
+        seed=asked.seed,
     )
+
+
+def _shapes(spec: ModelSpec, asked: Settings) -> Shapes:
+    """The smallest, usual and largest input, each of which the network can see."""
+    size = arguments.image_size(asked.image_size) or spec.contract.size
+    batches = DYNAMIC_BATCH if asked.dynamic and str(asked.batch) == "1" else arguments.batch(asked.batch)
+    flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
+    given = [arguments.shape(words, flag) if words else None for flag, words in flags.items()]
+    shapes = arguments.shapes(size, batches, *given)
+    for side in (shapes.opt, shapes.min, shapes.max):
+        check_size(spec, (side[2], side[3]))
+    check_open_size(spec, shapes)
+    return shapes
 
 
 def _pictures(data: Data | None) -> tuple[Picture, ...]:

@@ -8,17 +8,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.codes.blocks import BLOCKS
-from ...calibration.nouns import PRECISIONS, RULES, WEIGHT_ONLY, Recipe
+from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
+from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
+from ...runtime.tasks.limits import FP16, INT8
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
+from .settings import Data, Settings
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -29,69 +31,58 @@ if TYPE_CHECKING:
 FORMS = {"auto": "", "static": "qdq", "dynamic": "dynamic", "u8": "u8"}  # the word of --int8-form -> Recipe.form
 WIDEST = 0  # of Recipe.block: the widest that fits, found when the layers are known
 AUTO_MAX_DROP = 0.5  # points that "auto" may lose when nothing else is said
-CALIBRATION_IMAGES, HELD_OUT_IMAGES = 128, 1000
-Data = str | os.PathLike[str] | Iterable[Any]
 
 
 def plan_calibration(
+    asked: Settings,
     precision: str,
     target: Target,
     spec: ModelSpec,
     task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
-    data: Data | None,
-    *,
-    images: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    calib_images: int = CALIBRATION_IMAGES,
-    eval_images: int = HELD_OUT_IMAGES,
-    max_drop: float | None = None,
-    ranges: str = "best",
-    smooth: float | None = None,
-    block: int | None = None,
-    int8_form: str = "auto",
-    calib_cache: str | os.PathLike[str] | None = None,
 ) -> Calibration | None:
     """The calibration of a plan, None where nothing is quantised. Raises UserMistake for the first choice that cannot work."""
-    if precision not in (*PRECISIONS, "auto"):
-        _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": calib_cache})
+    max_drop = asked.max_drop
+    if precision not in (*quantised_names(), AUTO):
+        _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": asked.calib_cache})
         return None
     from ...calibration.budget.hold import Calibration
 
-    check_word("--ranges", ranges, RULES)
-    check_word("--int8-form", int8_form, tuple(FORMS))
-    if block is not None:
-        check_word("--block", block, BLOCKS)
-    strength = Recipe.smooth if smooth is None else smooth
+    check_word("--ranges", asked.ranges, RULES)
+    check_word("--int8-form", asked.int8_form, tuple(FORMS))
+    if asked.block is not None:
+        check_word("--block", asked.block, BLOCKS)
+    strength = Recipe.smooth if asked.smooth is None else asked.smooth
     check_range("--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default")
     check_range(
-        "--calib-images", calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
+        "--calib-images", asked.calib_images, 1, 100_000, "128 is the default; 32 can be enough, fewer than 16 is not"
     )
-    check_range("--eval-images", eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
-    if precision == "auto" and max_drop is None:
+    check_range("--eval-images", asked.eval_images, 0, 1_000_000, "1000 is the default; 0 measures no accuracy")
+    if precision == AUTO and max_drop is None:
         max_drop = AUTO_MAX_DROP
     if max_drop is not None:
         check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
-    cache = None if calib_cache is None else _cache_folder(Path(calib_cache))
-    form = _form(precision, target, spec, int8_form)
-    _needs_data(precision, form, target, data)
+    cache = None if asked.calib_cache is None else _cache_folder(Path(asked.calib_cache))
+    row = PRECISIONS[INT8 if precision == AUTO else precision]
+    form = form_of(row, target, spec, asked.int8_form)
+    _needs_data(precision, form, target, asked.data)
     recipe = Recipe(
-        precision="int8" if precision == "auto" else precision,
+        precision=row.name,
         form=form,
-        rules=ranges,
+        rules=asked.ranges,
         smooth=strength,
-        block=16 if precision == "nvfp4" else block or WIDEST,
-        low="fp16",
+        block=row.block or asked.block or WIDEST,
+        low=FP16,
     )
     found = None
-    if data is not None:
+    if asked.data is not None:
         from ...calibration.pictures.images import open_data
 
         truths = task.judge.truths
         found = open_data(
-            data, contract, labels=labels, count=calib_images, held_out=eval_images, seed=seed,
-            images=images if truths else None, truths=truths,
+            asked.data, contract, labels=labels, count=asked.calib_images, held_out=asked.eval_images, seed=asked.seed,
+            images=asked.images if truths else None, truths=truths,
         )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
@@ -106,37 +97,40 @@ def plan_calibration(
 
 def for_precision(calibration: Calibration, precision: str, target: Target, spec: ModelSpec) -> Calibration:
     """The same pictures and budget for another quantised precision: what "auto" tries."""
-    form = calibration.recipe.form if precision == "int8" else _form(precision, target, spec, "auto")  # as was asked
+    form = (
+        calibration.recipe.form if precision == INT8 else form_of(PRECISIONS[precision], target, spec)
+    )  # as was asked
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def _form(precision: str, target: Target, spec: ModelSpec, asked: str) -> str:
-    if precision in ("int4", "nvfp4"):
-        return "nbits" if target.engine == "onnxruntime" else "weights"
-    if asked != "auto" and precision in ("int8", "auto"):
-        if target.engine != "onnxruntime" and FORMS[asked] != "qdq":
-            raise UserMistake(
-                f"Target {target.name} does not take the int8 form {asked}",
-                found=f"--int8-form {asked} --target {target.name}",
-                expected="--int8-form static",
-                because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
-                attempt="leave --int8-form out, or --target cpu",
-            )
-        return FORMS[asked]
-    if target.engine != "onnxruntime":
-        return "qdq"
-    return "u8" if spec.convolutional else "dynamic"
+def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto") -> str:
+    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take."""
+    engine = target.engine
+    if row.weights_only:
+        return row.form or engine.form_of_weights
+    form = row.form or (FORMS[asked] if row.codes is Codes.INT8 else "")
+    if form and form not in engine.forms:
+        word = next(word for word, known in FORMS.items() if known == form)
+        raise UserMistake(
+            f"Target {target.name} does not take the int8 form {word}",
+            found=f"--int8-form {word} --target {target.name}",
+            expected="--int8-form static",
+            because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
+            attempt="leave --int8-form out, or --target cpu",
+        )
+    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "dynamic"
+    return form or usual
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
-    if data is not None or (form in ("dynamic", *WEIGHT_ONLY) and precision != "auto"):
+    if data is not None or (form in ("dynamic", *WEIGHT_ONLY) and precision != AUTO):
         return
     raise UserMistake(
         f"Precision {precision} needs pictures",
         found=f"--precision {precision} --target {target.name} without --data",
         expected="--data with some 128 pictures like those that the device will see: folder, list file or .npz",
         because="auto compares accuracies"
-        if precision == "auto"
+        if precision == AUTO
         else "the ranges of the activations are measured on them",
         attempt="--data photos/, or --data random to try the flow (the accuracy then means nothing)",
     )
@@ -160,6 +154,6 @@ def _only_for_quantised(precision: str, given: dict[str, Any]) -> None:
             raise UserMistake(
                 f"{flag} belongs to a quantised precision",
                 found=f"{flag} {value} --precision {precision}",
-                expected="--precision " + ", ".join((*PRECISIONS, "auto")),
+                expected="--precision " + ", ".join((*quantised_names(), AUTO)),
                 attempt=f"--precision int8, or leave {flag} out",
             )

@@ -1,28 +1,23 @@
 """What a bundle is made for: the engine that will load it, what that engine can compute, and whether it is built here.
 
-``TARGETS`` is data.  A target's ``note`` says what a reader must know before choosing it; ``Target.refuses`` says why a
+``TARGETS`` is data, and others may add to it (``edgesmith.register_target``).  A target's ``note`` says what a reader must know before choosing it; ``Target.refuses`` says why a
 precision is not on its list, or not in its chip, so that the message names the reason and not only the rule.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import UserMistake
+from ...runtime.ground.registry import Registry
 from ...runtime.ground.words import NOT_ON_HARDWARE
-from ...runtime.tasks.limits import QUANTISED
+from ...runtime.tasks.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
+from .engines import ENGINES, ONNXRUNTIME, OPENVINO, OPSETS, TENSORRT, TENSORRT_RTX, USUAL_OPSET, Engine
 
-FLOATS = ("fp32", "fp16", "bf16")
-FIRST_CHIP = {  # compute capability that a quantised type starts with, and the chips in words
-    # measured with the builder of TensorRT-RTX 1.7 for each of its chips; Xavier, Orin and Thor as NVIDIA documents them
-    "int8": (72, "sm72 (Xavier)"),
-    "int4": (80, "sm80 (Ampere, Orin included)"),
-    "fp8": (89, "sm89 (Ada), sm110 (Thor) and sm120 (Blackwell)"),
-    "nvfp4": (100, "sm110 (Thor), sm120 and sm121 (Blackwell)"),
-}
-LEAST_OPSET = {"int4": 21, "nvfp4": 23}  # DequantizeLinear has blocks from 21 and FLOAT4E2M1 from 23
+FLOATS = (FP32, FP16, BF16)
 RTX_ARCHS = {  # chips TensorRT-RTX 1.7 compiles for and one card each; the first is the default
     "sm89": "Ada, RTX 40",
     "sm75": "Turing, RTX 20",
@@ -37,31 +32,49 @@ CHIPS = {**RTX_ARCHS, **JETSON_CHIPS}
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of device. ``order`` picks the rewrite passes, ``opset`` is what the exporter writes by default."""
+    """One kind of device; ``opset`` is what the exporter writes by default."""
 
     name: str
-    engine: str  # "onnxruntime", "openvino", "tensorrt_rtx" or "tensorrt"
-    order: str  # "cpu", "openvino", "rtx" or "tensorrt"
+    engine: Engine
     note: str
     precisions: tuple[str, ...] = FLOATS
-    default_precision: str = "fp32"
+    default_precision: str = FP32
     archs: tuple[str, ...] = ()
-    opset: int = 20
-    max_opset: int = 23
+    opset: int = USUAL_OPSET
+    max_opset: int = OPSETS[-1]
     parser_opset: int | None = None  # what the device's parser reads, when that is less: the file is lowered to it
     max_ir: int = 10
     builds_here: bool = True
     library: str = ""  # TensorRT version on the device
     missing: Mapping[str, str] = field(default_factory=dict)  # precision -> why the engine cannot compute it
+    tries: tuple[str, ...] = (FP16, FP8, INT8)  # precisions that "auto" tries, in order
+    tries_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the same on a named chip
     plugin_route: str = "inline"  # how fused ops reach the engine (plugins/routes.py)
     native_plugins: bool = False  # whether the C++ plugin can be asked for
+
+    @property
+    def order(self) -> str:
+        """Which rewrites run."""
+        return self.engine.order
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Its precisions, and those that were added and that its engine takes for one of them."""
+        added = (
+            name for name, row in PRECISIONS.items() if row.like in self.precisions and name not in self.precisions
+        )
+        return (*self.precisions, *added)
+
+    def preferred(self, arch: str | None, able: Sequence[str]) -> tuple[str, ...]:
+        """The precisions that "auto" tries, in order; ``able`` is what can be had."""
+        return tuple(name for name in self.tries_on.get(arch or "", self.tries) if name in able)
 
     def refuses(self, precision: str, arch: str | None = None) -> str:
         """Why this precision cannot be had, in words; empty when it can.
 
         Without ``arch`` it is enough that one chip of the target has it.
         """
-        if precision not in self.precisions:
+        if precision not in self.offered:
             chip = self._chip_refuses(precision, arch)
             return chip or self.missing.get(
                 precision, f"the precisions of {self.name} are {', '.join(self.precisions)}"
@@ -71,15 +84,17 @@ class Target:
     def _chip_refuses(self, precision: str, arch: str | None) -> str:
         able = self.archs_with(precision)
         chips = (arch,) if arch else self.archs
-        if precision not in FIRST_CHIP or not chips or set(chips) & set(able):
+        row = PRECISIONS.get(precision)
+        if row is None or not row.first_chip or not chips or set(chips) & set(able):
             return ""
         names = " and ".join(f"{CHIPS.get(chip, 'the chip')} ({chip})" for chip in chips)
-        units = "tensor cores" if precision in ("fp8", "nvfp4") else "kernels"
-        return f"{names} {'have' if len(chips) > 1 else 'has'} no {precision} {units}: they start with {FIRST_CHIP[precision][1]}"
+        have = "have" if len(chips) > 1 else "has"
+        return f"{names} {have} no {row.engine_name} {row.units}: they start with {row.chips}"
 
     def archs_with(self, precision: str) -> tuple[str, ...]:
         """The chips of this target that can compute in ``precision``."""
-        first = FIRST_CHIP.get(precision, (0, ""))[0]
+        row = PRECISIONS.get(precision)
+        first = row.first_chip if row else 0
         return tuple(arch for arch in self.archs if int(arch.removeprefix("sm")) >= first)
 
     def default_arch(self, precision: str) -> str | None:
@@ -94,7 +109,7 @@ class Target:
         it since it has the type (int4 10.0, nvfp4 10.8), and the rest of the graph stays as it was.
         """
         limit = self.parser_opset or self.max_opset
-        return max(limit, LEAST_OPSET.get(precision, 0)) if precision in self.precisions else limit
+        return max(limit, PRECISIONS[precision].least_opset) if precision in self.offered else limit
 
     def check_precision(self, precision: str, arch: str | None = None) -> str:
         """The precision itself, or UserMistake with the reason and what to try."""
@@ -102,7 +117,7 @@ class Target:
         if not why:
             return precision
         asked = f"--precision {precision} --target {self.name}" + (f" --gpu-arch {arch}" if arch else "")
-        offered = [name for name in self.precisions if not self.refuses(name, arch)]
+        offered = [name for name in self.offered if not self.refuses(name, arch)]
         raise UserMistake(
             f"Target {self.name} has no precision {precision}" + (f" on {arch}" if arch in self.archs else ""),
             found=asked,
@@ -113,11 +128,11 @@ class Target:
 
     def _instead(self, precision: str, offered: list[str]) -> str:
         """The nearest that works: another chip of the target, the same width, another target."""
-        if precision in self.precisions and (able := self.archs_with(precision)):
+        if precision in self.offered and (able := self.archs_with(precision)):
             return f"--gpu-arch {' or '.join(able[:3])}"
-        near = {"fp8": ("int8",), "nvfp4": ("int4", "int8"), "int4": ("int8",), "int8": ("fp16",)}.get(precision, ())
+        near = PRECISIONS[precision].near if precision in PRECISIONS else ()
         kept = [f"--precision {word}" for word in near if word in offered][:1]
-        others = [other.name for other in TARGETS.values() if precision in other.precisions and other is not self]
+        others = [other.name for other in TARGETS.values() if precision in other.offered and other is not self]
         if any(arch in JETSON_CHIPS for arch in self.archs):  # who has a Jetson cannot change it for a card
             others = [name for name in others if set(TARGETS[name].archs_with(precision)) & set(self.archs)]
         words = kept + ([f"--target {' or '.join(others[:2])}"] if others else [])
@@ -132,84 +147,85 @@ OLD_QUANTISING = (
     "this version of Edgesmith quantises strongly typed graphs only, which TensorRT 10 and later build"
 )
 TENSORRT_8 = {
-    "bf16": OLD_TYPING,
-    "int8": OLD_QUANTISING,
-    "int4": OLD_QUANTISING,
-    "fp8": OLD_QUANTISING,
-    "nvfp4": OLD_QUANTISING,
+    BF16: OLD_TYPING,
+    INT8: OLD_QUANTISING,
+    INT4: OLD_QUANTISING,
+    FP8: OLD_QUANTISING,
+    NVFP4: OLD_QUANTISING,
 }
 OTHER_INT4 = "OpenVINO packs int4 weights in a format of its own, which this version of Edgesmith does not write"
+# what "auto" tries first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on
+# every model tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
+ON_THOR = {"sm110": (FP8, FP16, INT8)}
 ON_DEVICE = f"the engine is built on the device from the ONNX file in the bundle; {NOT_ON_HARDWARE}"
 
-TARGETS: dict[str, Target] = {
+OURS: dict[str, Target] = {
     target.name: target
     for target in (
         Target(
             "cpu",
-            "onnxruntime",
-            "cpu",
+            ENGINES[ONNXRUNTIME],
             "ONNX Runtime on any CPU. fp16 halves the file but is slow here: its CPU kernels compute in fp32 between "
             "casts, so take fp32 for speed",
-            precisions=("fp32", "fp16", "int8", "int4"),
+            precisions=(FP32, FP16, INT8, INT4),
+            tries=(INT8, FP32),
             plugin_route="function",
             missing={
-                "bf16": NO_BF16_KERNELS,
-                "fp8": NO_FP8_KERNELS.format("fp8"),
-                "nvfp4": NO_FP8_KERNELS.format("nvfp4"),
+                BF16: NO_BF16_KERNELS,
+                FP8: NO_FP8_KERNELS.format(FP8),
+                NVFP4: NO_FP8_KERNELS.format(NVFP4),
             },
         ),
         Target(
             "openvino",
-            "openvino",
-            "openvino",
+            ENGINES[OPENVINO],
             "OpenVINO on x86 CPUs; bf16 runs on AMX where the CPU has it and is emulated or ignored where not",
-            precisions=(*FLOATS, "int8"),
+            precisions=(*FLOATS, INT8),
+            tries=(INT8, BF16, FP32),
             missing={
-                "int4": OTHER_INT4,
-                "fp8": "OpenVINO has no fp8 kernels on the CPU",
-                "nvfp4": "OpenVINO has no nvfp4 kernels on the CPU",
+                INT4: OTHER_INT4,
+                FP8: "OpenVINO has no fp8 kernels on the CPU",
+                NVFP4: "OpenVINO has no nvfp4 kernels on the CPU",
             },
         ),
         Target(
             "rtx",
-            "tensorrt_rtx",
-            "rtx",
+            ENGINES[TENSORRT_RTX],
             "TensorRT-RTX; the engine is built here, without a GPU, for the chip of --gpu-arch",
             precisions=(*FLOATS, *QUANTISED),
-            default_precision="fp16",
+            default_precision=FP16,
             archs=tuple(RTX_ARCHS),
         ),
         Target(
             "tensorrt",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"TensorRT 10.9 and later, 11 included, on an x86 GPU; {ON_DEVICE}",
             precisions=(*FLOATS, *QUANTISED),
-            default_precision="fp16",
+            default_precision=FP16,
             builds_here=False,
             library="10.9 or later",
             plugin_route="aot",
         ),
         Target(
             "jetpack7",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"JetPack 7.2 on Orin and Thor; {ON_DEVICE}",
             precisions=(*FLOATS, *QUANTISED),
-            default_precision="fp16",
+            default_precision=FP16,
             archs=("sm87", "sm110"),
+            tries_on=ON_THOR,
             builds_here=False,
             library="10.16, 11.4.1 from 7.2.2",
             plugin_route="aot",
         ),
         Target(
             "jetpack7.0",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"JetPack 7.0 and 7.1 on Thor; {ON_DEVICE}",
             precisions=(*FLOATS, *QUANTISED),
-            default_precision="fp16",
+            default_precision=FP16,
             archs=("sm110",),
+            tries_on=ON_THOR,
             max_opset=22,
             builds_here=False,
             library="10.13",
@@ -217,11 +233,10 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "jetpack6",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"JetPack 6.1 and 6.2 on Orin; {ON_DEVICE}",
-            precisions=(*FLOATS, "int8", "int4"),
-            default_precision="fp16",
+            precisions=(*FLOATS, INT8, INT4),
+            default_precision=FP16,
             archs=("sm87",),
             max_opset=20,
             builds_here=False,
@@ -230,11 +245,10 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "jetpack6.0",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"JetPack 6.0 on Orin, best effort: its parser reads opset 17, so the file is lowered; {ON_DEVICE}",
-            precisions=("fp32", "fp16"),
-            default_precision="fp16",
+            precisions=(FP32, FP16),
+            default_precision=FP16,
             archs=("sm87",),
             max_opset=20,
             parser_opset=17,
@@ -245,12 +259,11 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "jetpack5",
-            "tensorrt",
-            "tensorrt",
+            ENGINES[TENSORRT],
             f"JetPack 5.1 on Xavier and Orin, best effort: its parser reads opset 17 and has no LayerNormalization, so the "
             f"file is lowered; {ON_DEVICE}",
-            precisions=("fp32", "fp16"),
-            default_precision="fp16",
+            precisions=(FP32, FP16),
+            default_precision=FP16,
             archs=("sm87", "sm72"),
             max_opset=20,
             parser_opset=16,
@@ -261,12 +274,13 @@ TARGETS: dict[str, Target] = {
         ),
     )
 }
+TARGETS: Registry[Target] = Registry("target", OURS)
 ALIASES = {
     "onnx": "cpu",
-    "onnxruntime": "cpu",
+    ONNXRUNTIME: "cpu",
     "ort": "cpu",
-    "trt": "tensorrt",
-    "tensorrt_rtx": "rtx",
+    "trt": TENSORRT,
+    TENSORRT_RTX: "rtx",
     "tensorrt-rtx": "rtx",
     "jetpack5.1": "jetpack5",
     "jetpack6.1": "jetpack6",
@@ -275,6 +289,11 @@ ALIASES = {
     "jetpack7.2": "jetpack7",
 }
 JETSONS = {"sm72": "jetpack5", "sm87": "jetpack6 or jetpack7", "sm101": "jetpack7", "sm110": "jetpack7"}
+
+
+def register_target(target: Target) -> Target:
+    """Add a target of one's own, on one of the engines; UserMistake when its name is taken by another."""
+    return TARGETS.add(target.name, target)
 
 
 def find_target(name: str) -> Target:

@@ -28,10 +28,11 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     import numpy as np
     import onnx_ir as ir
 
+    from ...calibration.precisions import PRECISIONS
     from ...graph.edit import clone
     from ...graph.floats import as_float, holds_fp4
 
-    low, wide = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision], ir.DataType.FLOAT
+    low, wide = ir.DataType[PRECISIONS[precision].onnx], ir.DataType.FLOAT
     model = as_float(typed) if holds_fp4(typed) else clone(typed)
     graph = model.graph
     for key, value in graph.initializers.items():

@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...calibration.precisions import PRECISIONS, QDQ_OPSET
 from ...graph.edit import clone, sweep
 from ...runtime.errors import EdgesmithError, UserMistake
+from ...runtime.tasks.limits import BF16, FP16, FP32
+from ..plan.engines import ENGINES, OPSETS, Engine
 from ..plugins.torch_ops import carry_functions
 from .decoding import WHY, decode_tail
 from .scales_behind import scales_behind
@@ -35,12 +38,8 @@ from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-LARGEST = {"fp16": 65504.0, "bf16": 3.3895e38}
+LOW = (FP16, BF16)
 MASKS = {"Add", "Where", "Clip", "Max", "Min", "Sub"}  # here an infinite constant is a bound or a mask: it saturates
-SCALES_BEHIND = {
-    "tensorrt_rtx": ("MatMul", "Conv")
-}  # engine -> products whose channel scales go behind; others: MatMul
-QDQ_OPSET = 19
 Keep = Callable[["ir.Node"], bool] | Collection[str]
 
 
@@ -58,7 +57,7 @@ class PrecisionResult:
 
 
 def to_precision(
-    model: ir.Model, precision: str, keep: Keep = (), *, max_opset: int = 23, engine: str = ""
+    model: ir.Model, precision: str, keep: Keep = (), *, max_opset: int = OPSETS[-1], engine: str = ""
 ) -> PrecisionResult:
     """A copy of ``model`` (float32, Q/DQ allowed) that computes in ``precision`` (fp32, fp16 or bf16) what is not quantised.
 
@@ -68,9 +67,9 @@ def to_precision(
 
     Raises UserMistake: a precision that is not one of these, or Q/DQ in an opset that knows them in float32 only.
     """
-    if precision == "fp32":
-        return PrecisionResult(model, {"precision": "fp32", "islands": [], "casts": 0})
-    if precision not in LARGEST:
+    if precision == FP32:
+        return PrecisionResult(model, {"precision": FP32, "islands": [], "casts": 0})
+    if precision not in LOW:
         raise UserMistake(
             f"Precision {precision} is not in this version of Edgesmith",
             found=precision,
@@ -81,7 +80,7 @@ def to_precision(
     _check_opset(model, precision)
     model = clone(model)
     kept = {str(node.name) for node in model.graph if _chooser(keep)(node)}
-    moved = scales_behind(model, SCALES_BEHIND.get(engine, ("MatMul",)), kept)
+    moved = scales_behind(model, ENGINES[engine].scales_behind if engine else Engine.scales_behind, kept)
     found = _Conversion(model, precision, keep, max_opset).run()
     return PrecisionResult(found.model, {**found.report, "scales_behind": moved}) if moved else found
 
@@ -111,11 +110,14 @@ class _Conversion:
         from onnx_ir.passes.common import LiftConstantsToInitializersPass, TopologicalSortPass
 
         self.ir, self.model, self.graph, self.precision = ir, model, model.graph, precision
-        self.low = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}[precision]
+        self.row = PRECISIONS[precision]
+        self.low = ir.DataType[self.row.onnx]
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         TopologicalSortPass()(model)
-        if precision == "bf16" and self.graph.opset_imports.get("", 0) < 22 <= max_opset:
-            self.graph.opset_imports[""] = 22  # only adds types to the operators we use, GroupNormalization apart
+        if self.graph.opset_imports.get("", 0) < self.row.best_opset <= max_opset:
+            self.graph.opset_imports[""] = (
+                self.row.best_opset
+            )  # only adds types to the operators we use, GroupNormalization apart
         for node in self.graph:
             if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attr in node.attributes.values()):
                 raise EdgesmithError(
@@ -195,7 +197,7 @@ class _Conversion:
             if array.size == 0:
                 continue
             largest = float(np.abs(array).max())
-            if np.isfinite(largest) and largest > LARGEST[self.precision] and node.op_type not in MASKS:
+            if np.isfinite(largest) and largest > self.row.largest and node.op_type not in MASKS:
                 return f"constant {value.name} reaches {largest:.1e}, more than {self.precision} holds"
             lost = (array != 0) & (self._converted(array).astype(np.float32) == 0)
             if lost.any() and (array.size == 1 or node.op_type in ("QuantizeLinear", "DequantizeLinear")):
@@ -238,7 +240,7 @@ class _Conversion:
         """One cast a value and direction, right behind the value's producer; never a cast of a cast."""
         dtype = self.low if to_low else self.ir.DataType.FLOAT
         if (value, dtype) not in self.casts:
-            suffix = self.precision if to_low else "fp32"
+            suffix = self.precision if to_low else FP32
             cast = self._make_cast(value, dtype, f"{value.name}_{suffix}")
             self.casts[value, dtype] = cast.outputs[0]
             if to_low:
@@ -274,16 +276,14 @@ class _Conversion:
 
     def _converted(self, array: np.ndarray) -> np.ndarray:
         """Round to nearest; finite stays finite (a mask of -1e9 becomes the lowest fp16)."""
-        limit = LARGEST[self.precision]
+        limit = self.row.largest
         finite = np.where(np.isfinite(array), np.clip(array, -limit, limit), array)
-        if self.precision == "fp16":
-            return finite.astype(np.float16)
-        import ml_dtypes
+        import ml_dtypes  # noqa: F401  numpy knows bfloat16 by name once it is imported
 
-        return finite.astype(ml_dtypes.bfloat16)
+        return finite.astype(np.dtype(self.row.dtype))
 
     def _count(self, name: str, array: np.ndarray, low: np.ndarray) -> None:
-        overflow = int((np.isfinite(array) & (np.abs(array) > LARGEST[self.precision])).sum())
+        overflow = int((np.isfinite(array) & (np.abs(array) > self.row.largest)).sum())
         underflow = int(((array != 0) & (low == 0)).sum())
         counts = {"converted": 1, "elements": array.size, "overflow": overflow, "underflow": underflow}
         for key, number in {**counts, "bytes_before": array.nbytes, "bytes_after": low.nbytes}.items():

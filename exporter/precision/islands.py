@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...calibration.precisions import PRECISIONS
 from ...graph.run import run_values
 from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.verdict import ROUNDED
-from ...runtime.tasks.limits import COSINE
+from ...runtime.tasks.limits import COSINE, FP16, FP32
 from .decoding import decode_tail, measured
-from .floats import LARGEST, to_precision
+from .floats import to_precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -63,7 +64,7 @@ def choose_islands(
     feeds: Feeds,
     run: Run | None = None,
     *,
-    precision: str = "fp16",
+    precision: str = FP16,
     limit: float | None = None,
     rounds: int = 6,
 ) -> Islands:
@@ -75,7 +76,7 @@ def choose_islands(
     wanted = usual if limit is None else limit
     names = [str(output.name) for node in model.graph for output in node.outputs if output.name]
     truth = run(model, feeds, names)
-    why = _overflowing(model, truth, LARGEST[precision])
+    why = _overflowing(model, truth, PRECISIONS[precision].largest)
 
     def measure(keep: Collection[str], values: Sequence[str] | None = None) -> tuple[float, dict[str, np.ndarray]]:
         found = run(to_precision(model, precision, keep).model, feeds, values or only)
@@ -148,5 +149,5 @@ def run_rounded(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> d
     """``run_values`` with the rounding of the precision that ``to_precision`` wrote into the model."""
     from .emulate import emulate
 
-    precision = model.metadata_props.get("edgesmith.precision", "fp32")
-    return run_values(emulate(model, precision) if precision in LARGEST else model, feeds, names)
+    precision = model.metadata_props.get("edgesmith.precision", FP32)
+    return run_values(emulate(model, precision) if precision != FP32 else model, feeds, names)

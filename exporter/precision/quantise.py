@@ -58,7 +58,7 @@ def facts_of(plan: Plan) -> Facts:
         precision=plan.precision,
         otherwise=plan.target.default_precision,
         calibration=plan.calibration,
-        integer_kernels=plan.target.engine == "onnxruntime",
+        integer_kernels=plan.target.engine.integer_kernels,
         evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
         distance=judge.distance,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...runtime.tasks.limits import FP32
 from .floats import PrecisionResult, to_precision
 from .islands import choose_islands
 
@@ -27,12 +28,12 @@ def typed_graph(
     its nodes.
     """
     source, float_graph = (quantised.graph.model, quantised.graph.base or model) if quantised else (model, model)
-    if plan.rest == "fp32":
-        typed = to_precision(source, "fp32")
+    if plan.rest == FP32:
+        typed = to_precision(source, FP32)
     else:
         feeds = {plan.input_name: examples(plan.shapes.opt)}
         islands = choose_islands(float_graph, feeds, precision=plan.rest)
-        limit, engine = plan.target.max_opset, plan.target.engine
+        limit, engine = plan.target.max_opset, plan.target.engine.name
         typed = to_precision(source, plan.rest, keep=islands.why, max_opset=limit, engine=engine)
         typed = replace(typed, report={**typed.report, "measured": islands.to_json()})
     if quantised:

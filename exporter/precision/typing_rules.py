@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...calibration.precisions import PRECISIONS
 from ..plugins.types import follows, output_types, schema_of
 
 if TYPE_CHECKING:
@@ -208,8 +209,10 @@ def quantised_islands(graph: ir.Graph, why: dict[ir.Node, str], precision: str) 
         if node.op_type == "QuantizeLinear" and not node.domain and node not in found:
             if maker in found:
                 found[node] = f"quantises the float32 result of {maker.name}"
-            elif precision == "fp16" and _smallest(node.inputs[1]) < 1 / 65504:
-                found[node] = f"the reciprocal of the scale {_smallest(node.inputs[1]):.1e} is more than fp16 holds"
+            elif _smallest(node.inputs[1]) < 1 / PRECISIONS[precision].largest:
+                found[node] = (
+                    f"the reciprocal of the scale {_smallest(node.inputs[1]):.1e} is more than {precision} holds"
+                )
         elif node.op_type == "Sub" and maker in found and node.name == f"{maker.name}_bias":
             found[node] = found[maker]
     for node in graph:

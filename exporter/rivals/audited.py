@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Parts = tuple[Quantised, PrecisionResult, Built]
 
 STAND_IN = {"sm87": "sm86", "sm110": "sm120", None: "sm89"}  # chip of the target -> the one TensorRT-RTX builds for
-ENGINES = ("tensorrt_rtx", "tensorrt")
 
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
@@ -36,7 +35,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     from ..engine.xray import read_engine
     from ..precision.typed import typed_graph
 
-    if plan.target.engine not in ENGINES or not rtx.installed():
+    if plan.target.engine.runs_here or not rtx.installed():
         return quantised, typed, built
     run, here = traced.run, plan.target.builds_here
     chip = str(plan.gpu_arch) if here else STAND_IN.get(plan.gpu_arch, "sm89")

@@ -10,19 +10,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...calibration.budget.choose import Candidate, Choice, choose, preferred
+from ...calibration.budget.choose import Candidate, Choice, choose
 from ...calibration.budget.hold import evaluation_of
 from ...graph.run import Runner
 from ...runtime.backends.load import load
 from ...runtime.errors import ParityFailed
 from ...runtime.session.benchmark import measure
+from ...runtime.tasks.limits import quantised
 from ..bundle.parity import typed_runner
 from ..plan.plan import Plan
 from ..plan.quantised import for_precision
-from ..plan.targets import QUANTISED
 from ..precision.quantise import facts_of
 from ..run.runners import run_all, session_runner
-from .duel import ROUNDS, RUNS_HERE, WARMUP, fight
+from .duel import ROUNDS, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:
         ParityFailed: no precision holds the budget, or there are no pictures to measure on.
     """
     assert plan.calibration is not None and plan.calibration.max_drop is not None
-    able = [word for word in plan.target.precisions if not plan.target.refuses(word, plan.gpu_arch)]
-    names = preferred(plan.target.name, plan.gpu_arch or "", able)
+    able = [word for word in plan.target.offered if not plan.target.refuses(word, plan.gpu_arch)]
+    names = plan.target.preferred(plan.gpu_arch, able)
     tried = _Trying(plan, traced)
     with traced.run.stage("choose", ", ".join(names)) as stage:
         candidates = [Candidate(name, partial(tried.make, name), tried.runner, tried.clock) for name in names]
@@ -69,18 +69,18 @@ class _Trying:
         self.plan, self.traced = plan, traced
         self.made: dict[str, Variant] = {}
         self.bundles: dict[str, Bundle] = {}
-        self.clock = self.latency_ms if plan.target.engine in RUNS_HERE else None
+        self.clock = self.latency_ms if plan.target.engine.runs_here else None
 
     def plan_for(self, precision: str) -> Plan:
         assert self.plan.calibration is not None
-        if precision not in QUANTISED:
+        if not quantised(precision):
             return replace(self.plan, precision=precision, calibration=None)
         calibration = for_precision(self.plan.calibration, precision, self.plan.target, self.plan.spec)
         return replace(self.plan, precision=precision, calibration=calibration)
 
     def make(self, precision: str) -> Variant:
         if precision not in self.made:
-            plan = self.plan_for(precision) if precision in QUANTISED else in_floating_point(self.plan, precision)
+            plan = self.plan_for(precision) if quantised(precision) else in_floating_point(self.plan, precision)
             self.made[precision] = make_variant(plan, self.traced)
         return self.made[precision]
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..bundle.made import Made
 
 ROUNDS, WARMUP = 21, 3
-RUNS_HERE = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | Non
 
     None where it won, or where the engine does not run on this machine.
     """
-    if plan.target.engine not in RUNS_HERE or made.quantised is None:
+    if not plan.target.engine.runs_here or made.quantised is None:
         return None
     other, run = in_floating_point(plan), traced.run
     with run.stage("compare", f"with {other.precision}, in turns") as stage:

@@ -10,19 +10,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ...calibration.precisions import AUTO, PRECISIONS
 from ...runtime.errors import UserMistake
 from .nouns import INPUT, Shapes
 
-PRECISIONS = {
-    "fp32": ("fp32", "float32", "32", "full"),
-    "fp16": ("fp16", "float16", "16", "half"),
-    "bf16": ("bf16", "bfloat16"),
-    "int8": ("int8", "8", "i8", "w8a8"),
-    "fp8": ("fp8", "float8", "e4m3"),
-    "int4": ("int4", "4", "i4", "w4a16"),
-    "nvfp4": ("nvfp4", "fp4"),
-    "auto": ("auto", "mixed"),
-}
 BATCH = re.compile(r"(\d+)(?:(?:\.\.|-|:)(\d+))?")
 SIDE_LIMIT_PX = 8192
 
@@ -35,16 +26,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def precision(word: str) -> str:
     """``half`` -> ``fp16``, ``8`` -> ``int8`` and so on."""
-    lowered = str(word).lower()
-    for name, spellings in PRECISIONS.items():
+    lowered, known = str(word).lower(), {name: row.spellings for name, row in PRECISIONS.items()}
+    known[AUTO] = (AUTO, "mixed")
+    for name, spellings in known.items():
         if lowered in spellings:
             return name
     raise UserMistake(
         f"Unknown precision {word!r}",
         found=f"--precision {word}",
-        expected="one of " + ", ".join(PRECISIONS) + " (also: half, float16, bfloat16)",
-        attempt=nearest(lowered, (spelling for names in PRECISIONS.values() for spelling in names))
-        or "--precision fp16",
+        expected="one of " + ", ".join(known) + " (also: half, float16, bfloat16)",
+        attempt=nearest(lowered, (spelling for names in known.values() for spelling in names)) or "--precision fp16",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.registry import Registry
+from ...runtime.ground.registry import Registry
 from ...runtime.tasks import known
 from .classification.task import ClassificationExport
 from .detection.task import DetectionExport

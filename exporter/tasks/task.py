@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from ...runtime.tasks.evaluation import Asked, Progress
 
 
-class Engine(Protocol):
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Engine(Named, Protocol):
     """What a task reads of a target."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def engine(self) -> str: ...
+    def engine(self) -> Named: ...
 
 
 class Row(Protocol):

@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..bundle.engines import ENGINES, TENSORRT
 from ..errors import BackendUnavailable, UserMistake
 
 if TYPE_CHECKING:
     from ..session.session import Session
 
-MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt"}
-DEFAULTS = {"cpu": "onnxruntime", "openvino": "openvino", "rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+MODULES = {name: engine.module for name, engine in ENGINES.items()}
+DEFAULTS = dict(sorted((target, name) for name, engine in ENGINES.items() for target in engine.targets))
 _CLASSES: dict[str, type[Session]] = {}
 
 SessionClass = TypeVar("SessionClass", bound="type[Session]")
@@ -38,10 +39,15 @@ def find_backend(name: str) -> type[Session]:
     return _CLASSES[name]
 
 
-def default_backend(target: str) -> str:
-    """The backend that a target was exported for; every jetpack runs TensorRT."""
+def default_backend(target: str, told: object = None) -> str:
+    """The backend of a bundle for ``target``; every jetpack runs TensorRT.
+
+    ``told`` is ``engine`` of the manifest, which a bundle has whose target was added where it was made.
+    """
+    if isinstance(told, str):
+        return told
     if target.startswith("jetpack"):
-        return "tensorrt"
+        return TENSORRT
     if target not in DEFAULTS:
         raise UserMistake(
             f"the bundle is for a target this version does not know: {target}",

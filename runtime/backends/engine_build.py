@@ -27,6 +27,7 @@ from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import plugins_of
+from ..tasks.limits import FP16
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_child"]
@@ -83,7 +84,7 @@ def build_engine(
         library,
         os.path.abspath(graph.path),
         arch,
-        fp16=bundle.precision == "fp16",
+        fp16=bundle.precision == FP16,
         workspace_bytes=int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
         shapes=profile_shapes(graph.inputs),
         plugins=plugins_of(bundle, library),

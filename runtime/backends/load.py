@@ -25,7 +25,7 @@ def load(
         UserMistake: no such backend or option.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    cls = find_backend(backend or default_backend(opened.target))
+    cls = find_backend(backend or default_backend(opened.target, opened.manifest.get("engine")))
     check_engine(opened, cls.backend)
     try:
         session = cls(opened, threads, **options)

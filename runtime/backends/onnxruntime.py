@@ -6,17 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..bundle.engines import ONNXRUNTIME
 from ..errors import BundleRefused
 from ..session.session import Session
 from . import backend, library
 
 
-@backend("onnxruntime")
+@backend(ONNXRUNTIME)
 class OnnxRuntimeSession(Session):
     """Runs the graph on the CPU. It has no fast fp16 or bf16 kernels: such graphs run, but slower than fp32."""
 
     def open(self) -> None:
-        ort = library("onnxruntime", "pip install 'edgesmith[cpu]'")
+        ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors come as exceptions, warnings of its optimizer tell a user nothing
         if self.threads is not None:

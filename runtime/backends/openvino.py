@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.engines import OPENVINO
 from ..bundle.graphs import GraphSpec
 from ..errors import BundleRefused, UserMistake
 from ..session.session import Session
-from ..tasks.limits import QUANTISED
+from ..tasks.limits import BF16, FP32, quantised
 from . import backend, library
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+HINTS = {FP32: "f32", BF16: "bf16"}
 
 
-@backend("openvino")
+@backend(OPENVINO)
 class OpenVinoSession(Session):
     """Runs the graph on the CPU, at float32 unless the bundle or ``precision`` asks for bf16.
 
@@ -36,15 +37,15 @@ class OpenVinoSession(Session):
         if precision not in (None, *HINTS):
             raise UserMistake(f"OpenVINO has no precision {precision!r} here", expected=", ".join(HINTS))
         # an fp16 graph has its casts in itself; float32 arithmetic around them loses nothing
-        self.computes = precision or ("bf16" if bundle.precision == "bf16" else "fp32")
-        rounds_further = self.computes == "bf16" and bundle.precision not in QUANTISED  # int8 is held to its own limit
-        self.precision = "bf16" if rounds_further else bundle.precision
+        self.computes = precision or (BF16 if bundle.precision == BF16 else FP32)
+        rounds_further = self.computes == BF16 and not quantised(bundle.precision)  # int8 is held to its own limit
+        self.precision = BF16 if rounds_further else bundle.precision
 
     def another(self, graph: GraphSpec) -> OpenVinoSession:
         return type(self)(self.bundle, self.threads, self.computes, graph)
 
     def open(self) -> None:
-        self._ov = library("openvino", "pip install 'edgesmith[openvino]'")
+        self._ov = library(OPENVINO, "pip install 'edgesmith[openvino]'")
         self._core = self._ov.Core()
         self._compiled: dict[str, Any] = {}
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.engines import TENSORRT, TENSORRT_RTX
 from ..bundle.graphs import GraphSpec
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugins.routes import load_plugins, only_there
@@ -25,8 +26,8 @@ from .engine_build import build_engine
 from .engine_cache import engine_key, load_engine, save_engine
 
 INSTALL = {
-    "tensorrt": "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere: pip install tensorrt",
-    "tensorrt_rtx": "pip install 'edgesmith[rtx]'",
+    TENSORRT: "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere: pip install tensorrt",
+    TENSORRT_RTX: "pip install 'edgesmith[rtx]'",
 }
 # trt.nptype of TensorRT 8.5 breaks with NumPy >= 1.24, so the types are named here
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "INT8": "int8", "BOOL": "bool"}
@@ -155,11 +156,11 @@ class EngineSession(Session):
             raise EdgesmithError(f"{self.backend} refused {what}", attempt="edgesmith inspect shows the engine")
 
 
-@backend("tensorrt")
+@backend(TENSORRT)
 class TensorRtSession(EngineSession):
     """TensorRT, as on a Jetson."""
 
 
-@backend("tensorrt_rtx")
+@backend(TENSORRT_RTX)
 class TensorRtRtxSession(EngineSession):
     """TensorRT-RTX, on a desktop or laptop GPU."""

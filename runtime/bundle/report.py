@@ -18,6 +18,7 @@ from ..report.parts import Parts
 from ..report.quantised import quantised
 from ..report.words import number, percent
 from ..tasks.known import task_of
+from ..tasks.limits import INT8
 
 Data = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def _headline(manifest: Data, parts: Parts) -> list[tuple[Any, str]]:
         found += [(f"{worst:.1e}", "largest difference")] if worst is not None else []
     found += parts.headline
     if told := manifest.get("quantisation"):
-        found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', 'int8')}"))
+        found.append((percent(told.get("share")), f"of the MACs in {told.get('precision', INT8)}"))
         drop = (told.get("accuracy") or {}).get("drop") or {}
         if (points := number(drop.get("points"))) is not None:
             found.append((f"{points:+.2f}", f"points lost, {drop.get('n')} pictures"))

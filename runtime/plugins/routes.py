@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.engines import ENGINES
 from ..errors import BackendUnavailable, BundleRefused
 from .library import load_plugin_library, plugin_library
 from .pack import PACK, read_pack
@@ -31,12 +32,12 @@ def check_engine(bundle: Bundle, backend: str) -> None:
     fused = rewrite.get("fused") if isinstance(rewrite, dict) else None
     told = asked or fused
     route = told.get("route") if isinstance(told, dict) else None
-    if route == "native" and backend != "tensorrt":
+    if route == "native" and not ENGINES[backend].plugins:
         because = (
             "its graph has fused ops and not their bodies: TensorRT with the C++ plugin runs it, and nothing else does"
         )
         attempt = "run it on the device; for another engine export again without --native-plugins"
-    elif route in (*ROUTES, "function") and backend == "openvino":
+    elif route in (*ROUTES, "function") and not ENGINES[backend].bodies:
         because = "its graph has fused ops, and OpenVINO reads neither them nor the bodies that the model carries"
         attempt = "backend='onnxruntime' runs the bodies; for OpenVINO export again with --target openvino"
     else:
@@ -71,7 +72,7 @@ def plugins_of(bundle: Bundle, library: str) -> dict[str, Any] | None:
         BackendUnavailable: the C++ plugin is needed and no library is named.
     """
     asked = bundle.manifest.get("plugins")
-    if not asked or library != "tensorrt":
+    if not asked or not ENGINES[library].plugins:
         return None
     ops = asked.get("ops") if isinstance(asked, dict) else None
     listed = isinstance(ops, list) and all(isinstance(name, str) for name in ops)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..tasks.limits import FP16
 from .curve import curve, losers
 from .page import Html, facts, figure, fold, join, mark, section, size, table, tag
 from .words import budget_told, interval, loss_db, number, percent, rule_told, summary, verdict, warnings, worst
@@ -127,7 +128,7 @@ def _groups(groups: Sequence[Data]) -> Html:
 
 def _xray(told: Data) -> Html:
     """The engine beside that of the same model in 16 bit (exporter/engine/audit.py)."""
-    sides = {name: told[name] for name in ("fp16", "quantised") if isinstance(told.get(name), Mapping)}
+    sides = {name: told[name] for name in (FP16, "quantised") if isinstance(told.get(name), Mapping)}
     if not sides:
         return Html("")
     counts = {name: side.get("counts") or {} for name, side in sides.items()}

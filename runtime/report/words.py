@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import inf, log10
 from typing import Any
 
+from ..tasks.limits import FP32, INT8
 from .page import figure, size
 
 Data = Mapping[str, Any]
@@ -27,7 +28,7 @@ def verdict(told: Data) -> str:
     """One sentence: how much is quantised and what it costs."""
     accuracy = told.get("accuracy") or {}
     run = "read weights in" if told.get("form") in ("weights", "nbits") else "run in"
-    words = f"{percent(told.get('share'))} of the multiplications {run} {told.get('precision', 'int8')}"
+    words = f"{percent(told.get('share'))} of the multiplications {run} {told.get('precision', INT8)}"
     if drop := accuracy.get("drop"):
         words += f"; {lost(accuracy)} ({interval(drop)}, {drop.get('n')} pictures)"
     return words
@@ -71,7 +72,7 @@ def warnings(told: Data) -> list[str]:
             "CALIBRATED WITH RANDOM NUMBERS: ranges and accuracy say nothing about real pictures. Export again with --data."
         )
     if (most := number(latency.get("high", latency.get("ratio")))) is not None and most >= 1:
-        found.append(f"{told.get('precision', 'int8')} LOST on the machine that made this: {_latency(latency)}.")
+        found.append(f"{told.get('precision', INT8)} LOST on the machine that made this: {_latency(latency)}.")
     audit = told.get("xray") or {}
     found += [
         f"FUSION LOST against fp16: attention of {', '.join(block)}" for block in audit.get("attention_lost") or []
@@ -91,7 +92,7 @@ def summary(told: Data) -> dict[str, Any]:
     labelled = accuracy.get("metric") != "agreement"
     return {
         "form": told.get("form"),
-        "in " + str(told.get("precision", "int8")): _share(told, f"{count} of {len(nodes)} places"),
+        "in " + str(told.get("precision", INT8)): _share(told, f"{count} of {len(nodes)} places"),
         "float model": _score(accuracy.get("reference")) if labelled else "",
         "quantised model": _score(accuracy.get("quantised")) if labelled else "",
         "drop": _drop(accuracy.get("drop")),
@@ -163,7 +164,7 @@ def _outputs(told: Data) -> str:
 
 
 def _sizes(told: Data) -> str:
-    before, after = number(told.get("fp32")), number(told.get("quantised"))
+    before, after = number(told.get(FP32)), number(told.get("quantised"))
     if not before or after is None:
         return ""
     return f"{size(after)}, {after / before:.2f} of {size(before)} in float32"

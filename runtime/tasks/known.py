@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import UserMistake
-from ..registry import Registry
+from ..ground.registry import Registry
 from .classification import ClassificationTask
 from .detection.task import DetectionTask
 from .task import Described, ImageSize, Task, Times

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ground.numbers import smallest_cosine
-from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, QUANTISED
+from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def verdict(
 
     ``measured`` is the cosine that a quantised graph had on the same inputs where it was made.
     """
-    if precision in QUANTISED:
-        limit = QUANTISED[precision]
+    if quantised(precision):
+        limit = least_cosine(precision)
         if measured is not None:
             limit = max(limit, 1 - DEVICE_ERROR * (1 - measured))
         return f"cosine >= {limit:.6g}", cosine >= limit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
-from edgesmith.calibration.budget.choose import Candidate, choose, preferred
+from edgesmith.calibration.budget.choose import Candidate, choose
 from edgesmith.calibration.budget.search import meet
 from edgesmith.calibration.judge.accuracy import Metric
 from edgesmith.calibration.judge.evaluation import Evaluation
@@ -234,16 +234,3 @@ def test_nothing_within_the_budget(evaluation):
     found = choose([candidate("fp16", 9), candidate("int8", 99)], evaluation, 0.3)
     assert (found.precision, found.graph) == ("", None) and "no precision holds the budget of 0.3" in found.why
     assert found.to_json()["tried"][1]["figures"]["drop"]["points"] == 9.9
-
-
-@pytest.mark.parametrize(
-    ("target", "arch", "able", "order"),
-    [
-        ("cpu", "", ("fp32", "fp16", "int8"), ("int8", "fp32")),
-        ("jetpack7", "sm87", ("fp32", "fp16", "bf16", "int8"), ("fp16", "int8")),
-        ("jetpack7", "sm110", ("fp32", "fp16", "bf16", "int8", "fp8"), ("fp8", "fp16", "int8")),
-        ("rtx", "sm89", ("fp32", "fp16", "bf16", "int8", "fp8"), ("fp16", "fp8", "int8")),
-    ],
-)
-def test_what_a_target_prefers(target, arch, able, order):
-    assert preferred(target, arch, able) == order

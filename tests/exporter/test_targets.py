@@ -172,3 +172,16 @@ def test_unknown_architecture_lists_what_there_is():
 def test_a_jetson_chip_is_sent_to_its_target():
     with pytest.raises(UserMistake, match="jetpack6"):
         check_arch("sm87")
+
+
+@pytest.mark.parametrize(
+    ("target", "arch", "able", "order"),
+    [
+        ("cpu", "", ("fp32", "fp16", "int8"), ("int8", "fp32")),
+        ("jetpack7", "sm87", ("fp32", "fp16", "bf16", "int8"), ("fp16", "int8")),
+        ("jetpack7", "sm110", ("fp32", "fp16", "bf16", "int8", "fp8"), ("fp8", "fp16", "int8")),
+        ("rtx", "sm89", ("fp32", "fp16", "bf16", "int8", "fp8"), ("fp16", "fp8", "int8")),
+    ],
+)
+def test_what_a_target_prefers(target, arch, able, order):
+    assert TARGETS[target].preferred(arch, able) == order

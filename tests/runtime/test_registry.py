@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgesmith.runtime import registry
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.registry import Registry
+from edgesmith.runtime.ground import registry
+from edgesmith.runtime.ground.registry import Registry
 
 
 @pytest.fixture

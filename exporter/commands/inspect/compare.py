@@ -14,6 +14,7 @@ import numpy as np
 
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import preprocess
+from ....runtime.tasks.limits import FP32
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
@@ -32,7 +33,7 @@ def compare(
     *,
     weights: str = "random",
     num_classes: int | None = None,
-    precision: str = "fp32",
+    precision: str = FP32,
     data: str | None = None,
 ) -> dict[str, Any]:
     """Rows of agreement on seeded numbers and on pictures, and for two graphs the first node that differs.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ....runtime.errors import UserMistake
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
+from ...plan.engines import TENSORRT
 from ...plan.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _as_exported(name: str) -> onnx.ModelProto:
     from ...plugins.torch_ops import carry_functions
     from ...trace.trace import trace
 
-    plan = make_plan(name, "random", plugins="all", target="tensorrt")
+    plan = make_plan(name, "random", plugins="all", target=TENSORRT)
     source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)
     exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=plan.task.runtime.outputs)
     model = rewrite(exported, plan.order, plugins=plan.plugins).model

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ....runtime.bundle.engines import OPENVINO
+
 RUNS = 3
 
 
@@ -43,7 +45,7 @@ def _load(request: Mapping[str, Any]) -> Any:
         graph = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
         name = graph.get_inputs()[0].name
         return lambda images: graph.run(None, {name: images})
-    if request["kind"] == "openvino":
+    if request["kind"] == OPENVINO:
         from .peers import openvino_runner
 
         return openvino_runner(request["path"], threads, request["precision"])

@@ -21,6 +21,7 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.backends.openvino import HINTS
+from ....runtime.bundle.engines import OPENVINO as ENGINE
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.known import TASKS, find_task, joined
 from ...run import arguments
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 OPENVINO = "plain torch.onnx.export + OpenVINO"
-PEERS = {"eager": EAGER, "compile": COMPILED, "plain": PLAIN, "openvino": OPENVINO}
+PEERS = {"eager": EAGER, "compile": COMPILED, "plain": PLAIN, ENGINE: OPENVINO}
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Candidate:
 def chosen_peers(against: str | None) -> list[str]:
     """The keys of PEERS that were asked for; None is all, OpenVINO where it is installed."""
     if against is None:
-        return [peer for peer in PEERS if peer != "openvino" or importlib.util.find_spec("openvino")]
+        return [peer for peer in PEERS if peer != ENGINE or importlib.util.find_spec(ENGINE)]
     words = [word.strip() for word in against.split(",") if word.strip() and word.strip() != "none"]
     for word in words:
         if word not in PEERS:
@@ -124,7 +125,7 @@ def peer_candidates(
             try:
                 if peer == "plain":
                     run, alone = _plain(module, images.shape, threads, folder, outputs)
-                elif peer == "openvino":
+                elif peer == ENGINE:
                     name = f"{name}, {HINTS.get(bundle.precision, 'its own precision')}"
                     run, alone = _openvino(module, images.shape, threads, folder, bundle, outputs)
                 else:
@@ -157,7 +158,7 @@ def _openvino(
 ) -> tuple[Runner, dict[str, Any]]:
     """The plain export again, at the precision of the bundle where OpenVINO has it: like beside like."""
     path, precision = _plain_file(module, shape, folder, outputs), HINTS.get(bundle.precision)
-    alone = {"kind": "openvino", "path": str(path), "precision": precision}
+    alone = {"kind": ENGINE, "path": str(path), "precision": precision}
     return openvino_runner(path, threads, precision), alone
 
 

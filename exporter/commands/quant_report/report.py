@@ -16,6 +16,7 @@ import numpy as np
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.ground.words import NOT_ON_HARDWARE
+from ....runtime.tasks.limits import FP32
 from ...run.runners import run_all, session_runner
 from ...tasks.known import find_export
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
@@ -156,7 +157,7 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     )
     notes += _clipping(told["nodes"])
     told["share"] = sum(row["share"] for row in told["nodes"])
-    told["sizes"] = {"fp32": file_bytes(reference.path), "quantised": file_bytes(path)} if reference.path else {}
+    told["sizes"] = {FP32: file_bytes(reference.path), "quantised": file_bytes(path)} if reference.path else {}
     told["data"] = {
         "judged_on": images.source,
         "kind": images.kind,

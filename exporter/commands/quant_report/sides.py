@@ -12,6 +12,7 @@ from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.pictures.preprocess import ImageContract
+from ....runtime.tasks.limits import BF16, FP8, INT4, INT8, NVFP4
 from ...tasks.known import EXPORTS, find_export
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ...tasks.task import ExportTask
 
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
-FAMILIES = {"float8": "fp8", "float4": "nvfp4", "int4": "int4", "uint4": "int4", "int16": "int16", "uint16": "int16"}
+FAMILIES = {"float8": FP8, "float4": NVFP4, INT4: INT4, "uint4": INT4, "int16": "int16", "uint16": "int16"}
 ASSUMED = (
     "an ONNX file does not say how its pictures are prepared: bicubic, centre crop, ImageNet's mean and std are assumed; "
     "--model NAME prepares them as that model does"
@@ -45,7 +46,7 @@ class File:
         kinds = Counter(place.weight.dtype for place in self.places if place.weight)
         kinds = kinds or Counter(one.dtype for place in self.places for one in place.activations)
         word = kinds.most_common(1)[0][0]
-        return next((name for start, name in FAMILIES.items() if word.startswith(start)), "int8")
+        return next((name for start, name in FAMILIES.items() if word.startswith(start)), INT8)
 
     @property
     def form(self) -> str:
@@ -81,7 +82,7 @@ def open_file(path: Path) -> File:
 
     graph = _load(path)
     rest = graph.metadata_props.get("edgesmith.precision", "")
-    runnable = emulate(graph, "bf16") if rest == "bf16" else graph  # ONNX Runtime has no bfloat16 kernels on a CPU
+    runnable = emulate(graph, BF16) if rest == BF16 else graph  # ONNX Runtime has no bfloat16 kernels on a CPU
     model, places = read_places(runnable)
     if not places:
         raise UserMistake(

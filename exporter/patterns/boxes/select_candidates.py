@@ -31,6 +31,7 @@ import onnx_ir as ir
 
 from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
 from ....graph.read import attribute, only_consumer, sizes
+from ....runtime.bundle.engines import ENGINES
 from ..base import Pattern
 from .box_distances import SIDES, TO_CELLS, Expectation, expectation
 
@@ -42,7 +43,7 @@ CANDIDATES = 1000  # M
 
 def select_candidates(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     """A copy that decodes only the best cells, where ``rule`` allows it and ``engine`` gains by it; else ``model``."""
-    gains = rule.nms == "runtime" or (rule.nms == "graph" and engine in ("onnxruntime", "openvino"))
+    gains = rule.nms == "runtime" or (rule.nms == "graph" and ENGINES[engine].on_cpu)
     if not gains:
         return model
     model = model.clone()

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....runtime.errors import UserMistake
+from ....runtime.tasks.limits import FP16
 from .packing import BITS, FLOAT16_BITS, TOKENS, bytes_per_token
 
 SCHEMES = {  # bits of keys and values
-    "fp16": (FLOAT16_BITS, FLOAT16_BITS),
+    FP16: (FLOAT16_BITS, FLOAT16_BITS),
     "K8V8": (8, 8),
     "K4V4": (4, 4),
     "K4V2": (4, 2),
@@ -60,7 +61,7 @@ def _row(bits: tuple[int, int], head_dim: int, heads: int, tokens: int) -> dict[
 def table(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The rows of ``kv_bytes`` for a screen, COLUMNS first."""
     caches = data["caches"]
-    whole = caches["fp16"]["bytes"]
+    whole = caches[FP16]["bytes"]
     return [
         COLUMNS,
         *(

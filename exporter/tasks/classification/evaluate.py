@@ -12,6 +12,7 @@ from ....runtime.coco.intervals import wilson
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.evaluation import table
+from ....runtime.tasks.limits import FP32
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def evaluate(
     sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in {tuple(b.labels) for b in opened}}
     rows: list[dict[str, Any]] = []
     if module is not None:
-        rows.append({"name": EAGER, "precision": "fp32", "backend": "torch"})
+        rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
         answer = _classify(opened[0], module, asked)
         rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], BATCH, EAGER, progress)
     for bundle in opened:

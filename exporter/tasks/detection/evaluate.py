@@ -12,6 +12,7 @@ from ....runtime.pictures.preprocess import pixels, preprocess
 from ....runtime.tasks.detection import evaluate as boxes
 from ....runtime.tasks.detection.boxes import Kept
 from ....runtime.tasks.detection.task import DetectionTask
+from ....runtime.tasks.limits import FP32
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
 
     coco, rule = read_coco(data, asked.images, bundle.labels, asked.limit), boxes.rule_of(bundle, asked)
     found = boxes.run_all(_detect(bundle, module, rule, asked), coco, boxes.BATCH, EAGER, progress)
-    return {"name": EAGER, "precision": "fp32", "backend": "torch", **boxes.figures(found, coco, bundle.labels, rule)}
+    return {"name": EAGER, "precision": FP32, "backend": "torch", **boxes.figures(found, coco, bundle.labels, rule)}
 
 
 def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:

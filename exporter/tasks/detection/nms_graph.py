@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....runtime.bundle.engines import ENGINES, NMS
 from ....runtime.errors import EdgesmithError, UserMistake
 from ....runtime.tasks.detection.task import NMS_OUTPUTS, DetectionTask
 from .efficient_nms import NOTE, efficient_nms
@@ -40,7 +41,7 @@ def with_nms(model: ir.Model, rule: DetectionRule, engine: str) -> tuple[ir.Mode
     model = select_candidates(model, rule, engine)
     if rule.nms != "graph":
         return model, []
-    return append_nms(model, rule, engine), [NOTE] if engine == "tensorrt" else []
+    return append_nms(model, rule, engine), [NOTE] if ENGINES[engine].nms != NMS else []
 
 
 def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
@@ -65,7 +66,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     graph = model.graph
     boxes, scores = _outputs(model)
     batch, limit = boxes.shape[0] if boxes.shape is not None else None, rule.max_detections
-    suppress = efficient_nms if engine == "tensorrt" else standard_nms
+    suppress = standard_nms if ENGINES[engine].nms == NMS else efficient_nms
     made = suppress(graph, boxes, scores, rule)
     shapes: tuple[list[Any], ...] = ([batch, 1], [batch, limit, 4], [batch, limit], [batch, limit])
     kinds = (ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT32)
@@ -79,7 +80,7 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
 
 def refuses(engine: str) -> str:
     """Why this engine cannot have suppression inside, in words; empty when it can."""
-    if engine != "tensorrt_rtx":
+    if ENGINES[engine].nms:
         return ""
     return "TensorRT-RTX 1.7 reads NonMaxSuppression, but its builder has no kernel for it"
 

@@ -29,7 +29,7 @@ def plan_detection(spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) 
     if place == "graph":
         from .nms_graph import refuses
 
-        if why := refuses(target.engine):
+        if why := refuses(target.engine.name):
             raise UserMistake(
                 f"Target {target.name} cannot suppress boxes inside the graph",
                 found=f"--nms graph --target {target.name}",

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...ground.numbers import smallest_cosine
-from ..limits import DEVICE_ERROR, QUANTISED
+from ..limits import BF16, DEVICE_ERROR, FP16, quantised
 from ..selftest import SelfTestRow
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
@@ -43,7 +43,7 @@ FEW = 100  # best candidates that stand in where the judge finds nothing: flat s
 FP32 = {"score_abs": 1e-3, "box_px": 0.5, "lonely": 1.0}
 # 16 bits: about twice what the reference weights of tiny and nano_small lose at 256 to 640 pixels with all layers rounded
 # (they amplify more than trained ones): fp16 0 % and 1 - cosine 1.2e-3, bf16 5.6 % and 0.05
-ROUNDED = {"fp16": {"lonely": 2.0, "cosine": 0.9975}, "bf16": {"lonely": 10.0, "cosine": 0.9}}
+ROUNDED = {FP16: {"lonely": 2.0, "cosine": 0.9975}, BF16: {"lonely": 10.0, "cosine": 0.9}}
 # a quantised graph that loses or invents every second thing is broken; how good it has to be is the budget of the export,
 # and on the device what was measured when it was made: twice the share without a partner, and this many points
 BROKEN, POINTS = 50.0, 5.0
@@ -145,7 +145,7 @@ def verdict(precision: str, figures: Figures, measured: Mapping[str, Any] | None
     """The limit of a precision in words, and whether it holds. ``measured``: the figures where the bundle was made."""
     if not figures:
         return "finite numbers for as many pictures", False
-    if precision in QUANTISED:
+    if quantised(precision):
         return _quantised(figures, measured or {})
     if precision in ROUNDED:
         share, cosine = ROUNDED[precision]["lonely"], ROUNDED[precision]["cosine"]

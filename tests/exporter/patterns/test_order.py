@@ -21,7 +21,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.graph.edit import replace_value
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.registry import Registry
+from edgesmith.runtime.ground.registry import Registry
 
 TWICE_NEGATED = """
 <ir_version: 10, opset_import: ["" : 20]>

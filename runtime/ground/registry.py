@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from .errors import UserMistake
+from ..errors import UserMistake
 
 GROUP = "edgesmith"
 T = TypeVar("T")

@@ -1,0 +1,296 @@
+"""What can be asked of an export, said once: a field of ``Settings`` each, with its flag, default and help.
+
+The command line (commands/options.py), ``edgesmith.export``, the plan and the table in docs/export.md all read it.
+"""
+
+# ruff: noqa: RUF009  the fields of a table are made by a function
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ...runtime.errors import UserMistake
+from ...runtime.ground.words import NOT_ON_HARDWARE
+from ..run.arguments import nearest
+
+Place = str | os.PathLike[str]
+Data = Place | Iterable[Any]
+Text = str | None  # the kinds of words at the command line
+Number = int | None
+Real = float | None
+Words = list[str] | None
+QUANTISING, DETECTORS = "How to quantise", "Detectors"
+PLUGINS = (
+    "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
+    "was measured to lose, and no GPU has measured anything yet."
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice as the command line and the page have it."""
+
+    help: str
+    flags: tuple[str, ...] = ()  # none: the name with dashes
+    kind: Any = Text  # of the word on the command line; a call takes what the field of Settings says
+    default: Any = None
+    group: str = ""  # of the page
+    page: str = ""  # what the page says, where it has room for more than the help
+    usual: str = ""  # the default in words
+    metavar: str | None = None
+    of_task: bool = False  # which tasks have it is said by them (exporter/tasks)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Its flags as they are typed, ``--no-check`` too."""
+        flags = self.flags or ("--" + name.replace("_", "-"),)
+        return tuple(part for flag in flags for part in flag.split("/"))
+
+
+def ask(default: Any, help: str, *flags: str, **more: Any) -> Any:
+    """A field of Settings; ``...`` in place of a default: it must be given."""
+    told = {"setting": Setting(help, flags, default=default, **more)}
+    return field(metadata=told) if default is ... else field(default=default, metadata=told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every choice of one export as it was asked for; nothing is checked yet. In the order in which help lists them."""
+
+    model: str = ask(
+        ...,
+        "Family or variant: smt, smt_base, ... (edgesmith list).",
+        "--model",
+        "-m",
+        kind=str,
+        page="family (`smt`: its default variant) or variant (`smt_base`); `edgesmith list`",
+    )
+    weights: Place = ask(
+        "random",
+        "File, 'pretrained' or 'random'.",
+        "--weights",
+        "-w",
+        kind=str,
+        page="a `.safetensors` or `.pth` file in the authors' or in timm's layout, `pretrained`, or `random`",
+    )
+    target: str = ask(
+        "cpu",
+        "cpu, openvino, rtx, tensorrt, jetpack6, ...",
+        "--target",
+        "-t",
+        kind=str,
+        page="`cpu`, `openvino`, `rtx`, `tensorrt`, `jetpack7`, `jetpack7.0`, `jetpack6`, `jetpack6.0`, `jetpack5`",
+    )
+    precision: str | None = ask(
+        None,
+        "fp32, fp16, bf16, int8, fp8, int4, nvfp4, auto.",
+        "--precision",
+        "-p",
+        usual="the target's",
+        page="`fp32`, `fp16` (`half`), `bf16`, `int8`, `fp8`, `int4`, `nvfp4`, `auto`",
+    )
+    gpu_arch: str | None = ask(
+        None,
+        "GPU to build the engine for: sm89, 8.9, ... (target rtx).",
+        usual="the target's first that has the precision",
+    )
+    num_classes: int | None = ask(None, "Classes of your own checkpoint.", kind=Number, usual="the model's")
+    labels: Place | None = ask(
+        None, "Names of your own classes: a file, one a line, or a JSON list.", usual="the model's"
+    )
+    image_size: int | str | Iterable[int] | None = ask(
+        None,
+        "224, or 256 320: height, width.",
+        "--image-size",
+        "--imgsz",
+        usual="the model's",
+        page="one number, or height and width: `224`, `256 320`, `256x320`",
+    )
+    fit: str | None = ask(
+        None,
+        "Detectors: stretch or letterbox the picture (default: as trained).",
+        group=DETECTORS,
+        usual="as trained",
+        of_task=True,
+        page="`stretch` or `letterbox` the picture",
+    )
+    batch: int | str = ask(
+        1,
+        "A number, or 1..8 for any batch between.",
+        "--batch",
+        "-b",
+        kind=str,
+        page="a number, or `1..8` for a graph that takes any batch between",
+    )
+    dynamic: bool = ask(False, "Same as --batch 1..8.", "--dynamic", kind=bool)
+    min_shapes: str | None = ask(
+        None,
+        "Smallest input, as images:1x3x224x224.",
+        page="smallest input, as trtexec spells it: `images:1x3x224x224`",
+    )
+    opt_shapes: str | None = ask(None, "Usual input.")
+    max_shapes: str | None = ask(None, "Largest input.")
+    opset: int | None = ask(None, "ONNX opset (default: the target's).", kind=Number, usual="the target's",
+                            page="ONNX opset of the exported graph")  # fmt: skip
+    out: Place | None = ask(None, "Bundle to write (default NAME.edge).", "--out", "-o", usual="`NAME.edge`",
+                           page="the bundle to write")  # fmt: skip
+    nms: str | None = ask(
+        None,
+        "Detectors: suppression by the runtime (default), in the graph, or none.",
+        group=DETECTORS,
+        page="suppression by the `runtime`, in the `graph`, or `none`",
+        usual="`runtime`",
+        of_task=True,
+    )
+    score: float | None = ask(
+        None,
+        "Detectors: lowest score that is kept.",
+        kind=Real,
+        group=DETECTORS,
+        page="lowest score that is kept",
+        usual="the authors'",
+        of_task=True,
+    )
+    iou: float | None = ask(
+        None,
+        "Detectors: overlap above which the weaker box goes.",
+        kind=Real,
+        group=DETECTORS,
+        page="overlap above which the weaker box goes",
+        usual="the authors'",
+        of_task=True,
+    )
+    max_detections: int | None = ask(
+        None,
+        "Detectors: most boxes a picture.",
+        kind=Number,
+        group=DETECTORS,
+        page="most boxes a picture",
+        usual="`500`",
+        of_task=True,
+    )
+    data: Data | None = ask(
+        None,
+        "Pictures to calibrate with and judge by: folder, list, .npz, COCO .json, or random.",
+        page="pictures for the parity check; for `int8` and lower also to calibrate and to measure the accuracy: folder, "
+        "list file, `.npz`, COCO `.json`, or `random`",
+        usual="photographs of installed packages",
+    )
+    images: Place | None = ask(None, "Folder of the pictures that a COCO .json names.", group=DETECTORS)
+    calib_images: int = ask(
+        128,
+        "How many of them calibrate; drawn evenly over the classes.",
+        kind=int,
+        group=QUANTISING,
+        page="how many of the pictures calibrate; drawn evenly over the classes",
+    )
+    eval_images: int = ask(1000, "How many of the others measure the accuracy; 0 for none.", kind=int, group=QUANTISING)
+    max_drop: float | None = ask(
+        None,
+        "Accuracy budget in points; exit 1 when it is missed.",
+        kind=Real,
+        group=QUANTISING,
+        usual="none; `0.5` for `auto`",
+    )
+    ranges: str = ask("best", "best, minmax, mse, percentile or entropy.", kind=str, group=QUANTISING)
+    smooth: float | None = ask(
+        None,
+        "Strength of moving outliers into the weights; 0 is off, 0.75 the default.",
+        kind=Real,
+        group=QUANTISING,
+        page="strength of moving outliers into the weights; `0` is off",
+        usual="`0.75`",
+    )
+    block: int | None = ask(
+        None,
+        "int4: weights that share a scale; 32, 64, 128 (default: the widest that fits).",
+        kind=Number,
+        group=QUANTISING,
+        page="`int4`: weights that share a scale; `32`, `64`, `128`",
+        usual="the widest that fits",
+    )
+    int8_form: str = ask("auto", "auto, static, dynamic or u8 (target cpu).", kind=str, group=QUANTISING)
+    calib_cache: Place | None = ask(
+        None,
+        "Folder of the statistics (default: your cache folder).",
+        group=QUANTISING,
+        page="folder of the statistics",
+        usual="your cache folder",
+    )
+    plugins: str | Iterable[str] | None = ask(
+        "none",
+        PLUGINS,
+        kind=str,
+        page="fused ops to put in: `none`, `all` (those that occur in the model), or names with commas between; "
+        "[below](#fused-ops)",
+    )
+    native_plugins: bool = ask(
+        False,
+        f"Jetpack6: fused ops by the C++ plugin; {NOT_ON_HARDWARE}.",
+        "--native-plugins",
+        kind=bool,
+        page="target `jetpack6`: the fused ops are computed by the C++ plugin ([hardware](hardware.md))",
+    )
+    skip: Iterable[str] = ask(
+        (),
+        "Leave a rewrite out; may be repeated.",
+        "--skip",
+        kind=Words,
+        metavar="PASS",
+        page="leave a rewrite out, and those that cannot do without it (the notes name them); may be repeated",
+    )
+    keep: bool = ask(
+        False,
+        "Keep the numbered graphs in NAME.run.",
+        "--keep",
+        kind=bool,
+        page="keep the numbered graphs in `NAME.run`",
+    )
+    verify_each: bool = ask(
+        False,
+        "Check the numbers after every rewrite.",
+        "--verify-each",
+        kind=bool,
+        page="check the numbers after every rewrite, and name the one that moves them",
+    )
+    check: bool = ask(
+        True,
+        "Fail when parity does not hold.",
+        "--check/--no-check",
+        kind=bool,
+        page="fail when parity does not hold; with `--no-check` the bundle is written and says so",
+        usual="`--check`",
+    )
+    overwrite: bool = ask(
+        False,
+        "Replace a bundle that exists.",
+        "--force",
+        "--overwrite",
+        kind=bool,
+        page="replace a bundle that exists; anything else is never replaced",
+    )
+    seed: int = ask(0, "Seed of random weights.", kind=int)  # fmt: skip
+
+
+SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(Settings)}
+TASK_CHOICES = tuple(name for name, one in SETTINGS.items() if one.of_task)
+
+
+def check_names(given: Iterable[str], also: Iterable[str] = ("dry_run", "progress")) -> None:
+    """UserMistake for the first name that is none of the settings (nor of ``also``), with the nearest that is."""
+    known = [*SETTINGS, *also]
+    for name in given:
+        if name not in known:
+            raise UserMistake(
+                f"edgesmith.export has no option {name!r}",
+                found=f"{name}=...",
+                expected="one of " + ", ".join(known),
+                attempt=nearest(name, known) or "edgesmith export --help says what each does",
+            )
+
+
+def settings_of(model: str, weights: Place, choices: dict[str, Any]) -> Settings:
+    """The settings of a call; UserMistake for a choice that there is not."""
+    check_names(choices)
+    return Settings(model=model, weights=weights, **choices)
