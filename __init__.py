@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
-from .runtime.tasks.limits import FP32
+from .runtime.ground.limits import FP32
 from .runtime.version import __version__
 
 if TYPE_CHECKING:

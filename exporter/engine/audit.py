@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.tasks.limits import FP16
+from ...runtime.ground.limits import FP16
 from .xray import XRay, read_engine
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...runtime.errors import EdgesmithError, UserMistake
+from ...runtime.ground.limits import FP32
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.schema import DOMAIN
-from ...runtime.tasks.limits import FP32
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import EdgesmithError
+from ...runtime.ground.limits import FP32
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.pack import PACK, read_pack
 from ...runtime.plugins.routes import ROUTES as WITH_KERNELS
 from ...runtime.plugins.schema import DOMAIN
-from ...runtime.tasks.limits import FP32
 
 if TYPE_CHECKING:
     import onnx_ir as ir

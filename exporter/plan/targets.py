@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import UserMistake
+from ...runtime.ground.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
 from ...runtime.ground.registry import Registry
 from ...runtime.ground.words import NOT_ON_HARDWARE
-from ...runtime.tasks.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
 from .engines import ENGINES, ONNXRUNTIME, OPENVINO, OPSETS, TENSORRT, TENSORRT_RTX, USUAL_OPSET, Engine
 
 FLOATS = (FP32, FP16, BF16)

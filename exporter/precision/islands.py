@@ -21,9 +21,9 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS
 from ...graph.run import run_values
+from ...runtime.ground.limits import COSINE, FP16, FP32
 from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.verdict import ROUNDED
-from ...runtime.tasks.limits import COSINE, FP16, FP32
 from .decoding import decode_tail, measured
 from .floats import to_precision
 

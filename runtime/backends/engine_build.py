@@ -26,8 +26,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
+from ..ground.limits import FP16
 from ..plugins.routes import plugins_of
-from ..tasks.limits import FP16
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_child"]
@@ -48,7 +48,7 @@ class Request:
     library: str  # "tensorrt" or "tensorrt_rtx"
     model: str  # path of the ONNX file
     arch: str | None = None  # "sm89": a chip that is not in this machine, for TensorRT-RTX only
-    fp16: bool = False  # allowed, to a library that does not follow the types of the graph
+    half: bool = False  # fp16 allowed, to a library that does not follow the types of the graph
     workspace_bytes: int | None = None
     shapes: Mapping[str, Bounds] = field(default_factory=dict)  # of inputs with open sizes; "*" of every other
     plugins: Mapping[str, Any] | None = None  # what routes.plugins_of gave
@@ -84,7 +84,7 @@ def build_engine(
         library,
         os.path.abspath(graph.path),
         arch,
-        fp16=bundle.precision == FP16,
+        half=bundle.precision == FP16,
         workspace_bytes=int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
         shapes=profile_shapes(graph.inputs),
         plugins=plugins_of(bundle, library),

@@ -80,7 +80,7 @@ def _build(trt: Any, request: dict[str, Any]) -> int:
         return 0
 
     config = builder.create_builder_config()
-    if not typed and request["fp16"]:
+    if not typed and request["half"]:
         config.set_flag(trt.BuilderFlag.FP16)
     if request["workspace_bytes"]:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
 from ..ground.numbers import smallest_cosine
-from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.ground.limits import FP32
 from ....runtime.ground.words import NOT_ON_HARDWARE
-from ....runtime.tasks.limits import FP32
 from ...run.runners import run_all, session_runner
 from ...tasks.known import find_export
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of

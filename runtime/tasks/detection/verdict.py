@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from ...ground.limits import BF16, DEVICE_ERROR, FP16, quantised
 from ...ground.numbers import smallest_cosine
-from ..limits import BF16, DEVICE_ERROR, FP16, quantised
 from ..selftest import SelfTestRow
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
