@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
-from .runtime.version import __version__
+from .runtime.ground.version import __version__
 
 if TYPE_CHECKING:
     import os

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.ground.version import __version__
 from ...runtime.ground.words import NOT_ON_HARDWARE
-from ...runtime.version import __version__
 from . import look as cli_look
 from . import usage
 from .options import Json, Number, Text, Threads, Words, print_json
