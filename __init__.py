@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
 from .runtime.ground.limits import FP32
-from .runtime.version import __version__
+from .runtime.ground.version import __version__
 
 if TYPE_CHECKING:
     import os

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ...runtime.ground.version import __version__
 from ...runtime.pictures.preprocess import ImageContract
-from ...runtime.version import __version__
 
 if TYPE_CHECKING:
     import onnx_ir as ir

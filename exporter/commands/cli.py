@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
-from ...runtime.version import __version__
+from ...runtime.ground.version import __version__
 from ..plan.settings import Words
 from . import look as cli_look
 from . import usage

@@ -158,7 +158,7 @@ def _version(name: str) -> str | None:
 
 
 def _own_version() -> str:
-    from ...runtime.version import __version__
+    from ...runtime.ground.version import __version__
 
     return __version__
 

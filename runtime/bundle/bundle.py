@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleRefused
+from ..ground.version import __version__
 from ..tasks.known import task_of
-from ..version import __version__
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, read_graphs
 from .manifest import SCHEMA, TensorSpec, read_manifest
