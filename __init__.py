@@ -8,10 +8,10 @@ Importing this module is free: torch, onnx and the engines are imported by the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .runtime.errors import refuse_unknown
-from .runtime.tasks.limits import FP32
+from .runtime.ground.limits import FP32
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .calibration.judge.task import TaskJudge
     from .calibration.precisions import Precision
+    from .exporter.patterns.base import Pattern
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
     from .exporter.plan.targets import Target
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .runtime.tasks.task import Task
 
     Place = str | os.PathLike[str]
+    P = TypeVar("P", bound=Pattern)
 
 __all__ = [
     "__version__",
@@ -42,6 +44,7 @@ __all__ = [
     "inspect",
     "load",
     "register_model",
+    "register_pattern",
     "register_precision",
     "register_target",
     "register_task",
@@ -224,6 +227,18 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     from .models.registry import register_model as register
 
     return register(spec)
+
+
+def register_pattern(pattern: type[P], *, orders: Iterable[str] | None = None, after: str = "") -> type[P]:
+    """Let a rewrite run in ``orders`` ("cpu", "rtx", ...; all of them unless told), behind the pass ``after``.
+
+    Without ``after`` its turn comes as soon as what it names in ``runs_after`` has run (exporter/patterns/order.py). The
+    class is given back, so this may stand above it as a decorator.
+    """
+    from .exporter.patterns.order import register_pattern as register
+
+    register(pattern, after=after) if orders is None else register(pattern, orders=orders, after=after)
+    return pattern
 
 
 def register_precision(precision: Precision) -> Precision:

@@ -233,7 +233,7 @@ def _page(runs: Rows, rows: Rows) -> list[str]:
         "# What the rewrites bring DAMO-YOLO, measured",
         "",
         "How to read it: the head of [detector_rewrites.py](detector_rewrites.py). Engines are built without a GPU: launches, not",
-        "latency; not yet run on hardware. A time beside a load above 1 was taken while other work ran.",
+        "latency ([hardware](../docs/hardware.md)). A time beside a load above 1 was taken while other work ran.",
         "",
         *described,
         "",

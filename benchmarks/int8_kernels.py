@@ -8,7 +8,7 @@
     int8                 what an export writes: the order for quantised graphs, scales behind
     int8, linears only   as before, convolutions left in fp16
 
-Full size, 224 x 224, batch 1, built without a GPU: launches and bytes, not latency; not yet run on hardware. Weights and the
+Full size, 224 x 224, batch 1, built without a GPU: launches and bytes, not latency ([hardware](../docs/hardware.md)). Weights and the
 four calibration inputs are random: no figure here says anything about accuracy, and none depends on the weights but
 ``overflow``: the sites that store more than 65504 in fp16 on such an input (a sum of codes, in the usual form).
 Writes int8_kernels.json and int8_kernels.md beside this file.
@@ -149,7 +149,7 @@ def write(rows: list[dict[str, Any]], command: str, arch: str) -> None:
         "# int8 on TensorRT-RTX: kernels, attention and bytes",
         "",
         "How to read it: the head of [int8_kernels.py](int8_kernels.py). Engines are built without a GPU: launches and bytes",
-        "moved by all kernels, not latency; not yet run on hardware.",
+        "moved by all kernels, not latency ([hardware](../docs/hardware.md)).",
         "",
         f"- `{command}`, {run['date']}, {arch}, " + ", ".join(f"{name} {number}" for name, number in packages.items()),
         "",

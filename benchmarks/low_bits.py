@@ -57,7 +57,7 @@ READING = (
     "Read in it: most int4 weights go into the matrix products as they are, but a 1x1 convolution gets a kernel of its",
     "own that widens its weight (VAN, SMT: the file shrinks, the kernels grow), and so does every nvfp4 weight on sm120.",
     "Engines of the fixtures are nearly all kernel code and grow. At full size those of int4 shrink (0.46 to 0.79 of",
-    "fp16); fp8 shrinks those of DaViT and SMT, and not those of VAN and ConViT. Speed: not yet run on hardware.",
+    "fp16); fp8 shrinks those of DaViT and SMT, and not those of VAN and ConViT. Speed: [hardware](../docs/hardware.md).",
 )
 Rows = list[dict[str, Any]]
 

@@ -183,7 +183,7 @@ def write(rows: list[dict[str, Any]], command: str, rounds: int) -> None:
         "# What every rewrite brings, measured",
         "",
         "How to read it: the head of [rewrites.py](rewrites.py). Kernels are counted in engines built without a GPU: launches,",
-        "not latency; not yet run on hardware. CPU columns: one thread, CPU time, quartiles of the ratio in brackets.",
+        "not latency ([hardware](../docs/hardware.md)). CPU columns: one thread, CPU time, quartiles of the ratio in brackets.",
         "",
         *(f"- {_of_run(number, kept)}: {_described(run)}" for number, run in enumerate(runs)),
         "",

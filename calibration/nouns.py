@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.tasks.limits import FP16, INT8
+from ..runtime.ground.limits import FP16, INT8
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""The precisions, one row each: everything that is asked of one is said here (its name and its limits in runtime/tasks/limits.py).
+"""The precisions, one row each: everything that is asked of one is said here (its name and its limits in runtime/ground/limits.py).
 
 Others may add rows, ``edgesmith.register_precision(...)``: most often ``replace(PRECISIONS["int8"], name="mine", like="int8",
 ...)``, a precision that engines take for int8 and whose form or codes are its own.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..runtime.ground.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4
 from ..runtime.registry import Registry
-from ..runtime.tasks.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4
 
 if TYPE_CHECKING:
     from .nouns import WeightScales

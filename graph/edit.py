@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 SMALL = 256  # bytes up to which constants of one value are shared
+AS_FIRST_INPUT = object()
 
 
 def clone(model: ir.Model) -> ir.Model:
@@ -68,20 +69,20 @@ def insert(
     *,
     name: str = "",
     output: str = "",
-    dtype: Any = None,
+    dtype: Any = AS_FIRST_INPUT,
     shape: Any = None,
     domain: str = "",
     **attributes: Any,
 ) -> ir.Value:
-    """A node of one output just before ``before``; the output has the type of the first input where none is told.
+    """A node of one output just before ``before``; ``dtype`` None says that the type of the output is not known.
 
     Names that are not told are given by the graph, and made unique by the clean-up.
     """
     import onnx_ir as ir
 
     value = insert_node(before, op_type, inputs, name=name, domain=domain, outputs=(output,), **attributes).outputs[0]
-    if dtype is not None:
-        value.type = ir.TensorType(dtype)
+    if dtype is not AS_FIRST_INPUT:
+        value.type = None if dtype is None else ir.TensorType(dtype)
     if shape is not None:
         value.shape = ir.Shape(list(shape))
     return value
@@ -97,7 +98,7 @@ def insert_node(
     outputs: int | Sequence[str] = 1,
     **attributes: Any,
 ) -> ir.Node:
-    """As ``insert``, for nodes of several outputs: how many, or their names."""
+    """As ``insert``, for nodes of several outputs: how many, or their names; all have the type of the first input."""
     import onnx_ir as ir
 
     names = [""] * outputs if isinstance(outputs, int) else outputs

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from gpu.case import LIMITS  # the check on a GPU has the same, and runs without what is imported here
 from gpu.formats import relative_error
+from gpu.shapes import output_shapes
 
 from edgesmith.exporter.plugins.declaration import FusedOp, Variant
 from edgesmith.exporter.plugins.functions import OPSET, function, node
@@ -56,7 +57,7 @@ def model_of(
         onnx.helper.make_tensor_value_info(
             tensor.name, ONNX_TYPES[tensor.type_for(t)], [None] * len(shape) if open_axes else list(shape)
         )
-        for tensor, shape in zip(schema.outputs, schema.output_shapes(names), strict=True)
+        for tensor, shape in zip(schema.outputs, output_shapes(schema, names), strict=True)
     ]
     made = node(op, [tensor.name for tensor in schema.inputs], [tensor.name for tensor in schema.outputs], attributes)
     graph = onnx.helper.make_graph([made], op.name, inputs, outputs)
@@ -116,7 +117,7 @@ def in_interpreter(
         variant = op.variants_for(t, names)[0]
     feeds = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
     outputs = []
-    for tensor, shape in zip(op.schema.outputs, op.schema.output_shapes(names), strict=True):
+    for tensor, shape in zip(op.schema.outputs, output_shapes(op.schema, names), strict=True):
         kind = np.dtype(tensor.type_for(t))
         garbage = np.full(shape, np.nan if kind.kind == "f" else -7, kind)
         outputs.append(torch.from_numpy(garbage))

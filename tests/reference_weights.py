@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,29 @@ def official_state(variant: str) -> dict[str, np.ndarray]:
     return state
 
 
+TIMM_TO_OFFICIAL = (
+    (r"^head\.norm\.", "norms."),
+    (r"^head\.fc\.", "head."),
+    (r"\.cpe1\.", ".cpe.0."),
+    (r"\.cpe2\.", ".cpe.1."),
+    (r"^stages\.(\d+)\.blocks\.", r"main_blocks.\1."),
+    (r"^stages\.(\d+)\.downsample\.conv\.", r"patch_embeds.\1.proj."),
+    (r"^stages\.(\d+)\.downsample\.norm\.", r"patch_embeds.\1.norm."),
+    (r"^stem\.conv\.", "patch_embeds.0.proj."),
+    (r"^stem\.norm\.", "patch_embeds.0.norm."),
+)
+
+
+def davit_official(state: dict[str, Any]) -> dict[str, Any]:
+    """timm's names of a DaViT become the authors'."""
+    found = {}
+    for name, value in state.items():
+        for pattern, replacement in TIMM_TO_OFFICIAL:
+            name = re.sub(pattern, replacement, name)
+        found[name] = value
+    return found
+
+
 def reference_state(name: str, num_classes: int | None = None) -> dict[str, Any]:
     """Reference weights for any registered model, as torch tensors under the authors' names.
 
@@ -104,13 +128,12 @@ def reference_state(name: str, num_classes: int | None = None) -> dict[str, Any]
     import torch
 
     from edgesmith.models import find
-    from edgesmith.models.families.davit import network as davit
 
     spec = find(name)
     with torch.device("meta"):
         template = spec.build(num_classes=num_classes).state_dict()
     if spec.family == "davit":
-        template = davit.to_official(template)
+        template = davit_official(template)
     return {
         key: torch.from_numpy(reference_array(key, value.shape))
         if value.is_floating_point()

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from edgesmith.runtime.bundle.engines import ENGINES
-from edgesmith.runtime.tasks.limits import COSINE, FP32, QUANTISED
+from edgesmith.runtime.ground.limits import COSINE, FP32, QUANTISED
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("exporter", "calibration", "graph", "models", "runtime")
 NAMES = {FP32, *COSINE, *QUANTISED, *ENGINES}
 TABLES = {  # file -> what it is a table of
-    "runtime/tasks/limits.py": "names and limits of precisions",
+    "runtime/ground/limits.py": "names and limits of precisions",
     "runtime/bundle/engines.py": "names of engines, and their modules and targets",
     "calibration/precisions.py": "precisions: spellings and words",
     "exporter/plan/engines.py": "engines: orders, extras and distributions",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.limits import FP16
+from ...runtime.ground.limits import FP16
 from ..nouns import WeightScales
 from .weights import decibels, round_scale
 

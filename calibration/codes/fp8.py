@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.tasks.limits import FP16
+from ...runtime.ground.limits import FP16
 from ..nouns import WeightScales
 from .weights import decibels, round_scale
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.limits import FP16, FP32, INT8
+from ...runtime.ground.limits import FP16, FP32, INT8
 from ..nouns import Range
 from ..precisions import PRECISIONS, Codes
 from ..statistics.observers import BINS, TensorStats

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.limits import FP16, INT4
+from ...runtime.ground.limits import FP16, INT4
 from ..nouns import WeightScales
 from ..precisions import PRECISIONS, Codes
 from .blocks import Grid, choose_scales, from_rows, int4_grid, to_rows

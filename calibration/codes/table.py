@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.limits import FP16, INT8
+from ...runtime.ground.limits import FP16, INT8
 from ..nouns import WeightScales
 from ..precisions import PRECISIONS, Codes, quantised_names
 from .blocks import int4_blocks

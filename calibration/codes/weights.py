@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.tasks.limits import BF16, FP16
+from ...runtime.ground.limits import BF16, FP16
 from ..nouns import WeightScales
 from ..precisions import PRECISIONS
 

@@ -173,15 +173,6 @@ def sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
     return math.inf if noise == 0 else 10 * math.log10(signal / noise)
 
 
-def cosine(reference: np.ndarray, found: np.ndarray) -> float:
-    """The smallest cosine of a picture's outputs, (n, ...) twice; -1 when ``found`` is not finite."""
-    left, right = (np.asarray(array, dtype=np.float64).reshape(len(array), -1) for array in (reference, found))
-    if not np.isfinite(right).all():
-        return -1.0
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
-
-
 def _take(truth: Any, rows: np.ndarray) -> Any:
     return truth[rows] if isinstance(truth, np.ndarray) else [truth[row] for row in rows]
 

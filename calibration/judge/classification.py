@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import Runner
-from .accuracy import AGREEMENT, TOP1, Metric, cosine, same, sqnr_db
+from ...runtime.ground.numbers import smallest_cosine
+from .accuracy import AGREEMENT, TOP1, Metric, same, sqnr_db
 from .evaluation import Evaluation
 from .task import TaskJudge
 
@@ -49,7 +50,7 @@ class Logits:
         return sqnr_db(reference, found)
 
     def cosine(self, reference: np.ndarray, found: np.ndarray) -> float:
-        return cosine(reference, found)
+        return smallest_cosine(reference, found)
 
     def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]:
         notes, count, metric = [], len(evaluation), evaluation.metric

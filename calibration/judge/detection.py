@@ -22,11 +22,12 @@ from ...graph.run import Runner
 from ...runtime.coco.annotations import Truth
 from ...runtime.coco.average_precision import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
 from ...runtime.errors import UserMistake
+from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.boxes import Kept, overlaps
 from ...runtime.tasks.detection.detection import DetectionRule, in_image, keep
 from ...runtime.tasks.detection.matching import match
 from ..pictures.coco import open_coco
-from .accuracy import Metric, cosine
+from .accuracy import Metric
 from .evaluation import Evaluation, NothingFound, Pictures
 from .task import TaskJudge
 
@@ -156,7 +157,7 @@ class Boxes:
 
     def cosine(self, reference: np.ndarray, found: np.ndarray) -> float:
         """Of the scores: box coordinates are alike in any two answers; NaN where the graphs hand out other cells."""
-        return math.nan if reference.shape != found.shape else cosine(reference[..., 4:], found[..., 4:])
+        return math.nan if reference.shape != found.shape else smallest_cosine(reference[..., 4:], found[..., 4:])
 
     def notes(self, evaluation: Evaluation, max_drop: float | None) -> list[str]:
         count, boxes = len(evaluation), sum(int((~one.crowd).sum()) for one in evaluation.truth)

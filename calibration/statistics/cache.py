@@ -10,7 +10,6 @@ import io
 import json
 import os
 import struct
-import tempfile
 import time
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.backends.user_cache import user_cache
+from ...runtime.ground.files import replacing
 from .fingerprint import Fingerprint
 
 KEEP_FILES = 20
@@ -132,21 +132,13 @@ def write(path: Path, meta: Mapping[str, Any], arrays: Arrays, *, squeeze: bool 
     """An npz file with ``meta`` as JSON and the arrays of tensor i as ``i/name``; OSError where it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(arrays)
-    handle, part = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if squeeze else zipfile.ZIP_STORED) as archive:
-                text = json.dumps({**meta, "tensors": names}).encode()
-                _write_array(archive, "meta", np.frombuffer(text, dtype=np.uint8))
-                for number, name in enumerate(names):
-                    for field_name, array in arrays[name].items():
-                        _write_array(archive, f"{number}/{field_name}", array)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(part)
+    kind = zipfile.ZIP_DEFLATED if squeeze else zipfile.ZIP_STORED
+    with replacing(path, mode=0o600, to_disk=True) as file, zipfile.ZipFile(file, "w", kind) as archive:
+        text = json.dumps({**meta, "tensors": names}).encode()
+        _write_array(archive, "meta", np.frombuffer(text, dtype=np.uint8))
+        for number, name in enumerate(names):
+            for field_name, array in arrays[name].items():
+                _write_array(archive, f"{number}/{field_name}", array)
 
 
 def read(path: Path, *, only_meta: bool = False) -> tuple[dict[str, Any], Arrays]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.tasks.limits import quantised
+from ...runtime.ground.limits import quantised
 from ..plan.plan import Plan
 from ..run import runners as verify
 from ..run.runners import Runner

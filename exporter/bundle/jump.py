@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
-from ...runtime.tasks.limits import FP32
+from ...runtime.ground.limits import FP32
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -15,7 +15,7 @@ from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
 from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
-from ...runtime.tasks.limits import FP32, quantised
+from ...runtime.ground.limits import FP32, quantised
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
 from ..plan.targets import OURS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...runtime.bundle.engines import ONNXRUNTIME
 from ...runtime.errors import BackendUnavailable, ParityFailed
-from ...runtime.tasks.limits import FP32
+from ...runtime.ground.limits import FP32
 from ..precision.emulate import emulate
 from ..run import runners as verify
 from ..run.runners import Runner, session_runner

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ...models.fixtures.fixtures import TRAINED
-from ...runtime.tasks.limits import FP16
+from ...runtime.ground.limits import FP16
 from ..run.pictures import packaged_pictures
 
 FOLDER = Path("demo.run")

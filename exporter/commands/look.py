@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ...runtime.tasks.limits import FP32
+from ...runtime.ground.limits import FP32
 from .options import Data, Json, Number, Text, print_json
 
 QWEN = "Qwen2.5-VL-3B has"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...runtime.tasks.limits import INT8
+from ...runtime.ground.limits import INT8
 from ..plan.settings import SETTINGS, Number, Setting, Text
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]

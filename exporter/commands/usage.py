@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
-from ...runtime.tasks.limits import FP16, INT8
+from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h

@@ -4,7 +4,7 @@ A graph with Q/DQ is a wish. The X-ray of the engine says what came of it: which
 which are int8 in name only (codes widened to fp16 first), whether an attention block fell apart, and how many bytes the
 kernels move. ``build_audited`` puts the sites around a lost attention block back to fp16 and builds again.
 
-Figures are launches and bytes read from the plan, not latency: not yet run on hardware.
+Figures are launches and bytes read from the plan, not latency (docs/hardware.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.tasks.limits import FP16
+from ...runtime.ground.limits import FP16
 from .xray import XRay, read_engine
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...runtime.errors import EdgesmithError, UserMistake
+from ...runtime.ground.limits import FP32
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.schema import DOMAIN
-from ...runtime.tasks.limits import FP32
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx
@@ -125,7 +126,7 @@ def _build(
         bodies = {op_type for _, op_type, _ in model.functions}
         foreign = {node.op_type for node in model.graph if node.domain} - bodies
         notes.append(
-            f"not parsed here: {', '.join(sorted(foreign))}: a plugin computes it; not yet run on hardware"
+            f"not parsed here: {', '.join(sorted(foreign))}: a plugin computes it; {NOT_ON_HARDWARE}"
             if foreign
             else _parsed_here(files["model.onnx"])
         )
@@ -239,7 +240,7 @@ def _parsed_here(file: Path) -> str:
     if not rtx.installed():
         return "not parsed by any TensorRT here: pip install 'edgesmith[rtx]' adds that check"
     layers = rtx.parse_only(file)
-    return f"parsed by TensorRT-RTX as a check ({layers} layers); not yet run on hardware"
+    return f"parsed by TensorRT-RTX as a check ({layers} layers); {NOT_ON_HARDWARE}"
 
 
 def _save(model: ir.Model, out: Path) -> dict[str, Path]:

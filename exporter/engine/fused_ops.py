@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import EdgesmithError
+from ...runtime.ground.limits import FP32
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.plugins.pack import PACK, read_pack
 from ...runtime.plugins.routes import ROUTES as WITH_KERNELS
 from ...runtime.plugins.schema import DOMAIN
-from ...runtime.tasks.limits import FP32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -84,7 +85,7 @@ def lower(model: ir.Model, route: str) -> Lowered:
         how = "needs the C++ plugin on the device; the graph has no bodies, so nothing else runs it"
     else:
         how = "TensorRT takes the plugins of the kernel pack, or the bodies in the graph"
-    return Lowered(model, route, ops, (f"fused ops: {listed}; {how}; not yet run on hardware",))
+    return Lowered(model, route, ops, (f"fused ops: {listed}; {how}; {NOT_ON_HARDWARE}",))
 
 
 def _check_pack(ops: tuple[str, ...]) -> None:

@@ -49,7 +49,7 @@ GPUS = GPUS_FLOAT | {"rtx-quantised", "tensorrt-quantised"}
 ALL = CPUS | GPUS
 
 # (pass, orders it runs in): an order is left out where the rewrite was measured to lose (benchmarks/rewrites).
-# "tensorrt" has what won on "rtx", whose builder runs without a GPU: not yet run on hardware.
+# "tensorrt" has what won on "rtx", whose builder runs without a GPU (docs/hardware.md).
 # "-quantised" is for graphs that get Q/DQ afterwards: other passes win there (benchmarks/int8_kernels).
 ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (CleanUp, ALL),

@@ -37,7 +37,7 @@ PATTERNS: Registry[Place] = Registry("pattern", OURS)
 
 
 def register_pattern(
-    pattern: type[Pattern], *, orders: Iterable[str] = tuple(sorted(ALL)), after: str = ""
+    pattern: type[Pattern], *, orders: str | Iterable[str] | None = None, after: str = ""
 ) -> type[Pattern]:
     """Run ``pattern`` in ``orders`` (all of them unless told), behind the pass ``after``; the class is given back.
 
@@ -55,7 +55,8 @@ def register_pattern(
             attempt="derive from Pattern and write apply(model), which changes the model and counts the places",
         )
     name = pattern.__name__
-    place = Place(pattern, frozenset([orders] if isinstance(orders, str) else orders), after)
+    words = ALL if orders is None else [orders] if isinstance(orders, str) else orders
+    place = Place(pattern, frozenset(words), after)
     if name not in PATTERNS:
         _check_names("order", place.orders, ALL, name)
         _check_names("pass", [*([after] if after else []), *named(pattern)], list(PATTERNS), name)

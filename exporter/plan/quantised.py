@@ -17,7 +17,7 @@ from ...calibration.codes.blocks import BLOCKS
 from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
 from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
-from ...runtime.tasks.limits import FP16, INT8
+from ...runtime.ground.limits import FP16, INT8
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
 from .settings import Data, Settings

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ..run.arguments import nearest
 
 Place = str | os.PathLike[str]
@@ -226,10 +227,10 @@ class Settings:
     )
     native_plugins: bool = ask(
         False,
-        "Jetpack6: fused ops by the C++ plugin; not yet run on hardware.",
+        f"Jetpack6: fused ops by the C++ plugin; {NOT_ON_HARDWARE}.",
         "--native-plugins",
         kind=bool,
-        page="target `jetpack6`: the fused ops are computed by the C++ plugin; not yet run on hardware",
+        page="target `jetpack6`: the fused ops are computed by the C++ plugin ([hardware](hardware.md))",
     )
     skip: Iterable[str] = ask(
         (),

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import UserMistake
+from ...runtime.ground.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
+from ...runtime.ground.words import NOT_ON_HARDWARE
 from ...runtime.registry import Registry
-from ...runtime.tasks.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
 from .engines import ENGINES, ONNXRUNTIME, OPENVINO, OPSETS, TENSORRT, TENSORRT_RTX, USUAL_OPSET, Engine
 
 FLOATS = (FP32, FP16, BF16)
@@ -154,9 +155,9 @@ TENSORRT_8 = {
 }
 OTHER_INT4 = "OpenVINO packs int4 weights in a format of its own, which this version of Edgesmith does not write"
 # what "auto" tries first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on
-# every model tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. Not yet run on hardware.
+# every model tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
 ON_THOR = {"sm110": (FP8, FP16, INT8)}
-ON_DEVICE = "the engine is built on the device from the ONNX file in the bundle; not yet run on hardware"
+ON_DEVICE = f"the engine is built on the device from the ONNX file in the bundle; {NOT_ON_HARDWARE}"
 
 OURS: dict[str, Target] = {
     target.name: target

@@ -5,7 +5,7 @@
     body        standard ONNX operators, as text                 functions.py -> FunctionProto in the model
     kernel      Triton source, launch rule, specialisations      compile.py -> PTX in the kernel pack
 
-Generated from it and written nowhere else: the FunctionProto, the torch custom op and its ONNX translation, the TensorRT
+Generated from it and written nowhere else: the FunctionProto, the torch custom op, the TensorRT
 quick-deployable plugin, the table of the C++ plugin, the page in docs/.
 """
 
@@ -65,7 +65,7 @@ class FusedOp:
     body: str
     reference: Reference
     kernel: Kernel | None = None
-    wins: str = "not measured"  # what the plain graph loses, and where that was measured
+    wins: str = "nothing is known"  # what the plain graph pays for, in words; docs/hardware.md: what was measured
     notes: tuple[str, ...] = field(default=())
 
     @property

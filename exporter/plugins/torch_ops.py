@@ -1,7 +1,7 @@
-"""Declaration -> the torch custom op ``torch.ops.edgesmith.<Name>`` and its translation for torch.onnx.export.
+"""Declaration -> the torch custom op ``torch.ops.edgesmith.<Name>``, and the bodies of fused nodes in a graph.
 
 The op computes with the numpy reference, so a torch module that uses it is judged by the definition; it has no gradient.
-Shapes under tracing come from the schema's expressions. Its node in the exported graph has the op's name and domain, and
+Shapes under tracing come from the schema's expressions. A node of an op has its name and the domain ``edgesmith``;
 ``carry_functions`` puts the body beside it.
 """
 
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.plugins.expressions import INTEGERS, parse
 from ...runtime.plugins.schema import DOMAIN, Attribute, OpSchema
 from .declaration import FusedOp
-from .functions import OPSET, found_by, function
+from .functions import OPSET, function
 
 if TYPE_CHECKING:
-    import onnx
     import onnx_ir as ir
     import torch
 
@@ -37,7 +36,7 @@ def _registered(name: str) -> Callable[..., Any]:
     op = OPS[name]
 
     def compute(*arguments: Any, **named: Any) -> Any:
-        tensors, attributes = _split(op.schema, arguments, named)
+        tensors, attributes = split_arguments(op.schema, arguments, named)
         op.schema.bind([tuple(tensor.shape) for tensor in tensors], attributes)
         results = op.reference(*(_numpy(tensor) for tensor in tensors), **attributes)
         types = _output_types(op.schema, tensors)
@@ -49,7 +48,7 @@ def _registered(name: str) -> Callable[..., Any]:
         return found[0] if single else tuple(found)
 
     def shapes(*arguments: Any, **named: Any) -> Any:
-        tensors, attributes = _split(op.schema, arguments, named)
+        tensors, attributes = split_arguments(op.schema, arguments, named)
         names: dict[str, Any] = {
             key: value for key, value in attributes.items() if isinstance(value, int | torch.SymInt)
         }
@@ -79,53 +78,6 @@ def signature(schema: OpSchema) -> str:
     return f"({', '.join(arguments)}) -> {results if len(schema.outputs) == 1 else f'({results})'}"
 
 
-def translations() -> dict[Any, Callable[..., Any]]:
-    """``custom_translation_table`` of torch.onnx.export: every op becomes one node of the domain ``edgesmith``."""
-    import torch
-
-    from . import OPS
-
-    table = {}
-    for op in OPS.values():
-        torch_op(op)
-        table[getattr(torch.ops.edgesmith, op.name).default] = _translation(op)
-    return table
-
-
-def _translation(op: FusedOp) -> Callable[..., Any]:
-    import onnxscript
-
-    emit = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, 1), op.name, onnx_schema(op))
-
-    def translate(*arguments: Any, **named: Any) -> Any:
-        tensors, attributes = _split(op.schema, arguments, named)
-        return emit(*tensors, **attributes, **found_by())
-
-    return translate
-
-
-def onnx_schema(op: FusedOp) -> onnx.defs.OpSchema:
-    """The schema in ONNX's words."""
-    import onnx
-
-    kinds = onnx.defs.OpSchema.AttrType
-    fixed = {"float32": "tensor(float)", "float16": "tensor(float16)", "int32": "tensor(int32)"}
-    sides = [
-        [onnx.defs.OpSchema.FormalParameter(tensor.name, fixed.get(tensor.type, "T")) for tensor in side]
-        for side in (op.schema.inputs, op.schema.outputs)
-    ]
-    attributes = [
-        onnx.defs.OpSchema.Attribute(attribute.name, kinds.INT if attribute.kind == "int" else kinds.FLOAT)
-        for attribute in op.schema.attributes
-    ]
-    attributes += [onnx.defs.OpSchema.Attribute(name, kinds.STRING) for name in found_by()]
-    anything = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
-    return onnx.defs.OpSchema(
-        op.name, DOMAIN, 1, inputs=sides[0], outputs=sides[1], attributes=attributes,
-        type_constraints=[("T", anything, "the op's own type")],
-    )  # fmt: skip
-
-
 def carry_functions(model: ir.Model, opset: int = OPSET) -> list[str]:
     """Put the bodies of all fused nodes into the model, and their domain into its imports; the names of the ops."""
     import onnx_ir as ir
@@ -146,7 +98,9 @@ def _required_first(schema: OpSchema) -> list[Attribute]:
     return sorted(schema.attributes, key=lambda attribute: attribute.default is not None)
 
 
-def _split(schema: OpSchema, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def split_arguments(
+    schema: OpSchema, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments -> tensors in order, attributes with defaults."""
     names = [*(tensor.name for tensor in schema.inputs), *(attribute.name for attribute in _required_first(schema))]
     given = dict(zip(names, arguments, strict=False)) | named

@@ -28,7 +28,7 @@ import numpy as np
 from ...calibration.precisions import PRECISIONS, QDQ_OPSET
 from ...graph.edit import clone, sweep
 from ...runtime.errors import EdgesmithError, UserMistake
-from ...runtime.tasks.limits import BF16, FP16, FP32
+from ...runtime.ground.limits import BF16, FP16, FP32
 from ..plan.engines import ENGINES, OPSETS, Engine
 from ..plugins.torch_ops import carry_functions
 from .decoding import WHY, decode_tail

@@ -21,8 +21,9 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS
 from ...graph.run import run_values
+from ...runtime.ground.limits import COSINE, FP16, FP32
+from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.verdict import ROUNDED
-from ...runtime.tasks.limits import COSINE, FP16, FP32
 from .decoding import decode_tail, measured
 from .floats import to_precision
 
@@ -79,7 +80,7 @@ def choose_islands(
 
     def measure(keep: Collection[str], values: Sequence[str] | None = None) -> tuple[float, dict[str, np.ndarray]]:
         found = run(to_precision(model, precision, keep).model, feeds, values or only)
-        return min(_cosine(truth[name], found[name]) for name in compared), found
+        return min(smallest_cosine(truth[name], found[name]) for name in compared), found
 
     settled = {str(node.name) for node in decode_tail(model.graph)}  # float32 already, whatever is chosen here
     before, _ = measure(())
@@ -142,15 +143,6 @@ def _relative(truth: np.ndarray, other: np.ndarray) -> float:
     if not np.isfinite(other).all():
         return np.inf if np.isfinite(truth).all() else 0.0
     return float(np.linalg.norm(truth - other) / max(float(np.linalg.norm(truth)), 1e-12))
-
-
-def _cosine(truth: np.ndarray, other: np.ndarray) -> float:
-    """Smallest cosine over the batch; -1 when anything is not finite."""
-    if not np.isfinite(other).all():
-        return -1.0
-    left, right = (array.astype(np.float64).reshape(len(array), -1) for array in (truth, other))
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
 
 
 def run_rounded(model: ir.Model, feeds: Feeds, names: Sequence[str] | None) -> dict[str, np.ndarray]:

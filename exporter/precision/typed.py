@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.tasks.limits import FP32
+from ...runtime.ground.limits import FP32
 from .floats import PrecisionResult, to_precision
 from .islands import choose_islands
 

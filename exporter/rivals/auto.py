@@ -15,8 +15,8 @@ from ...calibration.budget.hold import evaluation_of
 from ...graph.run import Runner
 from ...runtime.backends.load import load
 from ...runtime.errors import ParityFailed
+from ...runtime.ground.limits import quantised
 from ...runtime.session.benchmark import measure
-from ...runtime.tasks.limits import quantised
 from ..bundle.parity import typed_runner
 from ..plan.plan import Plan
 from ..plan.quantised import for_precision

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.selftest import verdict
 
 
@@ -52,9 +53,7 @@ def agreement(
         return Row(stage, runner, inputs, shape, len(judge), np.inf, 0.0, -1.0, 0.0, 0.0, "finite numbers", False)
     largest = float(np.abs(judge).max())
     max_abs = float(np.abs(judge - other).max())
-    flat = [answers.reshape(len(answers), -1) for answers in (judge, other)]
-    norms = np.linalg.norm(flat[0], axis=1) * np.linalg.norm(flat[1], axis=1)
-    cosine = float(((flat[0] * flat[1]).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    cosine = smallest_cosine(judge, other)
     best = min(5, judge.shape[1])
     ours, theirs = (np.argsort(-_by_place(answers), axis=1, kind="stable")[:, :best] for answers in (other, judge))
     top1 = float((ours[:, 0] == theirs[:, 0]).mean())

@@ -1,4 +1,4 @@
-"""CUDA from Python with nothing but ctypes: find the driver, allocate, copy, wait. Not yet run on hardware.
+"""CUDA from Python with nothing but ctypes: find the driver, allocate, copy, wait.
 
 TensorRT ends the whole process with a segmentation fault on a machine without a driver, so ``find_driver`` looks for one
 first. The calls used are the same in libcudart 11, 12 and 13 (JetPack 5, 6 and 7); plain memory and copies, no managed

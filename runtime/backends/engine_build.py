@@ -1,22 +1,24 @@
-"""model.onnx -> engine for the GPU in this machine, built by TensorRT 8.5 to 11 or TensorRT-RTX in a process of its own.
+"""model.onnx -> engine, built by TensorRT 8.5 to 11 or TensorRT-RTX in a process of its own: who starts it and hears it.
 
-A builder that runs out of memory, or falls over, takes only that process with it. Types are decided in our graph: where
-the library knows strongly typed networks (from TensorRT 10 on) it must follow them; TensorRT 8 is only allowed fp16.
-Where the bundle brings kernels, their plugins are registered in that process before the graph is parsed.
-Started as ``python -m edgesmith.runtime.backends.engine_build`` with one JSON object on stdin; the answer is one on stdout.
-The build for a named chip is run by our tests; building for the chip in the machine is not yet run on hardware.
+A builder that runs out of memory, or falls over, takes only that process with it (engine_child.py). A device asks for an
+engine for the GPU that is in it; an export names a chip that is not here, which TensorRT-RTX compiles for without a GPU.
+The build for a named chip is run by our tests; for the one in the machine see docs/hardware.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,46 @@ from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
-from ..plugins.routes import add_plugins, plugins_of
-from ..tasks.limits import FP16
+from ..ground.limits import FP16
+from ..plugins.routes import plugins_of
 
 log = logging.getLogger("edgesmith")
-COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"]
+COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_child"]
 WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
+STILL_EVERY_S = 60.0  # between two signs of life, where nobody hears the progress
+Progress = Callable[[str, int, int], None]  # phase, step, steps
+Bounds = Sequence[Sequence[int]]  # smallest, usual and largest shape
+
+
+class BuildFailed(EdgesmithError):
+    """The parser or the builder refused the graph, or died; the graph is ours, so this is no mistake of the user."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a child is asked to do."""
+
+    library: str  # "tensorrt" or "tensorrt_rtx"
+    model: str  # path of the ONNX file
+    arch: str | None = None  # "sm89": a chip that is not in this machine, for TensorRT-RTX only
+    fp16: bool = False  # allowed, to a library that does not follow the types of the graph
+    workspace_bytes: int | None = None
+    shapes: Mapping[str, Bounds] = field(default_factory=dict)  # of inputs with open sizes; "*" of every other
+    plugins: Mapping[str, Any] | None = None  # what routes.plugins_of gave
+    log: str | None = None  # file for all that the builder says, layer list included
+
+
+@dataclass(frozen=True)
+class EngineBuilt:
+    """The engine (empty when the graph was only parsed), its chip where one was named, and what the builder said of it."""
+
+    data: bytes
+    arch: str | None
+    version: str
+    parse_seconds: float
+    build_seconds: float
+    layers: int
+    warnings: tuple[str, ...] = ()
 
 
 def build_engine(
@@ -44,39 +80,16 @@ def build_engine(
     ``arch`` (sm89) names a chip that is not in this machine, for TensorRT-RTX only.
     """
     graph = graph or bundle.main
-    with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
-        engine = Path(folder) / "engine"
-        request = {
-            "library": library,
-            "model": str(graph.path),
-            "engine": str(engine),
-            "arch": arch,
-            FP16: bundle.precision == FP16,
-            "workspace_bytes": int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
-            "shapes": profile_shapes(graph.inputs),
-            "plugins": plugins_of(bundle, library),
-        }
-        child = _run(json.dumps(request))
-        if child.returncode == 0 and engine.is_file():
-            return engine.read_bytes()
-    raise _failure(bundle, library, child)
-
-
-def _run(request: str) -> subprocess.CompletedProcess[str]:
-    """Run the child to its end, saying once a minute that it still works; it does not outlive us."""
-    pipe, minutes, words = subprocess.PIPE, 0, request or None
-    with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
-        try:
-            while True:
-                try:
-                    out, err = child.communicate(words, timeout=60)
-                    return subprocess.CompletedProcess(COMMAND, child.returncode, out, err)
-                except subprocess.TimeoutExpired:
-                    minutes, words = minutes + 1, None  # what was asked is sent once
-                    log.warning("still building the engine, %d min", minutes)
-        except BaseException:
-            child.kill()
-            raise
+    request = Request(
+        library,
+        os.path.abspath(graph.path),
+        arch,
+        fp16=bundle.precision == FP16,
+        workspace_bytes=int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
+        shapes=profile_shapes(graph.inputs),
+        plugins=plugins_of(bundle, library),
+    )
+    return run_builder(request, lambda _: f"{library} could not build an engine for {bundle.name}").data
 
 
 def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
@@ -91,94 +104,111 @@ def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
     return found
 
 
-def _failure(bundle: Bundle, library: str, child: subprocess.CompletedProcess[str]) -> EdgesmithError:
+def run_builder(
+    request: Request,
+    refused: Callable[[str], str],
+    *,
+    engine: bool = True,
+    progress: Progress | None = None,
+    timeout_s: float | None = None,
+) -> EngineBuilt:
+    """Run a child to its end; it does not outlive this call, Ctrl-C included. Without ``engine`` it only parses.
+
+    ``refused("parse")`` and ``refused("build")`` are the first line of the error when that did not work.
+
+    Raises:
+        BuildFailed: the parser or the builder refused, or died, or took longer than ``timeout_s``.
+        UserMistake: the graph has open sizes and no shapes; the bundle's kernels cannot be used.
+        BackendUnavailable: the library, or what it needs for the kernels, is not here.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
+        path, errors = Path(folder, "engine"), Path(folder, "stderr")
+        words = {**asdict(request), "engine": str(path) if engine else None, "progress": progress is not None}
+        warnings: list[str] = []
+        code, last = _converse(json.dumps(words), errors, progress, timeout_s, warnings)
+        if code == 0 and last.get("event") == "done":
+            facts = {name: last[name] for name in ("version", "parse_seconds", "build_seconds", "layers")}
+            data = path.read_bytes() if engine else b""
+            return EngineBuilt(data, request.arch, **facts, warnings=tuple(dict.fromkeys(warnings)))
+        tail = list(deque(errors.read_text(errors="replace").splitlines(), maxlen=6))
+    raise _failure(refused, code, last, tail, timeout_s)
+
+
+def _converse(
+    words: str, errors: Path, progress: Progress | None, timeout_s: float | None, warnings: list[str]
+) -> tuple[int, dict[str, Any]]:
+    """Exit code and last event of a child that was told ``words``."""
+    # the folder and SAFEPATH: what lies where the user works must not shadow a module of the standard library
+    paths = [os.environ.get("PYTHONPATH", ""), *map(os.path.abspath, filter(None, sys.path))]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    pipe, last, over = subprocess.PIPE, {}, threading.Event()
+    with errors.open("w") as stderr:
+        child = subprocess.Popen(
+            COMMAND, cwd=errors.parent, env=environment, stdin=pipe, stdout=pipe, stderr=stderr, text=True,
+            encoding="utf-8",
+        )  # fmt: skip
+        limit = threading.Timer(timeout_s or 0, child.kill)
+        try:
+            if timeout_s:
+                limit.start()
+            if progress is None:
+                threading.Thread(target=_still_building, args=(over,), daemon=True).start()
+            assert child.stdin and child.stdout
+            with contextlib.suppress(BrokenPipeError):  # it died at once; how is told below
+                child.stdin.write(words)
+                child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            for line in child.stdout:
+                last = _event(line)
+                if last.get("event") == "progress" and progress:
+                    progress(last["phase"], last["step"], last["steps"])
+                elif last.get("event") == "warning":
+                    warnings.append(last["text"])
+            return child.wait(), last
+        finally:
+            over.set()
+            limit.cancel()
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+def _event(line: str) -> dict[str, Any]:
+    """One line of the child; a line of anybody else is no event."""
+    with contextlib.suppress(ValueError):
+        if isinstance(found := json.loads(line), dict):
+            return found
+    return {}
+
+
+def _still_building(over: threading.Event) -> None:
+    minutes = 0
+    while not over.wait(STILL_EVERY_S):
+        minutes += 1
+        log.warning("still building the engine, %d min", minutes)
+
+
+def _failure(
+    refused: Callable[[str], str], code: int, last: dict[str, Any], tail: list[str], timeout_s: float | None
+) -> EdgesmithError:
     """What the child's end means."""
-    what = f"{library} could not build an engine for {bundle.name}"
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
+    if code < 0:
+        name = signal.Signals(-code).name
         killed = name == "SIGKILL"
-        return EdgesmithError(
-            what,
-            found=f"the builder ended by {name}",
-            because="the system takes memory back this way" if killed else "an error inside the library",
+        limit = f" (limit {timeout_s:g} s)" if timeout_s else ""
+        because = "the system takes memory back this way" if killed else "an error inside the library"
+        return BuildFailed(
+            refused("build"),
+            found="\n".join([f"the builder ended by signal {-code}, {name}{limit}", *tail]),
+            because="a build that takes longer is ended" if killed and timeout_s else because,
             attempt="close other programs, add swap, or a smaller batch" if killed else "another version of it",
         )
-    kind = {2: UserMistake, 3: BackendUnavailable}.get(child.returncode, EdgesmithError)
-    try:
-        answer = json.loads(child.stdout.strip().splitlines()[-1])
-        if "refused" in answer:  # one of our own errors: it has its four lines already
-            return kind(**answer["refused"])
-        errors = answer["errors"]
-    except (ValueError, IndexError, KeyError, TypeError):
-        errors = child.stderr.strip().splitlines()[-3:] or ["it gave no reason"]
-    return kind(what, found="\n".join(map(str, errors[:5]))[:800], attempt="edgesmith doctor")
-
-
-def main() -> int:
-    """The child: 0 built, 1 refused by parser or builder, 2 plugins that cannot be used, 3 no library."""
-    request = json.load(sys.stdin)
-    try:
-        trt = __import__(request["library"])
-    except (ImportError, OSError) as error:
-        print(json.dumps({"errors": [f"{type(error).__name__}: {error}"]}))
-        return 3
-    with ExitStack() as stack:
-        try:
-            add_plugins(trt, request.get("plugins"), stack)
-        except EdgesmithError as error:
-            print(json.dumps({"refused": vars(error)}))
-            return 3 if isinstance(error, BackendUnavailable) else error.exit_code
-        return _answer(trt, request)
-
-
-def _answer(trt: Any, request: dict[str, Any]) -> int:
-    """Build and write the engine; what the library says goes to stdout."""
-    errors: list[str] = []
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                errors.append(text)
-
-    engine = _build(trt, Log(), request, errors)
-    if engine is None:
-        print(json.dumps({"errors": errors or ["it gave no reason"]}))
-        return 1
-    Path(request["engine"]).write_bytes(engine)
-    print(json.dumps({"version": trt.__version__}))
-    return 0
-
-
-def _build(trt: Any, log: Any, request: dict[str, Any], errors: list[str]) -> Any:
-    if hasattr(trt, "init_libnvinfer_plugins"):  # suppression inside a detector's graph is one of TensorRT's plugins
-        trt.init_libnvinfer_plugins(log, "")
-    builder = trt.Builder(log)
-    kinds = trt.NetworkDefinitionCreationFlag
-    typed = hasattr(kinds, "STRONGLY_TYPED")
-    flags = 1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH)
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(request["model"]) or not network.num_outputs:
-        errors[:0] = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
-        return None
-    config = builder.create_builder_config()
-    if not typed and request[FP16]:
-        config.set_flag(trt.BuilderFlag.FP16)
-    if request["workspace_bytes"]:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])
-    if request["arch"]:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, request["arch"].upper()), 0)
-    if request["shapes"]:
-        profile = builder.create_optimization_profile()
-        for name, bounds in request["shapes"].items():
-            profile.set_shape(name, *map(tuple, bounds))
-        config.add_optimization_profile(profile)
-    return builder.build_serialized_network(network, config)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    kind = {2: UserMistake, 3: BackendUnavailable}.get(code, BuildFailed)
+    if "refused" in last:  # one of our own errors: it has its four lines already
+        return kind(**last["refused"])
+    errors = last.get("errors") or tail[-3:] or [f"it gave no reason and ended with exit code {code}"]
+    rows = [str(error).strip()[:400] for error in errors[:5]]
+    return kind(refused(last.get("stage", "build")), found="\n".join(rows), attempt="edgesmith doctor")

@@ -13,7 +13,6 @@ import hmac
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..bundle.vet import DEVICE_ENGINE, ENGINES, graph_rows
+from ..ground.files import replacing
 from .cuda import Device
 from .user_cache import user_cache
 
@@ -70,16 +70,8 @@ def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
             sealed = seal(engine, key, secret())
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{DEVICE_ENGINE}{key[:24]}.engine"
-            handle, name = tempfile.mkstemp(prefix=DEVICE_ENGINE, suffix=".partial", dir=folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(sealed)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, path)
-            finally:
-                with suppress(OSError):
-                    os.unlink(name)
+            with replacing(path, mode=0o600, to_disk=True) as file:  # half of one still begins with DEVICE_ENGINE
+                file.write(sealed)
             return path
         except OSError:
             continue

@@ -11,8 +11,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.engines import OPENVINO
 from ..bundle.graphs import GraphSpec
 from ..errors import BundleRefused, UserMistake
+from ..ground.limits import BF16, FP32, quantised
 from ..session.session import Session
-from ..tasks.limits import BF16, FP32, quantised
 from . import backend, library
 
 HINTS = {FP32: "f32", BF16: "bf16"}

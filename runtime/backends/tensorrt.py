@@ -1,8 +1,8 @@
-"""TensorRT 8.5 to 11 and TensorRT-RTX: one session for both, they share what is used here. Not yet run on hardware.
+"""TensorRT 8.5 to 11 and TensorRT-RTX: one session for both, they share what is used here.
 
 The engine is, in this order: one of the bundle that was built for this chip, one built on this device before, or one that
 is built now from the graph, which takes minutes and is kept. The driver is looked for before the library is touched:
-without one, TensorRT ends the process.
+without one, TensorRT ends the process. What of this has run where: docs/hardware.md.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..ground.limits import INT8
 from ..report.graph import nodes, precision, rewrites, xray
 from ..report.origin import contract, files, origin
 from ..report.page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
@@ -18,7 +19,6 @@ from ..report.parts import Parts
 from ..report.quantised import quantised
 from ..report.words import number, percent
 from ..tasks.known import task_of
-from ..tasks.limits import INT8
 
 Data = Mapping[str, Any]
 

@@ -9,21 +9,19 @@ only warns), so that damage is not found here.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import struct
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.files import replacing
+from .headers import JPEG, PNG, PNG_HEAD_BYTES, jpeg_segments, jpeg_size, png_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
 MAX_FILE_BYTES = 512 * 1024 * 1024
-JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -56,7 +54,7 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
 
 def check_image(data: bytes, name: str = "image") -> None:
     """Raise what ``decode_image`` would raise; a JPEG is decoded at an eighth of its size, 3x faster at 12 megapixels."""
-    _decode(data, name, cv2.IMREAD_REDUCED_COLOR_8 if data.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR)
+    _decode(data, name, cv2.IMREAD_REDUCED_COLOR_8 if data.startswith(JPEG) else cv2.IMREAD_COLOR)
 
 
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
@@ -100,26 +98,16 @@ def _cut_off(name: str, kind: str, size: int) -> UserMistake:
 
 def _look_before_decoding(data: bytes, name: str) -> tuple[int, int] | None:
     """(height, width) as the header claims, None where we do not know the format; raises when the end is missing."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        if len(data) < 24 or b"IEND" not in data[24:]:
+    if data.startswith(PNG):
+        if len(data) < PNG_HEAD_BYTES or b"IEND" not in data[PNG_HEAD_BYTES:]:
             raise _cut_off(name, "PNG", len(data))
-        width, height = struct.unpack(">II", data[16:24])
-        return height, width
-    if not data.startswith(b"\xff\xd8"):
+        return png_size(data)
+    if not data.startswith(JPEG):
         return None
-    at, size = 2, None
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in JPEG_SIZE_MARKERS and at + 9 <= len(data):
-            size = (int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big"))
-        at += 2 + length
-        if marker == 0xDA:  # the coded pixels follow: from here on 0xFFD9 can only be the end of the picture
-            break
-    if b"\xff\xd9" not in data[at:]:
+    size, end = None, len(JPEG)
+    for marker, start, end in jpeg_segments(data):
+        size = jpeg_size(data, marker, start) or size
+    if b"\xff\xd9" not in data[end:]:
         raise _cut_off(name, "JPEG", len(data))
     return size
 
@@ -127,16 +115,12 @@ def _look_before_decoding(data: bytes, name: str) -> tuple[int, int] | None:
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """uint8 (H, W, 3) RGB -> a file of the kind that the suffix says; it appears whole or not at all."""
     path = Path(path)
-    partial = None
     try:
         done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if not done:
             raise UserMistake(f"cannot write the picture {path}", found=f"{image.shape[1]} x {image.shape[0]} pixels")
-        handle, partial = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path, hidden=True) as file:
             file.write(data.tobytes())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
     except cv2.error as error:
         raise UserMistake(
             f"cannot write the picture {path}", found=str(error.err), expected="one of " + " ".join(SUFFIXES)
@@ -147,7 +131,3 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
             found=error.strerror or str(error),
             attempt="check the folder, its permissions and the free space",
         ) from None
-    finally:
-        if partial is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)

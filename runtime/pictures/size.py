@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import struct
 
-from .file import JPEG_SIZE_MARKERS, read_image
+from .file import read_image
+from .headers import JPEG, PNG, PNG_HEAD_BYTES, jpeg_segments, jpeg_size, png_size
 
+EXIF_MARKER, EXIF = 0xE1, b"Exif\0\0"
 HEAD_BYTES = 256 * 1024  # thumbnails and colour profiles stand before the size of a JPEG
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF values that exchange the sides
 
@@ -15,30 +17,24 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width); UserMistake for a file that is no picture."""
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
-    size = _jpeg_size(head) if head.startswith(b"\xff\xd8") else None
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24 and b"eXIf" not in head:
-        width, height = struct.unpack(">II", head[16:24])
-        size = (height, width)
+    size = _turned(head) if head.startswith(JPEG) else None
+    if head.startswith(PNG) and len(head) >= PNG_HEAD_BYTES and b"eXIf" not in head:
+        size = png_size(head)
     if size is None:
         height, width = read_image(path).shape[:2]
         return height, width
     return size
 
 
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    at, turned = 2, False
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        length = int.from_bytes(head[at + 2 : at + 4], "big")
-        if marker == 0xE1 and head[at + 4 : at + 10] == b"Exif\0\0":
-            turned = _orientation(head[at + 10 : at + 2 + length]) in TURNED
-        if marker in JPEG_SIZE_MARKERS:
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+def _turned(head: bytes) -> tuple[int, int] | None:
+    """Of a JPEG, as EXIF says; None where the size stands further behind."""
+    turned = False
+    for marker, start, end in jpeg_segments(head):
+        if marker == EXIF_MARKER and head[start : start + len(EXIF)] == EXIF:
+            turned = _orientation(head[start + len(EXIF) : end]) in TURNED
+        if size := jpeg_size(head, marker, start):
+            height, width = size
             return (width, height) if turned else (height, width)
-        at += 2 + length
     return None
 
 

@@ -138,13 +138,16 @@ class Live(Source):
         self._news = threading.Condition()
         self._newest: tuple[int, float, np.ndarray] | None = None
         self._ended = self._stopped = False
+        self._last_read_s = 0.0
         self._reader = threading.Thread(target=self._read, name="edgesmith-reader", daemon=True)
 
     def _read(self) -> None:
         index = 0
         while not self._stopped:
+            asked = time.perf_counter()
             there, pixels = self.capture.read()
             with self._news:
+                self._last_read_s = time.perf_counter() - asked
                 if there:
                     self._newest = (index, time.perf_counter(), pixels)
                 self._ended = not there
@@ -162,9 +165,10 @@ class Live(Source):
             with self._news:
                 self._news.wait_for(lambda: self._newest is not None or self._ended, self.stall_s)
                 newest, self._newest = self._newest, None
-                ended = self._ended
+                ended, last_read_s = self._ended, self._last_read_s
             if newest is None:
-                wait_s = time.perf_counter() - waited
+                # the read that gave up may have begun long before we came to wait for it
+                wait_s = max(time.perf_counter() - waited, last_read_s if ended else 0)
                 if not ended or wait_s > 0.9 * self.stall_s or taken == 0:
                     raise self._stalled(taken, wait_s)
                 self.notes.append(f"{self.name} ended after {seen + 1} frames")

@@ -1,8 +1,7 @@
 """Kernel pack -> the C++ plugin, for TensorRT 10.0 to 10.8, which take no plugin from Python that ends in an engine.
 
 One library serves all ops: it reads plugins.txt and the PTX from the folder that ``EDGESMITH_KERNELS`` names. It is built on
-the device (native/), because TensorRT's headers are there, and named by ``EDGESMITH_PLUGIN_LIBRARY``. Not yet run on
-hardware.
+the device (native/), because TensorRT's headers are there, and named by ``EDGESMITH_PLUGIN_LIBRARY``.
 """
 
 from __future__ import annotations

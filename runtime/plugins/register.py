@@ -7,7 +7,7 @@
 Nothing is written by hand for an op; plugin_functions.py says what the three do. ``tensorrt.plugin`` reads what a function
 takes from its signature, so the functions here carry a made one (``__signature__``) with real types in it. TensorRT keeps
 the PTX in the engine: only the build needs this file. NVIDIA's own plugin code runs these functions in our tests; with
-TensorRT's builder they are not yet run on hardware.
+TensorRT's builder see docs/hardware.md.
 """
 
 from __future__ import annotations

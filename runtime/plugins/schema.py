@@ -99,10 +99,6 @@ class OpSchema:
                 raise ValueError(f"{self.name}.{tensor.name} is {tensor.shape} = {wanted}, found {tuple(shape)}")
         return names
 
-    def output_shapes(self, names: Mapping[str, int]) -> list[tuple[int, ...]]:
-        """The shapes of the outputs for what ``bind`` gave."""
-        return [tuple(parse(size).value(names) for size in tensor.shape) for tensor in self.outputs]
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from ..ground.words import NOT_ON_HARDWARE
 from .page import Html, facts, figure, fold, join, signed, size, table, tag
 
 Data = Mapping[str, Any]
 ROUTES = {  # of fused ops to the engine
     "function": "The engine runs their bodies, which travel in the graph.",
     "inline": "They are written out in standard operators: this engine takes no plugins.",
-    "aot": "TensorRT takes the plugins of the kernel pack in the bundle, or the bodies in the graph; not yet run on hardware.",
-    "native": "The C++ plugin computes them from the kernel pack in the bundle; not yet run on hardware.",
+    "aot": f"TensorRT takes the plugins of the kernel pack in the bundle, or the bodies in the graph; {NOT_ON_HARDWARE}.",
+    "native": f"The C++ plugin computes them from the kernel pack in the bundle; {NOT_ON_HARDWARE}.",
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..tasks.limits import FP16
+from ..ground.limits import FP16
 from .curve import curve, losers
 from .page import Html, facts, figure, fold, join, mark, section, size, table, tag
 from .words import budget_told, interval, loss_db, number, percent, rule_told, summary, verdict, warnings, worst

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import inf, log10
 from typing import Any
 
-from ..tasks.limits import FP32, INT8
+from ..ground.limits import FP32, INT8
 from .page import figure, size
 
 Data = Mapping[str, Any]

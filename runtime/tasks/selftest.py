@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
+from ..ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
+from ..ground.numbers import smallest_cosine
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ def agreement(
         return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers", False)
     a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
     max_abs = float(np.abs(a - b).max())
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    cosine = smallest_cosine(a, b)
     top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
     limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine, measured)
     told = f"max abs {max_abs:.1e}, cosine {cosine:.6f}"

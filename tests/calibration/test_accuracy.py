@@ -10,7 +10,6 @@ from edgesmith.calibration.judge.accuracy import (
     AGREEMENT,
     TOP1,
     Metric,
-    cosine,
     difference,
     measure,
     score,
@@ -19,6 +18,7 @@ from edgesmith.calibration.judge.accuracy import (
 )
 from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
+from edgesmith.runtime.ground.numbers import smallest_cosine
 
 
 @pytest.mark.parametrize("hits", [0, 1, 5, 9, 10])
@@ -84,7 +84,7 @@ def test_a_nan_is_a_wrong_answer():
     found = one_hot(labels)
     found[:4, 0] = np.nan
     assert score(found, labels, one_hot(labels)).value == 60.0
-    assert sqnr_db(one_hot(labels), found) == -math.inf and cosine(one_hot(labels), found) == -1.0
+    assert sqnr_db(one_hot(labels), found) == -math.inf and smallest_cosine(one_hot(labels), found) == -1.0
 
 
 def test_sqnr_and_cosine():
@@ -92,8 +92,8 @@ def test_sqnr_and_cosine():
     assert sqnr_db(reference, reference) == math.inf
     assert sqnr_db(reference, reference * 0.99) == pytest.approx(40.0, abs=1e-3)
     assert sqnr_db(reference * 0, reference) == -math.inf
-    assert cosine(reference, np.array([[3.0, 4.0], [0.0, 1.0]])) == 0.0  # the worst picture, not the mean
-    assert cosine(reference, reference) == pytest.approx(1.0)
+    assert smallest_cosine(reference, np.array([[3.0, 4.0], [0.0, 1.0]])) == 0.0  # the worst picture, not the mean
+    assert smallest_cosine(reference, reference) == pytest.approx(1.0)
 
 
 def test_a_metric_of_a_set_gets_its_interval_from_resampling():

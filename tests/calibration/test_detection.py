@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from network_boxes import to_network
 from numbered_pictures import Numbered, answers
 
 from edgesmith.calibration.judge.accuracy import difference, measure, sqnr_db
@@ -22,7 +23,6 @@ from edgesmith.runtime.coco.annotations import Truth
 from edgesmith.runtime.coco.average_precision import evaluate_boxes
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
-from edgesmith.runtime.tasks.detection.boxes import to_network
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, in_image, keep
 
 RULE = DetectionRule("runtime", 0.05, 0.7)

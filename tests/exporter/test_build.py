@@ -22,6 +22,7 @@ from edgesmith.exporter.plan.targets import TARGETS
 from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.graph.edit import clone
+from edgesmith.runtime.backends import engine_build
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError, UserMistake
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
@@ -104,13 +105,10 @@ def test_without_the_library_it_says_how_to_get_it(monkeypatch, tmp_path):
     assert "not parsed by any TensorRT here" in built.notes[-1]
 
 
-def test_a_crash_of_the_builder_is_an_error_and_not_the_end(monkeypatch, tmp_path):
+def test_a_crash_of_the_builder_is_an_error_and_not_the_end(monkeypatch):
     monkeypatch.setattr(rtx, "installed", lambda: True)
     crash = f"import os, signal; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
-    wrapper = tmp_path / "python"
-    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{crash}"\n')
-    wrapper.chmod(0o755)
-    monkeypatch.setattr(rtx.sys, "executable", str(wrapper))
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", crash])
     with pytest.raises(BuildFailed, match="ended by signal 11"):
         build_rtx_engine(vit())
 
@@ -129,12 +127,13 @@ def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
         sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
         from attention_graph import vit
         from edgesmith.exporter.engine import rtx
+        from edgesmith.runtime.backends import engine_build
         children = []
-        original = rtx.subprocess.Popen
+        original = engine_build.subprocess.Popen
         def spy(*args, **options):
             children.append(original(*args, **options))
             return children[-1]
-        rtx.subprocess.Popen = spy
+        engine_build.subprocess.Popen = spy
         try:
             rtx.build_rtx(vit(), progress=lambda *step: os.kill(os.getpid(), signal.SIGINT))
         except KeyboardInterrupt:

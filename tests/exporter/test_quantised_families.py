@@ -71,7 +71,7 @@ def test_a_full_size_file_is_less_than_a_third_of_float32(name: str, tmp_path: P
 SLOWLY = """
 import signal, sys
 import edgesmith
-from edgesmith.exporter.stages import Silent
+from edgesmith.exporter.run.stages import Silent
 
 class Slow(Silent):
     def step(self, note, done, total):

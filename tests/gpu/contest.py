@@ -23,6 +23,7 @@ from .kv_peers import KV_PEERS
 from .launching import launch_rule
 from .peers import COMPILED, PEERS, Attributes, Contestant, Prepare, Tensors
 from .races import NATIVE, RACES, Race
+from .shapes import output_shapes
 from .timing import Timed, race
 
 T = "float16"
@@ -64,7 +65,7 @@ class PackLauncher:
 def empty_outputs(schema: OpSchema, names: Mapping[str, int], device: torch.device) -> list[Tensor]:
     return [
         torch.empty(shape, dtype=getattr(torch, tensor.type_for(T)), device=device)
-        for tensor, shape in zip(schema.outputs, schema.output_shapes(names), strict=True)
+        for tensor, shape in zip(schema.outputs, output_shapes(schema, names), strict=True)
     ]
 
 

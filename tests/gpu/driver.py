@@ -2,7 +2,7 @@
 
 Memory comes from the driver too, one allocation a tensor, so that compute-sanitizer sees the true end of each. Only the
 functions named in this file are called; ``fake_cuda.py`` has the same ones for a machine without a GPU.
-Not yet run on hardware.
+docs/hardware.md says what has run where.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from edgesmith.runtime.plugins.schema import Launch, OpSchema
 from .driver import Driver, Function
 from .fenced import NAN_BYTE, Fenced
 from .formats import ON_DEVICE, codes, equal_share, for_device, from_device, relative_error, rounded
+from .shapes import output_shapes
 
 FIRST_GARBAGE, SECOND_GARBAGE = 0xFF, 0x5A  # in the outputs before a run; what depends on it was never written
 FENCE_OF_OUTPUTS = 0xC3
@@ -32,7 +33,7 @@ class Problem:
 
     @property
     def output_shapes(self) -> list[tuple[int, ...]]:
-        return self.schema.output_shapes(self.names)
+        return output_shapes(self.schema, self.names)
 
     def bytes_moved(self) -> int:
         """Every input once and every output once: the least that a kernel can do."""

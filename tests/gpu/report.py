@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.pack.pack import replace_file, source_hash
+from edgesmith.exporter.plugins.pack.pack import source_hash
+from edgesmith.runtime.ground.files import replace_file
 from edgesmith.runtime.plugins.pack import KernelPack
 
 from .tables import markdown

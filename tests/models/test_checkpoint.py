@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from reference_weights import reference_state
+from reference_weights import davit_official, reference_state
 from safetensors.torch import save_file
 
 from edgesmith.models import create, find, prepare
@@ -131,7 +131,7 @@ def test_transformers_names_of_van_are_recognised_one_by_one(van_state):
 def test_davit_loads_in_both_layouts(tmp_path, layout):
     official = reference_state("davit_mnist")
     timm_names = davit.rename(official)
-    assert davit.to_official(timm_names).keys() == official.keys()
+    assert davit_official(timm_names).keys() == official.keys()
     assert not timm_names.keys() & official.keys()
     torch.save({"state_dict": official if layout == "official" else timm_names}, tmp_path / "x.pth")
     model = create("davit_mnist", weights=tmp_path / "x.pth")

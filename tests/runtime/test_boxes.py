@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from network_boxes import to_network
 from reference_weights import facts, golden
 
 from edgesmith.runtime.pictures.placement import placement
 from edgesmith.runtime.pictures.preprocess import ImageContract, fit_image
-from edgesmith.runtime.tasks.detection.boxes import clip, overlaps, to_image, to_network
+from edgesmith.runtime.tasks.detection.boxes import clip, overlaps, to_image
 
 FITS = [("stretch", "centre"), ("letterbox", "centre"), ("letterbox", "corner"), ("crop", "centre")]
 CONTRACTS = st.builds(

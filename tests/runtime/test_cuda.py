@@ -1,4 +1,4 @@
-"""The ctypes layer says what is missing; what it does with a GPU is not yet run on hardware."""
+"""The ctypes layer says what is missing; what it does with a GPU: docs/hardware.md."""
 
 import ctypes
 

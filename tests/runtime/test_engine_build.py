@@ -136,7 +136,7 @@ def test_the_secret_stays_private_and_the_same(tmp_path):
 def test_the_child_speaks_json_when_the_library_is_missing():
     request = json.dumps({"library": "no_such_engine"})
     done = subprocess.run(
-        [sys.executable, "-m", "edgesmith.runtime.backends.engine_build"],
+        engine_build.COMMAND,
         input=request,
         capture_output=True,
         text=True,
@@ -146,31 +146,34 @@ def test_the_child_speaks_json_when_the_library_is_missing():
 
 
 def test_a_long_build_is_not_silent_and_does_not_outlive_us(tiny, monkeypatch, caplog, tmp_path):
-    real = subprocess.Popen.communicate
     minute_over = tmp_path / "minute over"
     until_then = f"import pathlib, time\nwhile not pathlib.Path({str(minute_over)!r}).exists(): time.sleep(0.01)"
+    warn = engine_build.log.warning
 
-    def slow(self, *arguments, timeout=None, **options):
-        try:
-            return real(self, *arguments, timeout=0.1, **options)
-        except subprocess.TimeoutExpired:
-            minute_over.touch()
-            raise
+    def warned(*words):
+        warn(*words)
+        minute_over.touch()
 
-    monkeypatch.setattr(engine_build.subprocess.Popen, "communicate", slow)
+    monkeypatch.setattr(engine_build, "STILL_EVERY_S", 0.1)
+    monkeypatch.setattr(engine_build.log, "warning", warned)
     monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", until_then])
     with pytest.raises(EdgesmithError, match="no reason"):
         build_engine(tiny, "tensorrt_rtx")
     assert "still building the engine, 1 min" in caplog.text
 
-    children = []
+    children, start = [], subprocess.Popen
 
-    def interrupted(self, *arguments, **options):
-        children.append(self)
+    def started(*arguments, **options):
+        children.append(start(*arguments, **options))
+        return children[-1]
+
+    def interrupted(line):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_build.subprocess.Popen, "communicate", interrupted)
-    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(engine_build.subprocess, "Popen", started)
+    monkeypatch.setattr(engine_build, "_event", interrupted)
+    says_one_thing = "import time; print('?', flush=True); time.sleep(60)"
+    monkeypatch.setattr(engine_build, "COMMAND", [sys.executable, "-c", says_one_thing])
     with pytest.raises(KeyboardInterrupt):
         build_engine(tiny, "tensorrt_rtx")
     assert children[0].returncode == -9

@@ -45,6 +45,7 @@ class OnnxParser:
 class Everything:
     """Builder, network and configuration."""
     num_outputs = 1
+    num_inputs = num_layers = 0
 
     def __init__(self, log=None):
         pass

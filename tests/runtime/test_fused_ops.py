@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from gpu.shapes import output_shapes
 
 from edgesmith.runtime.plugins.schema import Attribute, Launch, OpSchema, Tensor, chosen, float_bits
 
@@ -19,7 +20,7 @@ SCHEMA = OpSchema(
 def test_binds_symbols_attributes_and_defaults():
     names = SCHEMA.bind([(2, 70, 16), (2, 128)], {"bits": 4})
     assert names == {"B": 2, "N": 70, "D": 128, "bits": 4, "scale": float_bits(0.5)}
-    assert SCHEMA.output_shapes(names) == [(2, 2, 2, 128)]
+    assert output_shapes(SCHEMA, names) == [(2, 2, 2, 128)]
 
 
 def test_a_float_stands_for_the_bits_of_its_float32():

@@ -2,7 +2,7 @@
 
 The stand-in computes the tiny model in host memory and is strict where TensorRT is. It says nothing of TensorRT itself:
 that every name we use exists in the real library is tested below, and the contract in test_backends.py runs the real thing
-wherever there is a GPU (not yet run on hardware).
+wherever there is a GPU.
 """
 
 import ctypes

@@ -183,6 +183,16 @@ def test_a_camera_that_hangs_is_told_in_time():
     camera.give(5)
 
 
+def test_a_camera_that_hangs_while_the_model_works_has_not_ended():
+    source = Live("camera 0", Camera(1, hang_s=0.3), stall_s=10)
+    found = iter(source)
+    assert next(found).index == 0
+    source.stall_s = 0.3
+    source._reader.join()  # its last read hung and gave up meanwhile, and nothing is left to wait for
+    with pytest.raises(UserMistake, match="camera 0 stopped giving frames"):
+        next(found)
+
+
 def test_a_camera_that_never_gives_a_frame():
     with (
         Live("camera 0", Camera(0), stall_s=0.3) as source,

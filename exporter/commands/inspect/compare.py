@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.errors import UserMistake
+from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import preprocess
-from ....runtime.tasks.limits import FP32
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify

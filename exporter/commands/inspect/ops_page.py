@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ....runtime.ground.files import replace_file
+from ....runtime.ground.words import NOT_ON_HARDWARE
 from ....runtime.plugins.schema import DOMAIN, OpSchema, Tensor
 from ....runtime.report.graph import ROUTES
 from ...plugins.declaration import FusedOp
-from ...plugins.pack.pack import replace_file
 
 PAGE = Path(__file__).parents[3] / "docs" / "fused_ops.md"
 HEAD = f"""# Fused ops
@@ -21,8 +22,7 @@ that, this page too (`make kernels`).
 The body travels inside the model, so no engine needs a plugin: ONNX Runtime runs it as it is, and for engines that take no
 plugins an export writes it out in place of the node ([routes](#routes)). On TensorRT 10.9 and later a quick-deployable plugin takes
 the node instead and runs the kernel, which travels as PTX in the bundle. **A plugin exists to be faster than the plain graph, and no
-GPU has measured one yet: none is used unless asked for (`--plugins`), and no plugin has yet run on hardware.** What remains to be
-run: [benchmarks/gpu](../benchmarks/gpu/README.md).
+GPU has measured one yet: none is used unless asked for (`--plugins`).** What has run where, and the missing step: [hardware.md](hardware.md).
 
 `edgesmith inspect --ops MODEL` shows which fused ops a model holds and what each target makes of them.
 Registers and spills of every kernel on every chip: [benchmarks/kernels.md](../benchmarks/kernels.md). What fused ops change that can
@@ -81,13 +81,17 @@ def routes() -> str:
     from ...plan.targets import TARGETS
 
     rows = [
-        f"| `{target.name}` | {target.plugin_route} | {ROUTES[target.plugin_route]} |" for target in TARGETS.values()
+        f"| `{target.name}` | {target.plugin_route} | {_linked(target.plugin_route)} |" for target in TARGETS.values()
     ]
     native = [
         "",
-        f"`--native-plugins` (jetpack6, TensorRT 10.3): {ROUTES['native']} It is built on the device (runtime/plugins/native).",
+        f"`--native-plugins` (jetpack6, TensorRT 10.3): {_linked('native')} It is built on the device (runtime/plugins/native).",
     ]
     return "\n".join(["| target | route | fused ops |", "|---|---|---|", *rows, *native])
+
+
+def _linked(route: str) -> str:
+    return ROUTES[route].replace(f"; {NOT_ON_HARDWARE}", " ([hardware](hardware.md))")
 
 
 def section(op: FusedOp) -> list[str]:
@@ -104,7 +108,7 @@ def section(op: FusedOp) -> list[str]:
     ]
     lines += ["| | type | shape |", "|---|---|---|", *_tensors(op.schema)]
     lines += ["", *(f"- `{a.name}` ({a.kind}{_default(a.default)}): {a.meaning}" for a in op.schema.attributes)]
-    lines += ["", f"Kernel: {kernels(op)}", "", f"Speed: {op.wins}."]
+    lines += ["", f"Kernel: {kernels(op)}", "", f"Speed, [not measured](hardware.md): {op.wins}."]
     return lines + [line for note in op.notes for line in ("", f"{note[0].upper()}{note[1:].rstrip('.')}.")]
 
 

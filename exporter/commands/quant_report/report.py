@@ -15,7 +15,8 @@ import numpy as np
 
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
-from ....runtime.tasks.limits import FP32
+from ....runtime.ground.limits import FP32
+from ....runtime.ground.words import NOT_ON_HARDWARE
 from ...run.runners import run_all, session_runner
 from ...tasks.known import find_export
 from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
@@ -288,7 +289,7 @@ def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
         return session_runner(load(bundle))
     except BackendUnavailable as unavailable:
         notes.append(
-            f"measured on the graph with every rounding as written, engine not yet run on hardware: {unavailable.what}"
+            f"measured on the graph with every rounding as written, engine {NOT_ON_HARDWARE}: {unavailable.what}"
         )
         return typed_runner(onnx_ir.load(bundle.graph))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
+from ....runtime.ground.limits import BF16, FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
-from ....runtime.tasks.limits import BF16, FP8, INT4, INT8, NVFP4
 from ...tasks.known import EXPORTS, find_export
 
 if TYPE_CHECKING:

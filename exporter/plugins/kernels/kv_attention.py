@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .prefix_attention import LOG2E, ROOM, SMALLEST, appended, attend_packed, load_query
+from .prefix_attention import ROOM, attend_packed, first_state
 
 
 @triton.jit
@@ -21,14 +21,7 @@ def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_m
     rows = heads // kv_heads
     r = tl.program_id(2) * BLOCK_R + tl.arange(0, BLOCK_R)
     inside = r < rows
-    q, q_up = load_query(q_ptr, bh * rows + r, inside, D)
-    q_up *= scale_bits.to(tl.float32, bitcast=True) * LOG2E
-    acc = ()
-    for i in tl.static_range(PV):
-        acc = appended(acc, tl.zeros((BLOCK_R, D // PV), tl.float32))
-    top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
-    total = tl.zeros((BLOCK_R,), tl.float32)
-    v_up = SMALLEST
+    q, q_up, acc, top, total, v_up = first_state(q_ptr, bh * rows + r, inside, scale_bits, D, PV)
     length = tl.minimum(tl.maximum(tl.load(length_ptr + bh // kv_heads), 0), n)
     share = (
         tl.cdiv(tl.cdiv(length, splits), tokens) * tokens

@@ -46,6 +46,18 @@ def load_query(q_ptr, row, inside, D: tl.constexpr):
 
 
 @triton.jit
+def first_state(q_ptr, row, inside, scale_bits, D: tl.constexpr, PV: tl.constexpr):
+    """The query and its powers, and what ``attend_packed`` carries on: output in PV planes, maximum, sum, power of V."""
+    q, q_up = load_query(q_ptr, row, inside, D)
+    q_up *= scale_bits.to(tl.float32, bitcast=True) * LOG2E
+    R: tl.constexpr = row.shape[0]
+    acc = ()
+    for i in tl.static_range(PV):
+        acc = appended(acc, tl.zeros((R, D // PV), tl.float32))
+    return q, q_up, acc, tl.full((R,), float("-inf"), tl.float32), tl.zeros((R,), tl.float32), SMALLEST
+
+
+@triton.jit
 def softmax_step(score, top, total):
     """Online softmax in base 2: probabilities against the new maximum, maximum, sum, and what earlier sums shrink by."""
     new_top = tl.maximum(top, tl.max(score, 1))
@@ -116,14 +128,7 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
     rows = heads // kv_heads * m
     r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     inside = r < rows
-    q, q_up = load_query(q_ptr, bh * rows + r, inside, D)
-    q_up *= scale_bits.to(tl.float32, bitcast=True) * LOG2E
-    acc = ()
-    for i in tl.static_range(PV):
-        acc = appended(acc, tl.zeros((BLOCK_R, D // PV), tl.float32))
-    top = tl.full((BLOCK_R,), float("-inf"), tl.float32)
-    total = tl.zeros((BLOCK_R,), tl.float32)
-    v_up = SMALLEST
+    q, q_up, acc, top, total, v_up = first_state(q_ptr, bh * rows + r, inside, scale_bits, D, PV)
     k_bytes = k_codes_ptr.to(tl.pointer_type(tl.uint8), bitcast=True)
     v_bytes = v_codes_ptr.to(tl.pointer_type(tl.uint8), bitcast=True)
     groups = tl.cdiv(n, tokens)

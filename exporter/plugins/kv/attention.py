@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
-from ..declaration import FusedOp, Kernel, Variant, for_types
+from ..declaration import Constants, FusedOp, Kernel, for_types
 from .packing import TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
-from .prefix_attention import ATTRIBUTES, PACKED, SIZES, by_kv_head, packed_variant
+from .prefix_attention import ATTRIBUTES, PACKED, by_kv_head, packed_variants
 
 LOG2E = 1.4426950408889634
 
@@ -193,14 +193,9 @@ def _ceiling(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _partial_variants() -> tuple[Variant, ...]:
-    made: tuple[Variant, ...] = ()
-    for dim, bits_k, bits_v in SIZES:
-        for type_ in TYPES:
-            block = 64 if type_ != "float32" else 32 if dim == 128 and bits_v < 8 else 16
-            constants = {"D": dim, "BITS_K": bits_k, "BITS_V": bits_v, "BLOCK_R": 16, "BLOCK_N": block}
-            made += packed_variant(type_, constants)
-    return made
+def _tiles(type_: str, dim: int, bits_v: int) -> Constants:
+    block = 64 if type_ != "float32" else 32 if dim == 128 and bits_v < 8 else 16
+    return {"BLOCK_R": 16, "BLOCK_N": block}
 
 
 PARTIAL = FusedOp(
@@ -217,9 +212,9 @@ PARTIAL = FusedOp(
         scalars={
             "n": "N", "heads": "Hq", "kv_heads": "Hk", "tokens": "tokens", "scale_bits": "scale", "splits": "splits",
         },
-        variants=_partial_variants(),
+        variants=packed_variants(_tiles),
     ),
-    wins="not yet run on hardware: the plain graph writes the cache in full precision and reads it again, every token",
+    wins="the plain graph writes the cache in full precision and reads it again, every token",
     notes=("Tokens from length on are not read into the result, whatever they hold.",),
 )  # fmt: skip
 COMBINE = FusedOp(
@@ -239,5 +234,5 @@ COMBINE = FusedOp(
             for variant in for_types({type_: {"D": dim, "BLOCK_S": 16} for type_ in TYPES}, when=f"D == {dim}")
         ),
     ),
-    wins="not yet run on hardware: the second half of KVAttentionPartial",
+    wins="the second half of KVAttentionPartial",
 )

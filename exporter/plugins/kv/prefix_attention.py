@@ -7,6 +7,8 @@ K go into the query and those of V into the probabilities, so no element is dequ
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
@@ -126,29 +128,23 @@ def by_kv_head(q: np.ndarray, kv_heads: int) -> np.ndarray:
     return q.astype(np.float64).reshape(batch, kv_heads, heads // kv_heads, rows, size)
 
 
-def _variants() -> tuple[Variant, ...]:
+def packed_variants(tiles: Callable[[str, int, int], Constants]) -> tuple[Variant, ...]:
+    """Every width in every type; ``tiles(type, channels of a head, bits of V)`` are the sizes that the kernel calls BLOCK_..."""
     made: tuple[Variant, ...] = ()
     for dim, bits_k, bits_v in SIZES:
         for type_ in TYPES:
-            rows, block, new = (16, 16, 16) if type_ == "float32" else TILES[bits_v]
-            constants = {
-                "D": dim,
-                "BITS_K": bits_k,
-                "BITS_V": bits_v,
-                "BLOCK_R": rows,
-                "BLOCK_N": block,
-                "BLOCK_T": new,
-            }
-            made += packed_variant(type_, constants)
+            constants = {"D": dim, "BITS_K": bits_k, "BITS_V": bits_v, **tiles(type_, dim, bits_v)}
+            # a block of tokens lies in one group of keys
+            block = constants["BLOCK_N"]
+            when = f"D == {dim} and bits_k == {bits_k} and bits_v == {bits_v} and tokens // {block} * {block} == tokens"
+            wide = type_ == "float32" and dim == 128  # no tensor cores: more warps share the products
+            made += for_types({type_: constants}, when=when, warps=8 if wide else 4, stages=1 if wide else 2)
     return made
 
 
-def packed_variant(type_: str, constants: Constants) -> tuple[Variant, ...]:
-    """A specialisation and when it may be taken: a block of tokens lies in one group of keys."""
-    dim, bits_k, bits_v, block = (constants[name] for name in ("D", "BITS_K", "BITS_V", "BLOCK_N"))
-    when = f"D == {dim} and bits_k == {bits_k} and bits_v == {bits_v} and tokens // {block} * {block} == tokens"
-    wide = type_ == "float32" and dim == 128  # no tensor cores: more warps share the products
-    return for_types({type_: constants}, when=when, warps=8 if wide else 4, stages=1 if wide else 2)
+def _tiles(type_: str, dim: int, bits_v: int) -> Constants:
+    rows, block, new = (16, 16, 16) if type_ == "float32" else TILES[bits_v]
+    return {"BLOCK_R": rows, "BLOCK_N": block, "BLOCK_T": new}
 
 
 OP = FusedOp(
@@ -166,9 +162,9 @@ OP = FusedOp(
         scalars={
             "n": "N", "m": "M", "heads": "Hq", "kv_heads": "Hk", "tokens": "tokens", "scale_bits": "scale",
         },
-        variants=_variants(),
+        variants=packed_variants(_tiles),
     ),
-    wins="not yet run on hardware: the plain graph writes the prefix in full precision and reads it again",
+    wins="the plain graph writes the prefix in full precision and reads it again",
     notes=(
         "The values of the prefix and the new ones are of one kind: rotated both (QuantizeV's rotate) or neither.",
         "Codes that were rotated give a rotated result; the layer after it takes the rotation into its weights.",

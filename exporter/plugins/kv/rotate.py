@@ -162,6 +162,6 @@ OP = FusedOp(
     body=BODY,
     reference=reference,
     kernel=KERNEL,
-    wins="not yet run on hardware: the plain graph is DequantizeV, a gather, a transform of log2(heads * D) steps and RoPE",
+    wins="the plain graph is DequantizeV, a gather, a transform of log2(heads * D) steps and RoPE",
     notes=("The scheme is the alternative to QuantizeK; benchmarks/kv_schemes.md says when which holds.",),
 )

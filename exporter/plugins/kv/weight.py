@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from ....runtime.tasks.limits import FP16
+from ....runtime.ground.limits import FP16
 from .packing import BITS, FLOAT16_BITS, TOKENS, bytes_per_token
 
 SCHEMES = {  # bits of keys and values

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....runtime.ground.files import replace_file
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.pack import FORMAT, LINES, PACK, TABLE
 from ....runtime.plugins.schema import Launch
@@ -103,16 +103,6 @@ def about(path: Path = PACKED) -> Mapping[str, Any]:
     with zipfile.ZipFile(path) as archive:
         found: Mapping[str, Any] = json.loads(archive.read(TABLE))
         return found
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside the place, then rename: there is never half a file."""
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def build() -> bytes:

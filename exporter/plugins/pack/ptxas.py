@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....runtime.ground.files import replace_file
 from ....runtime.plugins.pack import KernelPack, read_pack
-from .pack import PACKED, replace_file
+from .pack import PACKED
 
 CHIPS = ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 FIRST_BLACKWELL = 100  # what the older assembler does not know

@@ -10,9 +10,9 @@ import numpy as np
 
 from ....runtime.coco.intervals import wilson
 from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.evaluation import table
-from ....runtime.tasks.limits import FP32
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Suppression inside a TensorRT engine: the plugin EfficientNMS_TRT, for TensorRT 8.5 to 11.  Not yet run on hardware.
+"""Suppression inside a TensorRT engine: the plugin EfficientNMS_TRT, for TensorRT 8.5 to 11.
 
     boxes (B, N, 4), scores (B, N, K) > EfficientNMS_TRT > the four outputs of nms_graph.py, in one launch
 
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ....runtime.ground.words import NOT_ON_HARDWARE
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -27,7 +29,7 @@ DOMAIN = (
 )
 NOTE = (
     "suppression by TensorRT's plugin EfficientNMS_TRT (the best 4096 candidates of a picture are looked at); "
-    "not yet run on hardware"
+    f"{NOT_ON_HARDWARE}"
 )
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ....runtime.backends.load import load
 from ....runtime.errors import UserMistake
+from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import pixels, preprocess
 from ....runtime.tasks.detection import evaluate as boxes
 from ....runtime.tasks.detection.boxes import Kept
 from ....runtime.tasks.detection.task import DetectionTask
-from ....runtime.tasks.limits import FP32
 from ..eager import EAGER, eager
 
 if TYPE_CHECKING:

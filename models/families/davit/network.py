@@ -24,35 +24,19 @@ _OFFICIAL_TO_TIMM = (
     (r"^norms\.", "head.norm."),
     (r"^head\.(weight|bias)$", r"head.fc.\1"),
 )
-_TIMM_TO_OFFICIAL = (
-    (r"^head\.norm\.", "norms."),
-    (r"^head\.fc\.", "head."),
-    (r"\.cpe1\.", ".cpe.0."),
-    (r"\.cpe2\.", ".cpe.1."),
-    (r"^stages\.(\d+)\.blocks\.", r"main_blocks.\1."),
-    (r"^stages\.(\d+)\.downsample\.conv\.", r"patch_embeds.\1.proj."),
-    (r"^stages\.(\d+)\.downsample\.norm\.", r"patch_embeds.\1.norm."),
-    (r"^stem\.conv\.", "patch_embeds.0.proj."),
-    (r"^stem\.norm\.", "patch_embeds.0.norm."),
-)
-
-
-def _substitute(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Official names become timm's; timm's stay."""
     if not any(name.startswith(("patch_embeds.", "main_blocks.")) for name in state):
         return state
-    return {_substitute(name, _OFFICIAL_TO_TIMM): value for name, value in state.items()}
+    return {_timm_name(name): value for name, value in state.items()}
 
 
-def to_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's names become the authors'."""
-    return {_substitute(name, _TIMM_TO_OFFICIAL): value for name, value in state.items()}
+def _timm_name(name: str) -> str:
+    for pattern, replacement in _OFFICIAL_TO_TIMM:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def build(num_classes: int, image_size: tuple[int, int], variant: str, **config: Any) -> nn.Module:

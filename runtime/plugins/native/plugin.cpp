@@ -1,7 +1,7 @@
 // The library that TensorRT loads: every fused op as a plugin, from data. For TensorRT 10.0 to 10.8 (JetPack 6), which has
 // no plugins in Python that run a given PTX. EDGESMITH_KERNELS names the folder of plugins.txt and its PTX files.
 //
-// Not yet run on hardware. tests/native drives it as TensorRT would, with a driver that writes down what is launched.
+// docs/hardware.md says what has run where. tests/native drives it as TensorRT would, with a driver that writes down what is launched.
 
 #include "plugin.hpp"
 

@@ -1,6 +1,6 @@
-"""Boxes: their type, the way between the network's input and the picture, and how much two of them overlap.
+"""Boxes: their type, the way from the network's input to the picture, and how much two of them overlap.
 
-    boxes (..., 4) x1 y1 x2 y2 in pixels of the network's input  <->  of the picture
+    boxes (..., 4) x1 y1 x2 y2 in pixels of the network's input  ->  of the picture
 
 A coordinate is an edge between pixels, not the middle of one: a box over the whole picture is (0, 0, width, height), and
 an area is (x2 - x1) (y2 - y1) without adding 1.
@@ -28,21 +28,13 @@ class Kept(NamedTuple):
 
 def to_image(boxes: np.ndarray, image_size: tuple[int, int], contract: ImageContract) -> np.ndarray:
     """Boxes of the network's input -> of a picture of ``image_size`` (height, width); same type, not clipped."""
-    gain, offset = _affine(image_size, contract)
-    return ((boxes - offset) / gain).astype(boxes.dtype)
-
-
-def to_network(boxes: np.ndarray, image_size: tuple[int, int], contract: ImageContract) -> np.ndarray:
-    """Boxes of a picture of ``image_size`` (height, width) -> of the network's input; same type, not clipped."""
-    gain, offset = _affine(image_size, contract)
-    return (boxes * gain + offset).astype(boxes.dtype)
-
-
-def _affine(image_size: tuple[int, int], contract: ImageContract) -> tuple[np.ndarray, np.ndarray]:
-    """(gain, offset) of x, y, x, y in float64: network = picture * gain + offset."""
     place = placement(image_size, contract)
-    gain = [place.resized[1] / image_size[1], place.resized[0] / image_size[0]]
-    return np.array(gain * 2), np.array([place.offset[1], place.offset[0]] * 2, np.float64)
+    gain = [
+        place.resized[1] / image_size[1],
+        place.resized[0] / image_size[0],
+    ]  # of x, y: network = picture * gain + offset
+    offset = np.array([place.offset[1], place.offset[0]] * 2, np.float64)
+    return ((boxes - offset) / np.array(gain * 2)).astype(boxes.dtype)
 
 
 def clip(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from ...coco.annotations import CocoSet, read_coco
 from ...coco.average_precision import evaluate_boxes
 from ...errors import BackendUnavailable, UserMistake
+from ...ground.files import replacing
 from ..evaluation import Asked, Load, Progress, not_by_boxes, table
 from ..task import Described
 from .boxes import Kept
@@ -182,12 +183,8 @@ def results(coco: CocoSet, kept: Sequence[Kept]) -> list[dict[str, Any]]:
 
 def write_results(place: Path, coco: CocoSet, kept: Sequence[Kept]) -> None:
     """The results file, whole or not at all."""
-    part = place.with_name(f".{place.name}.part{os.getpid()}")
-    try:
-        part.write_text(json.dumps(results(coco, kept)), encoding="utf-8")
-        os.replace(part, place)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(place, hidden=True) as file:
+        file.write(json.dumps(results(coco, kept)).encode())
 
 
 def show(result: Mapping[str, Any], per_class: bool = False) -> str:

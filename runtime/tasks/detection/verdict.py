@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ..limits import BF16, DEVICE_ERROR, FP16, quantised
+from ...ground.limits import BF16, DEVICE_ERROR, FP16, quantised
+from ...ground.numbers import smallest_cosine
 from ..selftest import SelfTestRow
 from .boxes import Kept, overlaps
 from .detection import DetectionRule, keep, kept_rows
@@ -127,9 +128,8 @@ def _cells(judge: np.ndarray, other: np.ndarray, other_in_graph: bool) -> Figure
     if other_in_graph or judge.shape != other.shape or _chosen(other):
         return {"cosine": None, "cell_box_px": None, "cell_score_abs": None}
     a, b = (scores[..., 4:].astype(np.float64).reshape(len(judge), -1) for scores in (judge, other))
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return {
-        "cosine": float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min(initial=1.0)),
+        "cosine": min(smallest_cosine(a, b), 1.0),
         "cell_box_px": float(np.abs(judge[..., :4] - other[..., :4]).max(initial=0.0)),
         "cell_score_abs": float(np.abs(a - b).max(initial=0.0)),
     }

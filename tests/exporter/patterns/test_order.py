@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from digit_pictures import export
 
+import edgesmith
 from edgesmith.exporter.patterns import ALL, ORDER, order
 from edgesmith.exporter.patterns.base import Pattern
 from edgesmith.exporter.patterns.order import (
@@ -154,7 +155,7 @@ def test_a_registered_pattern_runs_in_its_orders(exported):
 
 
 def test_it_can_be_skipped_by_its_name(exported):
-    register_pattern(DropDoubleNegation)
+    edgesmith.register_pattern(DropDoubleNegation)
     assert len(rewrite(exported, "cpu", skip=["DropDoubleNegation"]).model.graph) == 3
 
 

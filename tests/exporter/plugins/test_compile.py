@@ -19,8 +19,8 @@ from edgesmith.exporter.plugins.vision.ggem_pool import KERNEL, OP
 CHILD = """
 import json, sys
 from dataclasses import asdict
-from edgesmith.exporter.plugins.compile import compile_variant
-from edgesmith.exporter.plugins.ggem_pool import KERNEL, OP
+from edgesmith.exporter.plugins.pack.compile import compile_variant
+from edgesmith.exporter.plugins.vision.ggem_pool import KERNEL, OP
 made = compile_variant(OP, KERNEL, KERNEL.variants[int(sys.argv[1])])
 print(json.dumps({"launch": asdict(made.launch), "ptx": made.ptx}))
 """
