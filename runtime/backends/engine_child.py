@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
-from ..ground.limits import FP16
 from ..plugins.routes import add_plugins
 
 SHOWN_EVERY_S = 0.1  # some phases have a step for every layer
