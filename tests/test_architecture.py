@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,28 @@ def test_no_chapter_imports_a_higher_one(package: str):
             ):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {parts[2]}, which stands above {own}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """``graphlib`` names a circle where there is one; a package's ``__init__`` counts as itself, not as what it holds."""
+    files = {path for package in CHAPTERS for path in (ROOT / package).rglob("*.py")}
+
+    def file_of(name: str) -> Path | None:
+        place = ROOT.joinpath(*name.split(".")[1:])
+        return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path in files), None)
+
+    order: TopologicalSorter[Path] = TopologicalSorter()
+    for path in files:
+        names = [name for _, name in imports(path, ast.parse(path.read_text(encoding="utf-8")))]
+        found = {file_of(name) for name in names} - {None, path}
+        # `from .. import nouns` names the package too: what is taken is the file
+        taken = {each for each in found if each.name != "__init__.py" or not _holds(each, found - {each})}
+        order.add(path, *taken)
+    try:
+        order.prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(path.relative_to(ROOT).as_posix() for path in circle.args[1]))
+
+
+def _holds(package: Path, others: set[Path]) -> bool:
+    return any(other.is_relative_to(package.parent) for other in others)

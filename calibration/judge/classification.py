@@ -9,7 +9,7 @@ import numpy as np
 from ...graph.run import Runner
 from ...runtime.ground.numbers import smallest_cosine
 from .accuracy import AGREEMENT, TOP1, Metric, same, sqnr_db
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Pictures
 from .task import TaskJudge
 
 if TYPE_CHECKING:
@@ -28,13 +28,20 @@ class ClassificationJudge(TaskJudge):
         self, images: ImageSet, reference: Runner, rule: Any, contract: ImageContract, *, batch: int = BATCH
     ) -> Evaluation:
         labels = None if images.labels is None else np.asarray(images.labels)
-        return Evaluation(images, reference, labels, batch=batch)
+        return judge_logits(images, reference, labels, batch=batch)
+
+
+def judge_logits(
+    images: Pictures, reference: Runner, labels: Any = None, metric: Metric | None = None, *, batch: int = BATCH
+) -> Evaluation:
+    """Pictures with their class, or without ``labels`` with the reference's own; every answer is a row of logits."""
+    return Evaluation(images, reference, labels, metric, batch=batch, view=Logits())
 
 
 class Logits:
     """Answers of a classifier: (n, C), kept as they are."""
 
-    sampled = None
+    sampled: int | None = None
 
     def keep(self, answers: np.ndarray, start: int) -> np.ndarray:
         return answers

@@ -113,8 +113,7 @@ class Answers(NamedTuple):
 class Evaluation:
     """Pictures, the reference's answers and the truth; ``evaluate(runner)`` judges a graph.
 
-    Without ``truth`` the reference's own answers are the truth, so a budget is then points of disagreement. Without a
-    ``view`` the answers are logits.
+    Without ``truth`` the reference's own answers are the truth, so a budget is then points of disagreement.
     Raises EdgesmithError when the reference itself is not finite: nothing could be compared with it.
     """
 
@@ -126,11 +125,9 @@ class Evaluation:
         metric: Metric | None = None,
         *,
         batch: int = 32,
-        view: View | None = None,
+        view: View,
     ) -> None:
-        from .classification import Logits
-
-        self.images, self.batch, self.view = images, batch, view or Logits()
+        self.images, self.batch, self.view = images, batch, view
         self.reference = self.answers(reference)
         if self.reference.bad:
             raise EdgesmithError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserMistake
-from .task import Described
+from .described import Described
 
 Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
 Load = Callable[..., Any]  # runtime/backends/load.py

@@ -12,12 +12,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import UserMistake
+from .described import Described
 from .selftest import SelfTestRow, agreement
 
 if TYPE_CHECKING:
@@ -33,27 +33,6 @@ class Times:
 
     preprocess_ms: float
     infer_ms: float
-
-
-class Described(Protocol):
-    """What a task reads of a bundle (runtime/bundle/bundle.py)."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def manifest(self) -> dict[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def labels(self) -> list[str]: ...
-    @property
-    def contract(self) -> Any: ...
-    @property
-    def outputs(self) -> tuple[Any, ...]: ...
 
 
 class Task(ABC):

@@ -16,7 +16,7 @@ from edgesmith.calibration.judge.accuracy import (
     sqnr_db,
     wilson,
 )
-from edgesmith.calibration.judge.evaluation import Evaluation
+from edgesmith.calibration.judge.classification import judge_logits
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.ground.numbers import smallest_cosine
 
@@ -119,7 +119,7 @@ def test_evaluation_judges_a_graph():
     labels = np.arange(100) % CLASSES
     worse = one_hot(labels)
     worse[:5] = worse[:5, ::-1]
-    evaluation = Evaluation(Numbered(100), answers(one_hot(labels)), labels, batch=7)
+    evaluation = judge_logits(Numbered(100), answers(one_hot(labels)), labels, batch=7)
     figures = evaluation.evaluate(answers(worse))
     assert (figures.score.value, figures.drop.points, figures.agreement, figures.n) == (95.0, 5.0, 95.0, 100)
     assert figures.sqnr_db == pytest.approx(10 * math.log10(100 / 10))
@@ -130,16 +130,19 @@ def test_evaluation_judges_a_graph():
 def test_notes_say_what_the_pictures_cannot_tell():
     table = one_hot(np.zeros(128, int))
     (few, one_class), labels = (
-        [Evaluation(Numbered(128), answers(one_hot(kind)), kind) for kind in (np.arange(128) % 4, np.zeros(128, int))],
+        [
+            judge_logits(Numbered(128), answers(one_hot(kind)), kind)
+            for kind in (np.arange(128) % 4, np.zeros(128, int))
+        ],
         None,
     )
     assert (
         "steps of 0.78 points, more than the budget of 0.3" in few.notes(0.3)[0] and "334 pictures" in few.notes(0.3)[0]
     )
     assert "all 128 pictures are of class 0" in one_class.notes()[0]
-    unlabelled = Evaluation(Numbered(128), answers(table), labels).notes()
+    unlabelled = judge_logits(Numbered(128), answers(table), labels).notes()
     assert "no labels" in unlabelled[0] and "all 128" in unlabelled[1]
-    shuffled = Evaluation(Numbered(100), answers(one_hot(np.arange(100) % 4)), (np.arange(100) + 1) % 4).notes()
+    shuffled = judge_logits(Numbered(100), answers(one_hot(np.arange(100) % 4)), (np.arange(100) + 1) % 4).notes()
     assert "right on 0.0 %: are the labels numbered" in shuffled[0]
 
 
@@ -147,4 +150,4 @@ def test_a_reference_with_nan_judges_nothing():
     table = one_hot(np.zeros(10, int))
     table[3] = np.nan
     with pytest.raises(EdgesmithError, match="not finite on 1 of 10 pictures"):
-        Evaluation(Numbered(10), answers(table))
+        judge_logits(Numbered(10), answers(table))

@@ -9,6 +9,7 @@ from numbered_pictures import CLASSES, Numbered, answers, one_hot
 from edgesmith.calibration.budget.choose import Candidate, choose
 from edgesmith.calibration.budget.search import meet
 from edgesmith.calibration.judge.accuracy import Metric
+from edgesmith.calibration.judge.classification import judge_logits
 from edgesmith.calibration.judge.evaluation import Evaluation
 from edgesmith.calibration.judge.sensitivity import Sensitivity
 from edgesmith.runtime.errors import EdgesmithError
@@ -54,7 +55,7 @@ class Net:
 
     def meet(self, max_drop, labels=LABELS, metric=None):
         labels = None if labels is None else labels[: self.pictures]
-        evaluation = Evaluation(
+        evaluation = judge_logits(
             Numbered(self.pictures), answers(one_hot(LABELS[: self.pictures])), labels, metric, batch=300
         )
         return meet(
@@ -121,7 +122,7 @@ def test_a_loss_that_is_not_the_roundings_is_said_so():
 
 
 def test_one_node():
-    names, whole = ["only"], Evaluation(Numbered(PICTURES), answers(one_hot(LABELS)), LABELS)
+    names, whole = ["only"], judge_logits(Numbered(PICTURES), answers(one_hot(LABELS)), LABELS)
     found = meet(
         lambda keep: len(keep),
         lambda high: 1.0 - high,
@@ -200,7 +201,7 @@ def candidate(precision: str, wrong: int, latency_ms: float | None = None, error
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return Evaluation(Numbered(PICTURES), answers(one_hot(LABELS)), LABELS)
+    return judge_logits(Numbered(PICTURES), answers(one_hot(LABELS)), LABELS)
 
 
 def test_the_fastest_within_the_budget(evaluation):

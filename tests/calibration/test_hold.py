@@ -10,6 +10,7 @@ from linear_graph import LINEARS, feeds, linear_graph
 
 from edgesmith.calibration.budget import hold
 from edgesmith.calibration.judge.accuracy import sqnr_db
+from edgesmith.calibration.judge.classification import judge_logits
 from edgesmith.calibration.judge.evaluation import Evaluation, NothingFound
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
@@ -34,7 +35,7 @@ class Noise:
 
 
 def by_answers(held_out: Any, reference: Any) -> Evaluation:
-    return Evaluation(held_out, reference)
+    return judge_logits(held_out, reference)
 
 
 def facts(cache: Path, evaluation: Any = by_answers, **recipe: Any) -> hold.Facts:

@@ -13,6 +13,7 @@ from graph_asserts import parse
 from edgesmith.calibration.budget.promote import promote
 from edgesmith.calibration.budget.within import keep_within, scanned, without
 from edgesmith.calibration.judge.accuracy import sqnr_db
+from edgesmith.calibration.judge.classification import judge_logits
 from edgesmith.calibration.judge.evaluation import Evaluation, any_batch
 from edgesmith.calibration.nouns import QuantisedGraph, Recipe
 from edgesmith.calibration.quantise import blank, quantise
@@ -99,7 +100,7 @@ def quantised(tmp: str, form: str = "qdq", batch: str = "B") -> tuple[QuantisedG
     )
     recipe = Recipe(form=form, also=SITES, smooth=0, equalise=False)
     graph = quantise(model, statistics, recipe, sites)
-    return graph, Evaluation(Pictures(503, 2), any_batch(model, threads=1))
+    return graph, judge_logits(Pictures(503, 2), any_batch(model, threads=1))
 
 
 @pytest.fixture(scope="module")

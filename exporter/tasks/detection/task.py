@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....models.registry import families, find
-from ....runtime.tasks.detection.detection import DetectionRule
-from ....runtime.tasks.detection.task import rule_of
+from ....runtime.tasks.detection.detection import DetectionRule, rule_of
 from ....runtime.tasks.detection.verdict import compare
 from ...run.runners import Runner
 from ..task import Engine, ExportTask

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import UserMistake
+from ...errors import BundleRefused, UserMistake
+from ..described import Described
 from .boxes import Kept, clip, to_image
 from .nms import nms
 
 if TYPE_CHECKING:
     from ...pictures.preprocess import ImageContract
+
+
+TASK = "detection"  # its name, in model specs and manifests, and there the key of its rule
 
 
 @dataclass(frozen=True)
@@ -183,3 +187,20 @@ class Detections:
     def __str__(self) -> str:
         lines = [f"{d.score:6.3f}  {d.label:<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self]
         return "\n".join(lines) or "nothing found"
+
+
+def rule_of(bundle: Described) -> DetectionRule:
+    """Which boxes of a detector count, and whether the graph has chosen them already."""
+    fields = bundle.manifest.get(TASK)
+    try:
+        if not isinstance(fields, dict):
+            raise UserMistake("nothing to read", found=f"detection: {type(fields).__name__}")
+        rule = DetectionRule.from_json(fields)
+    except UserMistake as error:
+        raise BundleRefused(
+            f"{bundle.path} does not say which of its boxes count",
+            found=error.found,
+            expected='"detection": {"nms": ..., "score": ..., "iou": ..., "max_detections": ...} in the manifest',
+            attempt="export it again",
+        ) from None
+    return rule

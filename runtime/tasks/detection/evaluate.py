@@ -20,12 +20,11 @@ from ...coco.annotations import CocoSet, read_coco
 from ...coco.average_precision import evaluate_boxes
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
+from ..described import Described
 from ..evaluation import Asked, Load, Progress, not_by_boxes, table
-from ..task import Described
 from .boxes import Kept
-from .detection import DetectionRule
-from .task import DetectionTask
-from .task import rule_of as bundles_rule
+from .detection import TASK, DetectionRule
+from .detection import rule_of as bundles_rule
 
 MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
@@ -85,12 +84,12 @@ def told(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[
         "(--score)"
         for row in high
     ]
-    return {"task": DetectionTask.name, "data": os.fspath(data), "notes": list(dict.fromkeys(notes)), "rows": rows}
+    return {"task": TASK, "data": os.fspath(data), "notes": list(dict.fromkeys(notes)), "rows": rows}
 
 
 def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
     """The thresholds to evaluate with; UserMistake for a bundle that does not detect or cannot take them."""
-    if bundle.task != DetectionTask.name:
+    if bundle.task != TASK:
         raise not_by_boxes(bundle)
     rule = bundles_rule(bundle)
     most = max(rule.max_detections, MOST) if rule.nms != "graph" else None

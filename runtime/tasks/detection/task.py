@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BundleRefused, UserMistake
-from ..task import Described, ImageSize, Task, Times
-from .detection import DetectionRule, Detections, in_image, keep_parts, kept_rows
+from ..described import Described
+from ..task import ImageSize, Task, Times
+from .detection import TASK, DetectionRule, Detections, in_image, keep_parts, kept_rows, rule_of
 
 if TYPE_CHECKING:
     from ...report.parts import Parts
@@ -35,7 +36,7 @@ SHOWN_SCORE = 0.3
 class DetectionTask(Task):
     """Boxes and scores -> the boxes that count."""
 
-    name = "detection"
+    name = TASK
     outputs = ("boxes", "scores")
     finished = NMS_OUTPUTS
 
@@ -155,23 +156,6 @@ class DetectionTask(Task):
         from .report import parts
 
         return parts(manifest)
-
-
-def rule_of(bundle: Described) -> DetectionRule:
-    """Which boxes of a detector count, and whether the graph has chosen them already."""
-    fields = bundle.manifest.get("detection")
-    try:
-        if not isinstance(fields, dict):
-            raise UserMistake("nothing to read", found=f"detection: {type(fields).__name__}")
-        rule = DetectionRule.from_json(fields)
-    except UserMistake as error:
-        raise BundleRefused(
-            f"{bundle.path} does not say which of its boxes count",
-            found=error.found,
-            expected='"detection": {"nms": ..., "score": ..., "iou": ..., "max_detections": ...} in the manifest',
-            attempt="export it again",
-        ) from None
-    return rule
 
 
 def _check_labels(classes: int, labels: Sequence[str], fits: bool) -> None:
