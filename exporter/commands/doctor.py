@@ -164,13 +164,19 @@ def _own_version() -> str:
 
 
 def _minima() -> dict[str, str]:
-    """Least versions as our own metadata demands them."""
+    """Least versions as our own metadata demands them of this Python."""
     try:
         lines = importlib.metadata.requires("edgesmith") or []
     except importlib.metadata.PackageNotFoundError:
         lines = []
-    found = (re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9.]+)", line) for line in lines)
+    found = (re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9.]+)", line) for line in lines if _for_this_python(line))
     return {match[1]: match[2] for match in found if match}
+
+
+def _for_this_python(line: str) -> bool:
+    """Whether a line of metadata holds here: onnxruntime>=1.31; python_version >= "3.11" and extra == "cpu"."""
+    bound = re.search(r"""python_version (>=|<) ["']3\.(\d+)["']""", line)
+    return bound is None or (sys.version_info[:2] >= (3, int(bound[2]))) == (bound[1] == ">=")
 
 
 def _key(version: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@
     "folder", "a/*.jpg"    the pictures, in the order of their names
 
 A file that breaks off, a stream that ends and one that stalls are three things: the first two end the frames and are told
-in ``notes``, the third is a UserMistake after ``STALL_S`` seconds.
+in ``notes``, the third is a UserMistake after ``STALL_S`` seconds, and after ``OPEN_S`` when not one frame came.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Live(Source):
         while True:
             waited = time.perf_counter()
             with self._news:
-                self._news.wait_for(lambda: self._newest is not None or self._ended, self.stall_s)
+                self._news.wait_for(lambda: self._newest is not None or self._ended, self.stall_s if taken else OPEN_S)
                 newest, self._newest = self._newest, None
                 ended, last_read_s = self._ended, self._last_read_s
             if newest is None:

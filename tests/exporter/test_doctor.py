@@ -57,7 +57,17 @@ def test_an_old_version_is_not_called_good(monkeypatch):
 
 
 def test_minimum_versions_come_from_our_own_metadata():
-    assert module._minima().get("onnxruntime") == "1.31"
+    assert module._minima().get("onnxruntime") == ("1.31" if sys.version_info >= (3, 11) else "1.23")
+
+
+def test_a_minimum_for_another_python_is_none_of_ours(monkeypatch):
+    newer = 'onnxruntime>=1.31; python_version >= "3.11" and extra == "cpu"'
+    older = 'onnxruntime>=1.23; python_version < "3.11" and extra == "cpu"'
+    lines = [newer, older, 'torch>=2.13; extra == "export"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: lines)
+    for version, minimum in (((3, 10, 1), "1.23"), ((3, 11, 0), "1.31"), ((3, 14, 0), "1.31")):
+        monkeypatch.setattr(module.sys, "version_info", version)
+        assert module._minima() == {"onnxruntime": minimum, "torch": "2.13"}
 
 
 @pytest.mark.parametrize(("count", "lacks"), [(1, ""), (0, "a GPU")])
