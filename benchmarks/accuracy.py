@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py            prints the table and writes benchmarks/accuracy.{json,md}
 
-Each fixture (tests/data/trained, `tools/train_small.py`) is traced with an open batch, rewritten for a target, typed, and
+Each fixture (models/fixtures/trained, `tools/train_small.py`) is traced with an open batch, rewritten for a target, typed, and
 run on ONNX Runtime; 16-bit graphs run with every value rounded explicitly (exporter/precision/emulate.py), so the figure is the
 graph's and not that of a device.
 """

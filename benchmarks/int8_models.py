@@ -2,7 +2,7 @@
 
     fixture    trained on digits (models/fixtures/trained): accuracy, size, TensorRT-RTX, latency
     full       the size that users run, seeded random weights, random pictures: size, parser, latency
-    detector   convolutions with SiLU (tests/silu_detector.py), random weights: the same; no checkpoint, so not by `export`
+    detector   convolutions with SiLU (tests/helpers/silu_detector.py), random weights: the same; no checkpoint, so not by `export`
 
 Ours is what ``edgesmith export`` writes; only the detector, which no family has, goes through ``calibration`` itself.
 """
@@ -168,7 +168,7 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
 
 
 def _detector() -> ir.Model:
-    sys.path.insert(0, str(HERE.parent / "tests"))
+    sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
     from silu_detector import silu_detector
 
     return silu_detector(**DETECTOR)

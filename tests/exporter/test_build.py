@@ -124,7 +124,7 @@ def test_a_time_limit_ends_the_child():
 def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
     script = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
+        sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("helpers")))!r})
         from attention_graph import vit
         from edgesmith.exporter.engine import rtx
         from edgesmith.runtime.backends import engine_build

@@ -1,6 +1,6 @@
 """The trained fixtures export to the graphs that they exported to before the package was rearranged, node for node.
 
-The graphs stand in tests/data/graphs as text (graph_lines.py). Where a change of a graph is meant, write them anew:
+The graphs stand in tests/data/graphs as text (tests/helpers/graph_lines.py). Where a change of a graph is meant, write them anew:
 
     EDGESMITH_WRITE_GRAPHS=1 python -m pytest tests/exporter/test_same_graphs.py
 """
