@@ -62,7 +62,7 @@ def test_rtx_writes_an_engine_beside_the_graph_and_lists_it(tmp_path):
 
 
 @needs_rtx
-def test_every_architecture_builds():
+def test_every_architecture_gets_an_engine_of_its_own():
     model = to_precision(vit(), "fp16").model
     archs = TARGETS["rtx"].archs
     assert [read_engine(build_rtx_engine(model, arch)).archs for arch in archs] == [(arch,) for arch in archs]

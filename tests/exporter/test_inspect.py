@@ -163,7 +163,7 @@ def test_an_engine_in_name_only_is_refused(tmp_path):
         inspect(tmp_path / "a.engine")
 
 
-def test_nothing_there(tmp_path):
+def test_a_path_with_nothing_there_is_a_mistake(tmp_path):
     with pytest.raises(UserMistake, match="nothing at"):
         inspect(tmp_path / "gone")
 

@@ -101,7 +101,7 @@ def said(**changes):
         "97.1% of the MACs in int8", "+0.30 points lost, 1000 pictures",
     ],
 )  # fmt: skip
-def test_it_shows(words):
+def test_the_report_shows_what_quantising_cost(words):
     assert words in said()
 
 
