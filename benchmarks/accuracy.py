@@ -17,7 +17,7 @@ import numpy as np
 
 from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace

@@ -136,7 +136,7 @@ def make_ours(model: Model, row: str, folder: Path, output: Path) -> dict[str, A
 def float_graphs(model: Model, exported: ExportedGraph) -> dict[str, ir.Model]:
     """Our graphs in floating point: the rewrites alone, for the CPU and in fp16 for TensorRT-RTX."""
     from edgesmith.exporter.patterns.rewrite import rewrite
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
 
     found = {OURS_FLOAT: rewrite(exported, "cpu").model}
     if model.kind == "fixture":

@@ -19,7 +19,7 @@ from ...runtime.plugins.schema import DOMAIN
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx
-from .fused_ops import lower, told
+from .fused_ops import lower, lowered_report
 from .lower_opset import lower_opset
 from .rtx import build_rtx, build_rtx_engine
 from .xray import XRay, read_engine
@@ -89,7 +89,10 @@ def build(
     if not lowered.ops:
         return built
     return replace(
-        built, files={**built.files, **lowered.files}, notes=(*lowered.notes, *built.notes), fused=told(lowered)
+        built,
+        files={**built.files, **lowered.files},
+        notes=(*lowered.notes, *built.notes),
+        fused=lowered_report(lowered),
     )
 
 

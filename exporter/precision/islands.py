@@ -24,8 +24,8 @@ from ...graph.run import run_values
 from ...runtime.ground.limits import COSINE, FP16, FP32
 from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.verdict import ROUNDED
+from .casts import to_precision
 from .decoding import decode_tail, measured
-from .floats import to_precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir

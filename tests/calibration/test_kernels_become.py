@@ -23,7 +23,7 @@ from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 
 IMAGES = {"images": np.random.default_rng(2).standard_normal((1, 3, 64, 64)).astype(np.float32)}
 

@@ -19,7 +19,7 @@ from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.graph.edit import clone
 from edgesmith.runtime.backends import engine_build

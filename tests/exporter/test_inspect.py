@@ -15,7 +15,7 @@ from edgesmith.exporter.commands.inspect.inspect import inspect, show
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.build import build
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake

@@ -157,7 +157,7 @@ def test_plugins_stand_beside_int8_layers(tmp_path):
 
 def test_a_kept_node_computes_in_float32_between_casts():
     from edgesmith.exporter.patterns.rewrite import rewrite
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
     from edgesmith.exporter.run.nouns import Shapes
 
     size = find("convit_mnist").contract.size

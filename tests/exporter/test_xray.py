@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.xray import MAGIC, read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

@@ -12,7 +12,7 @@ from edgesmith.exporter.patterns.boxes import select_candidates as module
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates, select_candidates
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 HEAD = """

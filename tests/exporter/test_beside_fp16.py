@@ -11,7 +11,7 @@ from digit_pictures import export
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
-from edgesmith.exporter.rivals import audited
+from edgesmith.exporter.rivals import beside_fp16
 from edgesmith.runtime.bundle.bundle import open_bundle
 
 pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
@@ -49,7 +49,7 @@ def test_what_was_given_back_is_what_ships_and_what_is_told(jetson: Result, data
         engine = build(model)
         return Audited(model, engine, audit(engine, float16, left), dict.fromkeys(kept, WHY), 2)
 
-    monkeypatch.setattr(audited, "build_audited", build_audited)
+    monkeypatch.setattr(beside_fp16, "build_audited", build_audited)
     result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
     before, told = (open_bundle(found.path).manifest["quantisation"] for found in (jetson, result))
     assert told["xray"]["given_back"] == dict.fromkeys(kept, WHY) and told["xray"]["rounds"] == 2
