@@ -218,16 +218,14 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     import numpy as np
 
     from ...graph.run import run_values
+    from ...runtime.ground.numbers import relative_error
 
     images = np.random.default_rng(0).standard_normal(shapes.opt, dtype=np.float32)
     feeds = {str(before.graph.inputs[0].name): images}
     wanted, found = run_values(before, feeds, None), run_values(after, feeds, None)
     # the same arithmetic in other operators: rounding alone, of fp16 where the graph is fp16 (2^-11 a value, some add up)
     limit = 1e-5 if before.metadata_props.get("edgesmith.precision", FP32) == FP32 else 1e-2
-    error = max(
-        float(np.linalg.norm(found[name] - wanted[name]) / max(float(np.linalg.norm(wanted[name])), 1e-12))
-        for name in wanted
-    )
+    error = max(relative_error(wanted[name], found[name]) for name in wanted)
     if not error <= limit:
         raise EdgesmithError(
             "The lowered graph does not compute the same",
