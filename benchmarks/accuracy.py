@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py            prints the table and writes benchmarks/accuracy.{json,md}
 
-Each fixture (tests/data/trained, `tools/train_small.py`) is traced with an open batch, rewritten for a target, typed, and
+Each fixture (models/fixtures/trained, `tools/train_small.py`) is traced with an open batch, rewritten for a target, typed, and
 run on ONNX Runtime; 16-bit graphs run with every value rounded explicitly (exporter/precision/emulate.py), so the figure is the
 graph's and not that of a device.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.run.runners import graph_runner
 from edgesmith.exporter.trace.trace import trace

@@ -217,11 +217,11 @@ def written(report: dict[str, Any]) -> str:
         lines += [f"| {row} | not measured: {why} |" + " |" * 4 for row, why in one["skipped"].items()]
         kept = one["keep"]
         lines += ["", f"Threshold and NMS on the host: {kept['cpu_ms']:.2f} ms CPU for {kept['above']} candidates of {kept['cells']} cells, {kept['kept']} kept."]  # fmt: skip
-        lines += [_told(row) for row in one["rows"] if row.get("end_to_end")]
+        lines += [_line(row) for row in one["rows"] if row.get("end_to_end")]
     return "\n".join(lines) + "\n"
 
 
-def _told(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any]) -> str:
     """``ours, cpu fp32, picture to boxes: 40.1 ms (preprocess 2.1, infer 37.0, postprocess 1.0)``."""
     steps = row["end_to_end"]
     parts = ", ".join(f"{key.removesuffix('_ms')} {steps[key]:.1f}" for key in ("preprocess_ms", "infer_ms", "postprocess_ms"))  # fmt: skip

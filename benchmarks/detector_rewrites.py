@@ -37,7 +37,7 @@ from edgesmith.exporter.patterns.convolutions.chain_pools import ChainPools
 from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
 from edgesmith.exporter.patterns.matchers.layers import Convolution, convolution
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.edit import clone, insert, insert_node, replace_value, shared_constant, sweep

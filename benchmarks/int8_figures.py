@@ -4,7 +4,7 @@
                  plain float export: top-1, agreement, SQNR of the logits
     share        MACs whose two operands are codes, of all MACs of the file
     TensorRT-RTX the parser on the file as it is; then an engine for sm89, with fp16 around the codes: a file whose rest is
-                 float32 is cast by exporter/precision/floats.py; kernels and fused attention by the X-ray
+                 float32 is cast by exporter/precision/casts.py; kernels and fused attention by the X-ray
     latency      CPU time of one thread, batch 1, all files of a model in turns (runtime/session/benchmark.py)
 
 fp8 does not load in ONNX Runtime on a CPU; such a file is judged with ``session.disable_quant_qdq`` and not timed.
@@ -104,7 +104,7 @@ def tensorrt(file: Path, build: bool) -> dict[str, Any]:
 
     from edgesmith.exporter.engine.rtx import build_rtx, parse_only
     from edgesmith.exporter.engine.xray import read_engine
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
 
     try:
         parse_only(file, timeout_s=BUILD_LIMIT_S)

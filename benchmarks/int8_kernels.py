@@ -41,7 +41,7 @@ from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision import floats as precision
+from edgesmith.exporter.precision import casts as precision
 from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace

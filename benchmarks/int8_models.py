@@ -2,7 +2,7 @@
 
     fixture    trained on digits (models/fixtures/trained): accuracy, size, TensorRT-RTX, latency
     full       the size that users run, seeded random weights, random pictures: size, parser, latency
-    detector   convolutions with SiLU (tests/silu_detector.py), random weights: the same; no checkpoint, so not by `export`
+    detector   convolutions with SiLU (tests/helpers/silu_detector.py), random weights: the same; no checkpoint, so not by `export`
 
 Ours is what ``edgesmith export`` writes; only the detector, which no family has, goes through ``calibration`` itself.
 """
@@ -136,7 +136,7 @@ def make_ours(model: Model, row: str, folder: Path, output: Path) -> dict[str, A
 def float_graphs(model: Model, exported: ExportedGraph) -> dict[str, ir.Model]:
     """Our graphs in floating point: the rewrites alone, for the CPU and in fp16 for TensorRT-RTX."""
     from edgesmith.exporter.patterns.rewrite import rewrite
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
 
     found = {OURS_FLOAT: rewrite(exported, "cpu").model}
     if model.kind == "fixture":
@@ -168,7 +168,7 @@ def _quantise_detector(model: Model, row: str, folder: Path, output: Path) -> di
 
 
 def _detector() -> ir.Model:
-    sys.path.insert(0, str(HERE.parent / "tests"))
+    sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
     from silu_detector import silu_detector
 
     return silu_detector(**DETECTOR)

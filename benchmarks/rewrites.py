@@ -38,7 +38,7 @@ from edgesmith.exporter.patterns.base import Pattern
 from edgesmith.exporter.patterns.cleanup.tidy import CleanUp
 from edgesmith.exporter.patterns.order import named, passes_for
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.edit import clone

@@ -1,6 +1,6 @@
 """The whole flow on one screen: checkpoint -> torch model -> exported -> rewritten -> quantised -> typed -> engine -> bundle.
 
-Start reading here. Each stage is one module of the same name, and hands the next a frozen noun (artifacts.py).
+Start reading here. Each stage is one module of the same name, and hands the next a frozen noun (run/nouns.py).
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .patterns.rewrite import rewrite
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
-    from .rivals.audited import audit_build
     from .rivals.auto import choose_precision
+    from .rivals.beside_fp16 import audit_build
     from .rivals.duel import race
     from .rivals.variant import Traced
     from .trace.trace import trace
@@ -117,7 +117,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
             needs_kernel=needed_types(plan),
             verify_each=each,
         )
-        stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_told(rewritten)}"
+        stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_words(rewritten)}"
         fused = sum(fused_ops(rewritten.model).values())
         stage.detail += f", {fused} fused ops" if fused else ""
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
@@ -163,7 +163,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     )
 
 
-def passes_told(rewritten: RewrittenGraph) -> str:
+def passes_words(rewritten: RewrittenGraph) -> str:
     """``9 of 14 passes changed something, 2 refused 5 places``."""
     applied = sum(record.count > 0 for record in rewritten.passes)
     refusals = [len(record.refused) for record in rewritten.passes if record.refused]

@@ -1,4 +1,7 @@
-"""What all tests share: caches in a folder of the run, never the account's; a checkout of any name; no clock, no deaf child."""
+"""What all tests share: caches in a folder of the run, never the account's; a checkout of any name; no clock, no deaf child.
+
+Modules that several tests import stand in helpers/.
+"""
 
 from __future__ import annotations
 

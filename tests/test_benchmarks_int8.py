@@ -70,7 +70,7 @@ def test_the_share_counts_products_of_codes_only(module, tmp_path):
 def test_a_float_rest_is_told_from_an_fp16_one(module):
     import onnx_ir as ir
 
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
 
     figures = module("int8_figures")
     graph = ir.from_proto(onnx.parser.parse_model(PRODUCT))

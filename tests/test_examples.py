@@ -32,7 +32,7 @@ def _run(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_export_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_example_exports_and_runs_a_digit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     told = _run("export_and_run.py", tmp_path, capsys)
     assert told.count("holds") == 4 and "FAILS" not in told
     digit = re.search(r"it is a (\d)", told)
@@ -40,21 +40,21 @@ def test_export_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "99 of the first 100 are right" in told
 
 
-def test_finetune_to_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_example_keeps_a_finetune_accurate_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     told = _run("finetune_to_int8.py", tmp_path, capsys)
     figures = re.search(r"top-1 (\S+) % in float32, (\S+) % in int8, of 100 pictures", told)
     assert figures and float(figures[1]) > 90 and float(figures[1]) - float(figures[2]) <= 2
     assert "two to nine" in told
 
 
-def test_compare_bundles(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_example_compares_two_bundles_that_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     told = _run("compare_bundles.py", tmp_path, capsys)
     assert "they agree" in told
     assert re.search(r"fp32.edge +top-1 9\d\.\d % of 200 pictures, 1\.\d\d MB", told)
     assert re.search(r"fp16.edge +top-1 9\d\.\d % of 200 pictures, 0\.\d\d MB", told)
 
 
-def test_own_model():
+def test_the_example_registers_and_runs_a_model_of_ones_own():
     """In a process of its own: what it registers would stay in this one."""
     done = subprocess.run([sys.executable, EXAMPLES / "own_model.py"], capture_output=True, text=True, check=True)
     assert "known now: stripes_tiny" in done.stdout

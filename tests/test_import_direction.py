@@ -65,7 +65,7 @@ def test_the_resolver_understands_relative_imports():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_downhill(path: Path):
+def test_a_module_imports_only_from_packages_below_it(path: Path):
     folder = path.relative_to(ROOT).parts[0]
     wrong = []
     for line, name in imports(path, ast.parse(path.read_text(encoding="utf-8"))):

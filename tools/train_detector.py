@@ -38,7 +38,7 @@ from edgesmith.models.families.damo_yolo.network import DamoYolo
 from edgesmith.models.fixtures.scenes import scene
 
 TESTS = Path(__file__).parents[1] / "tests"
-sys.path.append(str(TESTS))
+sys.path.append(str(TESTS / "helpers"))
 
 from scenes_score import measure  # what the tests judge by
 

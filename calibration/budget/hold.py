@@ -175,14 +175,14 @@ def within_budget(
             raise
         evaluation, graph = None, replace(graph, notes=(*graph.notes, f"accuracy not measured: {nothing.what}"))
     if evaluation is None or calibration.data is None:
-        return told(facts, graph, statistics)
+        return with_report(facts, graph, statistics)
     if calibration.max_drop is None:
-        return told(facts, graph, statistics, evaluation, evaluation.evaluate(judged(facts, graph.model)))
+        return with_report(facts, graph, statistics, evaluation, evaluation.evaluate(judged(facts, graph.model)))
     budget = keep_within(
         graph, evaluation, calibration.max_drop, calibration.data.calibration,
         run=lambda found: judged(facts, found), progress=progress,
     )  # fmt: skip
-    return told(facts, budget.graph, statistics, evaluation, budget.row.figures, budget)
+    return with_report(facts, budget.graph, statistics, evaluation, budget.row.figures, budget)
 
 
 def nothing_quantised(facts: Facts, graph: QuantisedGraph) -> UserMistake:
@@ -197,7 +197,7 @@ def nothing_quantised(facts: Facts, graph: QuantisedGraph) -> UserMistake:
     )
 
 
-def told(
+def with_report(
     facts: Facts,
     graph: QuantisedGraph,
     statistics: Statistics | None,
@@ -206,16 +206,16 @@ def told(
     budget: Budget[QuantisedGraph] | None = None,
 ) -> Quantised:
     """The graph with everything that was measured of it as plain data."""
-    from ..report.report import accuracy_told, data_told, describe
+    from ..report.report import accuracy_report, data_report, describe
 
     data = facts.calibration.data
     report = describe(graph, {row.node: row.sqnr_db for row in budget.sensitivities} if budget else None)
     notes = [*graph.notes, *(statistics.notes if statistics else ())]
     if data is not None:
-        report["data"] = data_told(data)
+        report["data"] = data_report(data)
         notes += data.notes
     if evaluation is not None and figures is not None:
-        report["accuracy"] = accuracy_told(figures, evaluation.expected)
+        report["accuracy"] = accuracy_report(figures, evaluation.expected)
         notes += budget.notes if budget else evaluation.notes()
     if budget is not None:
         report["budget"] = budget.to_json()
@@ -223,7 +223,7 @@ def told(
     return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget is None or budget.met, figures, rows)
 
 
-def calibration_told(facts: Facts, statistics: Statistics | None, moments: Moments | None = None) -> str:
+def calibration_words(facts: Facts, statistics: Statistics | None, moments: Moments | None = None) -> str:
     """``128 pictures of photos/, 85 tensors`` and whether the cache had them."""
     if statistics is None and moments is None:
         return "no pictures: the form needs none"

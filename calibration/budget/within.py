@@ -35,13 +35,13 @@ def keep_within(
     *,
     run: Callable[[ir.Model], Runner] | None = None,
     progress: Progress | None = None,
-    told: Callable[[Row], None] | None = None,
+    on_row: Callable[[Row], None] | None = None,
 ) -> Budget[QuantisedGraph]:
     """The graph that loses at most ``max_drop`` points on ``evaluation``; the nodes are scanned on ``pictures``, which should
     not be those of the evaluation.
 
     ``run`` makes the runner of the graphs that are judged: the types around the quantised nodes, integer kernels or not.
-    ``told`` gets each row of the trade curve as it is measured.
+    ``on_row`` gets each row of the trade curve as it is measured.
     """
     make = run or any_batch
     return meet(
@@ -51,7 +51,7 @@ def keep_within(
         evaluation,
         max_drop,
         lambda: scanned(graph, pictures, progress=progress, distance=evaluation.view.sqnr_db),
-        progress=told,
+        progress=on_row,
     )
 
 

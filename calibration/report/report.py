@@ -1,11 +1,11 @@
 """QuantisedGraph and what was measured -> plain data: ``manifest["quantisation"]``, read by the report and the commands.
 
-    describe(graph)       what was decided: one row a site, with scales, rule, SQNR, and why it is hard or was left alone
-    accuracy_told(...)    what it costs: accuracy with its interval, agreement, SQNR and cosine of the outputs
-    data_told(...)        what it was calibrated with: source, count, hash, what was skipped
+    describe(graph)         what was decided: one row a site, with scales, rule, SQNR, and why it is hard or was left alone
+    accuracy_report(...)    what it costs: accuracy with its interval, agreement, SQNR and cosine of the outputs
+    data_report(...)        what it was calibrated with: source, count, hash, what was skipped
 
-    {**describe(graph), "data": data_told(data), "accuracy": accuracy_told(...), "budget": budget.to_json(), "sizes": {"fp32", "quantised"},
-     "latency": {"ratio", "low", "high", "runner"}, "xray": audit.to_json()}
+    {**describe(graph), "data": data_report(data), "accuracy": accuracy_report(...), "budget": budget.to_json(),
+     "sizes": {"fp32", "quantised"}, "latency": {"ratio", "low", "high", "runner"}, "xray": audit.to_json()}
 
 Shares are of 1, SQNR in dB, accuracy in percent and drops in points, as accuracy.py has them.
 """
@@ -41,7 +41,7 @@ def describe(graph: QuantisedGraph, scanned: Mapping[str, float] | None = None) 
     return {
         "precision": graph.recipe.precision,
         "form": graph.recipe.form,
-        "recipe": recipe_told(graph.recipe),
+        "recipe": recipe_report(graph.recipe),
         "share": graph.share,
         "share_of_weighted": graph.share_of_weighted,
         "nodes": [row(graph, site, found.get(site.node)) for site in graph.sites],
@@ -51,7 +51,7 @@ def describe(graph: QuantisedGraph, scanned: Mapping[str, float] | None = None) 
     }
 
 
-def recipe_told(recipe: Recipe) -> dict[str, Any]:
+def recipe_report(recipe: Recipe) -> dict[str, Any]:
     """The choices that shaped this graph; nodes that were kept on purpose stand in the rows."""
     told = asdict(recipe)
     unused = {"keep", "precision", "form"} | (
@@ -124,13 +124,13 @@ def quantile(stats: TensorStats, share: float) -> float:
     return (int(np.searchsorted(np.cumsum(counts), share * counts.sum())) + 1) * largest / FINE
 
 
-def accuracy_told(figures: Figures, expected: Score) -> dict[str, Any]:
+def accuracy_report(figures: Figures, expected: Score) -> dict[str, Any]:
     """What the quantised graph loses on the pictures it was judged on; ``expected`` is the float graph's own score."""
     told = figures.to_json()
     return {"metric": expected.metric, "reference": asdict(expected), "quantised": told.pop("score"), **told}
 
 
-def data_told(data: CalibrationData, images: int | None = None) -> dict[str, Any]:
+def data_report(data: CalibrationData, images: int | None = None) -> dict[str, Any]:
     """What the ranges were measured on, and what the accuracy: counts, hashes, and every picture that was skipped."""
     used, judged = data.calibration, data.held_out
     return {

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.ground.limits import FP32
+from ...runtime.ground.numbers import relative_error
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +48,7 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
     for name in names:
         if name not in left or name not in right or left[name].shape != right[name].shape:
             continue
-        error = _relative(left[name], right[name])
+        error = relative_error(left[name], right[name])
         node = makers[name]
         jump = Jump(node.name or "(no name)", node.op_type, name, previous, error)
         if error > PRECISIONS[precision].jump:
@@ -57,13 +58,6 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
             steepest, blamed = rise, jump
         previous = error
     return blamed
-
-
-def _relative(left: np.ndarray, right: np.ndarray) -> float:
-    left, right = left.astype(np.float64), right.astype(np.float64)
-    if not np.isfinite(right).all():
-        return float("inf")
-    return float(np.linalg.norm(left - right)) / max(float(np.linalg.norm(left)), 1e-12)
 
 
 def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, Any]:

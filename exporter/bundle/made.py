@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ...calibration.budget.hold import Quantised
     from ...models.loading import Prepared
     from ..engine.build import Built
-    from ..precision.floats import PrecisionResult
+    from ..precision.casts import PrecisionResult
     from ..run.nouns import ExportedGraph, RewrittenGraph
 
 

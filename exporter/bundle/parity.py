@@ -49,7 +49,7 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     failed = [row for row in rows if not row.passed]
     if failed and plan.check:
         raise blame(failed[0], judge, made, run)
-    notes += [f"parity does NOT hold: {tell(row)}" for row in failed]
+    notes += [f"parity does NOT hold: {row_words(row)}" for row in failed]
     return rows, notes
 
 
@@ -80,7 +80,7 @@ def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> 
     return rows, []
 
 
-def tell(row: Row) -> str:
+def row_words(row: Row) -> str:
     """One row in words."""
     shape = "x".join(map(str, row.shape))
     return f"{row.stage} on {row.runner}, {row.count} {row.inputs} at {shape}: {row}, limit {row.limit}"
@@ -113,7 +113,7 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
     place = keep(run, plan.run_folder)
     return ParityFailed(
         f"{plan.spec.name} does not compute what PyTorch computes",
-        found=tell(row),
+        found=row_words(row),
         expected=row.limit,
         because=because,
         attempt=f"look at the graphs kept in {place}, or --skip PASS for the pass at that node; "
@@ -139,7 +139,7 @@ def check_each_pass(judge: Judge, run: Run) -> Callable[[ir.Model, str], None]:
             )
             raise ParityFailed(
                 f"{plan.spec.name}: the pass {name} changes the numbers",
-                found=tell(failed[0]),
+                found=row_words(failed[0]),
                 expected=failed[0].limit,
                 because=f"first at {jump}" if jump else "the graph before it agreed",
                 attempt=f"--skip {name}, or look at the graphs kept in {keep(run, plan.run_folder)}",

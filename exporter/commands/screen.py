@@ -92,13 +92,13 @@ def closing(result: Result, to: Console) -> None:
 
 def quantised_lines(result: Result) -> list[str]:
     """What quantisation cost and brought: the verdict of the report, the trade curve, and the bundle kept beside."""
-    from ...runtime.report.words import budget_told, verdict
+    from ...runtime.report.words import budget_words, verdict
 
     told = result.quantisation
     if not told:
         return []
     lines = [f"{result.plan.precision:<8} {verdict(told)}"]
-    if budget := budget_told(told):
+    if budget := budget_words(told):
         lines.append(f"budget   {budget[1]}")
         lines += [
             f"         {row['high']:>3} nodes high  {row['share']:>6.1%} of the MACs  drop {row['drop']['points']:+.2f} points"

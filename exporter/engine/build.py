@@ -19,7 +19,7 @@ from ...runtime.plugins.schema import DOMAIN
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx
-from .fused_ops import lower, told
+from .fused_ops import lower, lowered_report
 from .lower_opset import lower_opset
 from .rtx import build_rtx, build_rtx_engine
 from .xray import XRay, read_engine
@@ -89,7 +89,10 @@ def build(
     if not lowered.ops:
         return built
     return replace(
-        built, files={**built.files, **lowered.files}, notes=(*lowered.notes, *built.notes), fused=told(lowered)
+        built,
+        files={**built.files, **lowered.files},
+        notes=(*lowered.notes, *built.notes),
+        fused=lowered_report(lowered),
     )
 
 
@@ -215,16 +218,14 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     import numpy as np
 
     from ...graph.run import run_values
+    from ...runtime.ground.numbers import relative_error
 
     images = np.random.default_rng(0).standard_normal(shapes.opt, dtype=np.float32)
     feeds = {str(before.graph.inputs[0].name): images}
     wanted, found = run_values(before, feeds, None), run_values(after, feeds, None)
     # the same arithmetic in other operators: rounding alone, of fp16 where the graph is fp16 (2^-11 a value, some add up)
     limit = 1e-5 if before.metadata_props.get("edgesmith.precision", FP32) == FP32 else 1e-2
-    error = max(
-        float(np.linalg.norm(found[name] - wanted[name]) / max(float(np.linalg.norm(wanted[name])), 1e-12))
-        for name in wanted
-    )
+    error = max(relative_error(wanted[name], found[name]) for name in wanted)
     if not error <= limit:
         raise EdgesmithError(
             "The lowered graph does not compute the same",

@@ -139,7 +139,7 @@ def _name_types(model: ir.Model) -> None:
             model.graph.remove(node, safe=True)
 
 
-def told(lowered: Lowered) -> dict[str, Any]:
+def lowered_report(lowered: Lowered) -> dict[str, Any]:
     """For the manifest, as ``rewrite.fused`` there."""
     return {"route": lowered.route, "ops": lowered.ops}
 

@@ -16,7 +16,7 @@ from ...runtime.errors import UserMistake
 from ..run import arguments
 from ..run.nouns import INPUT, Shapes
 from ..run.pictures import Picture, pictures
-from ..tasks.known import check_choices, find_export, rules_told
+from ..tasks.known import check_choices, find_export, rules_report
 from ..tasks.task import ExportTask
 from . import fused_ops
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
@@ -114,7 +114,7 @@ class Plan:
             "skip": list(self.skip),
             "check": self.check,
             "pictures": [picture.name for picture in self.pictures],
-            **rules_told(self.task, self.rule),
+            **rules_report(self.task, self.rule),
             "quantise": self.calibration.to_json() if self.calibration else None,
             "out": str(self.out),
         }

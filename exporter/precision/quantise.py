@@ -33,7 +33,7 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
     with run.stage("calibrate", "running the pictures") as stage:
         statistics = hold.collect_statistics(facts, model, sites, step)
         moments = hold.collect_weight_moments(facts, model, sites, step)
-        stage.detail = hold.calibration_told(facts, statistics, moments)
+        stage.detail = hold.calibration_words(facts, statistics, moments)
     recipe = facts.calibration.recipe
     with run.stage("quantise", f"{recipe.precision}, form {recipe.form}") as stage:
         quantised = hold.within_budget(facts, model, sites, statistics, moments, step)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...runtime.ground.limits import FP32
-from .floats import PrecisionResult, to_precision
+from .casts import PrecisionResult, to_precision
 from .islands import choose_islands
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...models.loading import Prepared
     from ...runtime.bundle.bundle import Bundle
     from ..bundle.judge import Judge
-    from ..precision.floats import PrecisionResult
+    from ..precision.casts import PrecisionResult
     from ..run.nouns import ExportedGraph, RewrittenGraph
 
 

@@ -54,7 +54,7 @@ def find_export(name: str) -> ExportTask:
     return EXPORTS[name]
 
 
-def rules_told(task: ExportTask, rule: Any) -> dict[str, Any]:
+def rules_report(task: ExportTask, rule: Any) -> dict[str, Any]:
     """The rule as a plan tells it: every task that has one has its place, empty where it is another's."""
     return {**rule_keys(), **task.entries(rule)}
 

@@ -141,7 +141,7 @@ class ExportTask:
 
     # the commands
 
-    def rule_told(self, rule: Mapping[str, Any]) -> str:
+    def rule_words(self, rule: Mapping[str, Any]) -> str:
         """A manifest's rule in words."""
         return ", ".join(f"{key} {value}" for key, value in rule.items())
 

@@ -1,1 +1,1 @@
-"""Torch model -> exported graph."""
+"""Torch model -> exported graph: traced at fixed sizes or with open ones, its inputs and outputs named."""

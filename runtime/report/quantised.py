@@ -13,7 +13,7 @@ from typing import Any
 from ..ground.limits import FP16
 from .curve import curve, losers
 from .page import Html, facts, figure, fold, join, mark, section, size, table, tag
-from .words import budget_told, interval, loss_db, number, percent, rule_told, summary, verdict, warnings, worst
+from .words import budget_words, interval, loss_db, number, percent, rule_words, summary, verdict, warnings, worst
 
 Data = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def quantised(told: Data | None) -> Html:
 
 
 def _verdict(told: Data) -> Html:
-    said, budget = tag("span", verdict(told)), budget_told(told)
+    said, budget = tag("span", verdict(told)), budget_words(told)
     return tag("p", said if budget is None else join([said, tag("span", "; "), mark(*budget)]))
 
 
@@ -106,7 +106,7 @@ def _row(one: Data) -> tuple[Any, ...]:
         one.get("types"),
         figure(one.get("scale"), ".4g"),
         figure(one.get("zero_point"), "d") if isinstance(one.get("zero_point"), int) else "",
-        rule_told(one),
+        rule_words(one),
         figure(one.get("clipped"), ".3%"),
         *(figure(one.get(f"{kind}_sqnr_db"), ".1f") for kind in ("activation", "weight", "output")),
         "; ".join(one.get("reasons") or []),

@@ -34,7 +34,7 @@ def verdict(told: Data) -> str:
     return words
 
 
-def budget_told(told: Data) -> tuple[bool, str] | None:
+def budget_words(told: Data) -> tuple[bool, str] | None:
     """Whether the budget holds, and the words for it; None where there is none."""
     budget = told.get("budget") or {}
     limit = number(budget.get("max_drop"))
@@ -129,7 +129,7 @@ def loss_db(one: Data) -> float | None:
     return None if not parts else inf if noise == 0 else -10 * log10(noise)
 
 
-def rule_told(one: Data) -> str:
+def rule_words(one: Data) -> str:
     """``mse (minmax 1.8 x)``: the rule that won, and what the others would have cost in local error."""
     tried = {key: number(value) for key, value in (one.get("tried") or {}).items()}
     best = tried.get(str(one.get("rule")))

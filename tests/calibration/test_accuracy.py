@@ -22,7 +22,7 @@ from edgesmith.runtime.ground.numbers import smallest_cosine
 
 
 @pytest.mark.parametrize("hits", [0, 1, 5, 9, 10])
-def test_wilson(hits):
+def test_the_wilson_interval_ends_where_a_z_test_would_just_reject(hits):
     """The ends are the shares p at which (hits / n - p)^2 = z^2 p (1 - p) / n: where a z test would just reject."""
     n, z = 10, 1.959964
     inside = [p for p in np.linspace(0, 1, 100_001) if (hits / n - p) ** 2 <= z**2 * p * (1 - p) / n + 1e-15]
@@ -87,7 +87,7 @@ def test_a_nan_is_a_wrong_answer():
     assert sqnr_db(one_hot(labels), found) == -math.inf and smallest_cosine(one_hot(labels), found) == -1.0
 
 
-def test_sqnr_and_cosine():
+def test_sqnr_is_of_all_values_and_cosine_of_the_worst_picture():
     reference = np.array([[3.0, 4.0], [1.0, 0.0]], np.float32)
     assert sqnr_db(reference, reference) == math.inf
     assert sqnr_db(reference, reference * 0.99) == pytest.approx(40.0, abs=1e-3)

@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_the_roundings_is_said_so():
     assert "loses 2.00 points itself: the loss is not that of the rounding" in found.notes[-1]
 
 
-def test_one_node():
+def test_a_graph_of_one_node_goes_back_whole():
     names, whole = ["only"], judge_logits(Numbered(PICTURES), answers(one_hot(LABELS)), LABELS)
     found = meet(
         lambda keep: len(keep),

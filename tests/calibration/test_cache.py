@@ -48,7 +48,7 @@ def test_the_key_is_the_same_in_another_process():
         "from observed_graph import *; from edgesmith.calibration.statistics.fingerprint import fingerprint\n"
         "print(fingerprint('statistics', small_net(), TENSORS, RandomImages(8)).key)"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[1] / "helpers")
     environment = {**os.environ, "PYTHONPATH": tests, "PYTHONHASHSEED": "7"}
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert found.stdout.strip() == key()

@@ -120,7 +120,7 @@ def test_fewer_images_than_the_fixed_batch(tmp_path):
     assert collect(fixed, TENSORS, RandomImages(1), cache=tmp_path).tensors["body"].total == 4 * 256
 
 
-def test_progress_counts_images(tmp_path):
+def test_progress_is_counted_in_pictures(tmp_path):
     seen = []
     collect(small_net(), TENSORS, RandomImages(5), cache=tmp_path, batch=2, progress=lambda *row: seen.append(row))
     assert seen == [("calibrating", 2, 5), ("calibrating", 4, 5), ("calibrating", 5, 5)]

@@ -106,7 +106,7 @@ def test_labels_of_a_list_are_not_those_of_a_detector(tmp_path):
         ("table.csv", {"truths": open_coco}, "COCO .json"),
     ],
 )
-def test_refused_in_words(tmp_path, monkeypatch, data, more, words):
+def test_pictures_that_cannot_be_used_are_refused_in_words(tmp_path, monkeypatch, data, more, words):
     annotated(tmp_path, 3)
     (tmp_path / "table.csv").write_text("a")
     monkeypatch.chdir(tmp_path)

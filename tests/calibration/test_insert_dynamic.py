@@ -61,7 +61,7 @@ def test_it_computes_what_the_scales_say(model, sites, inserted):
     np.testing.assert_allclose(values["q"], expected, atol=1e-5)
 
 
-def test_names_stay(model, inserted):
+def test_nodes_and_outputs_keep_their_names(model, inserted):
     before, after = (({node.name for node in m.graph}, [v.name for v in m.graph.outputs]) for m in (model, inserted))
     assert before[0] <= after[0]
     assert before[1] == after[1]

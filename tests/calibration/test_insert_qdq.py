@@ -69,7 +69,7 @@ def test_each_site_has_a_pair_and_codes_of_its_own(inserted):
     )
 
 
-def test_biases_are_subtracted(model, inserted):
+def test_a_bias_is_subtracted_negated_behind_the_product(model, inserted):
     for name, bias in (("map", "b_map"), ("q", "b_q"), ("v", "b_v")):
         node = nodes(inserted)[name]
         assert node.op_type == "Sub"

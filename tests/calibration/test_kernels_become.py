@@ -23,7 +23,7 @@ from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 
 IMAGES = {"images": np.random.default_rng(2).standard_normal((1, 3, 64, 64)).astype(np.float32)}
 
@@ -67,7 +67,7 @@ def detector():
     return model, sites
 
 
-def test_qdq_on_onnxruntime(linears, tmp_path):
+def test_onnxruntime_runs_qdq_on_integer_kernels(linears, tmp_path):
     model, sites = linears
     ops = optimised(insert_qdq(model, sites, symmetric_table(model, sites, feeds(1)), Recipe()), tmp_path)
     assert ops["MatMulIntegerToFloat"] == len(LINEARS)
@@ -98,7 +98,7 @@ def test_why_the_bias_is_subtracted_and_scalars_are_not_shared(tmp_path):
     assert optimised(ir.from_proto(shared), tmp_path)["MatMulIntegerToFloat"] == len(LINEARS) - 3, "q, k and v are lost"
 
 
-def test_dynamic_on_onnxruntime(linears, tmp_path):
+def test_onnxruntime_quantises_a_shared_input_once_in_the_dynamic_form(linears, tmp_path):
     model, sites = linears
     ops = optimised(insert_dynamic(model, sites, int8_weights(model, sites)), tmp_path)
     assert ops["MatMulIntegerToFloat"] == 3, "q, k and v, whose input is quantised once"
@@ -107,7 +107,7 @@ def test_dynamic_on_onnxruntime(linears, tmp_path):
     assert not ops.keys() & {"MatMulInteger", "Gemm", "Cast"}
 
 
-def test_u8_on_onnxruntime(detector, tmp_path):
+def test_onnxruntime_runs_all_between_stem_and_head_in_the_u8_form(detector, tmp_path):
     model, sites = detector
     ops = optimised(insert_u8(model, sites, chain_table(model, sites, IMAGES), Recipe(form="u8")), tmp_path)
     before = Counter(node.op_type for node in model.graph)
@@ -125,7 +125,7 @@ def test_symmetric_qdq_of_convolutions_stays_in_float_on_onnxruntime(detector, t
     assert ops["DequantizeLinear"] >= 2 * len(sites)
 
 
-def test_qdq_on_openvino(linears, detector):
+def test_openvino_runs_qdq_on_integer_kernels(linears, detector):
     model, sites = linears
     ran = executed(insert_qdq(model, sites, symmetric_table(model, sites, feeds(1)), Recipe()))
     assert ran["FullyConnected", "i8"] == len(LINEARS)

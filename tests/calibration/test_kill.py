@@ -38,7 +38,7 @@ run(small_net(), TENSORS, RandomImages(int(sys.argv[3])), cache=Path(sys.argv[2]
 
 def kill_after(images: int, what: str, folder: Path) -> None:
     """Start a pass in another process and kill it, with no chance to clean up, once it has counted ``images``."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
     command = [sys.executable, "-c", CHILD, what, str(folder), str(COUNT), str(BATCH), str(images)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert child.stdout is not None

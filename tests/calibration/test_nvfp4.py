@@ -22,7 +22,7 @@ def weight(shape=(64, 48), seed=0, size=0.05):
     return (np.random.default_rng(seed).standard_normal(shape) * size).astype(np.float32)
 
 
-def test_types_and_layout():
+def test_nvfp4_has_four_bit_codes_and_a_scale_for_each_block_of_16():
     found = quantise_nvfp4(weight(), 0)
     assert found.codes.dtype == ml_dtypes.float4_e2m1fn and found.scale.dtype == ml_dtypes.float8_e4m3fn
     assert (found.codes.shape, found.scale.shape, found.axis, found.block) == ((64, 48), (4, 48), 0, 16)
@@ -41,7 +41,7 @@ def test_both_scales_are_exact_in_fp16_for_weights_of_any_size(size):
     assert np.array_equal(half.astype(np.float32), dequantise(found)) and found.sqnr_db > 20
 
 
-def test_mse_beats_max():
+def test_scales_by_mse_beat_scales_by_the_maximum():
     plain, best = (quantise_nvfp4(weight(), 0, rule=rule) for rule in ("max", "mse"))
     assert best.sqnr_db > plain.sqnr_db + 1
 

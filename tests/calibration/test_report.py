@@ -8,7 +8,7 @@ import pytest
 from edgesmith.calibration.judge.accuracy import AGREEMENT, TOP1, measure
 from edgesmith.calibration.judge.classification import judge_logits
 from edgesmith.calibration.nouns import Decision, QuantisedGraph, Range, Recipe, ScaleTable, Site, WeightScales
-from edgesmith.calibration.report.report import accuracy_told, describe, quantile, reasons, types
+from edgesmith.calibration.report.report import accuracy_report, describe, quantile, reasons, types
 from edgesmith.calibration.statistics.observers import Observer
 from edgesmith.runtime.bundle.manifest import to_text
 from edgesmith.runtime.report.quantised import quantised
@@ -147,7 +147,7 @@ def test_accuracy_keeps_the_reference_the_drop_and_its_interval():
     broken = logits.copy()
     broken[:3] = np.roll(broken[:3], 1, axis=1)
     evaluation = judge_logits(Pictures(), lambda images: logits, np.arange(20) % 4)
-    told = accuracy_told(evaluation.evaluate(lambda images: broken), evaluation.expected)
+    told = accuracy_report(evaluation.evaluate(lambda images: broken), evaluation.expected)
     assert told["metric"] == TOP1.name and told["reference"]["value"] == 100.0 and told["quantised"]["value"] == 85.0
     assert told["drop"]["points"] == pytest.approx(15.0) and told["drop"]["lost"] == 3
     assert told["drop"]["low"] < 15 < told["drop"]["high"] and told["agreement"] == 85.0 and told["n"] == 20

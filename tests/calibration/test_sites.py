@@ -86,7 +86,7 @@ def test_the_kind_says_where_it_stands(net):
     }  # fmt: skip
 
 
-def test_axes_and_producers(net):
+def test_a_site_knows_its_axes_and_who_made_its_input(net):
     sites = found(net)
     assert [(s.in_axis, s.weight_in_axis, s.weight_out_axis) for s in sites.values()] == [
         *[(1, 1, 0)] * 4, (-1, 0, 1), (-1, 0, 1), (-1, 1, 0),

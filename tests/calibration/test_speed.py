@@ -54,7 +54,7 @@ def speedups(models: dict, feeds: dict) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("name", "dynamic", "static"), [("convit_tiny", 1.65, 1.5), ("davit_tiny", 2.0, 1.5)])
-def test_transformers(name, dynamic, static):
+def test_int8_makes_transformers_faster_than_float32(name, dynamic, static):
     """1.99 and 2.43 dynamic, 1.95 and 2.19 static on an idle Xeon with VNNI; the static file is one that TensorRT takes."""
     exported = trace(create(name), Shapes.fixed(1, 3, 224, 224), name=name)
     model = rewrite(exported, "cpu", skip=("OrtAttention",)).model
@@ -75,7 +75,7 @@ def test_transformers(name, dynamic, static):
         assert rtx.parse_only(portable) > 0
 
 
-def test_a_silu_detector():
+def test_the_u8_form_makes_a_silu_detector_faster_than_float32():
     """2.3 on an idle Xeon with VNNI, where the symmetric form runs at 0.65."""
     model = silu_detector(320, 32, 4, 2)
     feeds = {"images": np.random.default_rng(0).standard_normal((1, 3, 320, 320)).astype(np.float32)}

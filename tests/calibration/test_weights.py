@@ -64,7 +64,7 @@ def test_a_dead_channel_has_zero_codes_and_a_positive_scale():
     assert (found.codes[3] == 0).all() and found.scale[3] > 0 and np.isfinite(found.sqnr_db)
 
 
-def test_refusals():
+def test_an_unknown_precision_and_weights_that_are_not_finite_are_refused():
     with pytest.raises(EdgesmithError, match="no quantiser"):
         quantise_weight(WEIGHT, 0, precision="int3")
     with pytest.raises(EdgesmithError, match="not finite"):

@@ -120,7 +120,7 @@ def test_the_scan_finds_the_node_with_the_outlier(tmp, form):
 def test_one_node_goes_back_and_the_budget_holds(tmp):
     graph, evaluation = quantised(tmp)
     lines = []
-    found = keep_within(graph, evaluation, 3.0, Pictures(64, 1), told=lines.append)
+    found = keep_within(graph, evaluation, 3.0, Pictures(64, 1), on_row=lines.append)
     before, after = found.rows[0].figures, found.row.figures
     assert before.drop.points > 3.0 >= after.drop.points and found.met
     assert list(found.keep) == ["bad"] and after.sqnr_db > before.sqnr_db + 6

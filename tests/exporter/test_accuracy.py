@@ -42,7 +42,7 @@ def test_accuracy_after_the_rewrites_and_in_fp16(accuracy: ModuleType, name: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RECORDED))
-def test_accuracy_in_bf16(accuracy: ModuleType, name: str):
+def test_bf16_keeps_the_accuracy_that_was_recorded(accuracy: ModuleType, name: str):
     exported = accuracy.traced(name)
     # 8 bits of mantissa: up to half a point on a thousand digits
     assert abs(accuracy.correct(exported, "rtx", "bf16") - RECORDED[name]["correct"]) <= 5

@@ -11,7 +11,7 @@ from quantised_flow import chosen, quantised
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import audit, build_audited, quantised_products, sites_around
 from edgesmith.exporter.engine.xray import Kernel, XRay, read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.graph.edit import add_constant, insert
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")

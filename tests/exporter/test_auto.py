@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import edgesmith as command
-from digit_pictures import WEIGHTS, export, traced_once, write_npz
+from digit_pictures import WEIGHTS, export
 
 import edgesmith
 from edgesmith.exporter.engine import rtx
@@ -17,19 +16,10 @@ from edgesmith.exporter.rivals import auto
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 
+pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
+DIGITS = 32, 100  # to calibrate with, to judge by
 VIT = "vit_ggem_mnist"
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 100)
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, **times_ms: float) -> None:

@@ -19,7 +19,7 @@ from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx
 from edgesmith.exporter.engine.xray import read_engine
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.graph.edit import clone
 from edgesmith.runtime.backends import engine_build
@@ -62,7 +62,7 @@ def test_rtx_writes_an_engine_beside_the_graph_and_lists_it(tmp_path):
 
 
 @needs_rtx
-def test_every_architecture_builds():
+def test_every_architecture_gets_an_engine_of_its_own():
     model = to_precision(vit(), "fp16").model
     archs = TARGETS["rtx"].archs
     assert [read_engine(build_rtx_engine(model, arch)).archs for arch in archs] == [(arch,) for arch in archs]
@@ -124,7 +124,7 @@ def test_a_time_limit_ends_the_child():
 def test_ctrl_c_leaves_no_child_behind(interrupts_heard):
     script = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("tests")))!r})
+        sys.path.insert(0, {str(next(p for p in sys.path if p.endswith("helpers")))!r})
         from attention_graph import vit
         from edgesmith.exporter.engine import rtx
         from edgesmith.runtime.backends import engine_build

@@ -48,7 +48,7 @@ def test_key_value_as_yolo_users_write_it():
 
 
 @pytest.mark.parametrize("words", [("--imgsz", "256", "320"), ("--image-size", "256x320"), ("--imgsz=256x320",)])
-def test_height_and_width(words: tuple[str, ...]):
+def test_height_and_width_can_be_given_in_three_ways(words: tuple[str, ...]):
     assert plan("--model", "smt", *words)["opt_shape"] == [1, 3, 256, 320]
 
 
@@ -96,7 +96,7 @@ def test_errors_are_json_too_when_json_was_asked_for():
     assert set(json.loads(answer.out)["error"]) >= {"what", "found", "expected", "try"}
 
 
-def test_version_and_help():
+def test_version_and_help_are_printed():
     assert edgesmith("--version").out.startswith("edgesmith ")
     assert "export" in edgesmith("--help").out
 

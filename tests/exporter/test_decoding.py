@@ -9,8 +9,8 @@ import pytest
 from graph_asserts import parse
 
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.precision.decoding import decode_tail, measured
-from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.precision.islands import choose_islands, run_rounded
 from edgesmith.runtime.tasks.detection.verdict import ROUNDED
 
@@ -72,7 +72,7 @@ def test_boxes_and_scores_have_the_steps_of_float32(precision, step):
 
 def test_without_the_island_coordinates_are_half_pixels(monkeypatch):
     """The test above can fail: this is what it would see."""
-    from edgesmith.exporter.precision import floats as precision
+    from edgesmith.exporter.precision import casts as precision
 
     monkeypatch.setattr(precision, "decode_tail", lambda graph: set())
     truth, found = (run_rounded(graph, feeds(), None) for graph in (head(), to_precision(head(), "fp16").model))

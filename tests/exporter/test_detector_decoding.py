@@ -9,7 +9,7 @@ import pytest
 
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models.families.damo_yolo.network import LAYOUTS, DamoYolo, deployed

@@ -11,7 +11,7 @@ import pytest
 from edgesmith.exporter.engine.rtx import build_rtx_engine, installed
 from edgesmith.exporter.engine.xray import XRay, read_engine
 from edgesmith.exporter.patterns.rewrite import rewrite
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create

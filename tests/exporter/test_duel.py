@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import edgesmith as command
-from digit_pictures import WEIGHTS, export, traced_once, write_npz
+from digit_pictures import WEIGHTS, export
 
 import edgesmith
 from edgesmith.exporter.rivals import duel
@@ -16,18 +15,9 @@ from edgesmith.exporter.rivals.duel import Duel
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 
+pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
+DIGITS = 32, 40  # to calibrate with, to judge by
 VIT = "vit_ggem_mnist"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 40)
 
 
 def made(ratio: float, low: float, high: float) -> Duel:

@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.precision.emulate import emulate
-from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.run import runners as verify
 
 GRAPH = """

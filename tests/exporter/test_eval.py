@@ -34,7 +34,7 @@ def colours(folder, wrong: int = 0, names=("red", "green", "blue"), count: int =
     return folder
 
 
-def test_a_detector(tmp_path, detector):
+def test_a_detector_is_evaluated_on_coco_annotations(tmp_path, detector):
     write_patches(tmp_path)
     found = edgesmith("eval", detector, "--data", "coco.json", "--images", "images", "--json")
     assert found.code == 0, found.err
@@ -45,7 +45,7 @@ def test_a_detector(tmp_path, detector):
     assert len(json.loads((tmp_path / "results.json").read_text())) == 24
 
 
-def test_pytorch_beside_it(tmp_path, detector, monkeypatch):
+def test_pytorch_has_a_row_of_its_own_beside_the_bundle(tmp_path, detector, monkeypatch):
     """The module behind the bundle, its red and blue exchanged: the row of PyTorch is its own, not the bundle's."""
     import torch
 
@@ -86,7 +86,7 @@ def test_a_wrong_checkpoint_ends_it_at_once(tmp_path, detector):
     assert found.code == 2 and "edgesmith:" in found.err
 
 
-def test_a_classifier(tmp_path):
+def test_a_classifier_is_evaluated_on_folders_of_classes(tmp_path):
     bundle = str(write_small_bundle(tmp_path / "small.edge"))
     colours(tmp_path / "photos", wrong=3)
     found = edgesmith("eval", bundle, "--data", "photos", "--json")
@@ -128,7 +128,7 @@ def test_broken_pictures_of_a_classifier_do_not_count(tmp_path):
         (("colours.edge", "colours.edge", "--data", "coco.json", "--save", "a.json"), "2 bundles"),
     ],
 )  # fmt: skip
-def test_mistakes(tmp_path, detector, words, said):
+def test_a_mistake_in_the_words_ends_with_2_and_says_what_to_try(tmp_path, detector, words, said):
     write_small_bundle(tmp_path / "small.edge")
     colours(tmp_path / "photos", count=1)
     colours(tmp_path / "other", names=("x", "y"), count=1)
@@ -138,7 +138,7 @@ def test_mistakes(tmp_path, detector, words, said):
     assert not (tmp_path / "a.json").exists()
 
 
-def test_an_interrupt(tmp_path, detector, monkeypatch):
+def test_an_interrupt_ends_an_evaluation_without_a_traceback(tmp_path, detector, monkeypatch):
     from edgesmith.runtime.tasks.detection import evaluate
 
     def stop(*_):

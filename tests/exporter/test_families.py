@@ -38,7 +38,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("target", ["cpu", "rtx"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_export_is_verified(family: str, precision: str, target: str, weights: dict[str, Path], tmp_path: Path):
+def test_the_export_of_every_family_is_verified(
+    family: str, precision: str, target: str, weights: dict[str, Path], tmp_path: Path
+):
     if target == "rtx":
         pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx builds the engine")
     result = export(family, weights=weights[family], precision=precision, target=target, out=tmp_path / "m.edge")

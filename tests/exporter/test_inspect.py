@@ -15,7 +15,7 @@ from edgesmith.exporter.commands.inspect.inspect import inspect, show
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.build import build
 from edgesmith.exporter.plan.targets import TARGETS
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
@@ -163,7 +163,7 @@ def test_an_engine_in_name_only_is_refused(tmp_path):
         inspect(tmp_path / "a.engine")
 
 
-def test_nothing_there(tmp_path):
+def test_a_path_with_nothing_there_is_a_mistake(tmp_path):
     with pytest.raises(UserMistake, match="nothing at"):
         inspect(tmp_path / "gone")
 

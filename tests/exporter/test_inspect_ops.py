@@ -83,7 +83,7 @@ def test_a_model_by_name_is_traced_and_fused():
     assert "convit_tiny: 10 GatedPositionalAttention" in "\n".join(lines(found))
 
 
-def test_the_command(tmp_path):
+def test_the_command_lists_the_fused_ops_of_a_graph(tmp_path):
     path = saved(tmp_path, 48)
     told = edgesmith("inspect", "--ops", path)
     assert told.code == 0 and "1 GatedPositionalAttention" in told.out
@@ -96,7 +96,7 @@ def test_the_command(tmp_path):
     [(["convitt"], "no model is called that"), (["no_such.onnx"], "There is nothing at"),
      (["convit", "--gpu-arch", "sm89"], "leave --gpu-arch or --ops out")],
 )  # fmt: skip
-def test_mistakes(words, says):
+def test_words_that_do_not_fit_end_with_2_and_no_traceback(words, says):
     answer = edgesmith("inspect", "--ops", *words)
     assert answer.code == 2 and says in answer.err and "Traceback" not in answer.err
 

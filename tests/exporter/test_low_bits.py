@@ -23,7 +23,7 @@ from edgesmith.exporter.bundle.parity import typed_runner
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.rtx import build_rtx_engine
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.graph.run import open_session, run_values
 from edgesmith.models import find

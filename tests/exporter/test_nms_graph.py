@@ -145,7 +145,7 @@ def traced():
     return trace(reference.model("nano_small"), Shapes.fixed(2, 3, 320, 416), outputs=DetectionTask.outputs)
 
 
-def test_golden_pictures(traced):
+def test_suppression_in_the_graph_keeps_what_the_authors_keep(traced):
     """The reference weights on the authors' pictures: as many detections as their suppression keeps, and the same."""
     rule = DetectionRule("graph", 0.03, 0.65, 500)
     facts = reference.facts("nano_small")["cases"]["b2_320x416"]

@@ -138,13 +138,13 @@ def test_elsewhere_they_are_written_out(name, target, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["convit_mnist", pytest.param("davit_mnist", marks=pytest.mark.slow)])
-def test_an_open_batch(name, tmp_path):
+def test_plugins_take_an_open_batch(name, tmp_path):
     result = run(name, tmp_path, batch="1..3")
     assert counts(result) == FUSED[name]
     assert {row.shape[0] for row in result.parity if row.stage == "bundle"} == {1, 2, 3}
 
 
-def test_beside_int8_layers(tmp_path):
+def test_plugins_stand_beside_int8_layers(tmp_path):
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (28, 28, 3)).astype(np.uint8) for _ in range(24)]
     result = run(
@@ -157,7 +157,7 @@ def test_beside_int8_layers(tmp_path):
 
 def test_a_kept_node_computes_in_float32_between_casts():
     from edgesmith.exporter.patterns.rewrite import rewrite
-    from edgesmith.exporter.precision.floats import to_precision
+    from edgesmith.exporter.precision.casts import to_precision
     from edgesmith.exporter.run.nouns import Shapes
 
     size = find("convit_mnist").contract.size
@@ -236,7 +236,7 @@ def test_a_missing_pack_is_said_in_words(tmp_path, monkeypatch):
         ({"native_plugins": True, "target": "jetpack6"}, "--plugins all"),
     ],
 )
-def test_mistakes(choices, words):
+def test_plugins_that_cannot_be_had_are_refused_in_words(choices, words):
     with pytest.raises(UserMistake) as mistake:
         make_plan("convit", **choices)
     told = mistake.value
@@ -263,7 +263,7 @@ def test_every_target_has_a_route():
     assert [name for name, target in TARGETS.items() if target.native_plugins] == ["jetpack6"]
 
 
-def test_the_plan_tells():
+def test_the_plan_says_which_plugins_and_by_which_route():
     plan = make_plan("convit", plugins="all", target="jetpack7").to_json()
     assert (plan["plugins"], plan["plugin_route"]) == ([GPSA], "aot")
     json.dumps(plan)
@@ -296,7 +296,7 @@ def test_the_command_knows_the_flags():
     [("convit_tiny", {GPSA: 10}), ("davit_tiny", {**dict.fromkeys(CHANNELS, 6), WINDOW: 6})],
 )
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_whole_networks(name, wanted, precision, tmp_path):
+def test_networks_of_full_size_get_all_their_plugins(name, wanted, precision, tmp_path):
     result = run(name, tmp_path, precision=precision)
     assert counts(result) == wanted
 
@@ -304,7 +304,7 @@ def test_whole_networks(name, wanted, precision, tmp_path):
 @rtx
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["convit_mnist", "davit_mnist", "vit_ggem_mnist", "convit_tiny", "davit_tiny"])
-def test_engines_for_rtx(name, tmp_path):
+def test_rtx_gets_an_engine_without_plugins(name, tmp_path):
     result = run(name, tmp_path, target="rtx", precision="fp16")
     assert counts(result) == {} and len(result.bundle.engines) == 1
     assert result.bundle.manifest["engines"][0]["xray"]["recognised"] == 1.0

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 from attention_graph import cosine, images, run, vit
 
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.precision.islands import OPTIMISM, choose_islands, run_rounded
 from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import EdgesmithError, UserMistake

@@ -167,7 +167,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words, said", MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str):
+def test_files_and_words_that_do_not_fit_are_refused_in_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+):
     monkeypatch.chdir(folder)
     pool = "{ mean = GlobalAveragePool(images)  logits = Flatten(mean) }"
     other(folder, "classes.onnx", "(float[B, 3, 8, 8] images) => (float[B, 3] logits)", pool)

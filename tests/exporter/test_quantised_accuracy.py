@@ -11,8 +11,8 @@ from quantised_flow import chosen, quantised
 
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.precision.emulate import emulate
-from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.graph.read import nodes_by_name
 from edgesmith.graph.run import run_values
 from edgesmith.models.fixtures.digits import digits

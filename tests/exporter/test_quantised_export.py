@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import edgesmith as command
-from digit_pictures import WEIGHTS, arrays, export, traced_once, write_folder, write_npz
+from digit_pictures import WEIGHTS, arrays, export, write_folder
 from outliers import inject
 
 import edgesmith
@@ -21,21 +20,12 @@ from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
 
+pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
+DIGITS = 64, 200  # to calibrate with, to judge by
 VIT = "vit_ggem_mnist"
 WORDS = ("export", "--model", VIT, "--weights", str(WEIGHTS / f"{VIT}.safetensors"), "--precision", "int8")
 STATIC = {"precision": "int8", "int8_form": "static"}
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +127,11 @@ def test_the_default_for_a_transformer_on_a_cpu_is_dynamic(dynamic: Result):
     assert told["form"] == "dynamic" and told["share"] > 0.9
     assert told["accuracy"]["drop"]["points"] <= 1 and "budget" not in told
     assert manifest(dynamic)["precision_report"]["golden_cosine"] > 0.999
+
+
+def test_a_cpu_has_nothing_to_audit(dynamic: Result):
+    assert "audit" not in [stage.name for stage in dynamic.stages]
+    assert "xray" not in manifest(dynamic)["quantisation"]
 
 
 def test_without_pictures_dynamic_int8_still_exports(tmp_path: Path):

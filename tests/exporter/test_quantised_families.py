@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from digit_pictures import NAMES, WEIGHTS, export, traced_once, write_npz
+from digit_pictures import NAMES, WEIGHTS, export
 
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
@@ -18,22 +17,12 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_graph_traced_once")]
+DIGITS = 1000, 1000  # to calibrate with, to judge by
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 TARGETS = ("cpu", "openvino", pytest.param("rtx", marks=needs_rtx))
 TRANSFORMERS = ("vit_ggem_mnist", "convit_mnist", "davit_mnist")
 LOSS_POINTS, SQNR_DB = 0.3, 33.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 1000, 1000)
 
 
 @pytest.mark.parametrize("target", TARGETS)

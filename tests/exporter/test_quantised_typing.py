@@ -9,8 +9,8 @@ import pytest
 from attention_graph import images, vit
 from quantised_flow import chosen, quantised
 
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.precision.emulate import emulate
-from edgesmith.exporter.precision.floats import to_precision
 from edgesmith.exporter.precision.islands import choose_islands
 from edgesmith.exporter.precision.scales_behind import scales_behind
 from edgesmith.graph.run import run_values

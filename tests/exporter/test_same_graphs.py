@@ -1,6 +1,6 @@
 """The trained fixtures export to the graphs that they exported to before the package was rearranged, node for node.
 
-The graphs stand in tests/data/graphs as text (graph_lines.py). Where a change of a graph is meant, write them anew:
+The graphs stand in tests/data/graphs as text (tests/helpers/graph_lines.py). Where a change of a graph is meant, write them anew:
 
     EDGESMITH_WRITE_GRAPHS=1 python -m pytest tests/exporter/test_same_graphs.py
 """
@@ -10,15 +10,15 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from digit_pictures import NAMES, arrays, export, traced_once
+from digit_pictures import NAMES, arrays, export
 from graph_lines import first_difference, graph_lines
 
+pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
 GRAPHS = Path(__file__).parents[1] / "data" / "graphs"
 WRITE = bool(os.environ.get("EDGESMITH_WRITE_GRAPHS"))
 DETECTOR = "damo_yolo_scenes"
@@ -27,12 +27,6 @@ needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
     reason="TensorRT-RTX is not installed, and its audit gives layers back",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
 
 
 def scenes() -> list[np.ndarray]:

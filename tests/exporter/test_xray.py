@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.xray import MAGIC, read_engine
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
@@ -62,7 +62,7 @@ def test_half_precision_fuses_the_attention_block_and_names_it(built):
 
 
 @needs_rtx
-def test_float32_fuses_none(built):
+def test_no_attention_is_fused_in_float32(built):
     seen = read_engine(built("fp32")[0])
     assert seen.fused_attention == 0 and not seen.fused_in("softmax")
     assert any(kernel.role == "gemm" and set(kernel.operands) == {"fp32"} for kernel in seen.kernel_list)

@@ -60,7 +60,7 @@ def test_a_quantised_one_is_judged_as_its_own_judge_says(tmp_path: Path, photos:
     assert 50 < accuracy["agreement"] <= 100 and result.quantisation["budget"]["met"]
 
 
-def test_commands_take_it(tmp_path: Path):
+def test_compare_and_bench_take_a_task_from_outside(tmp_path: Path):
     path = str(edgesmith.export("toy_segmenter", out=tmp_path / "toy.edge").path)
     assert edgesmith.compare(path, f"{path}/model.onnx")["agree"], "the file is known by the names of its outputs"
     (row,) = edgesmith.bench(path, against="none", rounds=2, memory=False)["rows"]

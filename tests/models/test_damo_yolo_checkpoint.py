@@ -109,7 +109,7 @@ def test_random_weights_are_the_training_form():
     assert find("damo_yolo").build(deploy=True).deploy
 
 
-def test_own_classes(tmp_path):
+def test_a_checkpoint_with_classes_of_ones_own_is_read(tmp_path):
     torch.manual_seed(0)
     trained = DamoYolo(LAYOUTS["nano_small"], num_classes=3)
     file = saved(tmp_path / "mine.pth", trained.state_dict())

@@ -30,7 +30,7 @@ def levels_of(bins=(1, 2, 3, 4), batch=2, classes=5):
     ]
 
 
-def test_boxes_by_hand():
+def test_decoded_boxes_are_those_worked_out_by_hand():
     """From the cell's top-left corner: 1 cell left, 2 up, 3 right, 4 down; levels 8, 16, 32, each row by row."""
     boxes, _ = Decode(BINS)(levels_of())
     expected = [

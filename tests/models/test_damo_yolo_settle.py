@@ -101,7 +101,7 @@ def test_noise_looks_like_pictures():
     assert means.std() > 15 and 90 < means.mean() < 160  # in a light of its own each, in the middle together
 
 
-def test_it_is_fast():
+def test_settling_is_less_work_than_one_answer():
     """0.5 s on an idle core: less work than the answer to one picture."""
     with FlopCounterMode(display=False) as settling:
         model = create("damo_yolo")

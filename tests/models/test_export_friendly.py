@@ -27,7 +27,7 @@ def attributes(model):
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_forward_writes_nothing(name):
+def test_forward_writes_no_attribute_and_no_buffer(name):
     model = create(name)
     before = attributes(model)
     buffers = {key: value.clone() for key, value in model.named_buffers()}

@@ -120,7 +120,7 @@ def test_a_family_name_is_its_default_variant(family):
         ("damoyolo_tinynasL20_Nl", "damo_yolo_nano_large"),
     ],
 )
-def test_aliases_and_spelling(name, variant):
+def test_a_model_is_found_by_alias_and_other_spellings(name, variant):
     assert find(name).name == variant
 
 
@@ -176,7 +176,7 @@ def test_labels_of_a_detector():
     assert find("damo_yolo").labels(1000)[0] == "class 0"  # a thousand classes do not make a detector ImageNet's
 
 
-def test_labels():
+def test_a_model_has_a_label_for_each_class():
     names = find("smt").labels()
     assert len(names) == 1000 and names[0].startswith("tench") and names[999].startswith("toilet tissue")
     assert find("smt").labels(3) == ["class 0", "class 1", "class 2"]

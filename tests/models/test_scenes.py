@@ -56,7 +56,7 @@ def test_a_scene_is_the_same_in_another_process():
     assert run.stdout.strip() == digest(*scene(3, "held_out", 96))
 
 
-def test_types_and_bounds():
+def test_scenes_have_boxes_inside_the_picture_and_types_that_hold():
     seen = np.zeros(len(SCENE_LABELS), int)
     for index in range(MANY):
         picture, boxes, classes = scene(index, "calibration", (96, 160))

@@ -182,7 +182,7 @@ def test_attributes_in_either_width_and_defaults(native, probe):
         (["scale float 1", "kernels_hash int 1"], "has no attribute kernels_hash"),
     ],
 )
-def test_refuses_attributes(native, probe, attributes, words):
+def test_refuses_attributes_the_schema_does_not_have(native, probe, attributes, words):
     lines = ["node Probe", *(f"attribute {text}" for text in attributes), *NODE[2:]]
     (answer,) = native.ask([f"folder {probe}", *lines, "run"])
     assert answer == {"failed": "create", "log": [f"edgesmith: Probe: {words}"]}

@@ -31,7 +31,7 @@ def open_or_skip(bundle, name, **options) -> Session:
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("batch", [1, "batch"])
-def test_contract(make_tiny, name, batch):
+def test_every_backend_keeps_the_contract_of_a_session(make_tiny, name, batch):
     bundle = make_tiny(batch)
     with open_or_skip(bundle, name, threads=1) as session:
         assert session.backend == name and session.precision == "fp32"

@@ -94,7 +94,7 @@ def test_the_corners_of_the_seen_part_are_those_of_the_picture(contract, image_s
 
 
 @pytest.mark.parametrize("case", facts("damoyolo_preprocess")["cases"])
-def test_the_authors_pictures(case):
+def test_boxes_go_back_into_the_image_as_with_the_authors(case):
     """Stretched: their way back is ours. Into the corner: theirs divides by the padded size, ours by the covered part."""
     contract = damo_yolo(tuple(case["infer_hw"]), case["keep_ratio"])
     image_size = tuple(case["original_hw"])
@@ -152,7 +152,7 @@ def test_clipping_keeps_the_part_inside():
     assert clip(boxes, (100, 200)).tolist() == [[0, 0, 200, 100], [10, 20, 30, 40], [0, 0, 0, 0]]
 
 
-def test_overlaps():
+def test_overlap_is_the_shared_area_and_a_box_overlaps_itself():
     boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30]], np.float32)
     # the third has no area: with itself it is still the same box; areas are without + 1
     np.testing.assert_allclose(overlaps(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 1]])

@@ -151,7 +151,7 @@ def test_names_that_lead_out_are_refused_in_reading_and_writing(tiny, tmp_path, 
         open_bundle(tiny.path)
 
 
-def test_links_are_refused(tiny, tmp_path):
+def test_a_file_that_is_a_link_is_refused(tiny, tmp_path):
     shutil.copy(tiny.path / "labels.json", tmp_path / "labels.json")
     (tiny.path / "labels.json").unlink()
     (tiny.path / "labels.json").symlink_to(tmp_path / "labels.json")
@@ -171,7 +171,7 @@ def test_a_linked_folder_or_manifest_is_refused(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["gone", "file"])
-def test_not_a_folder(tmp_path, what):
+def test_a_bundle_that_is_no_folder_cannot_be_opened(tmp_path, what):
     (tmp_path / "file").write_text("x")
     with pytest.raises(BundleRefused, match="cannot open") as caught:
         open_bundle(tmp_path / what)

@@ -148,7 +148,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused_in_words(tmp_path, what):
+def test_annotations_that_cannot_be_used_are_refused_in_words(tmp_path, what):
     change, words = REFUSED[what]
     found = document()
     change(found)

@@ -133,7 +133,7 @@ def test_a_bundle_that_does_not_run_here_is_a_row(tmp_path, bundle, monkeypatch)
         evaluate([other], file)
 
 
-def test_the_table(tmp_path, bundle):
+def test_the_table_has_a_row_for_the_bundle_and_for_each_class(tmp_path, bundle):
     result = evaluate([bundle], write_patches(tmp_path, missed=3))
     lines = show(result, per_class=True).splitlines()
     assert lines[0].split() == [

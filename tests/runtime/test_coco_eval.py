@@ -120,7 +120,7 @@ def by_hand(found, *truths):
     return evaluate_boxes(found, truths or (truth([BOX], [0]),), ["thing", "other"])
 
 
-def test_figures_by_hand():
+def test_precision_is_what_was_worked_out_by_hand():
     assert by_hand([kept([BOX], [0], [0.9])])["map"] == pytest.approx(100)
     assert by_hand([kept([BOX], [1], [0.9])])["map"] == 0, "the box is right and the class is not"
     assert by_hand([kept()])["map"] == 0 and by_hand([kept()])["small"] is None
@@ -187,7 +187,7 @@ def test_a_draw_without_annotations_is_no_figure():
     assert times_drawn(2).shape == (1 + RESAMPLES, 2) and (times_drawn(2).sum(axis=1) == 2).all()
 
 
-def test_nothing_is_printed(capsys):
+def test_an_evaluation_prints_nothing_itself(capsys):
     by_hand([kept([BOX], [0], [0.9])])
     assert capsys.readouterr() == ("", "")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
-from edgesmith.runtime.tasks.detection.verdict import compare, tell, verdict
+from edgesmith.runtime.tasks.detection.verdict import compare, figures_words, verdict
 
 RULE = DetectionRule("runtime", 0.3, 0.6, 100)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -55,7 +55,7 @@ def test_the_same_answer_in_every_form():
         assert (figures["matched"], figures["flips"], figures["box_px"], figures["score_abs"]) == (100.0, 0, 0.0, 0.0)
         assert figures["detections"] > 100 and (figures["cosine"] is None) == (other is not JUDGE)
         assert all(verdict(precision, figures)[1] for precision in PRECISIONS)
-        assert f"100 % of {figures['detections']} detections matched (0 missing" in tell(figures)
+        assert f"100 % of {figures['detections']} detections matched (0 missing" in figures_words(figures)
 
 
 @settings(deadline=None, max_examples=25)
@@ -65,7 +65,7 @@ def test_float32_rounding_holds_whatever_it_flips(seed, in_graph):
     judge = scene(seed, pictures=2)
     other = noisy(judge, 1e-3, 1e-6, seed)
     figures = compare(judge, rows(other) if in_graph else other, RULE, in_graph)
-    assert verdict("fp32", figures)[1], tell(figures)
+    assert verdict("fp32", figures)[1], figures_words(figures)
     assert figures["missing"] == figures["extra"] == 0
 
 
@@ -120,7 +120,7 @@ ROUGH = ("centre and size", "labels from 1", "x and y swapped", "one in five los
 def test_mistakes_do_not_pass(name, in_graph):
     wrong = MISTAKES[name](JUDGE).astype(np.float32)
     figures = compare(JUDGE, rows(wrong) if in_graph else wrong, RULE, in_graph)
-    assert not verdict("fp32", figures)[1], tell(figures)
+    assert not verdict("fp32", figures)[1], figures_words(figures)
     if name in ROUGH:
         assert not verdict("fp16", figures)[1] and not verdict("bf16", figures)[1]
         good = compare(JUDGE, JUDGE, RULE, False)
@@ -177,7 +177,7 @@ def test_no_numbers_and_other_batches_fail(precision):
     broken[1, 2, 3] = np.nan
     for other in (broken, JUDGE[:2]):
         figures = compare(JUDGE, other, RULE, False)
-        assert figures == {} and not verdict(precision, figures)[1] and "no finite numbers" in tell(figures)
+        assert figures == {} and not verdict(precision, figures)[1] and "no finite numbers" in figures_words(figures)
 
 
 def test_all_cells_in_the_order_of_their_scores_are_candidates():

@@ -48,7 +48,7 @@ def test_run_names_the_class(folder: Path):
     assert device(folder, "run", "small.edge", "blue.png", "--top", "1").stdout.split()[-1] == "blue"
 
 
-def test_self_test_holds(folder: Path):
+def test_the_self_test_holds_on_the_device(folder: Path):
     done = device(folder, "test", "small.edge")
     assert (done.returncode, done.stdout.startswith("logits: holds")) == (0, True), done.stderr
 

@@ -214,7 +214,7 @@ def test_long_names_are_shortened_to_the_picture():
         draw(grey(*size), detections(size, (0, 0, size[1], size[0])))
 
 
-def test_five_hundred_boxes():
+def test_five_hundred_boxes_can_be_drawn():
     rng = np.random.default_rng(1)
     low = rng.uniform(0, 400, (500, 2))
     boxes = np.concatenate([low, low + rng.uniform(5, 100, (500, 2))], axis=1)

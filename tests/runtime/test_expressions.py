@@ -42,7 +42,7 @@ def test_the_value_is_what_python_says(text):
     assert parse(text).value(NAMES) == eval(text, dict(PYTHON))
 
 
-def test_postfix_and_names():
+def test_an_expression_is_kept_in_postfix_with_its_names():
     expression = parse("cdiv(N, 64) * B")
     assert expression.postfix == ("N", 64, "cdiv", "B", "*")
     assert expression.names == ("N", "B")

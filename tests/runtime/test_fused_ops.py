@@ -44,7 +44,7 @@ def test_wrong_nodes_are_refused(shapes, attributes, words):
         SCHEMA.bind(shapes, attributes)
 
 
-def test_travels_as_json():
+def test_a_schema_travels_as_json():
     assert OpSchema.from_json(SCHEMA.to_json()) == SCHEMA
 
 

@@ -35,7 +35,7 @@ def edited(data: bytes, edits) -> bytes:
 @settings(deadline=None, max_examples=300)
 @given(EDITS, st.floats(0, 1))
 @example([], 1.0)
-def test_a_damaged_graph(edits, keep):
+def test_a_damaged_graph_is_scanned_or_refused_and_never_crashes(edits, keep):
     data = edited(model(), edits)[: int(keep * len(model()))]
     with contextlib.suppress(NotOnnx):
         scan_bytes(data)
@@ -95,7 +95,7 @@ def test_a_location_named_twice_is_refused():
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
 @settings(deadline=None, max_examples=60)
 @given(edits=EDITS, keep=st.floats(0, 1))
-def test_a_damaged_picture(kind, edits, keep):
+def test_a_damaged_picture_is_decoded_or_refused_and_never_crashes(kind, edits, keep):
     whole = cv2.imencode(kind, np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))[1].tobytes()
     data = edited(whole, edits)[: int(keep * len(whole))]
     with contextlib.suppress(UserMistake):

@@ -46,7 +46,7 @@ def test_the_best_overlap_goes_first_and_equals_by_score():
     assert match(twice, kept((0, 0, 10, 10, 0.51, 0), (0, 0, 10, 10, 0.88, 0)), 0.0).pairs.tolist() == [[0, 1], [1, 0]]
 
 
-def test_nothing_matches_nothing():
+def test_two_empty_lists_match_and_an_empty_one_matches_nothing_else():
     found = match(kept(), kept(), 0.0)
     assert found.pairs.shape == (0, 2) and (found.share, found.box_px, found.score_abs) == (100.0, 0.0, 0.0)
     assert match(TWO, kept(), 0.0).share == match(kept(), TWO, 0.0).share == 0.0

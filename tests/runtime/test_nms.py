@@ -91,7 +91,7 @@ IOUS = st.sampled_from([0.0, 0.2, 0.25, 1 / 3, 0.5, 0.65, 0.7, 0.99, 1.0])
 
 @settings(deadline=None, max_examples=300)
 @given(crowds(), IOUS, st.sampled_from([0.0, 0.002, 0.3]))
-def test_equals_onnx_runtime(crowd, iou, score):
+def test_suppression_keeps_what_onnx_runtime_keeps(crowd, iou, score):
     boxes, scores = crowd
     assert ours(boxes, scores, score, iou) == (onnxruntime_keeps(boxes, scores, score, iou) if len(boxes) else [])
 
@@ -160,7 +160,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("variant", "case"), RUNS)
-def test_the_authors_detections(variant, case):
+def test_suppression_keeps_what_the_authors_keep(variant, case):
     """Golden detections from the network's outputs; 1 % may differ by the rounding of those (see the golden files)."""
     import torch
 

@@ -30,6 +30,6 @@ def test_more_than_there_are_gives_all():
         (np.array([[0, np.nan, 1]]), 1, "no numbers"),
     ],
 )
-def test_refusals(logits, k, said):
+def test_logits_or_a_count_that_do_not_fit_are_refused(logits, k, said):
     with pytest.raises(UserMistake, match=said):
         top_k(logits, ["a", "b", "c"], k)

@@ -43,7 +43,7 @@ def levels(tensor: np.ndarray, contract: ImageContract) -> np.ndarray:
 @pytest.mark.parametrize("resize", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
 @pytest.mark.parametrize("size", [(1080, 1920), (300, 200), (37, 53), (248, 500), (224, 224), (700, 90)])
-def test_equals_timm(size, fit, resize):
+def test_preprocessing_equals_that_of_timm(size, fit, resize):
     contract = ImageContract((224, 224), resize, True, 0.9, fit)
     image = picture(*size)
     # 0.01 of a level: the resize is exact, what is left is float32 normalisation in another order
@@ -120,7 +120,7 @@ def test_refuses_one_picture_where_a_sequence_is_expected():
         preprocess(np.zeros((8, 8, 3), np.uint8), ImageContract((8, 8)))
 
 
-def test_contract_survives_json():
+def test_an_image_contract_survives_json():
     import json
 
     contract = ImageContract(

@@ -107,7 +107,7 @@ class Reader(HTMLParser):
         "random weights: the outputs mean nothing", "edgesmith run smt_tiny.edge photo.jpg", "shorter is better", "Not measured: torch.compile, no compiler here", "threads 1, shape 1 x 3 x 224 x 224, cpu a chip",
     ],
 )  # fmt: skip
-def test_it_shows(said):
+def test_the_report_shows_what_the_manifest_says(said):
     assert said in Reader(write_report(FULL)).text
 
 

@@ -62,7 +62,7 @@ def words(html):
         "From picture to boxes: 21.5 ms (preprocess 1.5 ms, infer 19 ms, postprocess 1 ms), coffee, 12 boxes", "2.0e-06 99.0%",
     ],
 )  # fmt: skip
-def test_it_shows(said):
+def test_the_report_shows_the_figures_of_a_detector(said):
     assert said in words(write_report(FULL))
 
 

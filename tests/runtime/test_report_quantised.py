@@ -8,7 +8,7 @@ import pytest
 
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.report.curve import curve, shortened
-from edgesmith.runtime.report.words import loss_db, rule_told, summary, worst
+from edgesmith.runtime.report.words import loss_db, rule_words, summary, worst
 
 DROP = {"points": 0.3, "n": 1000, "low": -0.41, "high": 1.01, "lost": 5, "won": 2}
 STEP = {"sqnr_db": 33.9, "agreement": 99.1, "cosine": 0.999, "n": 1000}
@@ -101,7 +101,7 @@ def said(**changes):
         "97.1% of the MACs in int8", "+0.30 points lost, 1000 pictures",
     ],
 )  # fmt: skip
-def test_it_shows(words):
+def test_the_report_shows_what_quantising_cost(words):
     assert words in said()
 
 
@@ -163,8 +163,8 @@ def test_the_noise_of_two_factors_adds():
 
 
 def test_the_rule_says_by_how_much_it_won():
-    assert rule_told({"rule": "mse", "tried": {"mse": 0.5, "minmax": 1.0}}) == "mse (minmax 2 x)"
-    assert rule_told({"rule": "mse", "tried": {"mse": 0.0, "minmax": 1.0}}) == "mse"
+    assert rule_words({"rule": "mse", "tried": {"mse": 0.5, "minmax": 1.0}}) == "mse (minmax 2 x)"
+    assert rule_words({"rule": "mse", "tried": {"mse": 0.0, "minmax": 1.0}}) == "mse"
 
 
 def test_the_curve_is_drawn_where_the_figures_are():

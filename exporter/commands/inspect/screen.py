@@ -21,7 +21,7 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
         yield f"bundle {manifest['name']}: {manifest['model']}, {manifest['precision']} for {manifest['target']}{chip}"
         for row in manifest.get("parity") or []:
             yield f"  parity {row['stage']} on {row['runner']}: {_agreement(row)}"
-        yield from (f"  {task.rule_told(manifest[task.key])}" for task in EXPORTS.values() if manifest.get(task.key))
+        yield from (f"  {task.rule_words(manifest[task.key])}" for task in EXPORTS.values() if manifest.get(task.key))
         yield from (f"  note: {note}" for note in manifest.get("notes") or [])
         yield from _graph(data["graph"])
         for engine in data["engines"]:

@@ -214,7 +214,7 @@ def _accuracy(
     step: Step,
 ) -> dict[str, Any]:
     """Both models on all pictures."""
-    from ....calibration.report.report import accuracy_told
+    from ....calibration.report.report import accuracy_report
 
     done = 0
 
@@ -245,7 +245,7 @@ def _accuracy(
         return found
 
     notes += evaluation.notes(max_drop)
-    return accuracy_told(evaluation.evaluate(counted(fitting)), evaluation.expected)
+    return accuracy_report(evaluation.evaluate(counted(fitting)), evaluation.expected)
 
 
 def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:

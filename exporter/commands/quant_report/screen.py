@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ....runtime.report.page import figure
-from ....runtime.report.words import budget_told, percent, summary, verdict, warnings, worst
+from ....runtime.report.words import budget_words, percent, summary, verdict, warnings, worst
 from ..screen import StageScreen, table
 
 COLUMNS = ("node", "op", "types", "MACs", "scale", "clipped", "act. dB", "weight dB", "output dB", "why it is hard")
@@ -20,7 +20,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     nodes = told.get("nodes") or []
     said = verdict(told) if told.get("share") else f"{len(nodes)} operators read {told.get('precision')} values"
     yield f"{result['path']}: {said}"
-    if budget := budget_told(told):
+    if budget := budget_words(told):
         yield "  " + budget[1]
     for warning in warnings(told):
         yield f"  {warning}"

@@ -15,7 +15,7 @@ from ....graph.edit import insert_node
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
 from ...plugins.functions import OPSET, found_by, written_out
-from ...plugins.types import OWN, output_types
+from ...plugins.fused_types import OWN, output_types
 from ..base import Pattern
 
 ANY_SIZE = 1  # stands for an open axis, which no kernel's condition reads

@@ -20,7 +20,7 @@ from ....graph.read import constant, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.mean_of_powers import bound_of, means_of_powers, refusal
 
-FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision/floats.py)
+FLOAT32 = "edgesmith.float32"  # metadata of a node: why it stays in float32 (exporter/precision/casts.py)
 WHY = "GGeM pooling: powers with learned exponents"
 
 

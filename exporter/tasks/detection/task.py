@@ -77,7 +77,7 @@ class DetectionExport(ExportTask):
         files, report = side_by_side(inputs, judge, bundle, rule, contract, labels, batch=batch)
         return files, {"detection_report": report}
 
-    def rule_told(self, rule: Mapping[str, Any]) -> str:
+    def rule_words(self, rule: Mapping[str, Any]) -> str:
         return (
             f"boxes: NMS {rule['nms']}, score {rule['score']:g}, IoU {rule['iou']:g}, at most {rule['max_detections']}"
         )

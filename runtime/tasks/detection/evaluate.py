@@ -72,10 +72,10 @@ def evaluate(
         rows.append(row | figures(found, coco, bundle.labels, rule))
         if place is not None:
             write_results(place, coco, found.kept)
-    return told(data, list(sets.values()), rows)
+    return result_of(data, list(sets.values()), rows)
 
 
-def told(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def result_of(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The result as plain data."""
     notes = [note for one in sets for note in one.notes]
     high = [row for row in rows if row.get("score", 0) > USUAL_SCORE]

@@ -123,10 +123,12 @@ def _picture(one: Data) -> Html:
         lines,
         ("", "number", "number", "number", "number"),
     )
-    return join([tag("h3", name), shown, tag("p", _told(one, largest)), fold(f"{len(rows)} boxes, best first", listed)])
+    return join(
+        [tag("h3", name), shown, tag("p", _words(one, largest)), fold(f"{len(rows)} boxes, best first", listed)]
+    )
 
 
-def _told(one: Data, largest: float | None) -> Html:
+def _words(one: Data, largest: float | None) -> Html:
     """``12 detections of PyTorch, 12 of the bundle; none missing, none extra; corners differ by up to 0.03 px``."""
     missing, extra, flips = (int(number(one.get(key)) or 0) for key in ("missing", "extra", "flips"))
     counts = f"{one['judge']} detections of PyTorch, {one['bundle']} of the bundle; " if "judge" in one else ""

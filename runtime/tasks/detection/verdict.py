@@ -174,7 +174,7 @@ def _with_cosine(limit: str, holds: bool, figures: Figures, cosine: float | None
     return f"{limit}, cosine of scores >= {cosine:.6g}", bool(holds and figures["cosine"] >= cosine)
 
 
-def tell(figures: Figures) -> str:
+def figures_words(figures: Figures) -> str:
     """The figures in one line."""
     if not figures:
         return "no finite numbers, or not for as many pictures"
@@ -192,7 +192,7 @@ def row(
     """The judge's answer (n, N, 4 + K) and this device's, both as the task joins them, as one row of the self-test."""
     figures = compare(judge, found, rule, rule.nms == "graph")
     limit, passed = verdict(precision, figures, measured)
-    told = tell(figures)
+    told = figures_words(figures)
     if not figures:
         return SelfTestRow("detections", len(judge), float("inf"), -1.0, 0.0, limit, passed, figures, told)
     cosine = 1.0 if figures["cosine"] is None else figures["cosine"]

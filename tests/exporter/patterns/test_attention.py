@@ -44,12 +44,12 @@ def block(body: str, constants: str = PACKED, batch: str = "batch", outputs: str
 
 @pytest.mark.parametrize("body", [GATHERED, SLICED, SPLIT], ids=["gathered", "sliced", "split"])
 @pytest.mark.parametrize("batch", ["batch", "2"])
-def test_packed(body, batch):
+def test_heads_of_one_packed_layer_are_split_once(body, batch):
     assert_rewrites(PackedHeads, block(body, batch=batch), to=BIASED)
 
 
 @pytest.mark.parametrize("body", [GATHERED, SLICED, SPLIT], ids=["gathered", "sliced", "split"])
-def test_separate(body):
+def test_heads_can_get_a_layer_each(body):
     assert_rewrites(SeparateHeads, block(body), to=[*["MatMul", "Add", "Reshape", "Transpose"] * 3, *ATTEND])
 
 
@@ -80,7 +80,7 @@ def test_refuses_when_others_read_the_projection(step):
     assert_refuses(step, tapped, because="read outside the attention")
 
 
-def test_refuses_a_mask():
+def test_refuses_scores_with_a_mask_or_bias():
     text = block(GATHERED.replace("s = Mul(scale, s0)", "s1 = Mul(scale, s0) s = Add(s1, root)"))
     assert_refuses(PackedHeads, text, because="mask or bias")
 

@@ -72,7 +72,7 @@ def test_refuses_windows_that_are_not_the_narrow_one_widened(before, after, beca
     assert_refuses(ChainPools, SPP.replace(before, after).replace("height, width", "20, 20"), because=because)
 
 
-def test_refuses_strides():
+def test_refuses_pools_that_skip_places():
     text = SPP.replace("strides = [1, 1]", "strides = [2, 2]").replace("(x, p5", "(p5")
     assert_refuses(
         ChainPools, text.replace("[batch, 8,", "[batch, 6,").replace("height, width", "20, 20"), because="a stride"

@@ -89,7 +89,7 @@ def test_a_stem_without_phases_is_left_alone():
         ("columns] y)", "columns] y, float[batch, 12, h, w2] cat)", "other uses"),
     ],
 )
-def test_refuses(before, after, because):
+def test_refuses_slices_or_a_convolution_that_focus_does_not_have(before, after, because):
     assert before in SIZED
     text = SIZED.replace(before, after).replace("8, 10]", "8, 8]" if "ends" in because else "8, 10]")
     if after == "group = 2":

@@ -38,7 +38,7 @@ def test_the_pooling_becomes_one_node(text, interleaved):
     assert constant(node.inputs[1]).ravel().tolist() == [3, 2, 1, 4] and constant(node.inputs[1]).shape == (4, 1)
 
 
-def test_one_group():
+def test_one_exponent_for_all_channels_is_fused_too():
     text = POOL.replace("{-1, 9, 4, 2}", "{-1, 9, 1, 8}").replace(f"[4, 1] p = {P}", "[1, 1] p = {3.0}")
     model = assert_rewrites(FuseGGeMPool, text.replace(f"[4, 1] q = {Q}", "[1, 1] q = {0.33333334}"), to=["GGeMPool"])
     assert_reference(model)

@@ -5,7 +5,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
 from edgesmith.exporter.patterns.tokens.ggem_pool import GGeMPowers
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 
 P, INVERSE = "3.0, 2.0, 1.0, 4.0", "0.33333334, 0.5, 1.0, 0.25"
 POOL = """

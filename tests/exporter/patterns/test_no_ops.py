@@ -25,7 +25,7 @@ def graph(body: str, shape: str = "batch, 6", out: str = "batch, 6") -> str:
         "a = Relu(x) b = Concat<axis = 1>(a) y = Relu(b)",
     ],
 )
-def test_gone(body):
+def test_a_node_that_changes_nothing_goes(body):
     assert_rewrites(DropNoOps, graph(body), to=["Relu", "Relu"])
 
 
@@ -37,7 +37,7 @@ def test_gone(body):
         ("a = Relu(x) y = Pad(a, border)", "batch, 8"),
     ],
 )
-def test_kept(body, out):
+def test_a_node_that_may_change_something_stays(body, out):
     model = parse(graph(body, out=out))
     assert DropNoOps().run(model).count == 0
     assert len(op_types(model)) == 2

@@ -33,7 +33,7 @@ MODULATED = f"""{HEAD} g (float[batch, 2, 2, 6] x) => (float[batch, 2, 2, 6] y)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_projections_go_inside(bias):
+def test_attention_takes_the_projections_inside(bias):
     model = assert_rewrites(OrtAttention, packed(bias), to=["Attention"])
     (node,) = model.graph
     assert node.domain == "com.microsoft"

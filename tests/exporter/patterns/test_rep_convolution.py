@@ -136,12 +136,12 @@ def test_refuses_kernels_that_do_not_align(before, after, because):
     assert_refuses(FoldRepConvolution, DOWN.replace(before, after).replace("height, width", "2, 2"), because=because)
 
 
-def test_refuses_two_strides():
+def test_refuses_branches_of_different_strides():
     text = DOWN.replace("[1, 1], strides = [2, 2]", "[1, 1], strides = [1, 1]").replace("height, width", "1, 1")
     assert_refuses(FoldRepConvolution, text, because="strides (2, 2) and (1, 1)")
 
 
-def test_refuses_different_groups():
+def test_refuses_branches_of_different_groups():
     text = DOWN.replace("<kernel_shape = [3, 3]", "<group = 2, kernel_shape = [3, 3]").replace("x, w, b", "x, g, b")
     assert_refuses(FoldRepConvolution, text, because="6 channels in 2 groups and 6 channels in 1 group")
 

@@ -12,7 +12,7 @@ from edgesmith.exporter.patterns.boxes import select_candidates as module
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates, select_candidates
-from edgesmith.exporter.precision.floats import to_precision
+from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 
 HEAD = """
@@ -116,7 +116,7 @@ def test_more_cells_than_are_chosen_lose_weak_detections_only(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_after_typing_too(precision):
+def test_candidates_are_selected_in_a_typed_graph_too(precision):
     from edgesmith.exporter.precision.emulate import emulate
 
     typed = to_precision(head(passes=[MergeLevels, DistancesByReduction]), precision).model
@@ -169,7 +169,7 @@ def refusal(model):
     return " ".join(refused.why for refused in record.refused)
 
 
-def test_refuses_few_cells():
+def test_refuses_when_there_are_no_more_cells_than_candidates():
     assert "480 cells are no more than the 1000" in refusal(head(cells=400))
 
 
@@ -183,7 +183,7 @@ def test_refuses_logits_that_are_read_elsewhere():
     assert "other uses" in refusal(model)
 
 
-def test_a_classifier_stays():
+def test_a_classifier_stays_as_it_is_without_a_word():
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[2, 3] x) => (float[2, 3] y) { y = Sigmoid(x) }'
     assert refusal(ir.from_proto(onnx.parser.parse_model(text))) == ""
 

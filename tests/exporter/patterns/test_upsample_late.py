@@ -60,7 +60,7 @@ def test_a_join_that_nothing_enlarged_is_left_alone():
         ("(u, , scales)", "(u, , , sides)", "constant scales"),
     ],
 )  # fmt: skip
-def test_refuses(before, after, because):
+def test_refuses_what_upsampling_later_would_change(before, after, because):
     assert before in NECK
     text = NECK.replace(before, after, 1).replace(
         "<float[4] scales", "<int64[4] sides = {2, 5, 6, 10}, float[4] scales"

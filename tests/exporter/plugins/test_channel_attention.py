@@ -112,7 +112,7 @@ def test_shares_fill_a_small_gpu_and_stay_larger_than_their_sums():
         (APPLY, [(1, 9, 3, 3, 16), (1, 3, 8, 16, 16)], {}, "needs the attribute scale"),
     ],
 )
-def test_refuses_other_shapes(op, shapes, attributes, because):
+def test_refuses_shapes_and_attributes_the_schema_does_not_have(op, shapes, attributes, because):
     with pytest.raises(ValueError, match=because):
         op.schema.bind(shapes, attributes)
 

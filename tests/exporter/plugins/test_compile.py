@@ -81,7 +81,7 @@ def test_another_number_of_parameters_is_refused():
         without_scratch(ENTRY, "f", 3)
 
 
-def test_comments_go():
+def test_assembly_is_kept_without_its_comments():
     assert "// n" not in without_comments(ENTRY)
 
 

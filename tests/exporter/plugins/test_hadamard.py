@@ -37,7 +37,7 @@ def test_an_outlier_channel_is_spread():
     assert np.array_equal(np.abs(fwht(x)), np.ones(64))
 
 
-def test_float32_stays_float32():
+def test_a_float32_input_gives_a_float32_result():
     assert fwht(np.ones((2, 8), np.float32)).dtype == np.float32
 
 

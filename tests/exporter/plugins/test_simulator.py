@@ -1,7 +1,7 @@
 """NVIDIA's own plugin code runs every op of the kernel pack, as TensorRT's builder would, and launches what we declare.
 
 Every op, type and set of sizes that has kernels, with fixed and with open axes: output shapes, grid, threads, shared memory
-and scalars are those of the declaration, which tests/fused_ops.py launches in the interpreter. What no machine without
+and scalars are those of the declaration, which tests/helpers/fused_ops.py launches in the interpreter. What no machine without
 TensorRT can show: that its builder takes the PTX.
 """
 

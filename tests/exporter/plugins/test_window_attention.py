@@ -90,7 +90,7 @@ def test_every_head_size_has_one_kernel_and_others_none(t):
     assert [len(OP.variants_for(t, {"D": dim, "window": 7})) for dim in (*DIMS, 48)] == [1, 1, 1, 0]
 
 
-def test_refuses_other_shapes():
+def test_refuses_shapes_and_attributes_the_schema_does_not_have():
     with pytest.raises(ValueError, match="qkv is"):
         OP.schema.bind([(1, 7, 7, 2, 3, 32)], {"scale": 1.0})
     with pytest.raises(ValueError, match="needs the attribute scale"):

@@ -17,6 +17,7 @@ from edgesmith.models.fixtures.digits import digits
 from edgesmith.models.fixtures.fixtures import TRAINED as WEIGHTS
 
 NAMES = ("vit_ggem_mnist", "convit_mnist", "davit_mnist", "smt_mnist", "van_mnist")
+TRACED: dict[tuple[Any, ...], ExportedGraph] = {}
 
 
 def arrays(count: int = 64, held_out: int = 200) -> dict[str, np.ndarray]:
@@ -55,16 +56,16 @@ def export(name: str, out: Path, **choices: Any) -> Result:
 
 @contextmanager
 def traced_once() -> Iterator[None]:
-    """Tracing takes most of the time of these tests: the same model at the same shapes is traced once while this holds."""
+    """Tracing takes most of the time of these tests: inside, the same model at the same shapes is traced once a process."""
     from edgesmith.exporter.trace import trace as module
 
-    real, kept = module.trace, {}
+    real = module.trace
 
     def trace(network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
         key = name, shapes.min, shapes.opt, shapes.max, opset
-        if key not in kept:
-            kept[key] = real(network, shapes, name=name, opset=opset, outputs=outputs)
-        return ExportedGraph(kept[key].model.clone(), name, shapes)
+        if key not in TRACED:
+            TRACED[key] = real(network, shapes, name=name, opset=opset, outputs=outputs)
+        return ExportedGraph(TRACED[key].model.clone(), name, shapes)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "trace", trace)

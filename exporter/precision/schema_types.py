@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
-from ..plugins.types import follows, output_types, schema_of
+from ..plugins.fused_types import follows, output_types, schema_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir

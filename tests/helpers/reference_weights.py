@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).parent / "data" / "reference"
+FOLDER = Path(__file__).parents[1] / "data" / "reference"
 VARIANTS = ("convit_tiny", "convit_small", "smt_tiny", "smt_small", "davit_tiny", "van_b0", "van_b1", "van_b2")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...calibration.budget.hold import Quantised
     from ...calibration.nouns import QuantisedGraph
     from ..engine.build import Built
-    from ..precision.floats import PrecisionResult
+    from ..precision.casts import PrecisionResult
 
     Parts = tuple[Quantised, PrecisionResult, Built]
 
@@ -60,11 +60,11 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
             make, read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data), engine
         )
         stage.detail = found.audit.verdict()
-        quantised.report["xray"] = told(found, chip, here)
+        quantised.report["xray"] = xray_report(found, chip, here)
         if not found.given_back:
             return quantised, typed, built
         graph, typed = tried[-1]
-        quantised = replace(quantised, graph=graph, report=told_again(plan, quantised, graph))
+        quantised = replace(quantised, graph=graph, report=report_again(plan, quantised, graph))
         built = build(
             typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, finish=plan.finish,
             route=plan.plugin_route,
@@ -72,10 +72,10 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     return quantised, typed, built
 
 
-def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
+def report_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
     """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
     from ...calibration.budget.hold import evaluation_of, judged
-    from ...calibration.report.report import accuracy_told, describe
+    from ...calibration.report.report import accuracy_report, describe
     from ..precision.quantise import facts_of
 
     before = quantised.report
@@ -84,11 +84,11 @@ def told_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[
     assert graph.base is not None
     facts = facts_of(plan)
     if evaluation := evaluation_of(facts, graph.base):
-        report["accuracy"] = accuracy_told(evaluation.evaluate(judged(facts, graph.model)), evaluation.expected)
+        report["accuracy"] = accuracy_report(evaluation.evaluate(judged(facts, graph.model)), evaluation.expected)
     return report
 
 
-def told(found: Audited, chip: str, here: bool) -> dict[str, Any]:
+def xray_report(found: Audited, chip: str, here: bool) -> dict[str, Any]:
     """The audit as plain data, with what was given back and whose compiler it was."""
     builder = f"TensorRT-RTX for {chip}" + ("" if here else ", a stand-in for the device's own builder")
     return {**found.audit.to_json(), "given_back": dict(found.given_back), "rounds": found.rounds, "builder": builder}

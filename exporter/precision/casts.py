@@ -33,7 +33,7 @@ from ..plan.engines import ENGINES, OPSETS, Engine
 from ..plugins.torch_ops import carry_functions
 from .decoding import WHY, decode_tail
 from .scales_behind import scales_behind
-from .typing_rules import Types, ggem_chain, quantised_islands, shape_arithmetic
+from .schema_types import Types, ggem_chain, quantised_islands, shape_arithmetic
 
 if TYPE_CHECKING:
     import onnx_ir as ir

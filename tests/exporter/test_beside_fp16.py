@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
-from digit_pictures import export, traced_once, write_npz
+from digit_pictures import export
 
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
-from edgesmith.exporter.rivals import audited
+from edgesmith.exporter.rivals import beside_fp16
 from edgesmith.runtime.bundle.bundle import open_bundle
 
+pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
+DIGITS = 32, 40  # to calibrate with, to judge by
 VIT = "vit_ggem_mnist"
 JETSON = {"precision": "int8", "target": "jetpack6"}
 WHY = "with int8 here the attention beside it is not one kernel any more"
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_npz(tmp_path_factory.mktemp("digits") / "digits.npz", 32, 40)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +49,7 @@ def test_what_was_given_back_is_what_ships_and_what_is_told(jetson: Result, data
         engine = build(model)
         return Audited(model, engine, audit(engine, float16, left), dict.fromkeys(kept, WHY), 2)
 
-    monkeypatch.setattr(audited, "build_audited", build_audited)
+    monkeypatch.setattr(beside_fp16, "build_audited", build_audited)
     result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
     before, told = (open_bundle(found.path).manifest["quantisation"] for found in (jetson, result))
     assert told["xray"]["given_back"] == dict.fromkeys(kept, WHY) and told["xray"]["rounds"] == 2
@@ -81,11 +71,5 @@ def test_what_was_given_back_is_what_ships_and_what_is_told(jetson: Result, data
 def test_without_the_builder_a_device_target_has_no_audit(data: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rtx, "installed", lambda: False)
     result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
-    assert "audit" not in [stage.name for stage in result.stages]
-    assert "xray" not in open_bundle(result.path).manifest["quantisation"]
-
-
-def test_a_cpu_has_nothing_to_audit(data: Path, tmp_path: Path):
-    result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
     assert "audit" not in [stage.name for stage in result.stages]
     assert "xray" not in open_bundle(result.path).manifest["quantisation"]
