@@ -75,13 +75,12 @@ class _GpsaGate(Pattern):
         keep = content[0].astype(np.float64).reshape(1, -1, 1, 1)
         if keep.shape[1] != position.shape[1] or np.abs(keep[..., 0] + position.sum(-1) - 1).max() > 1e-5:
             return f"gate {keep.ravel()} and the position term do not sum to 1, so the rows would need their own sum"
-        normalised = renormalised(added.outputs[0])
-        product = only_consumer(normalised)
-        if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
-            return "the gated rows have other uses than the product with v"
+        product = product_with_v(added.outputs[0])
+        if isinstance(product, str):
+            return product
         if product.inputs[1] is None:
             return "the product has no v"
-        short = normalised is added.outputs[0] and constant(added.inputs[1 - index]) is not None
+        short = product.inputs[0] is added.outputs[0] and constant(added.inputs[1 - index]) is not None
         return _Gate(content[1], product.inputs[1], keep, position, product, short)
 
 
@@ -187,6 +186,15 @@ def renormalised(rows: ir.Value) -> ir.Value:
             if len(others) == 1 and not rows.is_graph_output():
                 return node.outputs[0]
     return rows
+
+
+def product_with_v(rows: ir.Value) -> ir.Node | str:
+    """The product that takes the gated rows, divided by their own sum where that is done; or why there is none."""
+    normalised = renormalised(rows)
+    product = only_consumer(normalised)
+    if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
+        return "the gated rows have other uses than the product with v"
+    return product
 
 
 def _is_row_sum(value: ir.Value | None, rows: ir.Value) -> bool:

@@ -22,7 +22,7 @@ import onnx_ir as ir
 
 from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, only_consumer, sizes
-from ..attention.gpsa_gate import gated, position_scores, renormalised
+from ..attention.gpsa_gate import gated, position_scores, product_with_v
 from ..matchers.attention_block import origins
 from ..matchers.heads import Heads, unscaled
 from ..matchers.projection import Projection, of_one_input, one_product
@@ -98,10 +98,9 @@ def _block(added: ir.Node) -> _Block | str:
     keep, (gate, scores, rounding) = content[0].astype(np.float64).ravel(), position
     if keep.shape != gate.shape or np.abs(keep + gate - 1).max() > LEFT_OVER:
         return f"gates {gate} and {keep} do not sum to 1"
-    normalised = renormalised(added.outputs[0])
-    product = only_consumer(normalised)
-    if product is None or product.op_type != "MatMul" or product.inputs[0] is not normalised:
-        return "the gated rows have other uses than the product with v"
+    product = product_with_v(added.outputs[0])
+    if isinstance(product, str):
+        return product
     found = _attention(content[1], product)
     if isinstance(found, str):
         return found
