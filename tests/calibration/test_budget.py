@@ -231,7 +231,7 @@ def test_a_candidate_that_cannot_be_made_is_a_row(evaluation):
     assert found.precision == "fp16" and found.rows[0].why_not == "Orin has no fp8"
 
 
-def test_nothing_within_the_budget(evaluation):
+def test_no_precision_is_chosen_where_none_holds_the_budget(evaluation):
     found = choose([candidate("fp16", 9), candidate("int8", 99)], evaluation, 0.3)
     assert (found.precision, found.graph) == ("", None) and "no precision holds the budget of 0.3" in found.why
     assert found.to_json()["tried"][1]["figures"]["drop"]["points"] == 9.9

@@ -161,7 +161,7 @@ def test_a_list_file_names_paths_and_labels(tmp_path):
         assert label == (1, 2, 2, 2)[int(name[-7:-4]) % 4]
 
 
-def test_npz_npy_and_mappings(tmp_path):
+def test_pictures_and_labels_are_read_from_npz_npy_and_mappings(tmp_path):
     pixels = np.stack([picture(i) for i in range(40)])
     labels = np.arange(40) % 2
     np.savez_compressed(tmp_path / "a.npz", X=pixels, y=labels[:, None], other=np.zeros(3))

@@ -144,7 +144,7 @@ def test_dynamic_has_no_integer_kernels_on_openvino(linears):
 
 @pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed: pip install 'edgesmith[rtx]'")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_qdq_on_tensorrt_rtx(precision):
+def test_tensorrt_rtx_plans_integer_operands_for_qdq(precision):
     """Built, not run: integer operands are what the plan says."""
     model = linear_graph(1)
     sites = find_sites(model, feeds(1))

@@ -51,7 +51,7 @@ def test_codes_round_to_even_and_saturate():
     assert nearest_code(given).tolist() == [0, 0, 1, 1, 2, 2, 4, 4, 6, -6]
 
 
-def test_a_weight_of_zeros():
+def test_a_weight_of_zeros_stays_zero_with_scales_above_it():
     found = quantise_nvfp4(np.zeros((32, 4), np.float32), 0)
     assert not dequantise(found).any() and (found.scale.astype(np.float32) > 0).all()
     assert outer_scale(np.zeros(4)) >= 2.0**-24

@@ -90,7 +90,7 @@ def test_a_view_that_is_not_contiguous_counts_the_same():
     assert_same(observed(np.asfortranarray(array)), observed(array))
 
 
-def test_zero_and_constant_channels():
+def test_channels_of_zeros_and_of_one_value_are_counted_as_such():
     array = np.zeros((10, 3), dtype=np.float32)
     array[:, 1] = 0.3
     array[:, 2] = -2

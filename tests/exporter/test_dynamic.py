@@ -41,7 +41,7 @@ def traced(request) -> tuple[nn.Module, ExportedGraph, ExportedGraph]:
 
 
 @pytest.mark.parametrize("target", ["cpu", "openvino", "rtx"])
-def test_right_at_every_batch(traced, target):
+def test_an_open_batch_agrees_with_pytorch_at_every_size(traced, target):
     module, graph, _ = traced
     model = rewrite(graph, target).model
     sides = graph.shapes.opt[2:]
@@ -58,7 +58,7 @@ def test_an_open_batch_costs_no_nodes(traced, target):
 
 
 @pytest.mark.parametrize("sides", [(64, 80), (58, 90)], ids=lambda sides: "x".join(map(str, sides)))
-def test_davit_with_real_padding(sides):
+def test_davit_keeps_the_pads_of_maps_that_are_no_whole_windows(sides):
     """Maps that are no whole windows: the pads stay, and padded tokens are not masked."""
     module = create("davit_mnist", weights=TRAINED / "davit_mnist.safetensors", image_size=sides)
     graph = opened(module, *sides)

@@ -42,7 +42,7 @@ def test_sizes_without_a_kernel_are_told(tmp_path):
     assert routes["jetpack7"]["ops"]["GatedPositionalAttention"] == "body: no kernel for float16, D 20"
 
 
-def test_a_file_without_bodies(tmp_path):
+def test_a_file_without_bodies_runs_where_there_is_a_plugin_only(tmp_path):
     routes = inspect_ops(saved(tmp_path, 48, body=False))["targets"]
     assert routes["tensorrt"]["ops"]["GatedPositionalAttention"] == "plugin"
     assert routes["rtx"]["ops"]["GatedPositionalAttention"].startswith("none")

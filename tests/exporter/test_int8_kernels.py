@@ -109,7 +109,7 @@ def audited(name: str) -> Audit:
         ("vit_ggem_tiny_patch16", 12, 126),  # fp16 102
     ],
 )
-def test_kernels_and_fused_attention(name, fused_attention, most_kernels):
+def test_int8_keeps_the_fused_attention_and_number_of_kernels(name, fused_attention, most_kernels):
     found = audited(name)
     assert found.quantised.recognised == found.float16.recognised == 1.0
     assert found.quantised.fused_attention == found.float16.fused_attention == fused_attention and not found.lost

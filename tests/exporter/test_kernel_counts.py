@@ -38,7 +38,7 @@ def xray_of(name: str) -> XRay:
         ("vit_ggem_tiny_patch16", 12, 110),  # 12 and 100 for timm's ViT, and the pooling in float32
     ],
 )
-def test_kernels_and_fused_attention(name, fused_attention, most_kernels):
+def test_a_family_keeps_its_fused_attention_and_number_of_kernels(name, fused_attention, most_kernels):
     xray = xray_of(name)
     assert xray.fused_attention == fused_attention
     assert xray.kernels <= most_kernels

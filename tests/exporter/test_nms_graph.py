@@ -101,7 +101,7 @@ def test_every_opset_of_the_targets(opset):
     check(answers(session(model), boxes, scores), boxes, scores, RULE)
 
 
-def test_openvino_says_the_same():
+def test_openvino_keeps_the_same_detections():
     openvino = pytest.importorskip("openvino")
     boxes, scores = crowd(2, 2, 300, 3)
     core = openvino.Core()

@@ -159,7 +159,7 @@ def test_bf16_on_the_cpu_names_targets_that_have_it():
 
 
 @pytest.mark.parametrize("spelling", ["sm89", "SM89", "sm_89", "8.9", "89"])
-def test_architectures_in_every_spelling(spelling):
+def test_an_architecture_is_known_in_every_spelling(spelling):
     assert check_arch(spelling) == "sm89"
 
 
@@ -183,5 +183,5 @@ def test_a_jetson_chip_is_sent_to_its_target():
         ("rtx", "sm89", ("fp32", "fp16", "bf16", "int8", "fp8"), ("fp16", "fp8", "int8")),
     ],
 )
-def test_what_a_target_prefers(target, arch, able, order):
+def test_a_target_has_an_order_of_precisions_it_prefers(target, arch, able, order):
     assert TARGETS[target].preferred(arch, able) == order

@@ -297,7 +297,7 @@ def test_a_truncated_file_is_refused(tmp_path, van_state, kind, part):
     ],
 )
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
-def test_something_else_is_refused(tmp_path, name, content):
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     refusal("smt", weights=tmp_path / name)
 
@@ -314,13 +314,13 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, van_state):
     assert "norm1.bias" in refusal("van_mnist", weights=tmp_path / "x.pth")
 
 
-def test_missing_files_and_folders(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused_as_weights(tmp_path):
     assert "no such file" in refusal("smt", weights=tmp_path / "nothing.pth")
     assert "not a file" in refusal("smt", weights=tmp_path)
     assert "random, pretrained" in refusal("smt", weights="pretraned")
 
 
-def test_pretrained_without_published_weights():
+def test_pretrained_is_refused_where_nobody_publishes_weights():
     assert "nobody publishes" in refusal("van_b6", weights="pretrained")
 
 

@@ -68,7 +68,7 @@ def test_detections_are_those_of_the_authors(variant, case, form):
             assert unmatched(found, expected) <= allowed and unmatched(expected, found) <= allowed
 
 
-def test_what_the_comparison_catches():
+def test_the_comparison_catches_boxes_in_another_form_and_labels_from_1():
     """Boxes read as centre and size, the mistake of the authors' end-to-end export; labels from 1."""
     stored = reference.arrays("tiny")
     expected = tuple(stored[f"b2_320x416/det0_{part}"] for part in ("boxes", "scores", "labels"))

@@ -51,7 +51,7 @@ def test_every_variant_is_in_the_table():
 
 
 @pytest.mark.parametrize("variant", ALL)
-def test_parameters_of_both_forms(variant):
+def test_both_forms_have_the_published_number_of_parameters(variant):
     counts = [sum(p.numel() for p in shapes(variant, deploy).parameters()) for deploy in (False, True)]
     assert tuple(counts) == PUBLISHED[variant][:2]
 

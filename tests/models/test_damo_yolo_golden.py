@@ -64,7 +64,7 @@ def test_the_best_class_of_every_cell(variant, case):
 
 
 @pytest.mark.parametrize(("variant", "case"), RUNS)
-def test_sums_over_whole_maps(variant, case):
+def test_sums_over_whole_maps_are_those_of_the_authors(variant, case):
     """The files hold samples of the maps, and the sums over all of them; 1e-5 of the absolute sum is float32 rounding."""
     found, described = runs_of(variant, case)["training", torch.float64], reference.facts(variant)["cases"][case]
     for part in ("backbone", "neck"):

@@ -168,7 +168,7 @@ def test_what_a_detector_says_of_itself(name):
         spec.check_size((640, 648))
 
 
-def test_labels_of_a_detector():
+def test_a_detector_has_the_labels_of_coco():
     names = find("damo_yolo").labels()
     known = {0: "person", 2: "car", 11: "stop sign", 15: "cat", 16: "dog", 39: "bottle", 62: "tv", 79: "toothbrush"}
     assert {i: names[i] for i in known} == known

@@ -88,6 +88,6 @@ def test_json_has_rows_baseline_and_machine_and_nobodys_name():
 
 
 @pytest.mark.parametrize("wrong", [{"clock": "sun"}, {"rounds": 0}, {"warmup": -1}, {"candidates": {}}])
-def test_what_cannot_be_measured(wrong):
+def test_settings_that_cannot_be_measured_are_refused(wrong):
     with pytest.raises(UserMistake, match="cannot be measured"):
         measure(**{"candidates": {"a": int}, **wrong})

@@ -76,7 +76,7 @@ def test_a_painted_rectangle_is_found_where_the_mapping_says(contract, image_siz
 
 @settings(deadline=None, max_examples=200)
 @given(CONTRACTS, SIZES, st.lists(st.tuples(*[st.floats(-500, 500)] * 4), max_size=5))
-def test_there_and_back_again(contract, image_size, boxes):
+def test_boxes_into_the_image_and_back_are_the_same(contract, image_size, boxes):
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     back = to_network(to_image(boxes, image_size, contract), image_size, contract)
     np.testing.assert_allclose(back, boxes, rtol=0, atol=1e-9)

@@ -66,7 +66,7 @@ def write(folder, found=None, pictures="images", orientation=0):
     return folder / "coco.json"
 
 
-def test_boxes_classes_and_files(tmp_path):
+def test_boxes_classes_and_files_are_read_from_annotations(tmp_path):
     found = read_coco(write(tmp_path), tmp_path / "images", LABELS)
     assert found.ids == (7, 9, 30) and [path.name for path in found.paths] == ["a.jpg", "b.png", "c.jpg"]
     first, second, third = found.truths

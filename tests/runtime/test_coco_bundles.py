@@ -36,7 +36,7 @@ def test_a_detector_that_is_right_everywhere(tmp_path, bundle, scale):
 
 
 @pytest.mark.parametrize("nms", ["runtime", "graph", "none"])
-def test_wherever_the_suppression_is(tmp_path, nms):
+def test_the_figures_are_the_same_wherever_the_suppression_is(tmp_path, nms):
     bundle = write_detection_bundle(tmp_path / "colours.edge", nms=nms)
     assert evaluate([bundle], write_patches(tmp_path))["rows"][0]["map"] == pytest.approx(100)
 
@@ -105,7 +105,7 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path, bundle):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coco.json", "colours.edge", "images"]
 
 
-def test_progress_and_a_limit(tmp_path, bundle):
+def test_progress_counts_no_more_pictures_than_the_limit(tmp_path, bundle):
     steps = []
     result = evaluate([bundle], write_patches(tmp_path), Asked(limit=5), progress=lambda *step: steps.append(step))
     # the bundle takes up to four pictures at a time
@@ -167,7 +167,7 @@ def test_the_table_has_a_row_for_the_bundle_and_for_each_class(tmp_path, bundle)
         (Asked(backend="abacus"), "abacus"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path, bundle, asked, words):
+def test_settings_that_cannot_be_are_refused_in_words(tmp_path, bundle, asked, words):
     with pytest.raises(UserMistake, match=words):
         evaluate([bundle], write_patches(tmp_path), asked)
 

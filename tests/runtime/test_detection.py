@@ -36,7 +36,7 @@ def test_every_class_of_a_cell_competes_and_the_best_come_first():
     assert (kept.boxes.dtype, kept.scores.dtype, kept.classes.dtype) == (np.float32, np.float32, np.int64)
 
 
-def test_where_the_suppression_happens():
+def test_suppression_in_the_graph_gives_the_same_and_none_drops_nothing():
     """In the graph: the same answer when all cells are at hand, as for the judge. None: nothing is dropped."""
     for part, other in zip(keep(CROWD, RULE), keep(CROWD, DetectionRule("graph", 0.3, 0.5, 10)), strict=True):
         np.testing.assert_array_equal(part, other)

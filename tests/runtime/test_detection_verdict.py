@@ -117,7 +117,7 @@ ROUGH = ("centre and size", "labels from 1", "x and y swapped", "one in five los
 
 @pytest.mark.parametrize("name", MISTAKES)
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_mistakes_do_not_pass(name, in_graph):
+def test_usual_mistakes_with_boxes_do_not_pass(name, in_graph):
     wrong = MISTAKES[name](JUDGE).astype(np.float32)
     figures = compare(JUDGE, rows(wrong) if in_graph else wrong, RULE, in_graph)
     assert not verdict("fp32", figures)[1], figures_words(figures)

@@ -64,7 +64,7 @@ def test_self_test_fails_when_the_device_computes_something_else(folder: Path):
     assert (done.returncode, "FAILS" in done.stdout) == (1, True), done.stderr
 
 
-def test_a_mistake_is_two(folder: Path):
+def test_a_mistake_ends_with_2_on_the_device(folder: Path):
     done = device(folder, "run", "missing.edge", "blue.png")
     assert done.returncode == 2 and "Traceback" not in done.stderr and "missing.edge" in done.stderr
 

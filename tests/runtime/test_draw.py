@@ -65,7 +65,7 @@ def test_nothing_found_changes_nothing():
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 1), (40, 50, 4)])
-def test_grey_and_transparent_pictures(shape):
+def test_grey_and_transparent_pictures_are_drawn_on_in_colour(shape):
     drawn = draw(np.full(shape, 90, np.uint8), detections((40, 50), (5, 20, 30, 35)))
     assert drawn.shape == (40, 50, 3) and (drawn == class_colour(0)).all(axis=2).any()
 
@@ -175,7 +175,7 @@ def test_eighty_classes_have_colours_apart_and_always_the_same():
     assert class_colour(0) == tuple(colours[0]) and len({tuple(c) for c in colours}) == 80
 
 
-def test_oklab_of_known_colours():
+def test_oklab_agrees_with_the_table_of_its_definition():
     """White, and the red of the definition's own table (Ottosson 2020)."""
     np.testing.assert_allclose(oklab(np.array([[1.0, 1, 1]]))[0], [1, 0, 0], atol=1e-3)
     np.testing.assert_allclose(oklab(np.array([[1.0, 0, 0]]))[0], [0.628, 0.225, 0.126], atol=1e-3)

@@ -62,7 +62,7 @@ def test_another_algebra_decides_what_operands_are():
 @pytest.mark.parametrize(
     "text", ["", "N +", "N / 2", "2.5", "True", "f(N)", "N if B else D", "N[0]", "N.size", "N < B < D", "min(N)", "N or B", "-N"]
 )  # fmt: skip
-def test_everything_else_is_refused(text):
+def test_what_is_no_arithmetic_is_refused(text):
     with pytest.raises(ValueError, match="expression|only"):
         parse(text)
 

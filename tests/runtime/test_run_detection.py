@@ -45,7 +45,7 @@ def device(*words):
     return left.value.code
 
 
-def test_a_line_a_detection(folder):
+def test_each_detection_is_printed_on_a_line_of_its_own(folder):
     answer = edgesmith("run", "d.edge", "two.png", "none.png")
     assert answer.code == 0, answer.err
     name, red, blue, other, nothing = answer.out.splitlines()
@@ -67,12 +67,12 @@ def test_both_commands_answer_the_same(folder, capsys):
     assert flags[0] - {"--overwrite"} == flags[1] and "--json-lines" in flags[1]
 
 
-def test_one_form_of_json(folder):
+def test_two_forms_of_json_at_once_are_a_mistake(folder):
     told = edgesmith("run", "d.edge", "two.png", "--json", "--json-lines")
     assert told.code == 2 and "only --json-lines" in json.loads(told.out)["error"]["try"]
 
 
-def test_the_document_of_pictures(folder):
+def test_json_has_one_entry_for_each_picture(folder):
     two, none = json.loads(edgesmith("run", "d.edge", "two.png", "none.png", "--json").out)
     assert two["image"] == "two.png" and two["size"] == [96, 64] and none["detections"] == []
     assert two["detections"][0] == {"label": "red", "class": 0, "score": 1.0, "box": [0.0, 0.0, 24.0, 36.0]}
@@ -111,7 +111,7 @@ def test_a_bundle_that_is_stricter_than_the_display_stays_so(folder):
     assert told.code == 2 and "thresholds are in the graph" in told.err and not Path("x.png").exists()
 
 
-def test_fewer_and_overlapping_boxes(folder):
+def test_thresholds_decide_how_many_boxes_are_left(folder):
     cv2.imwrite("wide.png", paint((0, 0, 16, 8, "red"))[:, :, ::-1])  # two cells, whose boxes share a third
 
     def count(*words):

@@ -24,7 +24,7 @@ def colours(tmp_path):
 
 
 @pytest.mark.parametrize("batch", [1, 3, "batch"])
-def test_pictures_become_classes(make_tiny, colours, batch):
+def test_pictures_become_classes_with_probabilities(make_tiny, colours, batch):
     with edgesmith.load(make_tiny(batch).path) as session:
         assert [session(path).best.label for path in colours[:3]] == ["red", "green", "blue"]
         answers = session(colours)  # four pictures: more than a fixed batch of three takes at once
@@ -132,7 +132,7 @@ def test_a_closed_session_says_so(tiny):
             use()
 
 
-def test_choices_that_are_none(tiny, make_tiny):
+def test_choices_that_do_not_exist_are_refused_in_words(tiny, make_tiny):
     for arguments, said in (
         ({"backend": "tflite"}, "no backend 'tflite'"),
         ({"threads": 0}, "threads"),

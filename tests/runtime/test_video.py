@@ -218,7 +218,7 @@ def test_a_stream_over_the_network():
     assert found[-1] == 29 and len(found) <= 2 and "ended after 30 frames" in source.notes[0]
 
 
-def test_a_stream_that_hangs(monkeypatch):
+def test_a_stream_that_hangs_is_ended_in_words(monkeypatch):
     monkeypatch.setattr(video, "STALL_S", 0.5)
     with (
         stream(frames=10, every_s=0.01, hang_s=10) as url,

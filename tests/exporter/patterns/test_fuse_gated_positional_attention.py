@@ -91,7 +91,7 @@ def test_a_gated_block_becomes_one_node(text):
     assert node.attributes["plugin_namespace"].value == "edgesmith"
 
 
-def test_without_the_renormalisation_too():
+def test_gates_without_the_renormalisation_are_fused_too():
     start, end = GATED.index("  total ="), GATED.index("  y = MatMul")
     assert_rewrites(STEP, GATED[:start] + GATED[end:].replace("normal", "rows"), to=FUSED)
 

@@ -77,7 +77,7 @@ def test_a_position_term_that_the_exporter_folded():
     assert_refuses(GateInAttention, text.replace("0.075", "0.08"), because="do not sum to 1")
 
 
-def test_without_the_renormalisation_too():
+def test_a_gate_without_the_renormalisation_is_moved_too():
     start, end = GATED.index("  total ="), GATED.index("  y = MatMul")
     text = GATED[:start] + GATED[end:].replace("normal", "rows")
     assert_rewrites(GateBesideAttention, text, to=BESIDE)

@@ -198,7 +198,7 @@ def test_a_classifier_stays_as_it_is_without_a_word():
         ("none", "onnxruntime", False),
     ],
 )
-def test_where_candidates_are_chosen(nms, engine, chosen):
+def test_candidates_are_chosen_for_all_suppression_but_that_of_tensorrt(nms, engine, chosen):
     model = head()
     found = select_candidates(model, DetectionRule(nms, 0.05, 0.7), engine)
     assert ("TopK" in op_types(found)) is chosen and "TopK" not in op_types(model)

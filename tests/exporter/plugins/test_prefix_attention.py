@@ -72,7 +72,7 @@ def test_the_reference_is_attention_over_what_the_cache_holds(shape, size, token
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_groups_of_another_length(dtype):
+def test_groups_of_another_length_are_attended_like_the_reference(dtype):
     arrays, attributes = case((1, 1, 2, 140, 3), (128, 4, 4), dtype, tokens=128)
     (wanted,) = reference(OP, arrays, attributes)
     (got,) = in_interpreter(OP, arrays, attributes)
@@ -103,7 +103,7 @@ def test_a_key_scale_that_float16_cannot_multiply(bits):
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 @pytest.mark.parametrize("bits", [8, 4, 2])
-def test_small_and_large_values(bits, factor):
+def test_values_of_tiny_and_of_large_scales_keep_their_digits(bits, factor):
     """Scales of V down to 1e-5: p * scale is subnormal in float16, and half of its digits would be lost."""
     arrays, attributes = case((1, 1, 2, 130, 3), (128, bits, bits), "float16")
     arrays[3:5] = packed(arrays[5] * 0, np.random.default_rng(1).standard_normal((1, 1, 130, 128)) * factor, 8, bits)[
