@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..runtime.errors import UserMistake
 from ..runtime.ground.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4
-from ..runtime.ground.registry import Registry
+from ..runtime.ground.registry import Registry, named
 
 if TYPE_CHECKING:
     from .nouns import WeightScales
 
 AUTO = "auto"  # no precision: the fastest that holds the budget is chosen among them
+SPELT_AUTO = (AUTO, "mixed")
 QDQ_OPSET = 19  # the first whose QuantizeLinear and DequantizeLinear take 16-bit scales
 
 
@@ -109,11 +111,35 @@ PRECISIONS: Registry[Precision] = Registry(
 
 
 def register_precision(precision: Precision) -> Precision:
-    """Add a precision of one's own; UserMistake when its name is taken by another.
+    """Add a precision of one's own; UserMistake when its name or a spelling is taken, or no engine would know it.
 
     It is quantised (``codes``), and ``like`` one of ours: an engine computes it with the kernels that it has for that one.
     """
-    return PRECISIONS.add(precision.name, precision)
+    name = named(precision, Precision, "register_precision")
+    own = (name, *precision.spellings)
+    if taken := [word for word in own if word in SPELT_AUTO or word in _spellings(but=name)]:
+        raise UserMistake(
+            f"{taken[0]} means another precision already",
+            found=f"register_precision: {name}, spelt {', '.join(precision.spellings)}",
+            expected="a name and spellings that nobody has taken",
+            because="--precision finds one by any of its spellings",
+            attempt=f'spellings=("{name}",), with a name of its own',
+        )
+    PRECISIONS.check(name, precision)
+    like = PRECISIONS.get(precision.like)
+    if name not in PRECISIONS and (not precision.quantised or like is None or not like.quantised):
+        raise UserMistake(
+            f"No engine knows the precision {name}",
+            found=f"codes = {precision.codes and precision.codes.name}, like = {precision.like!r}",
+            expected="codes, and like = one of " + ", ".join(quantised_names()),
+            because="an engine computes what was added with the kernels that it has for one of ours, and those quantise",
+            attempt='replace(PRECISIONS["int8"], name=..., spellings=..., like="int8")',
+        )
+    return PRECISIONS.add(name, precision)
+
+
+def _spellings(but: str) -> set[str]:
+    return {word for name, row in PRECISIONS.items() if name != but for word in (name, *row.spellings)}
 
 
 def quantised_names() -> tuple[str, ...]:

@@ -8,10 +8,11 @@ spec.py says what a spec and the module that it names must have.
 from __future__ import annotations
 
 import difflib
+import re
 from types import ModuleType
 
 from ..runtime.errors import UserMistake
-from ..runtime.ground.registry import Registry
+from ..runtime.ground.registry import NAME, Registry, check_type
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
 from .families.davit import facts as davit
@@ -35,21 +36,31 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     Raises:
         UserMistake: the name is taken or cannot be typed, or the family is new and ``spec.module`` does not say where it is.
     """
+    check_type(spec, ModelSpec, "register_model")
     told = f"register_model: {spec.name!r} of family {spec.family!r}"
-    if strange := [name for name in (spec.name, spec.family) if name != _key(name) or not name]:
-        raise UserMistake(
-            f"A model cannot be called {strange[0]!r}",
-            found=told,
-            expected="lower case, no spaces, underscores instead of dashes",
-            because="names are looked up in this spelling, so that SMT-Tiny finds smt_tiny",
-            attempt=f"the name {_key(strange[0])!r}" if strange[0] else "a name",
-        )
-    if spec.name in FAMILIES or spec.name in ALIASES:
+    for name in (spec.name, spec.family):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UserMistake(
+                f"A model cannot be called {name!r}",
+                found=told,
+                expected="lower case, no spaces, underscores instead of dashes",
+                because="names are looked up in this spelling, so that SMT-Tiny finds smt_tiny",
+                attempt=f"the name {re.sub('[^a-z0-9_.]+', '_', _key(str(name))) or 'mine'!r}",
+            )
+    if spec.name in ALIASES or FAMILIES.get(spec.name, spec.name) != spec.name:
         raise UserMistake(
             f"{spec.name} is the name of a family or an alias",
             found=told,
             expected="a name that nobody has taken",
             attempt=f"the name {spec.name}_1",
+        )
+    if spec.family not in FAMILIES and spec.family in (*ALIASES, *(name for name in MODELS if name != spec.name)):
+        raise UserMistake(
+            f"{spec.family} is the name of a model or an alias",
+            found=told,
+            expected="a family of a name that nobody has taken",
+            because="the name of a family finds its first variant, so the model would be found no more",
+            attempt=f"the family {MODELS[spec.family].family if spec.family in MODELS else spec.family + '_1'}",
         )
     if spec.module is None and spec.family not in FAMILIES:
         raise UserMistake(

@@ -89,9 +89,27 @@ class ModelSpec:
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""
-        if self.module is not None:
-            return importlib.import_module(self.module)
-        return importlib.import_module(f".families.{self.family}.network", __package__)
+        if self.module is None:
+            return importlib.import_module(f".families.{self.family}.network", __package__)
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
+                raise  # it is there, and what it imports is not
+            raise self._no_module(f"no Python module {error.name}", "install what brings it, or PYTHONPATH") from None
+        if not callable(getattr(module, "build", None)):
+            raise self._no_module(
+                "no function build in it", f"def build(num_classes, image_size, ...) in {self.module}"
+            )
+        return module
+
+    def _no_module(self, found: str, attempt: str) -> UserMistake:
+        return UserMistake(
+            f"The network of {self.name} cannot be built",
+            found=f"module {self.module}: {found}",
+            expected="an importable module with build(num_classes, image_size, **config)",
+            attempt=attempt,
+        )
 
     def labels(self, num_classes: int | None = None) -> list[str]:
         """One name a class; numbers where the checkpoint is not of the classes that the variant is published with."""

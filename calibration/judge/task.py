@@ -27,6 +27,12 @@ class TaskJudge(ABC):
     name: ClassVar[str]  # of the task, as model specs have it
     truths: ClassVar[Truths | None] = None  # reads what is in pictures that have no class of their own; None: they have
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)  # it has no state
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
     @abstractmethod
     def evaluation(
         self, images: ImageSet, reference: Runner, rule: Any, contract: ImageContract, *, batch: int = 8

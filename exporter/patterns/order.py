@@ -47,7 +47,7 @@ def register_pattern(
     Raises:
         UserMistake: no pattern, an unknown order or pass, a name that is taken, or a place before something it needs.
     """
-    if not isinstance(pattern, type) or not issubclass(pattern, Pattern):
+    if not isinstance(pattern, type) or not issubclass(pattern, Pattern) or pattern is Pattern:
         raise UserMistake(
             "That is no pattern",
             found=f"register_pattern({getattr(pattern, '__name__', repr(pattern))})",
@@ -55,8 +55,15 @@ def register_pattern(
             attempt="derive from Pattern and write apply(model), which changes the model and counts the places",
         )
     name = pattern.__name__
-    words = ALL if orders is None else [orders] if isinstance(orders, str) else orders
-    place = Place(pattern, frozenset(words), after)
+    chosen = ALL if orders is None else frozenset(_words(orders, name, "orders"))
+    if not chosen or not isinstance(after, str):
+        raise _no_names(name, "orders", orders) if not chosen else _no_names(name, "after", after)
+    for where, told in (("runs_after", pattern.runs_after), ("better_after", pattern.better_after)):
+        if not isinstance(told, tuple):
+            raise _no_names(name, where, told)
+        for need in told:
+            _words(need, name, where)
+    place = Place(pattern, chosen, after)
     if name not in PATTERNS:
         _check_names("order", place.orders, ALL, name)
         _check_names("pass", [*([after] if after else []), *named(pattern)], list(PATTERNS), name)
@@ -139,6 +146,23 @@ def _placed(turns: list[Turn], place: Place) -> list[Turn]:
     while anchors and at < len(turns) and names[at] not in OURS:
         at += 1
     return [*turns[:at], (place.pattern, place.orders), *turns[at:]]
+
+
+def _words(words: object, pattern: str, where: str) -> list[str]:
+    """One name or several as a list; UserMistake for anything else."""
+    several = [words] if isinstance(words, str) else list(words) if isinstance(words, Iterable) else [None]
+    if not all(isinstance(word, str) for word in several):
+        raise _no_names(pattern, where, words)
+    return [str(word) for word in several]
+
+
+def _no_names(pattern: str, where: str, found: object) -> UserMistake:
+    return UserMistake(
+        f"The place of {pattern} cannot be read",
+        found=f"{where}: {found!r}",
+        expected='names, such as orders=["cpu"], after="FoldBatchNorm", runs_after = ("FoldConstants",)',
+        attempt="a pass has the name of its class, and is named by it",
+    )
 
 
 def _check_names(kind: str, words: Iterable[str], known: Collection[str], pattern: str) -> None:

@@ -110,7 +110,7 @@ def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto"
         return row.form or engine.form_of_weights
     form = row.form or (FORMS[asked] if row.codes is Codes.INT8 else "")
     if form and form not in engine.forms:
-        word = next(word for word, known in FORMS.items() if known == form)
+        word = next((word for word, known in FORMS.items() if known == form), form)
         raise UserMistake(
             f"Target {target.name} does not take the int8 form {word}",
             found=f"--int8-form {word} --target {target.name}",

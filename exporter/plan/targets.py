@@ -7,13 +7,14 @@ precision is not on its list, or not in its chip, so that the message names the 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import BF16, FP8, FP16, FP32, INT4, INT8, NVFP4, QUANTISED
-from ...runtime.ground.registry import Registry
+from ...runtime.ground.registry import Registry, named
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from .engines import ENGINES, ONNXRUNTIME, OPENVINO, OPSETS, TENSORRT, TENSORRT_RTX, USUAL_OPSET, Engine
 
@@ -292,8 +293,36 @@ JETSONS = {"sm72": "jetpack5", "sm87": "jetpack6 or jetpack7", "sm101": "jetpack
 
 
 def register_target(target: Target) -> Target:
-    """Add a target of one's own, on one of the engines; UserMistake when its name is taken by another."""
-    return TARGETS.add(target.name, target)
+    """Add a target of one's own, on one of the engines; UserMistake when its name is taken or it contradicts itself."""
+    name = named(target, Target, "register_target")
+    if wrong := _contradiction(target):
+        raise UserMistake(
+            f"The target {name} cannot be exported for",
+            found=wrong[0],
+            expected=wrong[1],
+            attempt='replace(TARGETS["cpu"], name=..., note=...) and what differs',
+        )
+    return TARGETS.add(name, target)
+
+
+def _contradiction(target: Target) -> tuple[str, str] | None:
+    """What is wrong with a target and what would be right, in words."""
+    names = [*PRECISIONS]
+    told = (*target.precisions, *target.tries, *(word for words in target.tries_on.values() for word in words))
+    strange = [word for word in (*told, target.default_precision) if word not in names]
+    chips = [chip for chip in target.archs if not re.fullmatch(r"sm\d+", str(chip))]
+    if target.name in ALIASES:
+        return f"{target.name}, which means {ALIASES[target.name]}", "a name that nobody has taken"
+    if not isinstance(target.engine, Engine):
+        return f"engine = {target.engine!r}", "an engine of edgesmith.exporter.plan.engines.ENGINES"
+    if strange:
+        return f"the precision {strange[0]!r}", "precisions of " + ", ".join(names)
+    if target.default_precision not in target.precisions:
+        return f"default_precision = {target.default_precision!r}", "one of " + ", ".join(target.precisions)
+    if target.opset not in OPSETS or target.max_opset not in OPSETS or target.opset > target.max_opset:
+        limits = f"opset <= max_opset, both from {OPSETS[0]} to {OPSETS[-1]}"
+        return f"opset = {target.opset}, max_opset = {target.max_opset}", limits
+    return (f"archs = {chips[0]!r}", "chips such as sm87") if chips else None
 
 
 def find_target(name: str) -> Target:

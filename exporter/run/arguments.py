@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ...calibration.precisions import AUTO, PRECISIONS
+from ...calibration.precisions import AUTO, PRECISIONS, SPELT_AUTO
 from ...runtime.errors import UserMistake
 from .nouns import INPUT, Shapes
 
@@ -26,8 +26,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def precision(word: str) -> str:
     """``half`` -> ``fp16``, ``8`` -> ``int8`` and so on."""
-    lowered, known = str(word).lower(), {name: row.spellings for name, row in PRECISIONS.items()}
-    known[AUTO] = (AUTO, "mixed")
+    lowered, known = str(word).lower(), {name: (name, *row.spellings) for name, row in PRECISIONS.items()}
+    known[AUTO] = SPELT_AUTO
     for name, spellings in known.items():
         if lowered in spellings:
             return name

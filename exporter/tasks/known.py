@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.ground.registry import Registry
+from ...runtime.ground.registry import Registry, named
 from ...runtime.tasks import known
 from .classification.task import ClassificationExport
 from .detection.task import DetectionExport
@@ -30,15 +30,29 @@ def register_task(task: Task, export: ExportTask | None = None, judge: TaskJudge
     """Add a task: its part on the device, and what an export and a quantisation of it need.
 
     Raises:
-        UserMistake: another task has this name.
+        UserMistake: a part is none, or of another name, or another task has this name; nothing was added then.
     """
-    known.register_task(task)
-    if export is not None:
-        EXPORTS.add(task.name, export)
-    if judge is not None:
-        from ...calibration.judge.known import JUDGES
+    from ...calibration.judge.known import JUDGES
+    from ...calibration.judge.task import TaskJudge
 
-        JUDGES.add(task.name, judge)
+    known.check_task(task)
+    parts: list[tuple[Registry[Any], Any]] = []
+    told: tuple[tuple[Registry[Any], type, Any], ...] = ((EXPORTS, ExportTask, export), (JUDGES, TaskJudge, judge))
+    for table, kind, part in told:
+        if part is None:
+            continue
+        if (name := named(part, kind, "register_task")) != task.name:
+            raise UserMistake(
+                f"The {kind.__name__} is for another task",
+                found=f"{type(part).__name__}.name = {name!r}",
+                expected=f"name = {task.name!r}, as {type(task).__name__} has it",
+                attempt=f"name = {task.name!r} in {type(part).__name__}",
+            )
+        table.check(name, part)
+        parts.append((table, part))
+    known.register_task(task)
+    for table, part in parts:
+        table.add(task.name, part)
     return task
 
 
@@ -49,7 +63,7 @@ def find_export(name: str) -> ExportTask:
             f"There is no export for the task {name!r}",
             found=name,
             expected=" or ".join(EXPORTS),
-            attempt="edgesmith.register_task(..., export=...)",
+            attempt="install the package that brings the task, or edgesmith.register_task(..., export=...) in your program",
         )
     return EXPORTS[name]
 

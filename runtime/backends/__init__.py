@@ -32,8 +32,8 @@ def backend(name: str) -> Callable[[SessionClass], SessionClass]:
 
 def find_backend(name: str) -> type[Session]:
     """The session class of a backend; UserMistake for a name that is none."""
-    if name not in MODULES:
-        raise UserMistake(f"there is no backend {name!r}", found=name, expected=", ".join(MODULES))
+    if not isinstance(name, str) or name not in MODULES:
+        raise UserMistake(f"there is no backend {name!r}", found=str(name), expected=", ".join(MODULES))
     if name not in _CLASSES:
         importlib.import_module(f".{MODULES[name]}", __package__)
     return _CLASSES[name]

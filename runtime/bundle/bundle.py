@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BundleRefused
+from ..errors import BundleRefused, UserMistake
 from ..ground.version import __version__
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
@@ -73,6 +73,19 @@ class Bundle:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.main.outputs
+
+    @property
+    def picture_input(self) -> TensorSpec:
+        """The one input of the one graph; UserMistake for a bundle that pictures alone do not feed."""
+        if len(self.graphs) > 1 or len(self.inputs) != 1:
+            told = (f"{one.name}({', '.join(spec.name for spec in one.inputs)})" for one in self.graphs.values())
+            raise UserMistake(
+                f"{self.name} does not take pictures alone",
+                found=f"{len(self.graphs)} graphs: " + ", ".join(told),
+                expected="one graph with one input",
+                attempt="edgesmith.load(bundle).run({name: array}, graph=name)",
+            )
+        return self.inputs[0]
 
     @property
     def engines(self) -> tuple[EngineFile, ...]:

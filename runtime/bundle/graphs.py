@@ -43,10 +43,35 @@ def read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, GraphSpe
     """The graphs by name, in the manifest's order; BundleRefused for a spec that cannot be read or an unlisted engine."""
     found = {}
     for name, row in graph_rows(manifest).items():
-        inputs, outputs = (tuple(TensorSpec.from_json(spec) for spec in row[key]) for key in ("inputs", "outputs"))
-        engines = tuple(_engine(folder, one, manifest["files"]) for one in row.get("engines") or [])
+        if not name or not name.isprintable() or len(name) > 100:
+            raise BundleRefused(f"{folder} has a graph without a usable name", found=repr(name)[:100])
+        inputs, outputs = (_specs(folder, name, row[key]) for key in ("inputs", "outputs"))
+        engines = tuple(_engine(folder, one, manifest["files"]) for one in _engine_rows(folder, row))
         found[name] = GraphSpec(name, folder / row["file"], inputs, outputs, engines)
     return found
+
+
+def _specs(folder: Path, graph: str, rows: list[Any]) -> tuple[TensorSpec, ...]:
+    specs = tuple(TensorSpec.from_json(row) for row in rows)
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        raise BundleRefused(
+            f"{folder} describes two tensors of one name",
+            found=f"graph {graph}: {', '.join(names)}"[:300],
+            expected="each input and each output once",
+        )
+    return specs
+
+
+def _engine_rows(folder: Path, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    rows = row.get("engines") or []
+    if not isinstance(rows, list) or not all(isinstance(one, Mapping) for one in rows):
+        raise BundleRefused(
+            f"the manifest of {folder} is damaged",
+            found=f"engines: {rows!r}"[:200],
+            expected='a list of {"file": ..., "arch": ..., "builder": ..., "version": ...}',
+        )
+    return rows
 
 
 def _engine(folder: Path, row: Mapping[str, Any], listed: Mapping[str, Any]) -> EngineFile:

@@ -48,6 +48,7 @@ class TensorSpec:
             right = all(isinstance(size, str) or (type(size) is int and size >= 0) for size in shape)
             right &= all(b is None or (len(b) == len(shape) and all(type(v) is int for v in b)) for b in bounds)
             right &= isinstance(fields["name"], str) and isinstance(fields["dtype"], str)
+            right &= not isinstance(fields["shape"], str)
         except (KeyError, TypeError, AttributeError):
             right = False
         if not right:

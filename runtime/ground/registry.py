@@ -8,6 +8,7 @@ An entry point is called the first time that a table is asked for a name or list
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -15,6 +16,7 @@ from typing import TypeVar
 from ..errors import UserMistake
 
 GROUP = "edgesmith"
+NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")  # of what is typed on command lines and stands in file names and manifests
 T = TypeVar("T")
 _called: list[bool] = []  # whether the entry points were called, by whichever table was asked first
 
@@ -32,14 +34,19 @@ class Registry(Mapping[str, T]):
         Raises:
             UserMistake: another thing has this name.
         """
-        if self._things.setdefault(name, thing) is not thing and self._things[name] != thing:
+        self.check(name, thing)
+        return self._things.setdefault(name, thing)
+
+    def check(self, name: str, thing: T) -> None:
+        """UserMistake where ``add`` would refuse."""
+        there = self._things.get(name, thing)
+        if there is not thing and there != thing:
             raise UserMistake(
                 f"There is a {self.kind} {name} already",
                 found=f"register_{self.kind}: {name}, a second time and another one",
                 expected="a name that nobody has taken",
                 attempt="choose another name; what is there cannot be replaced, since bundles are known by these names",
             )
-        return thing
 
     def __getitem__(self, name: str) -> T:
         call_entry_points()
@@ -52,6 +59,36 @@ class Registry(Mapping[str, T]):
     def __len__(self) -> int:
         call_entry_points()
         return len(self._things)
+
+
+def named(thing: object, wanted: type, call: str) -> str:
+    """The name of a thing that somebody hands to ``edgesmith.CALL``; UserMistake where it is no such thing or has none."""
+    check_type(thing, wanted, call)
+    name = getattr(thing, "name", None)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise UserMistake(
+            f"No {wanted.__name__} can be called {name!r}",
+            found=f"edgesmith.{call}: name = {name!r}",
+            expected="a name in lower case letters, digits, _ and .",
+            because="it stands in command lines, file names and manifests",
+            attempt="name = 'depth', for one",
+        )
+    return name
+
+
+def check_type(thing: object, wanted: type, call: str) -> None:
+    """UserMistake where something else was handed over, such as the class itself."""
+    if isinstance(thing, wanted):
+        return
+    kind = f"{wanted.__module__}.{wanted.__name__}"
+    of_class = isinstance(thing, type)
+    told = f"the class {thing.__name__}" if isinstance(thing, type) else f"{type(thing).__name__} {str(thing)[:80]}"
+    raise UserMistake(
+        f"That is no {wanted.__name__}",
+        found=f"edgesmith.{call}: {told}",
+        expected=f"an object of {kind}",
+        attempt="an object of that class, and not the class itself" if of_class else f"help({kind})",
+    )
 
 
 def call_entry_points() -> None:

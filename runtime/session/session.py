@@ -92,7 +92,7 @@ class Session(ABC):
 
     def _other(self, name: str) -> Session:
         graphs = self.bundle.graphs
-        if name not in graphs:
+        if not isinstance(name, str) or name not in graphs:
             raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
         if name not in self._beside:
             self._beside[name] = self.another(graphs[name]).start()

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import UserMistake
-from ..ground.registry import Registry
+from ..ground.registry import Registry, named
 from .classification import ClassificationTask
 from .detection.task import DetectionTask
 from .task import Described, ImageSize, Task, Times
@@ -21,8 +21,27 @@ TASKS: Registry[Task] = Registry("task", {task.name: task for task in (Classific
 
 
 def register_task(task: Task) -> Task:
-    """Add a task of one's own: bundles, commands and reports find it under its name."""
+    """Add a task of one's own: bundles, commands and reports find it under its name.
+
+    Raises:
+        UserMistake: no task, one without a name or outputs, or another task has this name.
+    """
+    check_task(task)
     return TASKS.add(task.name, task)
+
+
+def check_task(task: Task) -> None:
+    """UserMistake where ``register_task`` would refuse."""
+    name = named(task, Task, "register_task")
+    outputs = getattr(task, "outputs", None)
+    if not isinstance(outputs, tuple) or not outputs or not all(isinstance(one, str) and one for one in outputs):
+        raise UserMistake(
+            f"The task {name} does not say what its outputs are",
+            found=f"outputs = {outputs!r}",
+            expected="a tuple of names, in the order in which the network returns them",
+            attempt='outputs = ("masks",), with the comma',
+        )
+    TASKS.check(name, task)
 
 
 def find_task(name: str) -> Task:
@@ -63,7 +82,8 @@ class _Unknown(Task):
             f"{bundle.name} does not classify or detect",
             found=f"task {bundle.task}",
             expected=" or ".join(TASKS),
-            attempt="session.run({name: array}) gives the outputs of any graph",
+            because="what the outputs mean is said by the package that brings the task, and here no such one is installed",
+            attempt="install that package; session.run({name: array}) gives the outputs of any graph",
         )
 
     def answers(

@@ -42,6 +42,12 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]  # of the torch model, in its order
     finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)  # it has no state
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
     @abstractmethod
     def answers(
         self,
@@ -68,13 +74,25 @@ class Task(ABC):
 
     def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
         """The outputs by name -> one float32 array with the batch in front: what parity and evaluation compare."""
-        (only,) = results.values()  # a task with several outputs says how
+        if len(results) != 1:
+            raise self._several("joined", results)
+        (only,) = results.values()
         return np.asarray(only, np.float32)
 
     def separated(self, answers: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs of the torch model by name again."""
-        (only,) = self.outputs
-        return {only: answers}
+        if len(self.outputs) != 1:
+            raise self._several("separated", self.outputs)
+        return {self.outputs[0]: answers}
+
+    def _several(self, what: str, names: Collection[str]) -> UserMistake:
+        return UserMistake(
+            f"The task {self.name} does not say how its outputs are {what}",
+            found=", ".join(names),
+            expected=f"{type(self).__name__}.joined and .separated, where a network has several outputs",
+            because="an export compares two graphs by one array of their answers",
+            attempt="joined: np.concatenate along the axis that all outputs have; separated: np.split again",
+        )
 
     def check_bundle(self, bundle: Described) -> None:
         """BundleRefused for a bundle whose manifest contradicts itself; asked whenever one is opened."""

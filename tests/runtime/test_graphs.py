@@ -170,3 +170,46 @@ def test_an_engine_built_here_goes_when_any_graph_is_replaced(two):
 def test_the_report_tells_the_tensors_of_each_graph():
     page = write_report(manifest())
     assert "vision inputs" in page and "prefix outputs" in page
+
+
+@pytest.mark.parametrize("engines", ["all", 3, {"file": "vision.onnx"}, [3], [None]])
+def test_engines_that_are_no_rows_are_refused(two, engines):
+    _edit(two, lambda graph: graph.update(engines=engines))
+    with pytest.raises(BundleRefused, match="is damaged(.|\n)*engines: "):
+        open_bundle(two.path)
+
+
+def test_two_tensors_of_one_name_are_refused(two):
+    _edit(two, lambda graph: graph.update(inputs=[spec("pixels", [1, 3, 4, 4]), spec("pixels", [1, 3])]))
+    with pytest.raises(BundleRefused, match="two tensors of one name(.|\n)*vision: pixels, pixels"):
+        open_bundle(two.path)
+
+
+def test_a_shape_is_a_list(two):
+    _edit(two, lambda graph: graph.update(outputs=[spec("features", "ab")]))
+    with pytest.raises(BundleRefused, match="a tensor that cannot be"):
+        open_bundle(two.path)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 101])
+def test_a_graph_needs_a_name_that_can_be_shown(tmp_path, name):
+    with pytest.raises(BundleRefused, match="without a usable name"):
+        write_bundle(tmp_path / "named.edge", content(), manifest(graphs={name: graphs()["vision"]}))
+
+
+@pytest.mark.parametrize("graph", [["prefix"], {}, 3])
+def test_a_name_that_is_no_text_is_told_too(two, graph):
+    with load(two) as session, pytest.raises(UserMistake, match="two has no graph"):
+        session.run({}, graph=graph)
+
+
+def test_what_asks_for_pictures_says_that_these_graphs_take_more(two):
+    with pytest.raises(UserMistake, match="two does not take pictures alone(.|\n)*vision.pixels, shift., prefix"):
+        _ = two.picture_input
+
+
+def _edit(bundle, change):
+    path = bundle.path / "manifest.json"
+    told = json.loads(path.read_text())
+    change(told["graphs"]["vision"])
+    path.write_text(json.dumps(told))

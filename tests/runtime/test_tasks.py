@@ -111,8 +111,12 @@ def test_outputs_by_name_and_as_one_array(segmentation):
 
 
 def test_a_name_is_taken_once(segmentation):
+    class Another(Segmentation):
+        pass
+
     with pytest.raises(UserMistake, match="a task segmentation already"):
-        register_task(Segmentation())
+        register_task(Another())
+    assert find_task("segmentation") is register_task(Segmentation()), "the same class, which has no state"
 
 
 def test_a_task_that_nobody_registered_gives_outputs_only(bundle):

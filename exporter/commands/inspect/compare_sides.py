@@ -61,13 +61,12 @@ def _open_bundle(path: Path) -> Side:
     from ....runtime.backends.load import load
 
     bundle = open_bundle(path)
-    session = load(bundle)
-    (spec,) = bundle.manifest["inputs"]
     task = find_export(bundle.task)
-    rule = task.rule_of(bundle)
+    rule, spec = task.rule_of(bundle), bundle.picture_input
+    session = load(bundle)
     return Side(
-        str(path), session_runner(session), tuple(spec["shape"]), bundle.contract, bundle.graph, session.close, task,
-        rule=rule, classes=bundle.manifest["num_classes"], finished=task.in_graph(rule),
+        str(path), session_runner(session), spec.shape, bundle.contract, bundle.graph, session.close, task,
+        rule=rule, classes=bundle.manifest.get("num_classes"), finished=task.in_graph(rule),
     )  # fmt: skip
 
 

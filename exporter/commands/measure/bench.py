@@ -126,7 +126,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _shape(bundle: Bundle, batch: int | None) -> tuple[int, ...]:
     """The usual shape of the bundle, with another batch where the graph takes it."""
-    (spec,) = bundle.inputs
+    spec = bundle.picture_input
     usual = spec.opt or tuple(size if isinstance(size, int) else 1 for size in spec.shape)
     if batch is None:
         return tuple(usual)

@@ -109,7 +109,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     images = _pictures(
         asked, bundle.contract, bundle.labels, told["notes"], task, calibrated=int(data.get("images") or 128)
     )
-    shape = shape_of(bundle.manifest["inputs"][0]["shape"], bundle.contract.size)
+    shape = shape_of(bundle.picture_input.shape, bundle.contract.size)
     reference = (
         open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape)
         if asked.ref or asked.model
