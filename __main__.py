@@ -10,6 +10,14 @@ from importlib.util import find_spec
 
 def main() -> None:
     """``edgesmith ...``; never returns."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while it is still importing; from then on each command tells it itself
+        print("edgesmith: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
     if not (find_spec("typer") and find_spec("rich")):
         from edgesmith.runtime.commands import cli as device
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Answer, edgesmith
 
+from edgesmith import __main__ as entry
 from edgesmith.exporter.run import arguments
 from edgesmith.runtime.errors import UserMistake
 
@@ -130,3 +132,15 @@ def test_shapes_fill_each_other_in():
     assert (shapes.min, shapes.opt, shapes.max) == ((1, 3, 224, 224), (1, 3, 224, 224), (4, 3, 224, 224))
     with pytest.raises(UserMistake, match="min 2, opt 1, max 4"):
         arguments.shapes((224, 224), (1, 1), minimum=(2, 3, 224, 224), maximum=(4, 3, 224, 224), usual=(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("word", ["run", "export"])
+def test_ctrl_c_while_the_command_is_still_imported_shows_no_traceback(word, monkeypatch, capsys):
+    def pressed(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["edgesmith", word])
+    monkeypatch.setattr(entry, "_plain", pressed)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 130 and capsys.readouterr().err == "edgesmith: interrupted\n"
