@@ -7,6 +7,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from command_line import edgesmith
 
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
@@ -213,3 +214,18 @@ def _edit(bundle, change):
     told = json.loads(path.read_text())
     change(told["graphs"]["vision"])
     path.write_text(json.dumps(told))
+
+
+def test_inspect_shows_every_graph(two):
+    answer = edgesmith("inspect", str(two.path))
+    assert answer.code == 0, answer.err
+    assert "bundle two: any graphs, fp32 for cpu" in answer.out
+    assert "vision.onnx: 3 nodes" in answer.out and "text/prefix.onnx: 1 nodes" in answer.out
+
+
+@pytest.mark.parametrize("command", [("bench",), ("compare",)])
+def test_commands_that_feed_pictures_refuse_several_graphs_in_words(tmp_path, command):
+    bundle = write_bundle(tmp_path / "two.edge", content(), manifest(task="classification"))
+    words = [str(bundle.path)] * (2 if command == ("compare",) else 1)
+    answer = edgesmith(*command, *words)
+    assert answer.code == 2 and "two does not take pictures alone" in answer.err

@@ -73,7 +73,10 @@ def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, An
     if engines and "xray" not in graph:
         _mark_fused(graph["attention"], read_engine(bundle.engines[0].path))
     manifest = {key: bundle.manifest.get(key) for key in keys}
-    return {"kind": "bundle", "path": str(path), "manifest": manifest, "engines": engines, "graph": graph}
+    told = {"kind": "bundle", "path": str(path), "manifest": manifest, "engines": engines, "graph": graph}
+    if others := [one for one in bundle.graphs.values() if one is not bundle.main]:
+        told["others"] = [{"name": one.name, **_onnx(one.path, arch, shapes)} for one in others]
+    return told
 
 
 def _manifest_shapes(manifest: dict[str, Any]) -> Shapes | None:

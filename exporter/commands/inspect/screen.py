@@ -18,12 +18,13 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
     elif data["kind"] == "bundle":
         manifest = data["manifest"]
         chip = f", {manifest['gpu_arch']}" if manifest.get("gpu_arch") else ""
-        yield f"bundle {manifest['name']}: {manifest['model']}, {manifest['precision']} for {manifest['target']}{chip}"
+        yield f"bundle {manifest['name']}: {manifest['model'] or manifest['task']}, {manifest['precision']} for {manifest['target']}{chip}"
         for row in manifest.get("parity") or []:
             yield f"  parity {row['stage']} on {row['runner']}: {_agreement(row)}"
         yield from (f"  {task.rule_words(manifest[task.key])}" for task in EXPORTS.values() if manifest.get(task.key))
         yield from (f"  note: {note}" for note in manifest.get("notes") or [])
-        yield from _graph(data["graph"])
+        for graph in (data["graph"], *data.get("others", ())):
+            yield from _graph(graph)
         for engine in data["engines"]:
             yield from _xray(engine["xray"], engine["summary"], engine["file"])
     else:
