@@ -5,12 +5,10 @@ Everything here is text in, plain values out; a word that cannot be used raises 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ...calibration.precisions import AUTO, PRECISIONS, SPELT_AUTO
 from ...runtime.errors import UserMistake
 from .nouns import INPUT, Shapes
 
@@ -20,12 +18,16 @@ SIDE_LIMIT_PX = 8192
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``'did you mean x, or y?'`` or an empty string."""
+    import difflib  # here, as the tables below: help starts without them
+
     close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 def precision(word: str) -> str:
     """``half`` -> ``fp16``, ``8`` -> ``int8`` and so on."""
+    from ...calibration.precisions import AUTO, PRECISIONS, SPELT_AUTO
+
     lowered, known = str(word).lower(), {name: (name, *row.spellings) for name, row in PRECISIONS.items()}
     known[AUTO] = SPELT_AUTO
     for name, spellings in known.items():
