@@ -45,16 +45,14 @@ class Precision:
     onnx: str = ""  # the same as onnx_ir.DataType names it
     largest: float = float("inf")  # number that it holds
     smallest: float = 0.0  # number with all its digits; 1 / largest may be less
-    best_opset: int = (
-        0  # the graph is raised to it where the target allows that: older ones have fewer operators of the type
-    )
+    # the graph is raised to it where the target allows that: older ones have fewer operators of the type
+    best_opset: int = 0
     codes: Codes | None = None
     weights_only: bool = False  # activations stay in floating point
     form: str = ""  # of calibration/forms, where it has one alone; else the engine's kernels decide
     block: int = 0  # values that share a scale, where the type fixes that
-    least_opset: int = (
-        0  # DequantizeLinear has blocks from 21 and FLOAT4E2M1 from 23; the parsers that have the type read it
-    )
+    # DequantizeLinear has blocks from 21 and FLOAT4E2M1 from 23; the parsers that have the type read it
+    least_opset: int = 0
     first_chip: int = 0  # compute capability that computes in it
     chips: str = ""  # the same in words
     units: str = "kernels"  # what older chips lack
