@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
+from ..plan.engines import USUAL_OPSET
 from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def trace(
     shapes: Shapes,
     *,
     name: str = "model",
-    opset: int = 20,
+    opset: int = USUAL_OPSET,
     outputs: Sequence[str] = OUTPUTS,
 ) -> ExportedGraph:
     """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
