@@ -92,7 +92,7 @@ class Bundle:
         """The engines that travel in the bundle (those built on this device are not among them)."""
         return self.main.engines
 
-    @property
+    @cached_property  # a session asks for every batch
     def contract(self) -> ImageContract:
         from ..pictures.preprocess import ImageContract
 
