@@ -14,19 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.version import __version__
+from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, read_graphs
 from .manifest import SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, publish
 from .vet import check_folder, check_name
-
-if TYPE_CHECKING:
-    from ..pictures.preprocess import ImageContract
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,6 @@ class Bundle:
 
     @cached_property  # a session asks for every batch
     def contract(self) -> ImageContract:
-        from ..pictures.preprocess import ImageContract
-
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
         return ImageContract.from_json(self.manifest["input_contract"])
@@ -162,5 +158,5 @@ def update_bundle(
 ) -> Bundle:
     """Add, replace or (with None) remove files and change manifest keys, all at once or not at all."""
     old = open_bundle(bundle.path, check=False).manifest
-    publish(Path(os.path.abspath(bundle.path)), {**old, **(manifest_changes or {})}, files, old)
+    publish(Path(os.path.abspath(bundle.path)), {**old, **(manifest_changes or {}), "schema": SCHEMA}, files, old)
     return open_bundle(bundle.path, check=False)
