@@ -29,7 +29,21 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
     "precision": str,
     "files": dict,
 }
-DTYPES = ["bool", "bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+DTYPES = [
+    "bool",
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
 MAX_RANK = 16
 MAX_ELEMENTS = 2**28  # of one tensor at its largest: a gigabyte of float32
 GRAPH_KEYS: dict[str, type | tuple[type, ...]] = {"inputs": list, "outputs": list}  # of the one graph, or of each
