@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import shown
-from ...runtime.ground.streams import bare
+from ...runtime.commands.streams import bare
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -247,7 +247,7 @@ def test_overwriting_takes_a_bundle_or_an_empty_folder_and_nothing_else(tiny, tm
     assert (tiny.path / "my_notes.txt").exists()
 
 
-@pytest.mark.parametrize("step", ["copy", "manifest", "rename"])
+@pytest.mark.parametrize("step", ["copy", "manifest", "exchange", "first rename", "last rename"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()])
 @pytest.mark.parametrize("before", [False, True])
 def test_a_stop_in_the_middle_leaves_what_was_there(tiny, tmp_path, monkeypatch, step, error, before):
@@ -265,8 +265,11 @@ def test_a_stop_in_the_middle_leaves_what_was_there(tiny, tmp_path, monkeypatch,
 
         return wrapped
 
-    if step == "rename":
-        monkeypatch.setattr(publish.os, "replace", stop(os.replace, 2 if before else 1))
+    if "rename" in step:  # as on a file system that cannot exchange two names
+        monkeypatch.setattr(publish, "exchange", lambda *_: False)
+        monkeypatch.setattr(publish.os, "replace", stop(os.replace, 2 if before and "last" in step else 1))
+    elif step == "exchange":
+        monkeypatch.setattr(publish, "exchange" if before else "_swap", stop(publish.exchange, 1))
     else:
         monkeypatch.setattr(publish, "_put", stop(publish._put, 2 if step == "copy" else 4))
     expected = UserMistake if isinstance(error, OSError) else type(error)
