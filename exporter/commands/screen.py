@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.errors import shown
 from ...runtime.commands.streams import bare
+from ...runtime.errors import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP16, INT8
-from ...runtime.commands.streams import shown_streams
 from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h

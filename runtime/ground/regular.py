@@ -32,6 +32,11 @@ def open_regular(path: str | os.PathLike[str], most_bytes: int | None = None) ->
         raise
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """The same questions for who leaves the opening to a library."""
+    _check(path, os.stat(path), None)
+
+
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
     """The whole content; raises as ``open_regular``."""
     with open_regular(path, most_bytes) as file:

@@ -11,8 +11,8 @@ from command_line import edgesmith
 from detection_bundle import LABELS, paint, write_detection_bundle
 from small_bundle import write_small_bundle
 
-from edgesmith.runtime.errors import UserMistake, one_line, shown
 from edgesmith.runtime.commands.streams import Shown, bare, shown_streams
+from edgesmith.runtime.errors import UserMistake, one_line, shown
 
 EVIL = {
     "colour": "\x1b[31mred", "title": "\x1b]0;mine\x07", "clear": "\x1b[2Jx", "bell": "\x07", "back": "good\x08\x08\x08\x08bad",
