@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.coco.files import check_size
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.file import check_image, decode_image, read_file
 from ...runtime.pictures.preprocess import ImageContract, preprocess
@@ -23,6 +24,7 @@ class PictureFile:
 
     path: str
     digest: str = ""
+    size: tuple[int, int] | None = None  # (height, width) that its boxes are held to, where it has some
 
     def checked(self) -> PictureFile:
         """Read and decode once (JPEG at an eighth of its size) and forget the pixels."""
@@ -39,7 +41,10 @@ class PictureFile:
                 found="other bytes than when the data was opened",
                 attempt="run the command again",
             )
-        return preprocess([decode_image(data, self.path)], contract)[0]
+        image = decode_image(data, self.path)
+        if self.size is not None:
+            check_size(self.path, image, self.size)
+        return preprocess([image], contract)[0]
 
 
 @dataclass(frozen=True, eq=False)
