@@ -15,7 +15,7 @@ import numpy as np
 from ...runtime.coco.files import check_size
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.file import check_image, decode_image, read_file
-from ...runtime.pictures.preprocess import ImageContract, preprocess
+from ...runtime.pictures.preprocess import ImageContract, as_rgb, preprocess
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class PictureArray:
     def checked(self) -> PictureArray:
         """A copy of its own (the source may be a mapped file); UserMistake for NaN and infinity."""
         values = np.array(self.values, np.float32 if self.values.dtype.kind == "f" else None, order="C")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if values.dtype.kind != "f":
+            as_rgb(values)  # its depth, before it is drawn
+        elif not np.isfinite(values).all():
             raise UserMistake("this picture is not usable", found="NaN or infinity", expected="finite numbers")
         head = f"{values.dtype.str} {values.shape} "
         return PictureArray(values, hashlib.sha256(head.encode() + values.tobytes()).hexdigest())

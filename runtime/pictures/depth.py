@@ -66,7 +66,7 @@ def to_bytes_words(values: np.ndarray) -> str:
     known = values[np.isfinite(values)] if kind == "f" else values
     if kind not in "biuf" or not known.size:
         return NORMALISED
-    low, high = known.min(), known.max()
+    low, high = known.min().item(), known.max().item()
     if kind == "b":
         return "image.astype(np.uint8) * 255"
     if low < 0 or high > 0xFFFF:
@@ -86,7 +86,7 @@ def _unknown_white(samples: np.ndarray, what: str, file: bool) -> UserMistake:
         attempt += "\nin a file: save it with 8 bits, or with its depth (MaxSampleValue of a TIFF, sBIT of a PNG)"
     return UserMistake(
         f"{what} may be of {bits} or of 16 bits",
-        found=f"uint16, {value_range(samples)}",
+        found=f"uint16, {value_range(samples)}: {bits} bits, or 16 and dark",
         expected=f"uint8, or 16 bits with white at 65535 (a sample of {BRIGHT} or more)",
         because="read as 16 bits it would be black, or nearly",
         attempt=attempt,
