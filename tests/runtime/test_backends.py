@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from floor import workstation
 
 from edgesmith.runtime.backends import MODULES, default_backend, find_backend
 from edgesmith.runtime.backends.load import load
@@ -13,7 +14,7 @@ from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMist
 from edgesmith.runtime.session.session import Session
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
-BACKENDS = sorted(MODULES)
+BACKENDS = [pytest.param(name, marks=workstation if name == "openvino" else ()) for name in sorted(MODULES)]
 
 
 def open_or_skip(bundle, name, **options) -> Session:
@@ -114,6 +115,7 @@ def test_a_target_has_its_backend(target, backend):
     assert default_backend(target) == backend
 
 
+@workstation
 def test_openvino_takes_bf16_only_when_asked(make_tiny):
     with load(make_tiny(), backend="openvino", threads=1) as session:
         assert session.precision == "fp32"
