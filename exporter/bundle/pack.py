@@ -100,7 +100,7 @@ def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
-    """Everything the runtime, the report and a reader need to know of a bundle (schema 1)."""
+    """Everything the runtime, the report and a reader need to know of a bundle; its schema and hash are added where it is written."""
     spec = plan.spec
     dynamic = bool(plan.shapes.dynamic_axes)
     shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}

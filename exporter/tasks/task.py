@@ -103,6 +103,10 @@ class ExportTask:
         """The rule of an export, None where there is nothing to decide. UserMistake for what cannot work."""
         return None
 
+    def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
+        """The names of all classes of a network with ``outputs`` of them, given those that somebody wrote down."""
+        return names
+
     def usual(self, spec: ModelSpec) -> Any:
         """The rule that a model's authors evaluate with."""
         return None

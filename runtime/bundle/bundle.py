@@ -2,8 +2,8 @@
 
     manifest.json  model.onnx (+ external data; or several graphs)  golden.npz  labels.json  engines/  report.html
 
-It is written to a temporary sibling and renamed, so it exists whole or not at all; it is opened only if its schema, names,
-sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
+It exists whole or not at all (publish.py), and a reader sees the old one or the new one while it is replaced; it is opened only
+if its schema, names, sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BundleRefused, UserMistake
+from ..ground.places import real_place
 from ..ground.version import __version__
+from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, read_graphs
-from .manifest import SCHEMA, TensorSpec, read_manifest
-from .publish import Content, check_place, publish
+from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
+from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
 
-if TYPE_CHECKING:
-    from ..pictures.preprocess import ImageContract
+OPEN_TRIES = 5  # while somebody replaces it
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,6 @@ class Bundle:
 
     @cached_property  # a session asks for every batch
     def contract(self) -> ImageContract:
-        from ..pictures.preprocess import ImageContract
-
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
         return ImageContract.from_json(self.manifest["input_contract"])
@@ -126,6 +125,35 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         BundleRefused: it is not there, not a bundle, of a newer schema, damaged, or points outside of itself.
     """
     folder = Path(path)
+    for left in reversed(range(OPEN_TRIES)):
+        if not folder.is_dir():
+            pick_up(Path(os.path.realpath(folder)))
+        before = _identity(folder)
+        try:
+            bundle = _open(folder, check)
+        except (BundleRefused, OSError):
+            if not left or _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return bundle
+    raise BundleRefused(
+        f"cannot open the bundle {folder}",
+        found="another one each time: it is being replaced again and again",
+        attempt="wait for the program that writes it",
+    )
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Differs when another bundle has come to this place, even one that got the number of a deleted folder."""
+    try:
+        ours, manifest = folder.stat(), (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return (ours.st_dev, ours.st_ino, manifest.st_ino, manifest.st_mtime_ns, manifest.st_size)
+
+
+def _open(folder: Path, check: bool) -> Bundle:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing at that path"
         raise BundleRefused(
@@ -150,17 +178,23 @@ def write_bundle(
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
     """
-    place = Path(os.path.abspath(out))
-    check_place(place, overwrite)
+    place = real_place(out)
     head = {"schema": SCHEMA, "edgesmith": __version__}
-    publish(place, {**head, **{key: value for key, value in manifest.items() if key not in head}}, files)
+    with writing(place):
+        check_place(place, overwrite)
+        publish(place, {**head, **{key: value for key, value in manifest.items() if key not in head}}, files)
     return open_bundle(out, check=False)
 
 
 def update_bundle(
     bundle: Bundle, files: Mapping[str, Content | None], manifest_changes: Mapping[str, Any] | None = None
 ) -> Bundle:
-    """Add, replace or (with None) remove files and change manifest keys, all at once or not at all."""
-    old = open_bundle(bundle.path, check=False).manifest
-    publish(Path(os.path.abspath(bundle.path)), {**old, **(manifest_changes or {})}, files, old)
-    return open_bundle(bundle.path, check=False)
+    """Add, replace or (with None) remove files and change manifest keys, all at once or not at all.
+
+    A link that led to the bundle leads to the new one. What is returned has the path that both have.
+    """
+    place = Path(os.path.realpath(bundle.path))
+    with writing(place):
+        old = open_bundle(place, check=False).manifest
+        publish(place, {**old, **(manifest_changes or {}), "schema": SCHEMA}, files, old)
+    return open_bundle(place, check=False)

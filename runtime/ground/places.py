@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UserMistake
+from .scratch import sweep
 
 MANIFEST = "manifest.json"  # of a bundle; browser extensions and web pages have files of this name too
 OF_A_BUNDLE = ("schema", "files")
@@ -18,6 +19,8 @@ MOST_BYTES = 64 * 1024 * 1024
 
 def check_output(path: Path, what: str) -> None:
     """A file can be made at ``path`` later on, or replaced there. ``what`` asks for it: ``"--save"``.
+
+    What killed runs left in its folder is removed.
 
     Raises UserMistake: a folder or a device in its place, no folder around it, nothing may be written in that, inside a
     bundle.
@@ -33,6 +36,7 @@ def check_output(path: Path, what: str) -> None:
             expected="a file that may be written, in a folder that exists",
             attempt=attempt or f"{what} in another folder",
         )
+    sweep(path.absolute().parent)
 
 
 def check_outside(path: Path, what: str) -> None:
@@ -44,6 +48,14 @@ def check_outside(path: Path, what: str) -> None:
             because="a bundle with a file that it does not list is refused when it is opened",
             attempt=f"{what} {bundle.parent / path.name}",
         )
+
+
+def real_place(path: str | os.PathLike[str]) -> Path:
+    """The absolute path at which the system would make ``path``: links and ``..`` before the last name are followed."""
+    absolute = Path.cwd() / path  # not os.path.abspath: that drops "link/.." without looking where the link leads
+    if absolute.name == "..":
+        return Path(os.path.realpath(absolute))
+    return Path(os.path.realpath(absolute.parent), absolute.name)
 
 
 def bundle_around(path: Path) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
-from ..ground.numbers import smallest_cosine
+from ..ground.numbers import class_logits, smallest_cosine
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def agreement(
     a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
     max_abs = float(np.abs(a - b).max())
     cosine = smallest_cosine(a, b)
-    top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    top1 = float((class_logits(a).argmax(axis=1) == class_logits(b).argmax(axis=1)).mean())
     limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine, measured)
     told = f"max abs {max_abs:.1e}, cosine {cosine:.6f}"
     return SelfTestRow(output, cases, max_abs, cosine, top1, limit, passed, told=told)

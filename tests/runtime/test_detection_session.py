@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from detection_bundle import LABELS, RULES, golden_images, judge, paint, write_detection_bundle
+from sealed import edit_manifest
 
 import edgesmith
 from edgesmith.runtime.backends.load import load
@@ -144,11 +145,7 @@ def test_labels_that_do_not_fit(tmp_path):
 def test_a_manifest_that_does_not_say_how_to_detect_is_refused(tmp_path, changes, said):
     place = tmp_path / "d.edge"
     write_detection_bundle(place)
-    manifest = json.loads((place / "manifest.json").read_text())
-    manifest.update(changes)
-    if changes["detection"] is None:
-        del manifest["detection"]
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(place, **changes)
     with pytest.raises(BundleRefused, match=said):
         open_bundle(place)
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from command_line import edgesmith
 from floor import workstation
+from sealed import edit_manifest
 
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
@@ -212,10 +213,7 @@ def test_what_asks_for_pictures_says_that_these_graphs_take_more(two):
 
 
 def _edit(bundle, change):
-    path = bundle.path / "manifest.json"
-    told = json.loads(path.read_text())
-    change(told["graphs"]["vision"])
-    path.write_text(json.dumps(told))
+    edit_manifest(bundle.path, lambda manifest: change(manifest["graphs"]["vision"]))
 
 
 @workstation

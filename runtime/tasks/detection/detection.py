@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...pictures.preprocess import ImageContract
 
 
+MAX_DETECTIONS = 1_000_000
 TASK = "detection"  # its name, in model specs and manifests, and there the key of its rule
 
 
@@ -45,10 +46,10 @@ class DetectionRule:
             (_is_share(self.score), "score", self.score, "a number from 0 to 1"),
             (_is_share(self.iou), "iou", self.iou, "a number from 0 to 1"),
             (
-                type(self.max_detections) is int and self.max_detections >= 1,
+                type(self.max_detections) is int and 1 <= self.max_detections <= MAX_DETECTIONS,
                 "max_detections",
                 self.max_detections,
-                "a whole number above 0",
+                f"a whole number from 1 to {MAX_DETECTIONS:,}",
             ),
         ):
             if not holds:
