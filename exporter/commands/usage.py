@@ -12,6 +12,9 @@ from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
 
+EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
+    "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
+)
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
 
@@ -119,6 +122,14 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
             found=str(error),
             expected="a path that you may use",
             attempt="check the permissions, or --out with another folder",
+        )
+        return explain(mistake, "--json" in words)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXPORT_EXTRA:
+        mistake = UserMistake(
+            f"edgesmith {' '.join(words[:1])} needs the extra named export",
+            found=f"no Python module {error.name}",
+            expected="what that extra brings: PyTorch, onnx and the exporter's tools",
+            attempt="pip install 'edgesmith[export]'; edgesmith doctor lists what is missing",
         )
         return explain(mistake, "--json" in words)
     if hasattr(error, "format_message"):

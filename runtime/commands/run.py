@@ -91,14 +91,11 @@ def run(asked: Asked) -> int:
     asked.check()
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
-    import cv2
-
     from ..backends.load import load
     from ..pictures.save import saver
-    from ..pictures.video import frames, pictures
+    from ..pictures.video import frames, pictures, quiet
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    quiet()
     with (
         frames(asked.source) if asked.source is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads) as session,
