@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
+from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
-INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
+INTERRUPTED = 130  # what typer makes of it
 
 
 def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
@@ -26,8 +27,8 @@ def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> 
     except Exception as error:  # noqa: BLE001 the last net: other tells a mistake from a bug and prints it
         code = other(error, command, words)
     else:
-        if code == INTERRUPTED and command:  # typer turns Ctrl-C into this code without a word
-            interrupted()
+        if code == INTERRUPTED and command:  # without a word, and whatever signal it was
+            code = interrupted()
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -90,8 +91,8 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
 
 
 def interrupted() -> int:
-    print("edgesmith: interrupted, nothing half-written is left", file=sys.stderr)
-    return INTERRUPTED
+    print(f"edgesmith: {signals.told()}, nothing half-written is left", file=sys.stderr)
+    return signals.exit_code()
 
 
 def other(error: Exception, command: Any, words: list[str]) -> int:

@@ -23,6 +23,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..bundle.vet import DEVICE_ENGINE, ENGINES, graph_rows
 from ..ground.files import replacing
+from ..ground.scratch import sweep
 from .cuda import Device
 from .user_cache import user_cache
 
@@ -69,6 +70,7 @@ def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
         try:
             sealed = seal(engine, key, secret())
             folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
             path = folder / f"{DEVICE_ENGINE}{key[:24]}.engine"
             with replacing(path, mode=0o600, to_disk=True) as file:  # half of one still begins with DEVICE_ENGINE
                 file.write(sealed)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import EdgesmithError
+from ..ground import signals
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -56,7 +57,7 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
     import argparse  # the full command reads the tables above and has its own parser
 
     parser = argparse.ArgumentParser(
@@ -88,8 +89,8 @@ def main(words: list[str] | None = None) -> None:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("edgesmith: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print(f"edgesmith: {signals.told()}", file=sys.stderr)
+        sys.exit(signals.exit_code())
 
 
 def _run(images: list[str], **asked: Any) -> int:
