@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..errors import EdgesmithError, UserMistake
+from ..ground import signals
 from ..ground.version import __version__
 from .streams import shown_streams
 
@@ -61,7 +62,7 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
     import argparse  # the full command reads the tables above and has its own parser
 
     words = sys.argv[1:] if words is None else words
@@ -103,8 +104,8 @@ def _do(asked: dict[str, Any]) -> NoReturn:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("edgesmith: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print(f"edgesmith: {signals.told()}", file=sys.stderr)
+        sys.exit(signals.exit_code())
 
 
 def _belongs_to_the_workstation(verb: str) -> UserMistake:
