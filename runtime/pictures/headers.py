@@ -18,7 +18,7 @@ import numpy as np
 
 JPEG, PNG, RIFF, WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"WEBP"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
-PNG_HEAD_BYTES = 26  # up to the bit depth
+PNG_HEAD_BYTES = 26  # up to the bit depth and the type of colour
 EXIF_MARKER, EXIF = 0xE1, b"Exif\0\0"
 SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
 CODED_PIXELS = 0xDA  # from behind this segment on, 0xFFD9 can only be the end of the picture
@@ -148,14 +148,14 @@ def _jpeg(data: bytes) -> Header:
 def _png(data: bytes) -> Header:
     if len(data) < PNG_HEAD_BYTES:
         return Header("PNG", complete=False)
-    width, height, sample_bits = struct.unpack_from(">IIB", data, 16)
+    width, height, sample_bits, colour_type = struct.unpack_from(">IIBB", data, 16)
     orientation = bits = 0
     name = b""
     for name, body in _chunks(data, len(PNG), ">I4s", 4):
         if name == b"eXIf":
             orientation = orientation or exif_orientation(body)
         elif name == b"sBIT" and sample_bits == 16:
-            bits = max(body, default=0)
+            bits = max(body[:3] if colour_type in (2, 6) else body[:1], default=0)  # without alpha
     bits = bits if 8 <= bits <= 16 else 0
     return Header("PNG", (height, width), orientation or 1, bits, True, False, sample_bits, complete=name == b"IEND")
 

@@ -40,7 +40,8 @@ def png(samples: np.ndarray, significant: int = 0) -> bytes:
     """16 bits; with ``significant`` the chunk sBIT, one number a channel."""
     channels = {2: None, 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.shape[2] if samples.ndim == 3 else 2]
     data = cv2.imencode(".png", samples if channels is None else samples[..., channels])[1].tobytes()
-    said = chunk(b"sBIT", bytes([significant] * (3 if samples.ndim == 3 else 1))) if significant else b""
+    bits = [significant, 16] if channels is None else [significant] * 3 + [16]  # that of alpha at the end
+    said = chunk(b"sBIT", bytes(bits[: samples.shape[2] if samples.ndim == 3 else 1])) if significant else b""
     return data[:33] + said + data[33:]
 
 
@@ -104,6 +105,11 @@ KNOWN = {  # a file whose white is known -> the bytes it shows
     # PNG (third edition), 13.12: samples are scaled to the whole depth, the upper bits repeated below
     "12 bits stretched, sBIT.png": (png((deep(GREY, 12) << 4) | (deep(GREY, 12) >> 8), 12), GREY),
     "12 bits stretched, sBIT, dark.png": (png(deep(GREY // 16, 12) << 4, 12), GREY // 16),
+    "12 bits and alpha, sBIT.png": (png(np.dstack([deep(RGB, 12), np.full_like(GREY, 65535, np.uint16)]), 12), RGB),
+    "12 bits and alpha, MaxSampleValue.tif": (
+        tiff(np.dstack([deep(RGB, 12), np.full_like(GREY, 65535, np.uint16)]), photometric=2,
+             more=[(281, "H", [4095] * 4), (338, "H", [2])]), RGB,
+    ),
     "16 bits, sBIT, dark.png": (png(deep(GREY // 8, 16), 16), GREY // 8),
     **{f"{bits} bits, MaxSampleValue.tif": (tiff(deep(RGB, bits), photometric=2, more=white(2**bits - 1)), RGB) for bits in (8, 10, 12, 14)},
     "12 bits, SMaxSampleValue.tif": (tiff(deep(RGB, 12), photometric=2, more=[(341, "H", [4095] * 3)]), RGB),
