@@ -239,6 +239,7 @@ FLOATS = {
     "0..1 where 0..255 is due": (PLANES / 255, AS_IT_IS, False),
     "-1..1 where mean and std are due": (PLANES / 127.5 - 1, LIKE_TIMM, False),
     "-1..1 where 0..1 is due": (PLANES / 127.5 - 1, SHARES, False),
+    "mean and std where 0..255 is due": ((PLANES / 255 - 0.45) / 0.225, AS_IT_IS, False),
     "0..255": (PLANES, LIKE_TIMM, False),
     "0..255 where 0..1 is due": (PLANES, SHARES, False),
     "as due, mean and std": ((PLANES / 255 - 0.45) / 0.225, LIKE_TIMM, True),
