@@ -32,7 +32,11 @@ class Judge:
 def plan(precision="fp32", batch=1):
     shapes = SimpleNamespace(opt=(batch, 3, SIDE, SIDE))
     return SimpleNamespace(
-        shapes=shapes, task=find_export("detection"), precision=precision, rule=RULE, contract=ImageContract((SIDE, SIDE))
+        shapes=shapes,
+        task=find_export("detection"),
+        precision=precision,
+        rule=RULE,
+        contract=ImageContract((SIDE, SIDE)),
     )
 
 
