@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.places import real_place
+from ..ground.regular import read_regular
 from ..ground.version import __version__
 from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
@@ -29,6 +30,7 @@ from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
 
+MAX_LABELS_BYTES = 64 * 1024 * 1024
 OPEN_TRIES = 5  # while somebody replaces it
 
 
@@ -110,8 +112,8 @@ class Bundle:
         name = check_name(self._labels_file)
         try:
             with self.reading(name):
-                labels = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+                labels = json.loads(read_regular(self.path / name, MAX_LABELS_BYTES).decode())
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleRefused(f"{self.path} has no readable labels", found=f"{name}: {error}") from None
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BundleRefused(f"{self.path} has no readable labels", found=name, expected="a JSON list of names")
