@@ -141,7 +141,10 @@ def bench(
     to = screen.console()
     head = columns(result)
     to.print(screen.table(head, rows(result), right=head[1:]))
-    to.print(f"\n  report   {Path(bundle) / 'report.html'}")
+    if "not_kept" in result:
+        to.print(f"\nnot kept in the bundle: {result['not_kept']}")
+    else:
+        to.print(f"\n  report   {Path(bundle) / 'report.html'}")
 
 
 @app.command("eval")

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...coco.annotations import CocoSet, read_coco
-from ...coco.average_precision import evaluate_boxes
+from ...coco.average_precision import evaluate_boxes, pycocotools
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
 from ..described import Described
@@ -29,16 +27,8 @@ from .detection import rule_of as bundles_rule
 MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
 BATCH = 8  # pictures at a time where the bundle takes any number
-COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "ms/picture", "pictures")
+COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "pictures")
 Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one candidate finds in all pictures, and how long it took: a hint, the pictures are read in between."""
-
-    kept: list[Kept]
-    ms_per_picture: float
 
 
 def evaluate(
@@ -49,11 +39,12 @@ def evaluate(
     save: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """One row a bundle: COCO's figures, per class too, the interval, milliseconds a picture.
+    """One row a bundle: COCO's figures, per class too, the interval.
 
     ``save`` writes the boxes of the (one) bundle as a COCO results file.
     """
     rules = [rule_of(bundle, asked) for bundle in bundles]
+    pycocotools()  # without it nothing could be judged after the last picture
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
     rows: list[dict[str, Any]] = []
@@ -68,10 +59,10 @@ def evaluate(
                 {"name": bundle.path.name, "precision": bundle.precision, "why_not": str(error).splitlines()[0]}
             )
             continue
+        if place is not None:
+            write_results(place, coco, found)
         row = {"name": bundle.path.name, "precision": bundle.precision, "backend": backend}
         rows.append(row | figures(found, coco, bundle.labels, rule))
-        if place is not None:
-            write_results(place, coco, found.kept)
     return result_of(data, list(sets.values()), rows)
 
 
@@ -98,7 +89,7 @@ def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
 
 def run_bundle(
     bundle: Described, coco: CocoSet, rule: DetectionRule, asked: Asked, load: Load, progress: Progress | None
-) -> tuple[Found, str]:
+) -> tuple[list[Kept], str]:
     """Every picture through one bundle, and the name of its backend."""
     iou = None if rule.nms == "none" else rule.iou
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
@@ -113,29 +104,26 @@ def run_bundle(
         return run_all(answer, coco, max(least, min(size, BATCH)), bundle.path.name, progress), session.backend
 
 
-def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> Found:
+def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> list[Kept]:
     """Every picture through ``answer``, ``batch`` at a time."""
     kept: list[Kept] = []
-    times_ms = []
     for some in in_batches(coco.paths, batch):
-        started = time.perf_counter()
         kept += answer(some)
-        times_ms.append((time.perf_counter() - started) * 1e3 / len(some))
         if progress is not None:
             progress(name, len(kept), len(coco))
-    return Found(kept, float(np.median(times_ms)))
+    return kept
 
 
 def in_batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     return (paths[at : at + size] for at in range(0, len(paths), size))
 
 
-def figures(found: Found, coco: CocoSet, labels: Sequence[str], rule: DetectionRule) -> dict[str, Any]:
+def figures(found: Sequence[Kept], coco: CocoSet, labels: Sequence[str], rule: DetectionRule) -> dict[str, Any]:
     """COCO's figures of one candidate, with what they were measured with."""
-    measured = evaluate_boxes(found.kept, coco.truths, labels)
-    boxes = sum(len(one.scores) for one in found.kept)
+    measured = evaluate_boxes(found, coco.truths, labels)
+    boxes = sum(len(one.scores) for one in found)
     settings = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
-    return {**settings, **measured, "found": boxes, "ms_per_picture": found.ms_per_picture}
+    return {**settings, **measured, "found": boxes}
 
 
 def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundles: int) -> Path:
@@ -209,8 +197,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "" if row["low"] is None else f"{row['low']:.1f}-{row['high']:.1f}"
     aps = [_number(row[name]) for name in ("map50", "map75", "small", "medium", "large")]
     return (
-        row["name"], row["precision"], _number(row["map"], 2), interval, *aps, f"{row['ms_per_picture']:.1f}",
-        str(row["pictures"]),
+        row["name"], row["precision"], _number(row["map"], 2), interval, *aps, str(row["pictures"]),
     )  # fmt: skip
 
 
