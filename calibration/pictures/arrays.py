@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.regular import check_regular
 from ...runtime.pictures.preprocess import ImageContract
 from .items import Opened, PictureArray, Pool
 from .labels import class_numbers
@@ -35,6 +36,7 @@ LAYOUTS = "uint8 (N, H, W, 3) or (N, H, W), or preprocessed float32 (N, 3, H, W)
 def open_arrays(path: Path, contract: ImageContract, labels: Sequence[str]) -> Opened:
     """The pictures of an .npz or .npy; UserMistake for a broken file, an unknown key and arrays that are no pictures."""
     try:
+        check_regular(path)
         if path.suffix.lower() == ".npy":
             return from_arrays(
                 {"images": np.load(path, mmap_mode="r", allow_pickle=False)}, str(path), contract, labels

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
@@ -17,6 +18,13 @@ INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
 
 def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
     """Do what the ``words`` ask for, tell what goes wrong, and leave with the exit code; ``command`` is their parser."""
+    with shown_streams():
+        code = _outcome(action, words, command)
+        sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
     try:
         code = action()
     except KeyboardInterrupt:
@@ -28,8 +36,7 @@ def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> 
     else:
         if code == INTERRUPTED and command:  # typer turns Ctrl-C into this code without a word
             interrupted()
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+    return code
 
 
 def strict(words: list[str], command: Any) -> list[str]:

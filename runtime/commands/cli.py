@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import EdgesmithError
+from .streams import shown_streams
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -80,7 +81,12 @@ def main(words: list[str] | None = None) -> None:
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
-    asked = vars(parser.parse_args(words))
+    with shown_streams():
+        _do(vars(parser.parse_args(words)))
+
+
+def _do(asked: dict[str, Any]) -> NoReturn:
+    """What was asked; leaves with the exit code."""
     try:
         run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
         sys.exit(run_verb[asked.pop("verb")](**asked))

@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from ..bundle.bundle import open_bundle
-from ..errors import EdgesmithError, UserMistake
+from ..errors import EdgesmithError, UserMistake, one_line
 from ..tasks.known import task_of
 
 INTERRUPTED = 130
@@ -178,7 +178,7 @@ class _Run:
         elif self.asked.as_json:
             self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
-            print(frame.name)
+            print(one_line(frame.name))
             print(self.task.lines(answer, self.asked.top), flush=True)
         else:
             at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.files import replacing
+from ..ground.regular import check_regular
 from .headers import JPEG, PNG, PNG_HEAD_BYTES, jpeg_segments, jpeg_size, png_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
@@ -35,6 +36,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     try:
         if path.is_dir():
             raise UserMistake(f"cannot read the picture {path}", found="a folder", expected="a picture file")
+        check_regular(path)
         found_bytes = path.stat().st_size
         if found_bytes > MAX_FILE_BYTES:
             raise _too_large(path, f"{found_bytes:,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")

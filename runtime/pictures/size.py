@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
+from ..ground.regular import open_regular
 from .file import read_image
 from .headers import JPEG, PNG, PNG_HEAD_BYTES, jpeg_segments, jpeg_size, png_size
 
@@ -15,7 +16,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF values that exchange the side
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width); UserMistake for a file that is no picture."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
     size = _turned(head) if head.startswith(JPEG) else None
     if head.startswith(PNG) and len(head) >= PNG_HEAD_BYTES and b"eXIf" not in head:

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from command_line import edgesmith
+from many_threads import all_at_once
+from sealed import edit_manifest
 
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
@@ -15,6 +17,7 @@ from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.errors import BundleRefused, UserMistake
+from edgesmith.runtime.session.session import Session
 
 VISION = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -97,6 +100,22 @@ def test_graphs_run_by_name_and_the_first_without(two, backend):
         other = session._beside["prefix"]
     with pytest.raises(UserMistake, match="closed"):
         other.run({})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_ask_for_another_graph_open_it_once(two, backend, monkeypatch):
+    opened = []
+    start = Session.start
+    monkeypatch.setattr(Session, "start", lambda session: (opened.append(session.graph.name), start(session))[1])
+    with load(two, backend=backend, threads=1) as session:
+
+        def own_answer(caller: int) -> bool:
+            words = np.full((1, 3), caller, np.float32)
+            mixed = session.run({"features": SHIFT, "words": words}, graph="prefix")["mixed"]
+            return np.allclose(mixed, SHIFT * words)
+
+        assert all(all_at_once(own_answer))
+    assert opened == ["vision", "prefix"]
 
 
 def test_openvino_computes_all_graphs_as_it_was_asked(two):
@@ -210,10 +229,7 @@ def test_what_asks_for_pictures_says_that_these_graphs_take_more(two):
 
 
 def _edit(bundle, change):
-    path = bundle.path / "manifest.json"
-    told = json.loads(path.read_text())
-    change(told["graphs"]["vision"])
-    path.write_text(json.dumps(told))
+    edit_manifest(bundle.path, lambda manifest: change(manifest["graphs"]["vision"]))
 
 
 def test_inspect_shows_every_graph(two):
