@@ -178,6 +178,8 @@ def eval_(
         print_json(result)
     else:
         screen.console().print(show(result, per_class))
+    if "not_saved" in result:
+        raise typer.Exit(1)
 
 
 cli_look.add_to(app)

@@ -100,7 +100,9 @@ def test_where_int8_wins_one_bundle_is_written(data: Path, tmp_path: Path, monke
     verdict(monkeypatch, won=True)
     result = export(VIT, tmp_path / "vit.edge", data=data, precision="int8")
     assert result.beside is None and {path.name for path in tmp_path.iterdir()} == {"vit.edge"}
-    assert {stage.name: stage.detail for stage in result.stages}["compare"].startswith("int8 is faster here: time ratio 0.50")
+    assert {stage.name: stage.detail for stage in result.stages}["compare"].startswith(
+        "int8 is faster here: time ratio 0.50"
+    )
     assert open_bundle(result.path).manifest["quantisation"]["latency"]["won"] is True
 
 

@@ -160,6 +160,22 @@ def test_without_pycocotools_it_ends_before_the_first_picture(tmp_path, detector
     assert found.code == 2 and "pip install 'edgesmith[eval]'" in found.err, found.err
 
 
+def test_boxes_that_cannot_be_saved_after_all_do_not_lose_the_figures(tmp_path, detector, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edgesmith.runtime.tasks.detection.evaluate.replacing", full)
+    write_patches(tmp_path)
+    found = edgesmith("eval", detector, "--data", "coco.json", "--save", "results.json")
+    assert found.code == 1 and "100.00" in found.out and "NOT saved: [Errno 28] No space left" in found.out, found.err
+
+
+def test_boxes_are_not_saved_into_a_bundle(tmp_path, detector):
+    write_patches(tmp_path)
+    found = edgesmith("eval", detector, "--data", "coco.json", "--save", detector + "/results.json")
+    assert found.code == 2 and "inside the bundle" in found.err and edgesmith("test", detector).code == 0
+
+
 def test_no_row_has_a_time(tmp_path, detector):
     """PyTorch's row ran in batches of 8 on threads of its own, the bundles' one by one: their times ranked the wrong way."""
     bundle = str(write_small_bundle(tmp_path / "small.edge"))

@@ -81,7 +81,7 @@ def test_the_results_file_is_cocos(tmp_path, bundle):
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("coco.json", "holds the annotations"), (".", "is a folder"), ("gone/results.json", "there is no folder")],
+    [("coco.json", "holds the annotations"), (".", "found     a folder"), ("gone/results.json", "found     no folder")],
 )
 def test_places_that_cannot_be_written(tmp_path, bundle, place, words):
     file = write_patches(tmp_path)
@@ -243,4 +243,6 @@ def test_ctrl_c_on_a_device(tmp_path, bundle, monkeypatch):
 
     monkeypatch.setattr(module, "evaluate_boxes", stop)
     assert device(bundle, "--data", write_patches(tmp_path), "--save", tmp_path / "r.json") == 130
-    assert len(json.loads((tmp_path / "r.json").read_text())) == 24, "the boxes were found already: they are kept, whole"
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 24, (
+        "the boxes were found already: they are kept, whole"
+    )

@@ -18,6 +18,7 @@ from ...coco.annotations import CocoSet, read_coco
 from ...coco.average_precision import evaluate_boxes, pycocotools
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
+from ...ground.places import check_output
 from ..described import Described
 from ..evaluation import Asked, Load, Progress, not_by_boxes, table
 from .boxes import Kept
@@ -48,6 +49,7 @@ def evaluate(
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
     rows: list[dict[str, Any]] = []
+    not_saved = ""
     for bundle, rule in zip(bundles, rules, strict=True):
         coco = sets[tuple(bundle.labels)]
         try:
@@ -60,10 +62,23 @@ def evaluate(
             )
             continue
         if place is not None:
-            write_results(place, coco, found)
+            not_saved = _saved(place, coco, found)
         row = {"name": bundle.path.name, "precision": bundle.precision, "backend": backend}
         rows.append(row | figures(found, coco, bundle.labels, rule))
-    return result_of(data, list(sets.values()), rows)
+    result = result_of(data, list(sets.values()), rows)
+    if not_saved:
+        result["not_saved"] = not_saved
+        result["notes"].append(f"the boxes were NOT saved: {not_saved}")
+    return result
+
+
+def _saved(place: Path, coco: CocoSet, found: Sequence[Kept]) -> str:
+    """Write the boxes before they are judged; what went wrong in words, because the figures are worth showing all the same."""
+    try:
+        write_results(place, coco, found)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def result_of(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -132,14 +147,8 @@ def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundl
     wrong = ""
     if bundles != 1:
         wrong = f"{bundles} bundles"
-    elif place.is_dir():
-        wrong = f"{place} is a folder"
-    elif not place.absolute().parent.is_dir():
-        wrong = f"there is no folder {place.absolute().parent}"
-    elif place.exists() and place.samefile(data):
+    elif place.is_file() and Path(data).exists() and place.samefile(data):
         wrong = f"{place} holds the annotations"
-    elif not os.access(place.absolute().parent, os.W_OK):
-        wrong = f"nothing may be written in {place.absolute().parent}"
     if wrong:
         raise UserMistake(
             "The boxes cannot be saved",
@@ -147,6 +156,7 @@ def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundl
             expected="one bundle and a file that may be written",
             attempt="--save results.json, a bundle at a time",
         )
+    check_output(place, "--save")
     return place
 
 
