@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from floor import workstation
 
 from edgesmith.runtime.backends import MODULES
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import BackendUnavailable
 from edgesmith.runtime.session.session import Session
 
-BACKENDS = sorted(MODULES)
+BACKENDS = [pytest.param(name, marks=workstation if name == "openvino" else ()) for name in sorted(MODULES)]
 
 
 def open_or_skip(bundle: Any, name: str, **options: Any) -> Session:

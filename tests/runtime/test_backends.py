@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from any_backend import BACKENDS, open_or_skip
+from floor import workstation
 
 from edgesmith.runtime.backends import default_backend, find_backend
 from edgesmith.runtime.backends.load import load
@@ -100,6 +101,7 @@ def test_a_target_has_its_backend(target, backend):
     assert default_backend(target) == backend
 
 
+@workstation
 def test_openvino_takes_bf16_only_when_asked(make_tiny):
     with load(make_tiny(), backend="openvino", threads=1) as session:
         assert session.precision == "fp32"

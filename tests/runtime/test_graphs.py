@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import edgesmith
+from floor import workstation
 from many_threads import all_at_once
 from sealed import edit_manifest
 
@@ -29,7 +30,7 @@ PREFIX = """
 prefix (float[1, 3] features, float[batch, 3] words) => (float[batch, 3] mixed)
 { mixed = Mul(features, words) }
 """
-BACKENDS = ["onnxruntime", "openvino"]
+BACKENDS = ["onnxruntime", pytest.param("openvino", marks=workstation)]
 RNG = np.random.default_rng(0)
 PIXELS, SHIFT = RNG.random((1, 3, 4, 4), dtype=np.float32), RNG.random((1, 3), dtype=np.float32)
 
@@ -118,6 +119,7 @@ def test_threads_that_ask_for_another_graph_open_it_once(two, backend, monkeypat
     assert opened == ["vision", "prefix"]
 
 
+@workstation
 def test_openvino_computes_all_graphs_as_it_was_asked(two):
     with load(two, backend="openvino", precision="bf16") as session:
         session.run({"features": SHIFT, "words": SHIFT}, graph="prefix")
@@ -232,6 +234,7 @@ def _edit(bundle, change):
     edit_manifest(bundle.path, lambda manifest: change(manifest["graphs"]["vision"]))
 
 
+@workstation
 def test_inspect_shows_every_graph(two):
     answer = edgesmith("inspect", str(two.path))
     assert answer.code == 0, answer.err
@@ -239,7 +242,7 @@ def test_inspect_shows_every_graph(two):
     assert "vision.onnx: 3 nodes" in answer.out and "text/prefix.onnx: 1 nodes" in answer.out
 
 
-@pytest.mark.parametrize("command", [("bench",), ("compare",)])
+@pytest.mark.parametrize("command", [("bench",), pytest.param(("compare",), marks=workstation)])
 def test_commands_that_feed_pictures_refuse_several_graphs_in_words(tmp_path, command):
     bundle = write_bundle(tmp_path / "two.edge", content(), manifest(task="classification"))
     words = [str(bundle.path)] * (2 if command == ("compare",) else 1)

@@ -10,6 +10,7 @@ import re
 import zipfile
 
 import pytest
+from floor import workstation
 
 from edgesmith.exporter.plugins.declaration import Variant
 from edgesmith.exporter.plugins.pack.compile import Compiled
@@ -19,6 +20,7 @@ from edgesmith.runtime.errors import EdgesmithError
 from edgesmith.runtime.plugins.pack import LINES, MAX_BYTES, TABLE, read_pack
 from edgesmith.runtime.plugins.schema import Launch
 
+pytestmark = workstation  # triton compiles what a pack holds
 PTX = ".version 8.0\n"
 
 

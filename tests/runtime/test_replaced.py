@@ -15,6 +15,7 @@ from contextlib import suppress
 import numpy as np
 import onnx
 import pytest
+from floor import workstation
 from onnx import external_data_helper
 
 import edgesmith
@@ -24,7 +25,7 @@ from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.errors import BundleRefused
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
-BACKENDS = ["onnxruntime", "openvino"]
+BACKENDS = ["onnxruntime", pytest.param("openvino", marks=workstation)]
 CHANGED = "was replaced or changed since it was opened"
 
 
