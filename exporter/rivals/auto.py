@@ -106,4 +106,4 @@ class _Trying:
                 return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms
         run = self.traced.run
         duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, run)
-        return duel.timings["rows"][0]["median_ms"] * duel.ratio if duel else float("inf")
+        return duel.timings["rows"][0]["median_ms"] * duel.time_ratio if duel else float("inf")

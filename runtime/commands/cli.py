@@ -137,7 +137,7 @@ def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, 
     progress = None if as_json or not sys.stderr.isatty() else _counted
     result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
-    return 0
+    return 1 if "not_saved" in result else 0
 
 
 def _counted(name: str, done: int, total: int) -> None:
