@@ -44,6 +44,7 @@ class ModelSpec:
     size_multiple: int = 1  # both sides must be divisible by this
     size_min: int = 32  # the smallest side the last stage can still see
     convolutional: bool = False  # convolutions only: decides which int8 form is fast on a CPU
+    arguments: tuple[str, ...] = ()  # of ``build``, as timm calls them, that a checkpoint's config.json may set
     fused_ops: tuple[str, ...] = ()  # our fused ops that have places in this network (exporter/plugins)
     label_names: tuple[str, ...] = ()  # where they are not ImageNet's
     score: float = 0.0  # detection: candidates above this score ...

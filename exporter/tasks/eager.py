@@ -15,4 +15,7 @@ def eager(bundle: Bundle, weights: str) -> Any:
     from ...models import create
 
     name = str(bundle.manifest.get("model", bundle.name))
-    return create(name, weights, len(bundle.labels), bundle.contract.size)
+    averaged = bool(
+        (bundle.manifest.get("weights") or {}).get("ema")
+    )  # bundles without the entry were made of the plain weights
+    return create(name, weights, len(bundle.labels), bundle.contract.size, ema=averaged)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...run.runners import Runner, session_runner, torch_runner
@@ -115,9 +114,9 @@ def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, d
 
 
 def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
-    from ....models import create
+    from ....models import as_recorded, create
 
-    spec = find(name)
+    spec = as_recorded(name, weights)
     module = create(spec.name, weights, num_classes)
     task = find_export(spec.task)
     run = torch_runner(module, outputs=task.runtime.outputs)
