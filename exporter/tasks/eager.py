@@ -15,7 +15,7 @@ def eager(bundle: Bundle, weights: str) -> Any:
     from ...models import create
 
     name = str(bundle.manifest.get("model", bundle.name))
-    averaged = bool(
-        (bundle.manifest.get("weights") or {}).get("ema")
-    )  # bundles without the entry were made of the plain weights
-    return create(name, weights, len(bundle.labels), bundle.contract.size, ema=averaged)
+    classes = int(bundle.manifest.get("num_classes") or len(bundle.labels))
+    told = bundle.manifest.get("weights") or {}
+    averaged = bool(told.get("ema"))  # a bundle without the entry was made of the plain weights
+    return create(name, weights, classes, bundle.contract.size, ema=averaged)

@@ -113,14 +113,15 @@ def recorded_in(content: Any, file: Path, flagged: Flagged = frozenset()) -> Rec
             labels, origins["labels"] = names, origin
         if not arguments and (arguments := _arguments(words)):
             origins["arguments"] = origin
-    if labels and classes is not None and len(labels) > classes:
+    of_one_output = (classes, len(labels)) == (1, 2)  # its sign decides between two
+    if labels and classes is not None and len(labels) > classes and not of_one_output:
         notes.append(
             f"{origins['labels']} names {len(labels)} classes, {origins['classes']} says {classes}: no names are taken"
         )
         labels = ()
     if labels:
         labels = (*labels, *(f"class {index}" for index in range(len(labels), classes or 0)))
-        classes = len(labels)
+        classes = 1 if of_one_output else len(labels)
     return Recorded(fields, origins, classes, labels, arguments, tuple(notes))
 
 

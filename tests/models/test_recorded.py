@@ -256,6 +256,13 @@ def test_names_that_nobody_gave_and_names_too_many_are_not_taken(tmp_path):
     assert found.labels == () and found.num_classes == 10 and "12 classes" in found.notes[0]
 
 
+def test_one_output_may_have_the_names_of_two_classes(tmp_path):
+    content = {"state_dict": TENSORS, "args": {"num_classes": 1}, "class_to_idx": {"good": 0, "broken": 1}}
+    torch.save(content, tmp_path / "net.pth")
+    spec = as_recorded("davit_tiny", tmp_path / "net.pth")
+    assert spec.num_classes == 1 and spec.labels() == ["good", "broken"]
+
+
 # ---- a folder as timm writes it -------------------------------------------------------------------------------------
 
 
