@@ -51,7 +51,7 @@ def strict(words: list[str], command: Any) -> list[str]:
         flag: not parameter.is_flag
         for parameter in command.commands[words[0]].params
         if parameter.param_type_name == "option"
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     }
     return [words[0], *arguments.flags(words[1:], known)]
 
