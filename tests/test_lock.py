@@ -63,7 +63,9 @@ def test_the_floors_that_are_tested_are_those_that_pyproject_states():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     stated = dict(line.split(">=") for line in [*project["dependencies"], *project["optional-dependencies"]["cpu"]])
     assert set(stated) == {"numpy", "opencv-python-headless", "onnxruntime"}
-    pins = re.findall(r'^(\S+)==(\S+?);? python_version < "3.13"', (ROOT / "tests/runtime/floor.txt").read_text(), re.MULTILINE)
+    pins = re.findall(
+        r'^(\S+)==(\S+?);? python_version < "3.13"', (ROOT / "tests/runtime/floor.txt").read_text(), re.MULTILINE
+    )
     tested = {name: version for name, version in pins if name in stated}
     assert {name: version.startswith(f"{stated[name]}.") for name, version in tested.items()} == dict.fromkeys(
         stated, True
