@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ...runtime.addresses import shown_in
+from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
+from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
 
@@ -16,11 +18,18 @@ EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
     "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
 )
 BUG = 70  # EX_SOFTWARE of sysexits.h
-INTERRUPTED = 130  # 128 + SIGINT, as every shell spells it
+INTERRUPTED = 130  # what typer makes of it
 
 
 def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
     """Do what the ``words`` ask for, tell what goes wrong, and leave with the exit code; ``command`` is their parser."""
+    with shown_streams():
+        code = _outcome(action, words, command)
+        sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
     try:
         code = action()
     except KeyboardInterrupt:
@@ -30,10 +39,9 @@ def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> 
     except Exception as error:  # noqa: BLE001 the last net: other tells a mistake from a bug and prints it
         code = other(error, command, words)
     else:
-        if code == INTERRUPTED and command:  # typer turns Ctrl-C into this code without a word
-            interrupted()
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+        if code == INTERRUPTED and command:  # without a word, and whatever signal it was
+            code = interrupted()
+    return code
 
 
 def strict(words: list[str], command: Any) -> list[str]:
@@ -94,8 +102,8 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
 
 
 def interrupted() -> int:
-    print("edgesmith: interrupted, nothing half-written is left", file=sys.stderr)
-    return INTERRUPTED
+    print(f"edgesmith: {signals.told()}, nothing half-written is left", file=sys.stderr)
+    return signals.exit_code()
 
 
 def other(error: Exception, command: Any, words: list[str]) -> int:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.regular import read_regular
+
+MAX_LABELS_BYTES = 64 * 1024 * 1024
 
 if TYPE_CHECKING:
     from ...models.registry import ModelSpec
@@ -27,9 +30,9 @@ def class_names(
         return tuple(usual), outputs
     path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_LABELS_BYTES).decode()
         names = json.loads(text) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserMistake(
             f"The class names in {path} cannot be read",
             found=str(error.strerror if isinstance(error, OSError) else error),

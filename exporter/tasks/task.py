@@ -138,6 +138,10 @@ class ExportTask:
 
     # the bundle
 
+    def telling(self, answers: np.ndarray, rule: Any) -> np.ndarray:
+        """(n, ...) answers of PyTorch -> (n,) bool: those that a self-test can tell a right graph from a wrong one by."""
+        return np.ones(len(answers), bool)
+
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:
         """Our own distance from PyTorch on the golden inputs, under the name that the self-test looks for."""
         return {"golden_cosine": output_row("logits", answers, found, precision).cosine}

@@ -17,6 +17,8 @@ from .ort_versions import too_old
 class OnnxRuntimeSession(Session):
     """Runs the graph on the CPU. It has no fast fp16 or bf16 kernels: such graphs run, but slower than fp32."""
 
+    maps_weights = True
+
     def open(self) -> None:
         ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
         options = ort.SessionOptions()

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import BundleRefused
+from ..ground.regular import read_regular
 from .contents import check_contents
 from .seal import HASH, hash_of, read_json, sealed
 
@@ -124,7 +125,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if size > MAX_MANIFEST_BYTES:
         raise BundleRefused(f"{path} is too large", found=f"{size:,} bytes", expected=f"at most {MAX_MANIFEST_BYTES:,}")
     try:
-        manifest = read_json(path.read_text(encoding="utf-8"))
+        manifest = read_json(read_regular(path, MAX_MANIFEST_BYTES).decode())
         digest = hash_of(manifest) if isinstance(manifest, dict) else ""
     except (ValueError, RecursionError) as error:
         raise BundleRefused(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.regular import read_regular
 from .categories import classes_of
 from .fields import area_of, box_of, is_crowd, of_another_type, said
 from .files import leave_out, locate, printable
@@ -108,10 +109,8 @@ def read_coco(
 def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The JSON with its three lists, each entry an object."""
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise UserMistake(f"{path} is too large", found=f"{size:,} bytes", expected=f"at most {MAX_JSON_BYTES:,}")
-        document = json.loads(path.read_bytes())
+        content = read_regular(path, MAX_JSON_BYTES)
+        document = json.loads(content)
     except OSError as error:
         raise UserMistake(
             f"cannot read the annotations {path}", found=error.strerror or str(error), attempt="check the path"
@@ -119,7 +118,7 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise UserMistake(
             f"{path} is not an annotation file",
-            found=f"no JSON: {str(error)[:120]}" if size else "an empty file",
+            found=f"no JSON: {str(error)[:120]}" if content else "an empty file",
             expected="a COCO-style JSON file",
         ) from None
     keys = ("images", "annotations", "categories")

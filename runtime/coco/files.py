@@ -13,8 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import UserMistake
-from ..pictures.size import picture_size
+from ..pictures.file import read_image
+from ..pictures.size import sized
 from .fields import side_of
 
 OTHER_SHARE = 0.01  # of the pictures may have another size than annotated and are left out; more is another set
@@ -168,17 +171,18 @@ def leave_out(
     """id -> (height, width) of each picture as it is decoded; those annotated at another size, or broken, are left out."""
     sizes: dict[Any, tuple[int, int]] = {}
     wrong: list[str] = []
-    turned = 0
+    turned = by_exif = 0
     for number, path in paths.items():
         where = f"the picture {number!r}"
         asked = tuple(side_of(file, where, entries[number], side) for side in ("height", "width"))
         try:
-            found = picture_size(path)
+            found, exif = sized(path)
         except UserMistake as mistake:
             wrong.append(f"{printable(path.name)}: {mistake.found}")
             continue
         if all(side in (None, real) for side, real in zip(asked, found, strict=True)):
             sizes[number] = found
+            by_exif += exif
             continue
         turned += asked == found[::-1]
         wrong.append(f"{printable(path.name)}: {found[1]} x {found[0]}, annotated at {asked[1]} x {asked[0]}")
@@ -192,9 +196,30 @@ def leave_out(
             if turned
             else "--images with the folder of the pictures as they were annotated",
         )
+    if by_exif:
+        notes.append(f"{by_exif} pictures are turned by EXIF: boxes are those of the turned picture")
     if wrong:
         notes.append(f"{len(wrong)} pictures left out, broken or not of the annotated size: {'; '.join(wrong[:3])}")
     return sizes
+
+
+def read_annotated(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The picture as uint8 (H, W, 3) RGB; UserMistake where it is decoded at another size than ``leave_out`` found."""
+    image = read_image(path)
+    check_size(path, image, size)
+    return image
+
+
+def check_size(path: str | os.PathLike[str], image: np.ndarray, size: tuple[int, int]) -> None:
+    """UserMistake where a picture was decoded at another size than its boxes are held to."""
+    if image.shape[:2] != size:
+        raise UserMistake(
+            f"the picture {path} was decoded at another size than its file says",
+            found=f"{image.shape[1]} x {image.shape[0]} pixels",
+            expected=f"{size[1]} x {size[0]}",
+            because="its boxes would be those of another picture",
+            attempt="save it again as PNG, or run the command again if it changed meanwhile",
+        )
 
 
 def printable(name: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 from ..addresses import shown_in
 from ..errors import EdgesmithError, UserMistake
+from ..ground import signals
 from ..ground.version import __version__
+from .streams import shown_streams
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -61,7 +63,7 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 130 interrupted."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
     import argparse  # the full command reads the tables above and has its own parser
 
     words = sys.argv[1:] if words is None else words
@@ -93,7 +95,12 @@ def main(words: list[str] | None = None) -> None:
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
-    asked = vars(parser.parse_args(words))
+    with shown_streams():
+        _do(vars(parser.parse_args(words)))
+
+
+def _do(asked: dict[str, Any]) -> NoReturn:
+    """What was asked; leaves with the exit code."""
     try:
         run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
         sys.exit(run_verb[asked.pop("verb")](**asked))
@@ -101,8 +108,8 @@ def main(words: list[str] | None = None) -> None:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("edgesmith: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print(f"edgesmith: {signals.told()}", file=sys.stderr)
+        sys.exit(signals.exit_code())
 
 
 def _belongs_to_the_workstation(verb: str) -> UserMistake:

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
-from ..errors import EdgesmithError, UserMistake
+from ..errors import EdgesmithError, UserMistake, one_line
+from ..ground import signals
 from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 
-INTERRUPTED = 130
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 LATENCIES = ("read", *TOLD, "draw", "save")
 
@@ -124,10 +121,9 @@ class _Run:
     def to_the_end(self) -> int:
         code = 0
         try:
-            with _terminated_like_interrupted():
-                self._frames()
+            self._frames()
         except KeyboardInterrupt:
-            code = INTERRUPTED
+            code = signals.exit_code()
         except BrokenPipeError:  # the reader of our lines has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except BaseException as error:
@@ -144,7 +140,7 @@ class _Run:
             raise self.first_broken
         if self.document:
             self.document.end()
-        self._finish("interrupted" if code else "")
+        self._finish(signals.told() if code else "")
         self._summary()
         if self.first_broken and not code:
             missed, unit = (self.lost, "frames") if self.lost else (self.broken, "pictures")
@@ -183,7 +179,7 @@ class _Run:
         elif self.document:
             self.document.add(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
-            print(frame.name)
+            print(one_line(frame.name))
             print(self.task.lines(answer, self.asked.top), flush=True)
         else:
             at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"
@@ -235,23 +231,6 @@ class _Run:
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
         print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """A service that is told to stop finishes its video as after Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rounded(value: Any) -> Any:

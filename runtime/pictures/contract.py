@@ -50,6 +50,11 @@ class ImageContract:
             ("std", _three(self.std, 1 / LARGEST, LARGEST), "three numbers above 0"),
             ("colour", self.colour in ("RGB", "BGR"), "RGB or BGR"),
             ("scale", _between(self.scale, 1 / LARGEST, LARGEST), "a number above 0"),
+            (
+                "mean",
+                self.fit != "letterbox" or _fills(self.mean, self.scale),
+                "a colour that fills a letterbox, 0 to 255 after scale",
+            ),
             ("channels", type(self.channels) is int and self.channels == 3, "3"),
             ("anchor", self.anchor in ("centre", "corner"), "centre or corner"),
             (
@@ -96,3 +101,10 @@ def _sides(size: object) -> bool:
         isinstance(side, Integral) and not isinstance(side, bool) and 1 <= int(side) <= MAX_SIDE for side in size
     )
     return whole and size[0] * size[1] <= MAX_PIXELS
+
+
+def _fills(mean: tuple[float, ...], scale: float) -> bool:
+    """Whether the mean is a colour of bytes; of what is no number another line tells."""
+    return not (_three(mean, -LARGEST, LARGEST) and _between(scale, 1 / LARGEST, LARGEST)) or all(
+        0 <= round(value / scale) <= 255 for value in mean
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserMistake
+from ..errors import UserMistake, one_line
 from ..ground.numbers import class_logits
 from .task import Described, ImageSize, Task, Times
 
@@ -84,7 +84,7 @@ class Classification:
         return self.top(1)[0]
 
     def __str__(self) -> str:
-        return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())
+        return "\n".join(f"{guess.probability:7.2%}  {one_line(guess.label)}" for guess in self.top())
 
 
 class ClassificationTask(Task):
@@ -136,7 +136,7 @@ class ClassificationTask(Task):
         return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in found]}
 
     def lines(self, answer: Classification, top: int | None) -> str:
-        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top or TOP))
+        return "\n".join(f"{guess.probability:9.2%}  {one_line(guess.label)}" for guess in answer.top(top or TOP))
 
     def in_short(self, answer: Classification) -> str:
-        return f"{answer.best.probability:.2%} {answer.best.label}"
+        return f"{answer.best.probability:.2%} {one_line(answer.best.label)}"

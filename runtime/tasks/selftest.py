@@ -32,12 +32,12 @@ class SelfTestRow:
 def agreement(
     output: str, expected: np.ndarray, found: np.ndarray, precision: str, measured: float | None = None
 ) -> SelfTestRow:
-    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row. ``measured``: see ``verdict``."""
+    """Compare (N, ...) with (N, ...); another shape, NaN or infinity on either side fails the row. ``measured``: see ``verdict``."""
     cases = len(expected)
     if expected.shape != found.shape:
         return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, f"shape {expected.shape}, not {found.shape}", False)
-    if not np.isfinite(found).all():
-        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers", False)
+    if not expected.size or not np.isfinite(expected).all() or not np.isfinite(found).all():
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers to compare", False)
     a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
     max_abs = float(np.abs(a - b).max())
     cosine = smallest_cosine(a, b)

@@ -229,6 +229,18 @@ def test_a_set_of_some_of_the_classes(tmp_path):
     assert "2 classes of the model have no category and do not count: cat, car" in read.notes
 
 
+def test_a_name_that_two_classes_of_the_model_share_says_nothing(tmp_path):
+    """A crane is a bird and a machine: what the second class finds would count nowhere."""
+    with pytest.raises(UserMistake, match="several classes of the model are called dog"):
+        read_coco(write(tmp_path), None, ("person", "traffic light", "dog", "dog"))
+    found = document()
+    found["annotations"] = found["annotations"][1:]
+    read = read_coco(write(tmp_path, found), None, ("person", "traffic light", "dog", "dog"))
+    assert read.category_of_class == {0: 1, 1: 10}, "the dogs are not annotated"
+    in_order = read_coco(write(tmp_path), None, ("person", "dog", "dog"))
+    assert in_order.category_of_class == {0: 1, 1: 10, 2: 18}
+
+
 def test_as_many_categories_as_classes_are_taken_in_order(tmp_path):
     read = read_coco(write(tmp_path), None, ("class 0", "class 1", "class 2"))
     assert read.category_of_class == {0: 1, 1: 10, 2: 18}

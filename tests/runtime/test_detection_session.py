@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from detection_bundle import LABELS, RULES, golden_images, judge, paint, write_detection_bundle
+from openvino_here import openvino_or_skip
 from sealed import edit_manifest
 
 import edgesmith
@@ -54,7 +55,7 @@ def test_boxes_are_in_the_pixels_of_each_picture(tmp_path, form, batch):
 
 
 def test_openvino_gives_the_same_boxes(tmp_path, form):
-    pytest.importorskip("openvino")
+    openvino_or_skip()
     picture = paint((0, 0, 16, 24, "red"), (24, 16, 32, 24, "blue"))
     bundle = write_detection_bundle(tmp_path / "d.edge", "batch", **form)
     with load(bundle) as session, load(bundle, backend="openvino", precision="fp32") as other:

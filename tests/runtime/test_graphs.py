@@ -9,6 +9,7 @@ import onnx
 import pytest
 from command_line import edgesmith
 from floor import workstation
+from many_threads import all_at_once
 from sealed import edit_manifest
 
 from edgesmith.runtime.backends import engine_cache
@@ -17,6 +18,7 @@ from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.errors import BundleRefused, UserMistake
+from edgesmith.runtime.session.session import Session
 
 VISION = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -99,6 +101,22 @@ def test_graphs_run_by_name_and_the_first_without(two, backend):
         other = session._beside["prefix"]
     with pytest.raises(UserMistake, match="closed"):
         other.run({})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_ask_for_another_graph_open_it_once(two, backend, monkeypatch):
+    opened = []
+    start = Session.start
+    monkeypatch.setattr(Session, "start", lambda session: (opened.append(session.graph.name), start(session))[1])
+    with load(two, backend=backend, threads=1) as session:
+
+        def own_answer(caller: int) -> bool:
+            words = np.full((1, 3), caller, np.float32)
+            mixed = session.run({"features": SHIFT, "words": words}, graph="prefix")["mixed"]
+            return np.allclose(mixed, SHIFT * words)
+
+        assert all(all_at_once(own_answer))
+    assert opened == ["vision", "prefix"]
 
 
 @workstation

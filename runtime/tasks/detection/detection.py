@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BundleRefused, UserMistake
+from ...errors import BundleRefused, UserMistake, one_line
 from ..described import Described
 from .boxes import Kept, clip, to_image
 from .nms import nms
@@ -186,7 +186,9 @@ class Detections:
         return [{"label": d.label, "class": d.index, "score": d.score, "box": list(d.box)} for d in self]
 
     def __str__(self) -> str:
-        lines = [f"{d.score:6.3f}  {d.label:<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self]
+        lines = [
+            f"{d.score:6.3f}  {one_line(d.label):<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self
+        ]
         return "\n".join(lines) or "nothing found"
 
 
