@@ -76,6 +76,10 @@ def plan_calibration(
         low=FP16,
     )
     found = None
+    if max_drop is not None and asked.eval_images == 0:
+        raise _unmeasured(
+            "--max-drop with --eval-images 0", "leave --eval-images out, which takes up to 1000 of the pictures"
+        )
     if asked.data is not None:
         from ...calibration.pictures.images import open_data
 
@@ -83,6 +87,7 @@ def plan_calibration(
         found = open_data(
             asked.data, contract, labels=labels, count=asked.calib_images, held_out=asked.eval_images, seed=asked.seed,
             images=asked.images if truths else None, truths=truths,
+            keep_back=None if max_drop is None else asked.eval_images,
         )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
@@ -92,6 +97,8 @@ def plan_calibration(
             because="the drop is what the quantised model loses on them",
             attempt="--data photos/, or leave --max-drop out",
         )
+    if max_drop is not None and found is not None and not len(found.held_out):
+        raise _unmeasured("\n".join(found.notes[:3]), "more pictures, all different; half of a small set judges")
     return Calibration(recipe, found, max_drop, cache)
 
 
@@ -120,6 +127,17 @@ def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto"
         )
     usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "dynamic"
     return form or usual
+
+
+def _unmeasured(found: str, attempt: str) -> UserMistake:
+    """A budget that nothing would measure never holds."""
+    return UserMistake(
+        "The accuracy budget cannot be measured",
+        found=found,
+        expected="pictures that calibrate, and at least one other to judge by",
+        because="a picture that set the ranges cannot tell what they cost on others",
+        attempt=f"{attempt}; or leave --max-drop out",
+    )
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
