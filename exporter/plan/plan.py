@@ -157,7 +157,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own)
     names = class_names(spec, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
-    calibration = plan_calibration(asked, kind, goal, spec, task, contract, names)
+    calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
     return Plan(
         spec=spec,
         weights=str(weights),

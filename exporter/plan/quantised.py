@@ -1,6 +1,7 @@
 """The part of a plan that quantises: form, recipe, pictures and budget, checked before the work starts.
 
 --precision int8 --target cpu, a transformer          dynamic: no pictures needed
+                              several pictures a time  qdq where there are pictures: dynamic ranges of each row are slower
 --precision int8 --target cpu, a convolutional net    u8: static, asymmetric, what ONNX Runtime's convolutions take
 --precision int8 or fp8, every other target           qdq: static, symmetric, legal for TensorRT 10.3 to 11
 --precision int4 or nvfp4                             weights only; pictures are optional and improve the rounding
@@ -41,8 +42,12 @@ def plan_calibration(
     task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
+    batch: int = 1,
 ) -> Calibration | None:
-    """The calibration of a plan, None where nothing is quantised. Raises UserMistake for the first choice that cannot work."""
+    """The calibration of a plan, None where nothing is quantised; ``batch``: the most pictures at a time.
+
+    Raises UserMistake for the first choice that cannot work.
+    """
     max_drop = asked.max_drop
     if precision not in (*quantised_names(), AUTO):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": asked.calib_cache})
@@ -65,7 +70,7 @@ def plan_calibration(
         check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
     cache = None if asked.calib_cache is None else _cache_folder(Path(asked.calib_cache))
     row = PRECISIONS[INT8 if precision == AUTO else precision]
-    form = form_of(row, target, spec, asked.int8_form)
+    form = form_of(row, target, spec, asked.int8_form, fixed_ranges=batch > 1 and asked.data is not None)
     _needs_data(precision, form, target, asked.data)
     recipe = Recipe(
         precision=row.name,
@@ -110,8 +115,13 @@ def for_precision(calibration: Calibration, precision: str, target: Target, spec
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto") -> str:
-    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take."""
+def form_of(
+    row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False
+) -> str:
+    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take.
+
+    ``fixed_ranges``: rather static than dynamic, whose range is that of all pictures of a batch unless each row has its own.
+    """
     engine = target.engine
     if row.weights_only:
         return row.form or engine.form_of_weights
@@ -125,7 +135,7 @@ def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto"
             because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
             attempt="leave --int8-form out, or --target cpu",
         )
-    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "dynamic"
+    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "qdq" if fixed_ranges else "dynamic"
     return form or usual
 
 
