@@ -10,11 +10,14 @@ from importlib.util import find_spec
 
 def main() -> None:
     """``edgesmith ...``; never returns."""
+    from edgesmith.runtime.ground import signals
+
     try:
-        _main()
+        with signals.stopping_like_interrupt():
+            _main()
     except KeyboardInterrupt:  # while it is still importing; from then on each command tells it itself
-        print("edgesmith: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print(f"edgesmith: {signals.told()}", file=sys.stderr)
+        sys.exit(signals.exit_code())
 
 
 def _main() -> None:

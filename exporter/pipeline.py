@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .plan.plan import Plan, make_plan
 from .run.arguments import spell
-from .run.stages import Progress, Run, Stage, keep, run_beside
+from .run.stages import Progress, Run, Stage, keep, not_lost, run_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +93,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
         parameters = sum(parameter.numel() for parameter in source.module.parameters())
         stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
         judge = Judge(source.module, plan)
+        judge.check_answers()
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
         exported = trace(
@@ -152,7 +153,8 @@ def run_plan(plan: Plan, run: Run) -> Result:
     beside = race(plan, made, bundle, traced) if quantised else None
 
     with run.stage("bundle", str(plan.out)) as stage:
-        bundle = publish(plan, run, bundle, made, judge, parity, [*source.notes, *notes], choice)
+        with not_lost(bundle.path, plan.out):
+            bundle = publish(plan, run, bundle, made, judge, parity, [*source.notes, *notes], choice)
         stage.detail = f"{plan.out}, report and self-test inside"
         stage.size_bytes = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from ...runtime.backends.user_cache import user_cache
 from ...runtime.ground.files import replacing
+from ...runtime.ground.scratch import sweep
 from .fingerprint import Fingerprint
 
 KEEP_FILES = 20
@@ -74,6 +75,7 @@ class Cache:
         """``restore`` of what the file holds; None, with a note where there is something to say, if it holds nothing."""
         if self.path is None:
             return None
+        sweep(self.path.parent)
         try:
             meta, arrays = read(self.path)
             if meta["key"] != self.facts.key:

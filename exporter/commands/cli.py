@@ -1,6 +1,7 @@
 """``edgesmith export | run | test | bench | eval | compare | inspect | list | doctor``: words in, the verbs of the story called.
 
-Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 130 interrupted.
+Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
+after a signal (130: Ctrl-C).
 With ``--json`` exactly one JSON document goes to stdout, and stage lines to stderr.
 """
 

@@ -6,7 +6,6 @@ cannot run one here without such a card: that an engine *computes* the right thi
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.backends.engine_build import BuildFailed, EngineBuilt, Progress, Request, run_builder
 from ...runtime.bundle.engines import TENSORRT_RTX
 from ...runtime.errors import BackendUnavailable, UserMistake
+from ...runtime.ground.scratch import temporary_folder
 from ..plan.targets import check_arch
 from ..run.nouns import Shapes
 
@@ -83,8 +83,8 @@ def _as_file(model: ir.Model | bytes | str | Path) -> Iterator[Path]:
             raise UserMistake(f"{model}: no such file", expected="an ONNX file")
         yield Path(model).absolute()
         return
-    with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
-        file = Path(folder, "model.onnx")
+    with temporary_folder() as folder:
+        file = folder / "model.onnx"
         if isinstance(model, bytes):
             file.write_bytes(model)
         else:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from pathlib import Path
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...models.registry import ModelSpec
+from ...runtime.bundle.publish import check_place, pick_up
 from ...runtime.errors import UserMistake
+from ...runtime.ground.places import check_outside, real_place
+from ...runtime.ground.scratch import work_folder
 from ..run import arguments
 from ..run.nouns import Shapes
 from .engines import OPSETS
+from .settings import Data
 from .targets import Target, check_arch
 
 LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
@@ -60,9 +64,9 @@ def check_open_size(spec: ModelSpec, shapes: Shapes) -> None:
         )
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Refuse before the work starts what could not be written after it."""
-    parent = out.parent
+def check_out(out: Path, overwrite: bool, data: Data | None, needed_bytes: int) -> None:
+    """Refuse before the work starts what could not be written after it; what killed exports left beside ``out`` is removed."""
+    parent, place = out.parent, real_place(out)
     if not parent.is_dir():
         raise UserMistake(
             f"The bundle cannot be written to {out}",
@@ -70,8 +74,11 @@ def check_out(out: Path, overwrite: bool) -> None:
             expected="--out inside a folder that exists",
             attempt="--out in another folder" if parent.exists() else f"mkdir -p {parent}",
         )
+    check_outside(place, "--out")
+    _outside_data(out, place, data)
     try:  # asking for the permission bits is not enough: root, full quotas and odd file systems answer wrongly
-        os.rmdir(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=parent))
+        with work_folder(place):
+            free_bytes = shutil.disk_usage(place.parent).free
     except OSError as error:
         raise UserMistake(
             f"The bundle cannot be written to {out}",
@@ -79,7 +86,16 @@ def check_out(out: Path, overwrite: bool) -> None:
             expected="a folder that you may write to",
             attempt="--out with another folder",
         ) from None
-    if not (out.exists() or out.is_symlink()):
+    if free_bytes < needed_bytes:
+        raise UserMistake(
+            f"The bundle cannot be written to {out}",
+            found=f"{free_bytes / 1e6:,.0f} MB free in {parent}",
+            expected=f"at least {needed_bytes / 1e6:,.0f} MB",
+            because="the graph is kept there before and after the rewrites while the export runs",
+            attempt="free some space, or --out on another disk",
+        )
+    pick_up(place)
+    if not os.path.lexists(place):
         return
     if not (out / "manifest.json").is_file():
         raise UserMistake(
@@ -89,12 +105,28 @@ def check_out(out: Path, overwrite: bool) -> None:
             because="replacing it would delete something that Edgesmith did not write",
             attempt="--out with another name",
         )
+    check_place(place, overwrite=True)  # whether it could be replaced at all
     if not overwrite:
         raise UserMistake(
             f"{out} exists already",
             found="a bundle at that path",
             expected="a free path",
             attempt="--force to replace it, or --out with another name",
+        )
+
+
+def _outside_data(out: Path, place: Path, data: Data | None) -> None:
+    """A bundle may hold pictures of its own, and a folder of pictures is searched with all its folders."""
+    if not isinstance(data, (str, os.PathLike)) or not os.path.isdir(data):
+        return
+    around = Path(os.path.realpath(data))
+    if around in (place, *place.parents):
+        raise UserMistake(
+            f"The bundle cannot be written to {out}",
+            found=f"a place inside --data {os.fspath(data)}",
+            expected="--out outside of the pictures",
+            because="the next run would take the bundle for a class, or its pictures for yours",
+            attempt=f"--out {around.parent / place.name}",
         )
 
 

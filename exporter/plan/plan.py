@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLASSES_LIMIT = 1_000_000
 DYNAMIC_BATCH = (1, 8)
+GRAPHS_AT_ONCE = 2  # exported and rewritten, both in float32, lie in the run's folder at the same time
 
 
 @dataclass(frozen=True)
@@ -150,18 +151,18 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
 
         check_skip(steps, order_for(goal.order, kind), ops)
     destination = Path(asked.out) if asked.out else Path(f"{spec.name}.edge")
-    check_out(destination, asked.overwrite)
+    check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
     check_weights(str(weights))
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
     contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own)
-    names = class_names(spec, asked.num_classes, asked.labels)
+    names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
     return Plan(
         spec=spec,
         weights=str(weights),
-        num_classes=len(names),
+        num_classes=outputs,
         target=goal,
         precision=kind,
         gpu_arch=arch,

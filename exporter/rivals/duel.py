@@ -5,12 +5,15 @@ Only where the engine runs here (targets cpu and openvino). "int8 lost" is a res
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.errors import BackendUnavailable
+from ...runtime.bundle.publish import check_place
+from ...runtime.errors import BackendUnavailable, UserMistake
+from ...runtime.ground.places import real_place
 from ...runtime.session.benchmark import measure, to_json
 from ..plan.plan import Plan
 from ..run.stages import Run
@@ -88,11 +91,15 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
 
 
 def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
-    """Verify and publish the float bundle too; None where its path is taken and may not be replaced."""
+    """Verify and publish the float bundle too; None where its place is taken, or cannot be written: the other one counts."""
     from ..bundle.pack import publish
     from ..bundle.parity import check
 
-    if plan.out.exists() and not plan.overwrite:
+    try:
+        check_place(real_place(plan.out), plan.overwrite)
+    except UserMistake:
         return None
     rows, notes = check(traced.judge.with_plan(plan), made, bundle, traced.run)
-    return publish(plan, traced.run, bundle, made, traced.judge.with_plan(plan), rows, [*made.source.notes, *notes])
+    with suppress(UserMistake):
+        return publish(plan, traced.run, bundle, made, traced.judge.with_plan(plan), rows, [*made.source.notes, *notes])
+    return None

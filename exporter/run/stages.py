@@ -1,12 +1,14 @@
 """What the outside hears while a run goes on: stages that start, move and end; and the numbered files they leave.
 
-A run writes into one hidden folder beside the bundle. It is renamed when the artefacts are to be kept, and removed in
-every other case, an interrupt included.
+A run writes into one hidden folder beside the bundle. Artefacts that are to be kept are moved out of it, and it is removed in
+every case, an interrupt included; after a kill the next run beside it does that (runtime/ground/scratch.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -14,6 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ...runtime.errors import UserMistake
+from ...runtime.ground.places import real_place
+from ...runtime.ground.scratch import work_folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -95,22 +101,57 @@ class Run:
 
 @contextlib.contextmanager
 def run_beside(out: Path, progress: Progress | None) -> Iterator[Run]:
-    """A run whose folder is a hidden sibling of ``out``; the folder is gone afterwards unless ``keep`` moved it."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    """A run whose folder is a hidden sibling of ``out``; the folder is gone afterwards."""
+    with work_folder(real_place(out)) as folder:
         yield Run(folder, progress or Silent())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep(run: Run, destination: Path) -> Path:
     """Move the artefacts to ``destination``, or to the next free ``destination-2`` ...; the path they have now."""
-    place, number = destination, 1
-    while place.exists():
-        number += 1
-        place = destination.with_name(f"{destination.name}-{number}")
+    place = _free(destination)
     place.mkdir()
     for path in sorted(run.folder.iterdir()):
         if path.name[:2].isdigit():
             path.rename(place / path.name)
     return place
+
+
+@contextlib.contextmanager
+def not_lost(draft: Path, out: Path) -> Iterator[None]:
+    """Where the bundle cannot be put at ``out`` after all, the verified draft is kept, and the error says where."""
+    try:
+        yield
+    except UserMistake as mistake:
+        kept = _keep_bundle(draft, out)
+        if kept is None:
+            raise
+        raise UserMistake(
+            mistake.what,
+            found=mistake.found,
+            expected=mistake.expected,
+            because=f"{out} changed, or the disk filled up, while the export ran; the finished bundle, without its report, is {kept}",
+            attempt=f"edgesmith test {shlex.quote(str(kept))}, and move it to where you want it",
+        ) from mistake
+
+
+def _keep_bundle(draft: Path, out: Path) -> Path | None:
+    """Where a finished bundle is that could not be put at ``out``: beside it, else with the temporary files; None if nowhere.
+
+    Moved within its folder it needs no room, so a full disk does not lose it.
+    """
+    with contextlib.suppress(OSError):
+        place = _free(real_place(out))
+        draft.rename(place)
+        return place
+    with contextlib.suppress(OSError):
+        return Path(shutil.copytree(draft, Path(tempfile.mkdtemp(prefix="edgesmith-kept-"), out.name)))
+    return None
+
+
+def _free(place: Path) -> Path:
+    """``place``, or the first of ``NAME-2.edge`` ... at which nothing is."""
+    path, number = place, 1
+    while os.path.lexists(path):
+        number += 1
+        path = place.with_name(f"{place.stem}-{number}{place.suffix}")
+    return path

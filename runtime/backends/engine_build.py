@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..ground.limits import FP16
+from ..ground.scratch import temporary_folder
 from ..plugins.routes import plugins_of
 
 log = logging.getLogger("edgesmith")
@@ -121,8 +121,8 @@ def run_builder(
         UserMistake: the graph has open sizes and no shapes; the bundle's kernels cannot be used.
         BackendUnavailable: the library, or what it needs for the kernels, is not here.
     """
-    with tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
-        path, errors = Path(folder, "engine"), Path(folder, "stderr")
+    with temporary_folder() as folder:
+        path, errors = folder / "engine", folder / "stderr"
         words = {**asdict(request), "engine": str(path) if engine else None, "progress": progress is not None}
         warnings: list[str] = []
         code, last = _converse(json.dumps(words), errors, progress, timeout_s, warnings)

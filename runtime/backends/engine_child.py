@@ -11,19 +11,22 @@ TensorRT 8 is only allowed fp16. Plugins of the bundle's kernels are registered 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import add_plugins
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SHOWN_EVERY_S = 0.1  # some phases have a step for every layer
 _one_at_a_time = threading.Lock()  # the builder reports from threads of its own
 _events = sys.stdout
@@ -42,8 +45,15 @@ def own_stdout() -> None:
     os.dup2(2, 1)
 
 
+def end_with_parent() -> None:
+    """A parent that is killed cannot end us; nobody would fetch the engine."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
     """0 built or parsed, 1 refused by parser or builder, 2 what was asked cannot be done, 3 no library."""
+    end_with_parent()
     own_stdout()
     request = json.load(sys.stdin)
     try:

@@ -2,39 +2,47 @@
 
     manifest.json  model.onnx (+ external data; or several graphs)  golden.npz  labels.json  engines/  report.html
 
-It is written to a temporary sibling and renamed, so it exists whole or not at all; it is opened only if its schema, names,
-sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
+It exists whole or not at all (publish.py), and a reader sees the old one or the new one while it is replaced; it is opened only
+if its schema, names, sizes and hashes hold (vet.py). Engines that the runtime builds on the device are kept in ``engines/`` beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BundleRefused, UserMistake
+from ..ground.places import real_place
+from ..ground.regular import read_regular
 from ..ground.version import __version__
+from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, read_graphs
-from .manifest import SCHEMA, TensorSpec, read_manifest
-from .publish import Content, check_place, publish
+from .kept import Held, State, changed, check_same, states, weights_of
+from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
+from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
 
-if TYPE_CHECKING:
-    from ..pictures.preprocess import ImageContract
+MAX_LABELS_BYTES = 64 * 1024 * 1024
+OPEN_TRIES = 5  # while somebody replaces it
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; the properties read the manifest."""
+    """An opened bundle; the properties read the manifest. What is read later is of this bundle, or refused (kept.py)."""
 
-    path: Path
+    path: Path  # absolute
     manifest: dict[str, Any]
+    seen: Mapping[str, State] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # of its files when they were hashed
 
     @property
     def name(self) -> str:
@@ -94,8 +102,6 @@ class Bundle:
 
     @cached_property  # a session asks for every batch
     def contract(self) -> ImageContract:
-        from ..pictures.preprocess import ImageContract
-
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
         return ImageContract.from_json(self.manifest["input_contract"])
@@ -103,20 +109,56 @@ class Bundle:
     @cached_property  # a session asks for every batch
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        name = check_name(self.manifest.get("labels") or "labels.json")
+        name = check_name(self._labels_file)
         try:
-            labels = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            with self.reading(name):
+                labels = json.loads(read_regular(self.path / name, MAX_LABELS_BYTES).decode())
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleRefused(f"{self.path} has no readable labels", found=f"{name}: {error}") from None
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BundleRefused(f"{self.path} has no readable labels", found=name, expected="a JSON list of names")
         return labels
 
     @property
+    def _labels_file(self) -> str:
+        return str(self.manifest.get("labels") or "labels.json")
+
+    @cached_property
+    def _golden_file(self) -> Held | None:
+        if GOLDEN not in self.manifest["files"]:
+            return None
+        with self.reading(GOLDEN):
+            return Held(self.path / GOLDEN)
+
+    @property
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
         inputs = [spec.name for spec in self.inputs]
-        return read_golden(self.path / GOLDEN, inputs, task_of(self.task).golden_outputs(self))
+        held = self._golden_file
+        path = held.path if held else self.path / GOLDEN
+        golden = read_golden(path, inputs, task_of(self.task).golden_outputs(self))
+        if held and not held.is_untouched():
+            raise changed(self.path, GOLDEN)
+        return golden
+
+    def keep(self) -> None:
+        """Read, or hold open, what a session needs later on beside its graph. BundleRefused where that cannot be read."""
+        _ = self._golden_file
+        if self._labels_file in self.manifest["files"]:
+            _ = self.labels
+        if self.manifest.get("input_contract") is not None:
+            _ = self.contract
+
+    @contextmanager
+    def reading(self, *names: str) -> Iterator[None]:
+        """What is read inside is what was checked: BundleRefused before where it is not, and after if it was replaced meanwhile."""
+        check_same(self.path, names, self.seen, self.manifest)
+        yield
+        check_same(self.path, names, self.seen, self.manifest)
+
+    def files_of(self, graph: GraphSpec) -> tuple[str, list[str]]:
+        """The file of a graph and those with its external weights, by their names in the bundle."""
+        return graph.path.relative_to(self.path).as_posix(), weights_of(graph.path, self.manifest["files"])
 
 
 def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
@@ -126,6 +168,35 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         BundleRefused: it is not there, not a bundle, of a newer schema, damaged, or points outside of itself.
     """
     folder = Path(path)
+    for left in reversed(range(OPEN_TRIES)):
+        if not folder.is_dir():
+            pick_up(Path(os.path.realpath(folder)))
+        before = _identity(folder)
+        try:
+            bundle = _open(folder, check)
+        except (BundleRefused, OSError):
+            if not left or _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return bundle
+    raise BundleRefused(
+        f"cannot open the bundle {folder}",
+        found="another one each time: it is being replaced again and again",
+        attempt="wait for the program that writes it",
+    )
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Differs when another bundle has come to this place, even one that got the number of a deleted folder."""
+    try:
+        ours, manifest = folder.stat(), (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return (ours.st_dev, ours.st_ino, manifest.st_ino, manifest.st_mtime_ns, manifest.st_size)
+
+
+def _open(folder: Path, check: bool) -> Bundle:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing at that path"
         raise BundleRefused(
@@ -135,8 +206,9 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
             attempt="give the folder itself, such as smt_tiny.edge",
         )
     manifest = read_manifest(folder)
+    seen = states(folder, map(check_name, manifest["files"]))
     check_folder(folder, manifest, hashes=check)
-    bundle = Bundle(folder, manifest)
+    bundle = Bundle(folder.absolute(), manifest, seen)
     _ = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
     task_of(bundle.task).check_bundle(bundle)
     return bundle
@@ -150,17 +222,23 @@ def write_bundle(
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
     """
-    place = Path(os.path.abspath(out))
-    check_place(place, overwrite)
+    place = real_place(out)
     head = {"schema": SCHEMA, "edgesmith": __version__}
-    publish(place, {**head, **{key: value for key, value in manifest.items() if key not in head}}, files)
+    with writing(place):
+        check_place(place, overwrite)
+        publish(place, {**head, **{key: value for key, value in manifest.items() if key not in head}}, files)
     return open_bundle(out, check=False)
 
 
 def update_bundle(
     bundle: Bundle, files: Mapping[str, Content | None], manifest_changes: Mapping[str, Any] | None = None
 ) -> Bundle:
-    """Add, replace or (with None) remove files and change manifest keys, all at once or not at all."""
-    old = open_bundle(bundle.path, check=False).manifest
-    publish(Path(os.path.abspath(bundle.path)), {**old, **(manifest_changes or {})}, files, old)
-    return open_bundle(bundle.path, check=False)
+    """Add, replace or (with None) remove files and change manifest keys, all at once or not at all.
+
+    A link that led to the bundle leads to the new one. What is returned has the path that both have.
+    """
+    place = Path(os.path.realpath(bundle.path))
+    with writing(place):
+        old = open_bundle(place, check=False).manifest
+        publish(place, {**old, **(manifest_changes or {}), "schema": SCHEMA}, files, old)
+    return open_bundle(place, check=False)

@@ -1,20 +1,25 @@
-"""Putting a bundle in its place: built as a temporary sibling, checked, then renamed.
+"""Putting a bundle in its place: built in a work folder beside it, checked, then exchanged for what was there.
 
-Whatever goes wrong on the way (disk full, Ctrl-C, a name that leads out), the place holds what it held before and the
-sibling is removed. A killed process can leave a ``.<name>.<random>.partial`` folder behind, never half a bundle.
+Whatever goes wrong on the way (disk full, Ctrl-C, a name that leads out), the place holds what it held before and the work
+folder is removed; after a kill the next writer beside it does that. Writers of one bundle come one after another, readers see
+the old one or the new one. Only where the file system cannot exchange two names, the place is empty for a moment: a reader
+waits for that, and the next reader or writer gives back what a killed process had taken away.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import BundleRefused, UserMistake
-from .manifest import MANIFEST, read_manifest, to_text
+from ..ground.exchange import exchange
+from ..ground.scratch import OLD, abandoned, alone, sweep, work_folder
+from .manifest import MANIFEST, read_manifest, sealed_text
 from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
 
 Content = bytes | Path  # the content itself, or a file to copy
@@ -25,8 +30,12 @@ def check_place(out: Path, overwrite: bool) -> None:
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
     what = f"cannot write the bundle {out.name}: that place is taken"
-    if out.is_symlink() or not out.is_dir():
-        raise UserMistake(what, found="a link" if out.is_symlink() else "a file", expected="a free path")
+    if out.is_symlink():
+        raise UserMistake(
+            what, found="a link", expected="a free path, or a bundle itself", attempt=os.path.realpath(out)
+        )
+    if not out.is_dir():
+        raise UserMistake(what, found="a file", expected="a free path", attempt="another name")
     try:
         manifest = read_manifest(out)
         foreign = sorted(n for n in set(walk(out)) - set(manifest["files"]) - {MANIFEST} if not is_device_engine(n))
@@ -45,27 +54,14 @@ def check_place(out: Path, overwrite: bool) -> None:
         raise UserMistake(what, found="a bundle", expected="a free path", attempt="another name, or overwrite it")
 
 
-def publish(
-    out: Path, manifest: Mapping[str, Any], files: Mapping[str, Content | None], old: Mapping[str, Any] | None = None
-) -> None:
-    """Build the whole bundle beside ``out``, check it, then rename it into place.
-
-    With ``old``, the manifest of the bundle now at ``out``, its other files are kept; None as content removes one.
-    """
-    for name in files:
-        check_name(name)
-    stage = None
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Be the only writer of ``out``; what a killed one had taken away is back. OSError becomes a UserMistake in words."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        stage.chmod(0o755)
-        records = _keep(out, stage, old, files) if old else {}
-        for name, content in files.items():
-            if content is not None:
-                records[name] = _put(stage / name, content)
-        _put(stage / MANIFEST, to_text({**manifest, "files": dict(sorted(records.items()))}).encode())
-        check_folder(stage, read_manifest(stage), hashes=False)  # what is published can be opened
-        _swap(stage, out)
+        with alone(out):
+            _give_back(out)
+            yield
     except OSError as error:
         raise UserMistake(
             f"cannot write the bundle {out.name}",
@@ -73,9 +69,36 @@ def publish(
             because="nothing was left behind; what was there before is still there",
             attempt="check the free space and the permissions of the folder, or choose another place",
         ) from error
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
+
+
+def pick_up(out: Path) -> None:
+    """Before a reader says that nothing is at ``out``: wait for who replaces it just now, or give back what a killed one took."""
+    with suppress(OSError):  # nothing may be written there
+        if any((folder / OLD).exists() for folder in out.parent.glob(f".{glob.escape(out.name)}.*.work")):
+            with alone(out):
+                _give_back(out)
+
+
+def publish(
+    out: Path, manifest: Mapping[str, Any], files: Mapping[str, Content | None], old: Mapping[str, Any] | None = None
+) -> None:
+    """Build the whole bundle beside ``out``, check it, then put it in its place; within ``writing``.
+
+    With ``old``, the manifest of the bundle now at ``out``, its other files are kept; None as content removes one.
+    """
+    for name in files:
+        check_name(name)
+    with work_folder(out) as work:
+        stage = work / "new"
+        stage.mkdir()
+        stage.chmod(out.stat().st_mode & 0o777 if out.is_dir() else 0o755)
+        records = _keep(out, stage, old, files) if old else {}
+        for name, content in files.items():
+            if content is not None:
+                records[name] = _put(stage / name, content)
+        _put(stage / MANIFEST, sealed_text({**manifest, "files": dict(sorted(records.items()))}).encode())
+        check_folder(stage, read_manifest(stage), hashes=False)  # what is published can be opened
+        _swap(stage, out)
 
 
 def _keep(
@@ -107,15 +130,35 @@ def _put(path: Path, content: Content) -> dict[str, Any]:
 
 
 def _swap(stage: Path, out: Path) -> None:
-    """Put the finished folder at ``out``; a folder that was there comes back if that fails."""
-    if not out.exists():
+    """Put the finished folder at ``out``; what was there is in the work folder afterwards, or still there if that fails."""
+    if not out.exists() or not any(out.iterdir()):
         os.replace(stage, out)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    os.replace(out, aside)
-    try:
-        os.replace(stage, out)
-    except BaseException:
-        os.replace(aside, out)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    elif not exchange(stage, out):
+        aside = stage.with_name(OLD)
+        try:
+            os.replace(out, aside)
+            os.replace(stage, out)
+        except BaseException:
+            if not os.path.lexists(out):
+                os.replace(aside, out)
+            raise
+        aside.rename(stage)  # not needed any more
+    _sync(out.parent)
+
+
+def _give_back(out: Path) -> None:
+    """The bundle that a killed process took away and did not replace; held by ``alone``."""
+    for folder in abandoned(out.parent, out.name):
+        if (folder / OLD).exists() and not os.path.lexists(out):
+            os.replace(folder / OLD, out)
+    sweep(out.parent)
+
+
+def _sync(folder: Path) -> None:
+    """The names in a folder are on the disk; where it cannot be asked, it is as good as it was."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from ..bundle.bundle import open_bundle
-from ..errors import EdgesmithError, UserMistake
+from ..errors import EdgesmithError, UserMistake, one_line
+from ..ground import signals
 from ..tasks.known import task_of
 
-INTERRUPTED = 130
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 LATENCIES = ("read", *TOLD, "draw", "save")
 
@@ -91,14 +88,11 @@ def run(asked: Asked) -> int:
     asked.check()
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
-    import cv2
-
     from ..backends.load import load
     from ..pictures.save import saver
-    from ..pictures.video import frames, pictures
+    from ..pictures.video import frames, pictures, quiet
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    quiet()
     with (
         frames(asked.source) if asked.source is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads) as session,
@@ -123,10 +117,9 @@ class _Run:
     def to_the_end(self) -> int:
         code = 0
         try:
-            with _terminated_like_interrupted():
-                self._frames()
+            self._frames()
         except KeyboardInterrupt:
-            code = INTERRUPTED
+            code = signals.exit_code()
         except BrokenPipeError:  # the reader of our lines has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except BaseException:
@@ -138,7 +131,7 @@ class _Run:
             raise self.broken[0]
         if self.asked.as_json:
             _print_json(self.document)
-        self._finish("interrupted" if code else "")
+        self._finish(signals.told() if code else "")
         self._summary()
         if self.broken and not code:
             _tell(
@@ -178,7 +171,7 @@ class _Run:
         elif self.asked.as_json:
             self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
-            print(frame.name)
+            print(one_line(frame.name))
             print(self.task.lines(answer, self.asked.top), flush=True)
         else:
             at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"
@@ -225,23 +218,6 @@ class _Run:
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
         print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """A service that is told to stop finishes its video as after Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rounded(value: Any) -> Any:

@@ -9,16 +9,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from .scratch import hold
+
+MOST_OF_THE_STEM = 60  # characters: a name may be as long as the file system allows, and its sibling is longer
+
 
 @contextmanager
 def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: bool = False) -> Iterator[IO[bytes]]:
     """A file to write to, which has its name when the block ends well and is gone when it does not, Ctrl-C included.
 
     ``hidden``: for folders that people look into. ``to_disk``: the content is there before the name is, whatever the
-    machine does next. What a killed process leaves behind begins with the stem of ``path`` and ends in ``.part``.
+    machine does next. What a killed process leaves ends in ``.edgesmith.part``, and ``scratch.sweep`` removes it.
     """
-    prefix = f".{path.stem}." if hidden else f"{path.stem}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
+    handle, name = _make(path.parent, ("." if hidden else "") + path.stem[:MOST_OF_THE_STEM] + ".")
+    held = os.dup(handle)  # closing the file below would let go of the lock before it has its name
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -30,6 +34,16 @@ def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: b
     finally:
         with suppress(OSError):
             os.unlink(name)
+        os.close(held)
+
+
+def _make(folder: Path, prefix: str) -> tuple[int, str]:
+    """Handle and path of a new file that this process holds."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+        if hold(handle, name):
+            return handle, name
+        os.close(handle)  # a sweep came in between
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -7,7 +7,6 @@ kernels.zip     their kernels
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.engines import ENGINES
 from ..errors import BackendUnavailable, BundleRefused
+from ..ground.scratch import temporary_folder
 from .library import load_plugin_library, plugin_library
 from .pack import PACK, read_pack
 from .register import register_plugins
@@ -103,8 +103,8 @@ def add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> Non
     if asked["route"] == "aot":
         register_plugins(trt, pack, asked["ops"])
     else:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgesmith-kernels-"))
-        load_plugin_library(trt, pack, asked["ops"], Path(folder))
+        folder = stack.enter_context(temporary_folder())
+        load_plugin_library(trt, pack, asked["ops"], folder)
 
 
 def load_plugins(trt: Any, bundle: Bundle, library: str, stack: ExitStack) -> None:

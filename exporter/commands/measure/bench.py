@@ -7,10 +7,8 @@ fast wrong answer cannot win. The result goes into the bundle: manifest, report,
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.bundle.report import write_report
 from ....runtime.errors import UserMistake
+from ....runtime.ground.scratch import temporary_folder
 from ....runtime.session.benchmark import measure, to_json
 from ...run.runners import session_runner
 from ...run.stages import Progress, Silent
@@ -59,9 +58,9 @@ def bench(
     shape = _shape(opened, batch)
     task = find_export(opened.task)
     images, rule = task.bench_images(opened, shape), task.rule_of(opened)
-    with load(opened, threads=threads) as session, tempfile.TemporaryDirectory(prefix="edgesmith-") as folder:
+    with load(opened, threads=threads) as session, temporary_folder() as folder:
         skipped: dict[str, str] = {}
-        candidates = peer_candidates(opened, weights, peers, images, threads, Path(folder), skipped, progress)
+        candidates = peer_candidates(opened, weights, peers, images, threads, folder, skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
         alone = {"kind": "bundle", "path": str(opened.path)}
         candidates.append(Candidate(name, session_runner(session), alone, task.in_graph(rule)))

@@ -1,0 +1,46 @@
+"""A command that is told to stop cleans up as after Ctrl-C: SIGTERM of a service manager, SIGHUP of a closed terminal.
+
+Only commands do this, once, at their start (__main__.py); a program that imports us keeps its own handlers.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STOPPED = (signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
+
+
+class Stopped(KeyboardInterrupt):
+    """As Ctrl-C for all that cleans up on the way out."""
+
+
+@contextmanager
+def stopping_like_interrupt() -> Iterator[None]:
+    """Inside, these signals raise ``Stopped``; one that is ignored, as nohup does with SIGHUP, stays ignored."""
+    ours = [number for number in STOPPED if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def exit_code() -> int:
+    """What the shell is told of a command that was stopped: 128 and the number of the signal."""
+    return 128 + (_received[0] if _received else signal.SIGINT)
+
+
+def told() -> str:
+    """``interrupted``, or which signal it was."""
+    return f"stopped by {signal.Signals(_received[0]).name}" if _received else "interrupted"
+
+
+def _stop(number: int, _frame: object) -> None:
+    if not _received:  # often both come, and again: what cleans up is not stopped in the middle
+        _received.append(number)
+        raise Stopped

@@ -1,0 +1,207 @@
+"""SIGKILL at a random moment, many times over: what is there afterwards, and what lies about after the next run.
+
+    python tests/helpers/kills.py publish|export|calibration|engines KILLS
+
+A child of this process does the work and is killed; libraries are imported once, before. Every time what the child works on must
+be the old one or the new one, whole, and after the beginning of the next run nothing else may lie there or among the temporary
+files. Prints one JSON object: how many were killed before they were done, how often the old and the new one was found, orphans.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Publish:
+    """A bundle of some megabytes replaced by another one; in turns as where two names cannot be exchanged."""
+
+    def __init__(self, folder: Path) -> None:
+        from small_bundle import write_small_bundle
+
+        from edgesmith.runtime.bundle import publish
+
+        self.place, self.publish, self.exchange, self.turns = folder / "small.edge", publish, publish.exchange, 0
+        write_small_bundle(self.place, name="0")
+        self.weights = np.random.default_rng(0).bytes(4_000_000)
+        self.expected = {"small.edge"}
+
+    def run(self, number: int) -> None:
+        from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
+
+        self.publish.exchange = self.exchange if number % 2 else lambda *_: False
+        old = open_bundle(self.place)
+        files: dict[str, Any] = {name: (old.path / name).read_bytes() for name in old.manifest["files"]}
+        files["weights.bin"] = self.weights
+        write_bundle(self.place, files, {**old.manifest, "name": str(number)}, overwrite=True)
+
+    def found(self) -> str:
+        from edgesmith.runtime.bundle.bundle import open_bundle
+
+        return open_bundle(self.place).name
+
+    def next_run(self) -> None:
+        from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
+
+        update_bundle(open_bundle(self.place), {})
+
+
+class Export:
+    """A whole export over the bundle of the one before."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxscript  # noqa: F401
+        import timm  # noqa: F401
+        import torch  # noqa: F401
+
+        from edgesmith.exporter import pipeline
+
+        self.place, self.export = folder / "van.edge", pipeline.export
+        self.settings: dict[str, Any] = {"num_classes": 2, "image_size": 32, "out": self.place, "overwrite": True}
+        self.expected = {"van.edge"}
+        _in_a_child(lambda: self.run(0))
+
+    def run(self, number: int) -> None:
+        self.export("van_b0", seed=number, **self.settings)
+
+    def found(self) -> str:
+        from edgesmith.runtime.bundle.bundle import open_bundle
+
+        return str(open_bundle(self.place).manifest["weights"]["seed"])
+
+    def next_run(self) -> None:
+        from edgesmith.runtime.ground.scratch import temporary_folder
+
+        self.export("van_b0", dry_run=True, **self.settings)
+        with temporary_folder():
+            pass
+
+
+class Calibration:
+    """Statistics of random images; saved after every batch."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime  # noqa: F401
+        from observed_graph import TENSORS, RandomImages, small_net
+
+        self.folder, self.tensors, self.images, self.net = folder, TENSORS, RandomImages, small_net
+        self.expected: set[str] = set()
+
+    def run(self, number: int) -> None:
+        from edgesmith.calibration.statistics.collect import collect
+
+        collect(self.net(), self.tensors, self.images(64, seed=number), cache=self.folder, batch=2, save_every=1)
+
+    def found(self) -> str:
+        """Every file can be read to its end; ``new`` would be the number of a run that nobody can tell from here."""
+        from edgesmith.calibration.statistics.cache import read
+
+        files = list(self.folder.glob("*.npz"))
+        for path in files:
+            read(path)
+        self.expected = {path.name for path in files}
+        return "whole"
+
+    def next_run(self) -> None:
+        from edgesmith.calibration.statistics.cache import Cache
+        from edgesmith.calibration.statistics.fingerprint import fingerprint
+
+        Cache(fingerprint("statistics", self.net(), self.tensors, self.images(1)), self.folder).load(lambda _: None)
+
+
+class Engines:
+    """An engine of some megabytes, kept in the bundle."""
+
+    def __init__(self, folder: Path) -> None:
+        from small_bundle import write_small_bundle
+
+        from edgesmith.runtime.backends import engine_cache
+        from edgesmith.runtime.bundle.bundle import open_bundle
+
+        self.bundle, self.cache = open_bundle(write_small_bundle(folder / "small.edge")), engine_cache
+        self.engine = np.random.default_rng(0).bytes(8_000_000)
+        self.expected = {"small.edge"}
+        engine_cache.secret()
+
+    def run(self, number: int) -> None:
+        self.cache.save_engine(self.bundle, "k" * 24, number.to_bytes(4, "little") + self.engine)
+
+    def found(self) -> str:
+        from edgesmith.runtime.bundle.bundle import open_bundle
+
+        open_bundle(self.bundle.path)
+        engine = self.cache.load_engine(self.bundle, "k" * 24)
+        assert engine is None or engine[4:] == self.engine
+        return "0" if engine is None else str(int.from_bytes(engine[:4], "little"))
+
+    def next_run(self) -> None:
+        self.cache.save_engine(self.bundle, "k" * 24, self.cache.load_engine(self.bundle, "k" * 24) or self.engine)
+        engines = sorted(path.name for path in (self.bundle.path / "engines").iterdir())
+        assert engines == ["device-" + "k" * 24 + ".engine"], engines
+
+
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "publish": Publish,
+    "export": Export,
+    "calibration": Calibration,
+    "engines": Engines,
+}
+
+
+def _in_a_child(action: Callable[[], object], after_s: float | None = None) -> int:
+    """The exit code of a child that does it, killed after so many seconds."""
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        try:
+            action()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 told by the code
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    if after_s is not None:
+        time.sleep(after_s)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kills(kind: str, count: int, folder: Path) -> dict[str, Any]:
+    """Kill ``count`` runs of a kind; AssertionError where what is found is neither the old one nor the new one."""
+    temporary, place = folder / "tmp", folder / "place"
+    temporary.mkdir()
+    place.mkdir()
+    os.environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "EDGESMITH_CACHE": str(folder / "cache")}
+    tempfile.tempdir = str(temporary)
+    work, moments = KINDS[kind](place), np.random.default_rng(0)
+    started = time.monotonic()
+    assert _in_a_child(lambda: work.run(1)) == 0
+    takes_s = time.monotonic() - started
+    codes, seen, orphans, last = Counter[int](), Counter[str](), 0, work.found()
+    for number in range(2, count + 2):
+        code = _in_a_child(lambda number=number: work.run(number), moments.uniform(0, 1.1 * takes_s))  # type: ignore[misc]
+        assert code in (0, -signal.SIGKILL)
+        codes[code] += 1
+        found = work.found()
+        assert found in (last, str(number)), f"{found} after {last} and {number}"
+        seen["old" if found == last else "new"] += 1
+        last = found
+        work.next_run()
+        orphans += len({path.name for path in place.iterdir()} - work.expected) + len(list(temporary.iterdir()))
+    return {"kind": kind, "killed": codes[-signal.SIGKILL], "done before": codes[0], **seen, "orphans": orphans}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as own:
+        print(json.dumps(kills(sys.argv[1], int(sys.argv[2]), Path(own))))
