@@ -14,6 +14,10 @@ EXTRAS := export,cpu,rtx,openvino,dev
 COMMA := ,
 LOCKING := .venv-lock
 LATEST := .venv-latest
+# What a device may have at the least. No torch in it: what needs the exporter is skipped, and says so.
+FLOOR := .venv-floor
+FLOOR_PINS := tests/runtime/floor.txt
+FLOOR_STAMP := $(FLOOR)/ready-$(shell { cat $(FLOOR_PINS); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB). One file goes to one
 # worker, so that an export which its tests share is made once.
@@ -21,7 +25,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-latest lint format bench bench-int8 bench-detection kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor test-latest lint format bench bench-int8 bench-detection kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -49,11 +53,20 @@ lock:  ## choose the newest versions that pyproject.toml allows, and write them 
 demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
 	@$(RUN) -m edgesmith.exporter.commands.demo
 
-test: lint  ## lint, types and all tests that are not slow
+test: lint test-floor  ## lint, types and all tests that are not slow; before them those of the runtime on its floors
 	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes: every family, precision and target
 	$(PYTEST) -m slow
+
+test-floor: $(FLOOR_STAMP)  ## the runtime's tests with the oldest OpenCV, NumPy and ONNX Runtime that are supported, without torch
+	PYTHONPATH=$(CURDIR)/$(FLOOR)/here $(FLOOR)/bin/python -m pytest $(PYTEST_OPTIONS) -m "not slow" tests/runtime tests/test_old_bundles.py
+
+$(FLOOR_STAMP): $(FLOOR_PINS)
+	@$(FLOOR)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(FLOOR); $(PYTHON) -m venv $(FLOOR); }
+	$(FLOOR)/bin/python $(PIP) -r $(FLOOR_PINS)
+	@mkdir -p $(FLOOR)/here && ln -sfn ../.. $(FLOOR)/here/edgesmith
+	@rm -f $(FLOOR)/ready-* && touch $@
 
 # Not part of CI: what it finds is news about others' releases, not about a change of ours.
 test-latest:  ## the tests with the newest versions instead of the locked ones: what breaks, and which versions differ
@@ -100,5 +113,5 @@ gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(FLOOR) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

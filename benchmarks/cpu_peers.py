@@ -25,6 +25,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families
+from edgesmith.runtime.backends.openvino_library import openvino
 from edgesmith.runtime.session.benchmark import machine, measure
 
 HERE = Path(__file__).parent
@@ -105,12 +106,10 @@ def _onnxruntime(model: Any, images: np.ndarray) -> Runner:
 
 def _openvino(model: Any, images: np.ndarray, precision: str | None) -> Runner:
     """``precision`` "f32" forces float32; None is OpenVINO's own choice, bf16 where the CPU has AMX."""
-    import openvino
-
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
-    core = openvino.Core()
+    core = openvino().Core()
     network = core.read_model(_bytes(model), b"")
     network.reshape(list(images.shape))
     request = core.compile_model(network, "CPU", config).create_infer_request()

@@ -93,6 +93,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
         parameters = sum(parameter.numel() for parameter in source.module.parameters())
         stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
         judge = Judge(source.module, plan)
+        judge.check_answers()
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
         exported = trace(

@@ -4,8 +4,8 @@
 
 Reading a spec imports neither torch nor timm; only what needs the family's module does. Such a module is one of ours,
 families/FAMILY/network.py, or the one that ``module`` names. It must have ``build(num_classes, image_size, **config)``; where
-its checkpoints need it also ``rename(state)``, ``changes_for(state, config)``, ``at_size(state, config, image_size)``
-and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. The methods below say what each is for.
+its checkpoints need it also ``rename(state)``, ``changes_for(state, config)``, ``at_size(state, config, image_size,
+trained_size)`` and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. The methods below say what each is for.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ModelSpec:
     ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """The checkpoint's tensors (in our names) for another image size, where some depend on it, and notes about it."""
         resize = getattr(self._family(), "at_size", None)
-        return resize(state, self.config, image_size) if resize else (state, ())
+        return resize(state, self.config, image_size, self.contract.size) if resize else (state, ())
 
     def filled(self) -> Mapping[str, str]:
         """Tensors that a checkpoint may lack, and what to say when they keep their first value."""

@@ -6,8 +6,31 @@ different types, so that a script can tell them apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+# control characters but tab and line feed, those that turn the direction of text round, that cannot be seen, or are half
+# of a character: a terminal would obey the first, a reader be deceived by the others, a stream break on the last
+STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def shown(text: str) -> str:
+    """Text from anywhere as it may be shown: what would steer a terminal stands there as its number, ``\\u001b``."""
+    return STEERING.sub(_as_number, text) if STEERING.search(text) else text
+
+
+def _as_number(found: re.Match[str]) -> str:
+    code = ord(found[0])  # as JSON spells it, so that a document stays one
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str) -> str:
+    """The same without ends of lines, for a name in a table or a sentence."""
+    return shown(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class EdgesmithError(Exception):
@@ -19,7 +42,7 @@ class EdgesmithError(Exception):
         self.what, self.found, self.expected, self.because, self.attempt = what, found, expected, because, attempt
         rows = (("found", found), ("expected", expected), ("because", because), ("try", attempt))
         lines = [f"  {label:<10}" + text.replace("\n", "\n" + " " * 12) for label, text in rows if text]
-        super().__init__("\n".join([what, *lines]))
+        super().__init__(shown("\n".join([what, *lines])))
 
 
 class UserMistake(EdgesmithError):

@@ -52,3 +52,21 @@ def test_what_breaks_is_told_beside_the_versions_that_differ(tmp_path):
 
 def test_what_passes_says_so(tmp_path):
     assert "passed with" in beside(tmp_path, LOCK, "pass").stdout
+
+
+def test_the_floors_that_are_tested_are_those_that_pyproject_states():
+    """tests/runtime/floor.txt pins the oldest version of each for this Python; make test-floor installs just these."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    stated = dict(line.split(">=") for line in [*project["dependencies"], *project["optional-dependencies"]["cpu"]])
+    assert set(stated) == {"numpy", "opencv-python-headless", "onnxruntime"}
+    pins = re.findall(
+        r'^(\S+)==(\S+?);? python_version < "3.13"', (ROOT / "tests/runtime/floor.txt").read_text(), re.MULTILINE
+    )
+    tested = {name: version for name, version in pins if name in stated}
+    assert {name: version.startswith(f"{stated[name]}.") for name, version in tested.items()} == dict.fromkeys(
+        stated, True
+    )

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...runtime.coco.intervals import Z, bootstrap_95, resamples, times_drawn, wilson
 from ...runtime.errors import UserMistake
+from ...runtime.ground.numbers import class_logits
 
 Outputs = Any  # (n, ...) what the graph gives for n pictures, or what is kept of it: one item a picture
 
@@ -98,14 +99,17 @@ class Drop:
 
 
 def right(outputs: Outputs, labels: Any) -> np.ndarray:
-    """(n, C) and n labels -> (n,) bool: the first largest value is the label's; a picture with a NaN is wrong."""
-    flat = np.asarray(outputs).reshape(len(outputs), -1)
+    """(n, C) and n labels -> (n,) bool: the first largest value is the label's; a picture with a NaN is wrong.
+
+    Of one logit the sign decides (``class_logits``).
+    """
+    flat = class_logits(outputs)
     return (flat.argmax(axis=1) == np.asarray(labels)) & ~np.isnan(flat).any(axis=1)
 
 
 def same(outputs: Outputs, reference: Any) -> np.ndarray:
     """(n, C) twice -> (n,) bool: both answer the same class."""
-    return right(outputs, np.asarray(reference).reshape(len(outputs), -1).argmax(axis=1))
+    return right(outputs, class_logits(reference).argmax(axis=1))
 
 
 TOP1 = Metric("top1", hits=right)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.run import Runner
-from ...runtime.ground.numbers import smallest_cosine
+from ...runtime.ground.numbers import class_logits, smallest_cosine
 from .accuracy import AGREEMENT, TOP1, Metric, same, sqnr_db
 from .evaluation import Evaluation, Pictures
 from .task import TaskJudge
@@ -66,12 +66,12 @@ class Logits:
             notes.append(
                 "no labels: a point of drop is a point of disagreement with the float32 graph, not a wrong answer"
             )
-        classes = np.unique(evaluation.truth if metric is TOP1 else reference.reshape(count, -1).argmax(axis=1))
+        classes = np.unique(evaluation.truth if metric is TOP1 else class_logits(reference).argmax(axis=1))
         if metric in (TOP1, AGREEMENT) and len(classes) == 1:
             notes.append(
                 f"all {count} pictures are of class {classes[0]}: a graph that always says so would lose nothing"
             )
-        if metric is TOP1 and expected.value <= 200 / reference[0].size:
+        if metric is TOP1 and expected.value <= _hardly_more_than_chance(class_logits(reference).shape[1]):
             notes.append(
                 f"the float32 graph itself is right on {expected.value:.1f} %: are the labels numbered as its "
                 "outputs are, and the weights trained?"
@@ -82,3 +82,9 @@ class Logits:
                 f"if no picture is lost on balance; {int(np.ceil(100 / max(max_drop, 0.01)))} pictures would resolve it"
             )
         return notes
+
+
+def _hardly_more_than_chance(classes: int) -> float:
+    """Percent: twice what guessing gives, of few classes a quarter of the way from there to all."""
+    chance = 100 / classes
+    return min(2 * chance, chance + (100 - chance) / 4)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.regular import check_regular
+from ...runtime.pictures.depth import eight_bits, to_bytes_words, value_range
 from ...runtime.pictures.preprocess import ImageContract
 from .items import Opened, PictureArray, Pool
 from .labels import class_numbers
@@ -29,12 +31,14 @@ KEYS = {
     "val_images": ("val_images", "x_val", "x_test"),
     "val_labels": ("val_labels", "y_val", "y_test"),
 }
+SLACK = 0.05  # of a range of about 2 to 5
 LAYOUTS = "uint8 (N, H, W, 3) or (N, H, W), or preprocessed float32 (N, 3, H, W)"
 
 
 def open_arrays(path: Path, contract: ImageContract, labels: Sequence[str]) -> Opened:
     """The pictures of an .npz or .npy; UserMistake for a broken file, an unknown key and arrays that are no pictures."""
     try:
+        check_regular(path)
         if path.suffix.lower() == ".npy":
             return from_arrays(
                 {"images": np.load(path, mmap_mode="r", allow_pickle=False)}, str(path), contract, labels
@@ -87,7 +91,11 @@ def from_arrays(
 
     def pool(images: Any, numbers: Any, what: str) -> Pool:
         images = as_array(images)
-        notes.extend(check_pictures(images, f"{what} of {source}", contract))
+        check_pictures(images, f"{what} of {source}", contract)
+        if images.dtype.kind == "f":
+            notes.extend(check_values(images, f"{what} of {source}", contract))
+        elif images.dtype == np.uint16:  # the depth of the set, before that of each picture
+            eight_bits(_spread(images)[..., :3] if images.ndim == 4 else _spread(images), f"the {what} of {source}")
         known = None
         if numbers is not None:
             known = class_numbers(as_array(numbers), len(images), labels, source)
@@ -115,8 +123,8 @@ def as_array(value: Any) -> np.ndarray:
         ) from None
 
 
-def check_pictures(images: np.ndarray, where: str, contract: ImageContract) -> list[str]:
-    """Notes about a whole array of pictures; UserMistake when its shape, type or values are not those of pictures."""
+def check_pictures(images: np.ndarray, where: str, contract: ImageContract) -> None:
+    """UserMistake when the shape or the type of an array is not that of pictures."""
     floats, shape = images.dtype.kind == "f", images.shape
     if floats:
         fits = images.ndim == 4 and shape[1:] == (3, *contract.size)
@@ -131,22 +139,30 @@ def check_pictures(images: np.ndarray, where: str, contract: ImageContract) -> l
             attempt = "images.transpose(0, 2, 3, 1) puts the channels last"
         elif not floats and images.ndim == 3 and shape[2] in (3, 4):
             attempt = "images[None] if this is one picture"
-        elif images.dtype.kind in "iu" and images.ndim in (3, 4) and images.dtype != np.uint8:
-            attempt = "images.astype(np.uint8) if the values are 0..255"
+        elif images.dtype.kind in "biu" and images.ndim in (3, 4):
+            attempt = to_bytes_words(_spread(images)).replace("image", "images")
         elif floats and images.ndim == 4:
             attempt = f"preprocess to (N, 3, {height}, {width}), or give the pictures as uint8"
+        said = value_range(_spread(images)) if 0 not in shape and images.ndim in (3, 4) else ""
         raise UserMistake(
             f"the {where} cannot be used",
-            found=f"{images.dtype} of shape {shape}",
+            found=f"{images.dtype} of shape {shape}" + (f", {said}" if said else ""),
             expected=LAYOUTS.replace("3, H, W)", f"3, {height}, {width})"),
             attempt=attempt,
         )
-    return _check_values(images, where, contract) if floats else []
 
 
-def _check_values(images: np.ndarray, where: str, contract: ImageContract) -> list[str]:
-    """Whether floats may have gone through ``contract``: judged by up to 64 pictures, evenly spread."""
-    sample = np.asarray(images[:: max(1, len(images) // 64)][:64], np.float32)
+def _spread(images: np.ndarray) -> np.ndarray:
+    """Up to 64 pictures, evenly spread: what a whole array is judged by."""
+    return np.asarray(images[:: max(1, len(images) // 64)][:64])
+
+
+def check_values(images: np.ndarray, where: str, contract: ImageContract) -> list[str]:
+    """Notes on whether floats (N, 3, H, W) may have gone through ``contract``, judged by up to 64 pictures.
+
+    UserMistake where they went through another one.
+    """
+    sample = _spread(images).astype(np.float32)
     sample = sample[np.isfinite(sample)]  # single pictures with NaN are skipped later, by name
     if not sample.size:
         return []
@@ -154,15 +170,19 @@ def _check_values(images: np.ndarray, where: str, contract: ImageContract) -> li
     ends = (np.outer((0, 255), (contract.scale,) * 3) - contract.mean) / contract.std
     lowest, highest = float(ends.min()), float(ends.max())
     said = f"values from {low:.3g} to {high:.3g}"
-    if max(-low, high) > 10 * max(-lowest, highest):
+    unlike = max(-low, high) > 10 * max(-lowest, highest)
+    # the ranges that other ways to prepare give, where the model's is another one: pictures in 0..1 have no mean and std
+    shares = 0 <= low and high <= 1 and not (lowest >= -SLACK and highest <= 1 + SLACK)
+    symmetric = abs(low + 1) < SLACK > abs(high - 1) and not (abs(lowest + 1) < SLACK > abs(highest - 1))
+    if unlike or symmetric or (shares and (low < 2 * SLACK or high > 1 - 2 * SLACK)):  # with black or white in it
         raise UserMistake(
-            f"the {where} are not preprocessed",
+            f"the {where} are not preprocessed" + ("" if unlike else " as the model's are"),
             found=said,
             expected=f"values from {lowest:.3g} to {highest:.3g}, after the model's scale, mean and std",
             because="ranges collected from other values would fit no picture",
             attempt="give them as uint8 and they are preprocessed here",
         )
     slack = (highest - lowest) / 2
-    if low < lowest - slack or high > highest + slack or (low >= 0 and high <= 1 < highest and lowest < -0.05):
+    if shares or low < lowest - slack or high > highest + slack:
         return [f"{where}: {said}, where the model's preprocessing gives {lowest:.3g} to {highest:.3g}"]
     return []

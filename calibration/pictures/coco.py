@@ -25,5 +25,9 @@ def open_coco(data: Any, images: str | os.PathLike[str] | None, labels: tuple[st
     path = Path(data)
     found = read_coco(path, images, labels)
     names = [one.name for one in found.paths]
-    pool = Pool(names, [None] * len(names), None, lambda index: PictureFile(str(found.paths[index])), found.truths)
+
+    def item(index: int) -> PictureFile:
+        return PictureFile(str(found.paths[index]), size=found.truths[index].image_size)
+
+    pool = Pool(names, [None] * len(names), None, item, found.truths)
     return Opened(str(path), "coco", pool, notes=found.notes)

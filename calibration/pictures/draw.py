@@ -25,6 +25,7 @@ class Skipped:
 
     name: str
     why: str
+    attempt: str = ""  # what to do about it, where that is more than to look at it
 
 
 @dataclass
@@ -45,19 +46,20 @@ class Checker:
         self.seen.update(indices)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
             for index, found in zip(indices, threads.map(self._check, indices), strict=True):
-                if isinstance(found, str):
-                    self.skipped.append(Skipped(printable(self.pool.names[index]), found))
+                if isinstance(found, UserMistake):
+                    why = found.found or found.what
+                    self.skipped.append(Skipped(printable(self.pool.names[index]), why, found.attempt))
                 elif found.digest in self.known:
                     self.repeated.append(self.pool.names[index])
                 else:
                     self.items[index] = found
         return [index in self.items for index in indices]
 
-    def _check(self, index: int) -> Item | str:
+    def _check(self, index: int) -> Item | UserMistake:
         try:
             return self.pool.item(index).checked()
         except UserMistake as mistake:
-            return mistake.found or mistake.what
+            return mistake
 
 
 def shuffled(count: int, seed: int) -> list[int]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.regular import read_regular
 from ...runtime.pictures.file import SUFFIXES
 from .items import Opened, PictureFile, Pool, many
 from .labels import class_number, folder_classes
@@ -58,9 +59,7 @@ def open_folder(root: Path, labels: Sequence[str]) -> Opened:
 def open_list(path: Path, labels: Sequence[str]) -> Opened:
     """The pictures that ``path`` lists; UserMistake for a path that is missing or a label on only some lines."""
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise UserMistake(f"{path} is too large for a list", expected=f"at most {MAX_LIST_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_LIST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise UserMistake(f"cannot read {path}", found=error.strerror or str(error)) from error
     except UnicodeDecodeError:

@@ -95,7 +95,7 @@ def open_data(
         raise UserMistake(
             f"no picture of {opened.source} can be used",
             found=f"{len(checker.skipped)} that cannot be read; {first.name}: {first.why}",
-            attempt="open one of them in a viewer; name another folder",
+            attempt=first.attempt or "open one of them in a viewer; name another folder",
         )
     calibration = _image_set(opened, opened.pool, checker, drawn, contract)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.coco.files import check_size
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.file import check_image, decode_image, read_file
-from ...runtime.pictures.preprocess import ImageContract, preprocess
+from ...runtime.pictures.preprocess import ImageContract, as_rgb, preprocess
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class PictureFile:
 
     path: str
     digest: str = ""
+    size: tuple[int, int] | None = None  # (height, width) that its boxes are held to, where it has some
 
     def checked(self) -> PictureFile:
         """Read and decode once (JPEG at an eighth of its size) and forget the pixels."""
@@ -39,7 +41,10 @@ class PictureFile:
                 found="other bytes than when the data was opened",
                 attempt="run the command again",
             )
-        return preprocess([decode_image(data, self.path)], contract)[0]
+        image = decode_image(data, self.path)
+        if self.size is not None:
+            check_size(self.path, image, self.size)
+        return preprocess([image], contract)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,9 @@ class PictureArray:
     def checked(self) -> PictureArray:
         """A copy of its own (the source may be a mapped file); UserMistake for NaN and infinity."""
         values = np.array(self.values, np.float32 if self.values.dtype.kind == "f" else None, order="C")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if values.dtype.kind != "f":
+            as_rgb(values)  # its depth, before it is drawn
+        elif not np.isfinite(values).all():
             raise UserMistake("this picture is not usable", found="NaN or infinity", expected="finite numbers")
         head = f"{values.dtype.str} {values.shape} "
         return PictureArray(values, hashlib.sha256(head.encode() + values.tobytes()).hexdigest())

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.preprocess import ImageContract
-from .arrays import as_array, check_pictures
+from .arrays import as_array, check_pictures, check_values
 from .items import Item, Opened, PictureArray, PictureFile, Pool
 from .labels import class_number
 
@@ -31,7 +31,7 @@ def open_iterable(data: Iterable[Any], contract: ImageContract, labels: Sequence
     notes: list[str] = []
     held_bytes = 0
     for position, element in enumerate(data):
-        for item, label in _pictures(element, position, contract, notes):
+        for item, label in _pictures(element, position, contract):
             where = f"element {position} of the iterable"
             names.append(item.path if isinstance(item, PictureFile) else f"picture {len(items)}")
             numbers.append(None if label is None else class_number(label, labels, where))
@@ -47,6 +47,10 @@ def open_iterable(data: Iterable[Any], contract: ImageContract, labels: Sequence
             expected="paths, arrays, or pairs (picture, label)",
             attempt="a generator can be used once only: make a new one, or give a list",
         )
+    ready = [one.values for one in items if isinstance(one, PictureArray) and one.values.dtype.kind == "f"]
+    if ready:
+        sample = np.stack(ready[:: max(1, len(ready) // 64)][:64])
+        notes += check_values(sample, "pictures of the iterable", contract)
     if 0 < numbers.count(None) < len(numbers):
         notes.append(f"no labels: {numbers.count(None)} of {len(numbers)} elements of the iterable came without one")
     known = [number for number in numbers if number is not None]
@@ -54,7 +58,7 @@ def open_iterable(data: Iterable[Any], contract: ImageContract, labels: Sequence
     return Opened(f"iterable ({type(data).__name__})", "iterable", pool, notes=tuple(notes))
 
 
-def _pictures(element: Any, position: int, contract: ImageContract, notes: list[str]) -> Iterator[tuple[Item, Any]]:
+def _pictures(element: Any, position: int, contract: ImageContract) -> Iterator[tuple[Item, Any]]:
     """One element -> its pictures, each with its label or None."""
     pair = isinstance(element, (tuple, list)) and len(element) == 2
     picture, label = element if pair else (element, None)
@@ -72,9 +76,7 @@ def _pictures(element: Any, position: int, contract: ImageContract, notes: list[
     floats = values.dtype.kind == "f"
     batch = values.ndim == 4 or (values.ndim == 3 and not floats and values.shape[2] not in (1, 3, 4))
     many = values if batch else values[None]
-    for note in check_pictures(many, f"pictures in element {position} of the iterable", contract):
-        if not notes:  # one is enough: the others say the same
-            notes.append(note)
+    check_pictures(many, f"pictures in element {position} of the iterable", contract)
     if not batch:
         yield PictureArray(values), label
         return

@@ -11,6 +11,7 @@ import numpy as np
 from ...runtime.ground.limits import quantised
 from ..plan.plan import Plan
 from ..run import runners as verify
+from ..run.finite import check_finite
 from ..run.runners import Runner
 from ..tasks.task import Row
 
@@ -25,6 +26,7 @@ class Judge:
 
     def __init__(self, module: nn.Module, plan: Plan) -> None:
         self.plan = plan
+        self._module = module
         self.runner = verify.torch_runner(module, outputs=plan.task.runtime.outputs)
         self._inputs: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._answers: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
@@ -61,11 +63,19 @@ class Judge:
         return next(iter(verify.in_batches(images, shape[0])))
 
     def answer(self, kind: str, images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """What the judge says, as one array; the same for the same question."""
+        """What the judge says, as one array; the same for the same question. UserMistake where it is not finite."""
         key = (kind, shape if kind == "seeded" else shape[2:])
         if key not in self._answers:
-            self._answers[key] = verify.run_all(self.runner, images, shape[0])
+            answers = verify.run_all(self.runner, images, shape[0])
+            check_finite(self._module, images, answers, kind)
+            self._answers[key] = answers
         return self._answers[key]
+
+    def check_answers(self) -> None:
+        """Before anything is made of the network: it answers its inputs of the usual shape with finite numbers."""
+        shape = self.plan.shapes.opt
+        for kind, images in self.inputs(shape).items():
+            self.answer(kind, images, shape)
 
     def agreement(
         self,

@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...runtime.backends.load import load
 from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
 from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
 from ...runtime.ground.limits import FP32, quantised
+from ...runtime.session.pixels import prepared
 from ..engine.fused_ops import WITH_KERNELS, unused
 from ..plan.plan import Plan
 from ..plan.targets import OURS
-from ..run.runners import in_batches, run_all, seeded, session_runner
+from ..run.runners import run_all, session_runner
 from ..run.stages import Run
+from .golden import golden_images, golden_picture
 from .parity import typed_runner
 
 if TYPE_CHECKING:
@@ -34,10 +34,13 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     """The bundle in the run's own folder, still without parity and report: what is verified is what is shipped."""
     files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
     files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
-    images = golden_images(plan, judge)
+    images, notes = golden_images(plan, judge)
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
-    files[GOLDEN] = golden_bytes({plan.input_name: images}, plan.task.runtime.separated(answers))
+    shown = golden_picture(plan.contract.size)
+    outputs = plan.task.runtime.separated(answers)
+    files[GOLDEN] = golden_bytes({plan.input_name: images}, outputs, shown, prepared(shown, plan.contract))
     content = manifest(plan, made)
+    content["notes"] += notes
     if quantised(plan.precision):  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
         content["precision_report"] |= plan.task.golden_figures(answers, found, plan.rule, plan.precision)
@@ -90,17 +93,8 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
     return {FP32: onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
 
 
-def golden_images(plan: Plan, judge: Judge) -> np.ndarray:
-    """Inputs for the self-test on the device: one batch of numbers, or some pictures where ranges were fitted to them."""
-    shape = plan.shapes.opt
-    if not quantised(plan.precision) and plan.task.golden_seeded:
-        return seeded(shape, plan.contract)
-    *_, images = judge.inputs(shape).values()
-    return np.concatenate(list(in_batches(images[: max(plan.task.golden_pictures, shape[0])], shape[0])))
-
-
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:
-    """Everything the runtime, the report and a reader need to know of a bundle (schema 1)."""
+    """Everything the runtime, the report and a reader need to know of a bundle; its schema and hash are added where it is written."""
     spec = plan.spec
     dynamic = bool(plan.shapes.dynamic_axes)
     shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.commands.streams import bare
+from ...runtime.errors import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -17,10 +20,19 @@ if TYPE_CHECKING:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that leaves plain text alone: no colours for numbers, no folding of long lines."""
+    """A console that leaves plain text alone: no colours for numbers, no folding of long lines, no markup in names.
+
+    It steers the terminal itself, so it writes past the guard of the streams and guards each piece of text.
+    """
     from rich.console import Console
 
-    return Console(file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, soft_wrap=True)
+    class Guarded(Console):
+        def render(self, renderable: Any, options: Any = None) -> Iterable[Any]:
+            for piece in super().render(renderable, options):
+                yield piece if piece.control else piece._replace(text=shown(piece.text))
+
+    to = bare(sys.stderr if stderr else sys.stdout)
+    return Guarded(file=to, highlight=False, markup=False, soft_wrap=True)
 
 
 def size(count_bytes: int | None) -> str:

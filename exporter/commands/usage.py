@@ -7,17 +7,28 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
 from ..run import arguments
 
+EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
+    "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
+)
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # what typer makes of it
 
 
 def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> NoReturn:
     """Do what the ``words`` ask for, tell what goes wrong, and leave with the exit code; ``command`` is their parser."""
+    with shown_streams():
+        code = _outcome(action, words, command)
+        sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
     try:
         code = action()
     except KeyboardInterrupt:
@@ -29,8 +40,7 @@ def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> 
     else:
         if code == INTERRUPTED and command:  # without a word, and whatever signal it was
             code = interrupted()
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+    return code
 
 
 def strict(words: list[str], command: Any) -> list[str]:
@@ -113,6 +123,14 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
             found=str(error),
             expected="a path that you may use",
             attempt="check the permissions, or --out with another folder",
+        )
+        return explain(mistake, "--json" in words)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXPORT_EXTRA:
+        mistake = UserMistake(
+            f"edgesmith {' '.join(words[:1])} needs the extra named export",
+            found=f"no Python module {error.name}",
+            expected="what that extra brings: PyTorch, onnx and the exporter's tools",
+            attempt="pip install 'edgesmith[export]'; edgesmith doctor lists what is missing",
         )
         return explain(mistake, "--json" in words)
     if hasattr(error, "format_message"):

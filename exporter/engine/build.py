@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...runtime.backends.engine_seal import seal_of
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP32
 from ...runtime.ground.words import NOT_ON_HARDWARE
@@ -161,6 +162,7 @@ def _with_engine(
         "arch": chip,
         "builder": target.engine.name,
         "version": built.version,
+        "seal": seal_of(built.data),
         "build_seconds": round(built.parse_seconds + built.build_seconds, 3),
         "xray": seen.to_json(),
     }

@@ -156,13 +156,13 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
     contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own)
-    names = class_names(spec, asked.num_classes, asked.labels)
+    names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names)
     return Plan(
         spec=spec,
         weights=str(weights),
-        num_classes=len(names),
+        num_classes=outputs,
         target=goal,
         precision=kind,
         gpu_arch=arch,

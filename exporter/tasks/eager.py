@@ -15,4 +15,5 @@ def eager(bundle: Bundle, weights: str) -> Any:
     from ...models import create
 
     name = str(bundle.manifest.get("model", bundle.name))
-    return create(name, weights, len(bundle.labels), bundle.contract.size)
+    classes = int(bundle.manifest.get("num_classes") or len(bundle.labels))
+    return create(name, weights, classes, bundle.contract.size)

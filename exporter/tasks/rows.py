@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.ground.numbers import smallest_cosine
+from ...runtime.ground.numbers import class_logits, smallest_cosine
 from ...runtime.tasks.selftest import verdict
 
 
@@ -54,8 +54,9 @@ def agreement(
     largest = float(np.abs(judge).max())
     max_abs = float(np.abs(judge - other).max())
     cosine = smallest_cosine(judge, other)
-    best = min(5, judge.shape[1])
-    ours, theirs = (np.argsort(-_by_place(answers), axis=1, kind="stable")[:, :best] for answers in (other, judge))
+    ranked = [class_logits(_by_place(answers)) for answers in (other, judge)]
+    best = min(5, ranked[1].shape[1])
+    ours, theirs = (np.argsort(-answers, axis=1, kind="stable")[:, :best] for answers in ranked)
     top1 = float((ours[:, 0] == theirs[:, 0]).mean())
     top5 = float(((ours[:, :, None] == theirs[:, None]).any(axis=2).sum(axis=1) / best).mean())
     limit, passed = verdict(precision, max_abs, largest, cosine)

@@ -103,6 +103,10 @@ class ExportTask:
         """The rule of an export, None where there is nothing to decide. UserMistake for what cannot work."""
         return None
 
+    def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
+        """The names of all classes of a network with ``outputs`` of them, given those that somebody wrote down."""
+        return names
+
     def usual(self, spec: ModelSpec) -> Any:
         """The rule that a model's authors evaluate with."""
         return None
@@ -133,6 +137,10 @@ class ExportTask:
         return rows.agreement(stage, runner, inputs, shape, judge, other, precision)
 
     # the bundle
+
+    def telling(self, answers: np.ndarray, rule: Any) -> np.ndarray:
+        """(n, ...) answers of PyTorch -> (n,) bool: those that a self-test can tell a right graph from a wrong one by."""
+        return np.ones(len(answers), bool)
 
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:
         """Our own distance from PyTorch on the golden inputs, under the name that the self-test looks for."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...runtime.errors import UserMistake
 from .inert_pickle import first_line, not_run, read_inert
+from .values import as_float32
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")
 AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # second choice: the plain weights come first
@@ -57,7 +58,7 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None) -> 
         raise
     if unread:
         notes = (*notes, f"left unread, and not run: {_some(unread)}")
-    return Checkpoint(_as_float32(tensors, source), source, _sha256(file), notes)
+    return Checkpoint(as_float32(tensors, source), source, _sha256(file), notes)
 
 
 def unwrap(content: Any, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -109,18 +110,6 @@ def _holds_tensors(content: dict[Any, Any], deeper: int = 2) -> bool:
         isinstance(value, Tensor) or (deeper and isinstance(value, dict) and _holds_tensors(value, deeper - 1))
         for value in content.values()
     )
-
-
-def _as_float32(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    tensors = {k: v.detach().float() if v.is_floating_point() else v.detach() for k, v in tensors.items()}
-    broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise UserMistake(
-            f"{source}: weights that are not numbers",
-            found=f"NaN or infinity in {len(broken)} tensors, first {broken[0]}",
-            attempt="an earlier checkpoint of the same training",
-        )
-    return tensors
 
 
 def _is_safetensors(file: Path) -> bool:

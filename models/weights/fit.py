@@ -16,6 +16,7 @@ from ...runtime.errors import UserMistake
 from ..registry import FAMILIES, find, list_models
 from ..spec import ModelSpec
 from .checkpoint import Checkpoint
+from .values import check_kinds
 
 HEAD = re.compile(
     r"head\.(weight|fc\.weight|gfl_cls\.\d\.weight)"
@@ -60,7 +61,7 @@ def check_fit(
         if name in state and state[name].shape != template[name].shape
     ]
     if not (missing or unexpected or misshaped):
-        return state, filled
+        return check_kinds(state, template, checkpoint.source), filled
     lists = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
     raise UserMistake(
         f"{checkpoint.source} does not fit {spec.name}",

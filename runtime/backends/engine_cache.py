@@ -1,9 +1,11 @@
 """Engines that were built on this device: found again by a key, trusted only with this machine's seal.
 
-An engine is a program. One that was built here is sealed with a secret of this account, so that a bundle from elsewhere
-cannot smuggle in its own. The key covers all that makes an engine right: graph, library, driver, chip, shapes.
+An engine is a program. One that was built here is sealed with a secret of this account (engine_seal.py), so that a bundle
+from elsewhere cannot smuggle in its own. The key covers all that makes an engine right: graph, library, driver, chip, shapes.
+A new engine takes the place of the one before: that of the same graph, for the same chip and library.
 
-    "EDGE" | length of the header, 4 bytes | header, JSON: key, sha256 of the engine | seal, 32 bytes | engine
+    device-SLOT-KEY.engine:  "EDGE" | length of the header, 4 bytes | header, JSON | seal, 32 bytes | engine
+    header:                  key, sha256 of the engine, path of the bundle
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
-import secrets
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,15 +28,21 @@ from ..bundle.vet import DEVICE_ENGINE, ENGINES, graph_rows
 from ..ground.files import replacing
 from ..ground.scratch import sweep
 from .cuda import Device
+from .engine_seal import PROOF_BYTES, NoSecret, proof, secret
 from .user_cache import user_cache
 
 MAGIC = b"EDGE"
-FORMAT = 1
-SEAL_BYTES = 32
+FORMAT = 2
+MOST_HEADER_BYTES = 10_000
+BEFORE = re.compile(re.escape(DEVICE_ENGINE) + "[0-9a-f]{24}[.]engine")  # of format 1, which no key finds any more
+log = logging.getLogger("edgesmith")
 
 
 def engine_key(bundle: Bundle, library: str, version: str, device: Device, graph: GraphSpec | None = None) -> str:
-    """Hex key of the engine that a graph of this bundle (its first) has on this device with this library."""
+    """SLOT-KEY of the engine that a graph of this bundle (its first) has on this device with this library.
+
+    SLOT stays the same when the library, the driver or the graph is replaced by a newer one.
+    """
     own = graph or bundle.main
     chip = {name: value for name, value in asdict(device).items() if name != "free_bytes"}
     content = {
@@ -51,68 +60,103 @@ def engine_key(bundle: Bundle, library: str, version: str, device: Device, graph
     ]
     if len(bundle.graphs) > 1:
         facts.append(own.name)
+    place = [bundle.name, own.name, library, device.arch, device.multiprocessors, device.memory_bytes, _board()]
+    return f"{_digest(place)[:12]}-{_digest(facts)}"
+
+
+def _digest(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def load_engine(bundle: Bundle, key: str) -> bytes | None:
     """The cached engine for the key, or None; a file that is damaged or not sealed here is as good as none."""
+    try:
+        with_secret = secret()
+    except NoSecret as refused:
+        log.warning("engines built here before are not believed: %s", refused)
+        return None
     for folder in folders(bundle):
-        path = folder / f"{DEVICE_ENGINE}{key[:24]}.engine"
-        with suppress(OSError, ValueError, KeyError):
-            if not path.is_symlink() and (engine := unseal(path.read_bytes(), key, secret())) is not None:
+        path = folder / _name(key)
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if not path.is_symlink() and (engine := unseal(path.read_bytes(), key, with_secret)) is not None:
                 return engine
     return None
 
 
 def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
-    """Keep an engine in the bundle's ``engines/``, or in the user's cache where the bundle is read-only; None if neither."""
+    """Keep an engine in the bundle's ``engines/``, or in the user's cache where the bundle is read-only; None if neither.
+
+    The one that it replaces is removed, and so is what killed processes left there.
+    """
+    try:
+        sealed = seal(engine, key, secret(), bundle.path)
+    except NoSecret as refused:
+        log.warning("%s", refused)
+        return None
     for folder in folders(bundle):
         try:
-            sealed = seal(engine, key, secret())
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
-            path = folder / f"{DEVICE_ENGINE}{key[:24]}.engine"
+            path = folder / _name(key)
             with replacing(path, mode=0o600, to_disk=True) as file:  # half of one still begins with DEVICE_ENGINE
                 file.write(sealed)
+            _prune(folder, path, bundle.path)
             return path
         except OSError:
             continue
     return None
 
 
-def seal(engine: bytes, key: str, with_secret: bytes) -> bytes:
+def seal(engine: bytes, key: str, with_secret: bytes, bundle: Path) -> bytes:
     """The content of an engine file."""
-    header = json.dumps({"key": key, "sha256": hashlib.sha256(engine).hexdigest()}).encode()
-    proof = hmac.digest(with_secret, header, "sha256")
-    return MAGIC + len(header).to_bytes(4, "little") + header + proof + engine
+    facts = {"key": key, "sha256": hashlib.sha256(engine).hexdigest(), "bundle": os.path.abspath(bundle)}
+    header = json.dumps(facts).encode()
+    return MAGIC + len(header).to_bytes(4, "little") + header + proof(header, with_secret) + engine
 
 
 def unseal(content: bytes, key: str, with_secret: bytes) -> bytes | None:
     """The engine, if it is for this key, whole, and sealed with this secret; None otherwise."""
     end = 8 + int.from_bytes(content[4:8], "little")
-    header, proof, engine = content[8:end], content[end : end + SEAL_BYTES], content[end + SEAL_BYTES :]
-    if content[:4] != MAGIC or not hmac.compare_digest(hmac.digest(with_secret, header, "sha256"), proof):
+    header, given, engine = content[8:end], content[end : end + PROOF_BYTES], content[end + PROOF_BYTES :]
+    if content[:4] != MAGIC or not hmac.compare_digest(proof(header, with_secret), given):
         return None
     facts: Mapping[str, Any] = json.loads(header)
     return engine if facts["key"] == key and facts["sha256"] == hashlib.sha256(engine).hexdigest() else None
 
 
-def folders(bundle: Bundle) -> tuple[Path, Path]:
+def folders(bundle: Bundle) -> list[Path]:
     """Where engines are kept: in the bundle, or in the cache of the user."""
-    return bundle.path / ENGINES, user_cache() / ENGINES
+    found = [bundle.path / ENGINES]
+    with suppress(RuntimeError):  # an account without a home
+        found.append(user_cache() / ENGINES)
+    return found
 
 
-def secret() -> bytes:
-    """32 bytes that only this account can read, made on first use."""
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgesmith" / "engine.seal"
-    with suppress(FileNotFoundError):
-        return path.read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileExistsError):  # another process was faster: then its secret counts
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(SEAL_BYTES))
-    return path.read_bytes()
+def _name(key: str) -> str:
+    slot, digest = key.split("-")
+    return f"{DEVICE_ENGINE}{slot}-{digest[:24]}.engine"
+
+
+def _prune(folder: Path, kept: Path, bundle: Path) -> None:
+    """Remove the engines in whose place ``kept`` is.
+
+    In the user's cache there may be those of another bundle of the same name: they go when that bundle is not there any more.
+    """
+    slot = kept.name.rsplit("-", 1)[0]
+    for path in folder.iterdir():
+        if path == kept or not (path.name.startswith(slot + "-") or BEFORE.fullmatch(path.name)):
+            continue
+        with suppress(OSError):
+            if folder.parent == bundle or _built_for(path) in (None, bundle) or not os.path.exists(_built_for(path)):
+                path.unlink()
+
+
+def _built_for(path: Path) -> Path | None:
+    """The bundle of an engine file, None where it does not say."""
+    with suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+        size = int.from_bytes(file.read(8)[4:], "little")
+        return Path(json.loads(file.read(min(size, MOST_HEADER_BYTES)))["bundle"])
+    return None
 
 
 def _board() -> str:

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..bundle.engines import ONNXRUNTIME
-from ..errors import BundleRefused
+from ..errors import BackendUnavailable, BundleRefused
 from ..session.session import Session
 from . import backend, library
+from .ort_versions import too_old
 
 
 @backend(ONNXRUNTIME)
 class OnnxRuntimeSession(Session):
     """Runs the graph on the CPU. It has no fast fp16 or bf16 kernels: such graphs run, but slower than fp32."""
+
+    maps_weights = True
 
     def open(self) -> None:
         ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
@@ -27,6 +30,13 @@ class OnnxRuntimeSession(Session):
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but this one
+            if newer := too_old(str(error)):
+                raise BackendUnavailable(
+                    f"ONNX Runtime {ort.__version__} is too old for {self.bundle.name}",
+                    found=newer[0],
+                    expected=newer[1],
+                    attempt="pip install -U onnxruntime, or export with a lower --opset",
+                ) from None
             raise BundleRefused(
                 f"ONNX Runtime {ort.__version__} cannot load {self.bundle.name}",
                 found=str(error).strip()[:600],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from ..bundle.graphs import GraphSpec
 from ..errors import BundleRefused, UserMistake
 from ..ground.limits import BF16, FP32, quantised
 from ..session.session import Session
-from . import backend, library
+from . import backend
+from .openvino_library import openvino
+from .openvino_requests import Requests, streams_beside
 
 HINTS = {FP32: "f32", BF16: "bf16"}
 
@@ -25,6 +28,8 @@ class OpenVinoSession(Session):
     Left alone OpenVINO takes bf16 wherever the chip has it, without a word; then a float32 bundle would not compute what
     was verified. So the precision is always said.
     """
+
+    maps_weights = True
 
     def __init__(
         self,
@@ -45,11 +50,12 @@ class OpenVinoSession(Session):
         return type(self)(self.bundle, self.threads, self.computes, graph)
 
     def open(self) -> None:
-        self._ov = library(OPENVINO, "pip install 'edgesmith[openvino]'")
+        self._ov = openvino()
         self._core = self._ov.Core()
-        self._compiled: dict[str, Any] = {}
+        self._all_sizes_once = threading.Lock()
+        self._all_sizes: Requests | None = None
         try:
-            self._usual()
+            self._usual: Requests | None = Requests(self._compile_usual, streams_beside(self.threads))
         except RuntimeError as error:
             raise BundleRefused(
                 f"OpenVINO {self._ov.__version__} cannot load {self.bundle.name}",
@@ -59,29 +65,42 @@ class OpenVinoSession(Session):
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         usual = all(feeds[spec.name].shape == (spec.opt or spec.shape) for spec in self.inputs)
-        results = (self._usual() if usual else self._open_sizes())(dict(feeds))
-        return {name: np.asarray(results[name]) for name in (spec.name for spec in self.outputs)}
+        requests = self._usual if usual else self._open_sizes()
+        assert requests is not None, "a session is released when its last call has ended"
+        with requests.one() as request:
+            results = request.infer(dict(feeds), share_inputs=True)  # and the outputs are copied
+        return {spec.name: np.asarray(results[spec.name]) for spec in self.outputs}
 
     def release(self) -> None:
-        self._compiled = {}
+        self._usual = self._all_sizes = None
 
-    def _usual(self) -> Any:
-        """Compiled for the opt shapes alone: a graph of fixed sizes is faster than one of open sizes."""
-        if "usual" not in self._compiled:
-            model = self._core.read_model(self.graph.path)
-            if any(spec.opt for spec in self.inputs):
-                model.reshape({spec.name: list(spec.opt or spec.shape) for spec in self.inputs})
-            self._compiled["usual"] = self._compile(model)
-        return self._compiled["usual"]
+    def _open_sizes(self) -> Requests:
+        """For all sizes, compiled the first time another than the usual one comes."""
+        with self._all_sizes_once:
+            if self._all_sizes is None:
+                self._all_sizes = Requests(self._compile_all_sizes, streams_beside(self.threads))
+            return self._all_sizes
 
-    def _open_sizes(self) -> Any:
-        """Compiled for all sizes, the first time another than the usual one comes."""
-        if "open" not in self._compiled:
-            self._compiled["open"] = self._compile(self._core.read_model(self.graph.path))
-        return self._compiled["open"]
+    def _compile_usual(self, streams: int) -> Any:
+        """For the opt shapes alone: a graph of fixed sizes is faster than one of open sizes."""
+        return self._compile({spec.name: list(spec.opt or spec.shape) for spec in self.inputs if spec.opt}, streams)
 
-    def _compile(self, model: Any) -> Any:
+    def _compile_all_sizes(self, streams: int) -> Any:
+        return self._compile({}, streams)
+
+    def _compile(self, sizes: Mapping[str, list[int | str]], streams: int) -> Any:
+        """The graph with these inputs of fixed sizes. BundleRefused when its file is not the one that was loaded."""
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.computes], "PERFORMANCE_HINT": "LATENCY"}
         if self.threads is not None:
-            config["INFERENCE_NUM_THREADS"] = self.threads
-        return self._core.compile_model(model, "CPU", config)
+            # pinned, as is its default, every model of every process on this machine would begin at the first core
+            config |= {
+                "INFERENCE_NUM_THREADS": self.threads * streams,
+                "NUM_STREAMS": streams,
+                "ENABLE_CPU_PINNING": False,
+            }
+        graph, weights = self.bundle.files_of(self.graph)
+        with self.bundle.reading(graph, *weights):
+            model = self._core.read_model(self.graph.path)
+            if sizes:
+                model.reshape(sizes)
+            return self._core.compile_model(model, "CPU", config)

@@ -1,13 +1,14 @@
 """TensorRT 8.5 to 11 and TensorRT-RTX: one session for both, they share what is used here.
 
-The engine is, in this order: one of the bundle that was built for this chip, one built on this device before, or one that
-is built now from the graph, which takes minutes and is kept. The driver is looked for before the library is touched:
+The engine is, in this order: one of the bundle that was built for this chip with the secret of this account, one built on this
+device before, or one that is built now from the graph, which takes minutes and is kept. The driver is looked for before the library is touched:
 without one, TensorRT ends the process. What of this has run where: docs/hardware.md.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.engines import TENSORRT, TENSORRT_RTX
-from ..bundle.graphs import GraphSpec
+from ..bundle.graphs import EngineFile, GraphSpec
 from ..errors import BackendUnavailable, EdgesmithError
 from ..plugins.routes import load_plugins, only_there
 from ..session.session import Session
@@ -24,6 +25,7 @@ from . import backend, library
 from .cuda import Cuda, Device, find_driver
 from .engine_build import build_engine
 from .engine_cache import engine_key, load_engine, save_engine
+from .engine_seal import NoSecret, is_sealed
 
 INSTALL = {
     TENSORRT: "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere: pip install tensorrt",
@@ -35,7 +37,10 @@ log = logging.getLogger("edgesmith")
 
 
 class EngineSession(Session):
-    """Device buffers are allocated once for the largest shapes; a run copies in, executes on one stream, copies out."""
+    """Device buffers grow to the largest shapes seen; a run copies in, executes on one stream, copies out.
+
+    Calls from several threads take turns: one run fills the GPU, and a second context would need the memory of its activations.
+    """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
         super().__init__(bundle, threads, graph)  # the CPU does nothing here that threads could help
@@ -45,6 +50,7 @@ class EngineSession(Session):
         self._engine: Any = None
         self._runtime: Any = None
         self._kernels = ExitStack()  # the folder that the C++ plugin reads
+        self._turn = threading.Lock()  # context, buffers and stream are those of one run
 
     def open(self) -> None:
         try:
@@ -74,6 +80,10 @@ class EngineSession(Session):
         self._dtypes = {name: self._dtype(name) for name in names}
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with self._turn:
+            return self._infer(feeds)
+
+    def _infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         stream = self._stream or 0
         for name, array in feeds.items():
             address = self._buffer(name, array.nbytes)
@@ -107,7 +117,10 @@ class EngineSession(Session):
     def _find_engine(self, trt: Any, device: Device) -> Any:
         for file in self.graph.engines:
             if file.builder == self.backend and file.arch == device.arch:
-                engine = self._runtime.deserialize_cuda_engine(file.path.read_bytes())
+                content = self._bundled(file)
+                if content is None:
+                    continue
+                engine = self._runtime.deserialize_cuda_engine(content)
                 if engine is not None:
                     return engine
                 log.warning(
@@ -131,6 +144,23 @@ class EngineSession(Session):
         if save_engine(self.bundle, key, content) is None:
             log.warning("the engine could not be kept: neither the bundle nor the cache folder can be written")
         return engine
+
+    def _bundled(self, file: EngineFile) -> bytes | None:
+        """An engine that came with the bundle; None, told, for one that this account has no reason to believe."""
+        with self.bundle.reading(file.path.relative_to(self.bundle.path).as_posix()):
+            content = file.path.read_bytes()
+        try:
+            if is_sealed(content, file.seal):
+                return content
+            because = "it was not built by this account, and an engine is a program"
+        except NoSecret as refused:
+            because = f"{refused.what}: {refused.found}"
+        log.warning(
+            "%s of the bundle is not loaded: %s. Machines that share ~/.config/edgesmith/engine.seal take each other's engines",
+            file.path.name,
+            because,
+        )
+        return None
 
     def _dtype(self, name: str) -> np.dtype[Any]:
         kind = self._engine.get_tensor_dtype(name).name

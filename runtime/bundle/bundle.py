@@ -10,34 +10,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.places import real_place
+from ..ground.regular import read_regular
 from ..ground.version import __version__
+from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, read_graphs
+from .kept import Held, State, changed, check_same, states, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
 
-if TYPE_CHECKING:
-    from ..pictures.preprocess import ImageContract
-
+MAX_LABELS_BYTES = 64 * 1024 * 1024
 OPEN_TRIES = 5  # while somebody replaces it
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; the properties read the manifest."""
+    """An opened bundle; the properties read the manifest. What is read later is of this bundle, or refused (kept.py)."""
 
-    path: Path
+    path: Path  # absolute
     manifest: dict[str, Any]
+    seen: Mapping[str, State] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # of its files when they were hashed
 
     @property
     def name(self) -> str:
@@ -97,8 +102,6 @@ class Bundle:
 
     @cached_property  # a session asks for every batch
     def contract(self) -> ImageContract:
-        from ..pictures.preprocess import ImageContract
-
         if not isinstance(self.manifest.get("input_contract"), dict):
             raise BundleRefused(f"{self.path} takes no pictures", found="no input_contract in the manifest")
         return ImageContract.from_json(self.manifest["input_contract"])
@@ -106,20 +109,56 @@ class Bundle:
     @cached_property  # a session asks for every batch
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        name = check_name(self.manifest.get("labels") or "labels.json")
+        name = check_name(self._labels_file)
         try:
-            labels = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            with self.reading(name):
+                labels = json.loads(read_regular(self.path / name, MAX_LABELS_BYTES).decode())
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleRefused(f"{self.path} has no readable labels", found=f"{name}: {error}") from None
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise BundleRefused(f"{self.path} has no readable labels", found=name, expected="a JSON list of names")
         return labels
 
     @property
+    def _labels_file(self) -> str:
+        return str(self.manifest.get("labels") or "labels.json")
+
+    @cached_property
+    def _golden_file(self) -> Held | None:
+        if GOLDEN not in self.manifest["files"]:
+            return None
+        with self.reading(GOLDEN):
+            return Held(self.path / GOLDEN)
+
+    @property
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
         inputs = [spec.name for spec in self.inputs]
-        return read_golden(self.path / GOLDEN, inputs, task_of(self.task).golden_outputs(self))
+        held = self._golden_file
+        path = held.path if held else self.path / GOLDEN
+        golden = read_golden(path, inputs, task_of(self.task).golden_outputs(self))
+        if held and not held.is_untouched():
+            raise changed(self.path, GOLDEN)
+        return golden
+
+    def keep(self) -> None:
+        """Read, or hold open, what a session needs later on beside its graph. BundleRefused where that cannot be read."""
+        _ = self._golden_file
+        if self._labels_file in self.manifest["files"]:
+            _ = self.labels
+        if self.manifest.get("input_contract") is not None:
+            _ = self.contract
+
+    @contextmanager
+    def reading(self, *names: str) -> Iterator[None]:
+        """What is read inside is what was checked: BundleRefused before where it is not, and after if it was replaced meanwhile."""
+        check_same(self.path, names, self.seen, self.manifest)
+        yield
+        check_same(self.path, names, self.seen, self.manifest)
+
+    def files_of(self, graph: GraphSpec) -> tuple[str, list[str]]:
+        """The file of a graph and those with its external weights, by their names in the bundle."""
+        return graph.path.relative_to(self.path).as_posix(), weights_of(graph.path, self.manifest["files"])
 
 
 def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
@@ -167,8 +206,9 @@ def _open(folder: Path, check: bool) -> Bundle:
             attempt="give the folder itself, such as smt_tiny.edge",
         )
     manifest = read_manifest(folder)
+    seen = states(folder, map(check_name, manifest["files"]))
     check_folder(folder, manifest, hashes=check)
-    bundle = Bundle(folder, manifest)
+    bundle = Bundle(folder.absolute(), manifest, seen)
     _ = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
     task_of(bundle.task).check_bundle(bundle)
     return bundle
@@ -200,5 +240,5 @@ def update_bundle(
     place = Path(os.path.realpath(bundle.path))
     with writing(place):
         old = open_bundle(place, check=False).manifest
-        publish(place, {**old, **(manifest_changes or {})}, files, old)
+        publish(place, {**old, **(manifest_changes or {}), "schema": SCHEMA}, files, old)
     return open_bundle(place, check=False)

@@ -1,14 +1,15 @@
 """golden.npz: a few inputs and what PyTorch made of them, so that a device can test itself without PyTorch.
 
-One array for each input of the graph and each output of the model, under its name, cases stacked along the first axis. The
-inputs are stored after preprocessing, so that the test judges the engine and nothing else. What PyTorch made of them is
-stored as the model gives it, so a detector's boxes and scores of all cells, whatever the graph keeps of them.
+One array for each input of the graph and each output of the model, under its name, cases stacked along the first axis. These
+inputs are stored after preprocessing, so that they judge the engine and nothing else. What PyTorch made of them is stored
+as the model gives it, so a detector's boxes and scores of all cells, whatever the graph keeps of them. Beside them one
+picture as pixels and samples of what preprocessing made of it (session/pixels.py); bundles of version 0.1.0 have none.
 """
 
 from __future__ import annotations
 
 import io
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BundleRefused
+from ..errors import BundleRefused, UserMistake
+from ..ground.members import read_members
 
 GOLDEN = "golden.npz"
+PICTURE, PREPARED = "edgesmith.picture", "edgesmith.prepared"
+MAX_BYTES = 2**30  # unpacked; eight pictures of 1280 x 1280 with the boxes of all cells are a tenth of it
 
 
 @dataclass(frozen=True)
@@ -27,37 +31,98 @@ class Golden:
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
+    picture: np.ndarray | None = None  # (H, W, 3) uint8 RGB
+    prepared: np.ndarray | None = None  # (3, h, w) float32, samples of that picture after preprocessing
 
     @property
     def cases(self) -> int:
         return len(next(iter(self.inputs.values())))
 
 
-def golden_bytes(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> bytes:
+def golden_bytes(
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    picture: np.ndarray | None = None,
+    prepared: np.ndarray | None = None,
+) -> bytes:
     """The content of golden.npz."""
     buffer = io.BytesIO()
     arrays: Any = {**inputs, **outputs}
+    if picture is not None and prepared is not None:
+        arrays |= {PICTURE: picture, PREPARED: prepared}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
 def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Golden:
-    """Read golden.npz and check that it covers these inputs and outputs; nothing in it is unpickled."""
+    """Read golden.npz and check that it covers these inputs and outputs; nothing in it is unpickled.
+
+    Raises:
+        BundleRefused: it is not there, no plain npz, too large, does not fit the graph, or holds NaN or infinity: a limit
+            that is made from infinity holds always.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        members = read_members(path, MAX_BYTES)
+        arrays = {name.removesuffix(".npy"): _array(name, data) for name, data in members.items()}
+    except (OSError, ValueError, UserMistake) as error:
         raise BundleRefused(
-            "the bundle has no golden file to test against", found=f"{path.name}: {error}", attempt="export it again"
+            "the bundle has no golden file to test against",
+            found=f"{path.name}: {error.found if isinstance(error, UserMistake) else error}",
+            attempt="export it again",
         ) from None
     expected = [*inputs, *outputs]
-    fits = all(name in arrays and arrays[name].ndim for name in expected)
-    if not fits or len({len(arrays[name]) for name in expected}) != 1:
+    fits = bool(inputs) and bool(outputs) and all(name in arrays and arrays[name].size for name in expected)
+    if not fits or len({arrays[name].shape[:1] for name in expected}) != 1 or not arrays[expected[0]].ndim:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise BundleRefused(
             "the golden file does not fit the graph",
             found=shapes or "no arrays",
             expected=f"{', '.join(expected)}, as many cases of each",
         )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            wrong = int((~np.isfinite(array)).sum())
+            raise BundleRefused(
+                "the golden file can judge nothing",
+                found=f"{name}: {wrong} of {array.size} values are NaN or infinite",
+                expected="finite numbers",
+                attempt="export it again",
+            )
     ins, outs = ({name: arrays[name] for name in group} for group in (inputs, outputs))
-    return Golden(ins, outs)
+    return Golden(ins, outs, *_picture(arrays))
+
+
+def _array(name: str, data: bytes) -> np.ndarray:
+    """One .npy of numbers; its header is held against the bytes that are there before room is made for what it claims."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{name} has the format {version}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(file)
+    if dtype.kind not in "fiub" or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"{name} holds {dtype} of shape {shape}, no numbers")
+    if len(data) - file.tell() != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} claims {shape} of {dtype} and has {len(data):,} bytes")
+    array = np.frombuffer(data, dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="))
+
+
+def _picture(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    picture, prepared = arrays.get(PICTURE), arrays.get(PREPARED)
+    if picture is None and prepared is None:
+        return None, None
+    if (
+        picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size
+        or prepared is None or prepared.dtype != np.float32 or prepared.ndim != 3 or not prepared.size
+    ):  # fmt: skip
+        told = ", ".join(
+            f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in (PICTURE, PREPARED) if name in arrays
+        )
+        raise BundleRefused(
+            "the golden file has no picture that preprocessing can be tested with",
+            found=told,
+            expected=f"{PICTURE} uint8 (height, width, 3) and {PREPARED} float32 (3, height, width)",
+            attempt="export it again",
+        )
+    return picture, prepared

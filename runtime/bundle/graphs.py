@@ -20,12 +20,16 @@ from .vet import check_name, graph_rows
 
 @dataclass(frozen=True)
 class EngineFile:
-    """An engine that travels in the bundle: ``arch`` such as sm89, ``builder`` tensorrt_rtx or tensorrt, its version."""
+    """An engine that travels in the bundle: ``arch`` such as sm89, ``builder`` tensorrt_rtx or tensorrt, its version.
+
+    ``seal`` says with which secret it was built (backends/engine_seal.py); "" where the manifest has none.
+    """
 
     path: Path
     arch: str
     builder: str
     version: str
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,4 +82,4 @@ def _engine(folder: Path, row: Mapping[str, Any], listed: Mapping[str, Any]) -> 
     name = check_name(row.get("file"))
     if name not in listed:
         raise BundleRefused(f"{folder} names an engine that is not listed", found=Path(name).name)
-    return EngineFile(folder / name, *(str(row.get(key, "")) for key in ("arch", "builder", "version")))
+    return EngineFile(folder / name, *(str(row.get(key, "")) for key in ("arch", "builder", "version", "seal")))

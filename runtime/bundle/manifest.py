@@ -1,21 +1,26 @@
-"""manifest.json: what a bundle says about itself, schema 1.
+"""manifest.json: what a bundle says about itself, schema 2.
 
 One JSON object. ``files`` lists every other file of the bundle with its sha256 and size; what is not listed is not part of
-the bundle. The keys that the runtime needs are checked here, all others are for the report and travel as they are.
+the bundle. ``manifest_sha256`` is the hash of all the other keys (seal.py); schema 1, of version 0.1.0, had none. The keys
+that the runtime needs are checked here and in contents.py, all others are for the report and travel as they are.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import BundleRefused
+from ..ground.regular import read_regular
+from .contents import check_contents
+from .seal import HASH, hash_of, read_json, sealed
 
-SCHEMA = 1
+SCHEMA = 2
+SEALED = 2  # the first schema whose manifests have a hash
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 REQUIRED: dict[str, type | tuple[type, ...]] = {
@@ -25,6 +30,23 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
     "precision": str,
     "files": dict,
 }
+DTYPES = [
+    "bool",
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
+MAX_RANK = 16
+MAX_ELEMENTS = 2**28  # of one tensor at its largest: a gigabyte of float32
 GRAPH_KEYS: dict[str, type | tuple[type, ...]] = {"inputs": list, "outputs": list}  # of the one graph, or of each
 
 
@@ -45,17 +67,18 @@ class TensorSpec:
         try:
             shape = tuple(fields["shape"])
             bounds = [tuple(fields[key]) if fields.get(key) is not None else None for key in ("min", "opt", "max")]
-            right = all(isinstance(size, str) or (type(size) is int and size >= 0) for size in shape)
-            right &= all(b is None or (len(b) == len(shape) and all(type(v) is int for v in b)) for b in bounds)
-            right &= isinstance(fields["name"], str) and isinstance(fields["dtype"], str)
-            right &= not isinstance(fields["shape"], str)
+            right = all((isinstance(size, str) and size) or (type(size) is int and size >= 0) for size in shape)
+            right &= isinstance(fields["name"], str) and fields["dtype"] in DTYPES
+            right &= isinstance(fields["shape"], list) and len(shape) <= MAX_RANK
+            right = right and all(_fits(sizes, shape) for sizes in bounds) and _rising(bounds)
         except (KeyError, TypeError, AttributeError):
             right = False
-        if not right:
+        if not right or math.prod(_largest(shape, bounds[2])) > MAX_ELEMENTS:
             raise BundleRefused(
                 "the bundle describes a tensor that cannot be",
                 found=json.dumps(fields)[:300],
-                expected='{"name": ..., "dtype": "float32", "shape": [...], "min", "opt", "max": shapes or null}',
+                expected='{"name": ..., "dtype": "float32", "shape": [...], "min", "opt", "max": shapes or null}, '
+                f"min <= opt <= max, at most {MAX_ELEMENTS:,} values in all",
             )
         return cls(fields["name"], fields["dtype"], shape, *bounds)
 
@@ -67,8 +90,30 @@ class TensorSpec:
         return (self.min[axis] if self.min else 1), (self.max[axis] if self.max else None)
 
 
+def _fits(bound: tuple[Any, ...] | None, shape: tuple[int | str, ...]) -> bool:
+    """Whether a bound gives a size to each axis, and to a fixed axis its own."""
+    if bound is None:
+        return True
+    return len(bound) == len(shape) and all(
+        type(limit) is int and (limit == size if isinstance(size, int) else limit >= 1)
+        for limit, size in zip(bound, shape, strict=True)
+    )
+
+
+def _rising(bounds: list[tuple[int, ...] | None]) -> bool:
+    """Whether min, opt and max do not fall, axis by axis, as far as they are given."""
+    columns = zip(*[bound for bound in bounds if bound is not None], strict=True)
+    return all(list(column) == sorted(column) for column in columns)
+
+
+def _largest(shape: tuple[int | str, ...], most: tuple[int, ...] | None) -> Iterator[int]:
+    """The largest size of each axis; 1 where nothing bounds it."""
+    for axis, size in enumerate(shape):
+        yield size if isinstance(size, int) else most[axis] if most else 1
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle folder, its schema and the needed keys checked; BundleRefused otherwise."""
+    """The manifest of a bundle folder, its schema, hash and the needed keys checked; BundleRefused otherwise."""
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise BundleRefused(
@@ -80,17 +125,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if size > MAX_MANIFEST_BYTES:
         raise BundleRefused(f"{path} is too large", found=f"{size:,} bytes", expected=f"at most {MAX_MANIFEST_BYTES:,}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(read_regular(path, MAX_MANIFEST_BYTES).decode())
+        digest = hash_of(manifest) if isinstance(manifest, dict) else ""
     except (ValueError, RecursionError) as error:
         raise BundleRefused(
             f"{path} cannot be read",
-            found=f"no JSON: {error}",
+            found=f"no JSON: {error}"[:300],
             because="the copy is damaged, or it was edited by hand",
             attempt="copy the bundle again, or export it again",
         ) from None
     if not isinstance(manifest, dict):
         raise BundleRefused(f"{path} cannot be read", found=type(manifest).__name__, expected="a JSON object")
     _check_schema(manifest, folder)
+    if (HASH in manifest or manifest["schema"] >= SEALED) and manifest.get(HASH) != digest:
+        raise BundleRefused(
+            f"{path} is not what was written",
+            found=f"{HASH} {manifest.get(HASH)!r}"[:200],
+            expected=f"{digest}, the hash of all its other values",
+            because="the copy is damaged, or a value was edited by hand",
+            attempt="copy the bundle again, or export it again",
+        )
     graphs = manifest.get("graphs")
     _check_keys(path, manifest, REQUIRED | (GRAPH_KEYS if graphs is None else {}))
     if graphs is not None:
@@ -100,6 +154,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         for name, graph in graphs.items():
             _check_keys(path, {name: graph}, {name: dict})
             _check_keys(path, graph, {"file": str, **GRAPH_KEYS})
+    check_contents(folder, manifest)
     return manifest
 
 
@@ -124,8 +179,13 @@ def _check_schema(manifest: Mapping[str, Any], folder: Path) -> None:
         )
 
 
+def sealed_text(manifest: Mapping[str, Any]) -> str:
+    """The whole manifest as it is written, with its hash."""
+    return to_text(sealed(plain(manifest)))
+
+
 def to_text(manifest: Mapping[str, Any]) -> str:
-    """The manifest as JSON that every parser reads: numpy values become numbers, NaN and infinity become words."""
+    """Values as JSON that every parser reads: numpy values become numbers, NaN and infinity become words."""
     return json.dumps(plain(manifest), indent=1, allow_nan=False) + "\n"
 
 
@@ -141,6 +201,8 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, PurePath):
         return value.as_posix()
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):  # a file name that is no UTF-8 has half characters in it, which no other parser reads
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     raise TypeError(f"{type(value).__name__} has no place in a manifest")

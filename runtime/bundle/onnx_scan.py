@@ -2,14 +2,21 @@
 
 Older ONNX Runtimes follow ``../``, absolute and symlinked locations of external data without a word, so a bundle's graph
 is looked through before any engine sees it. Weights are skipped, not read: the cost is that of the nodes.
+
+A model may define functions that call each other, and engines write each call out: thirty functions that call the next
+one ten times are a few kilobytes and more nodes than any memory holds. So they are counted here, not written out.
 """
 
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..errors import UserMistake
+from ..ground.regular import open_regular
 
 Buffer = bytes | mmap.mmap
 
@@ -25,7 +32,12 @@ MESSAGES: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor; location 1 means "in another file"
+NODE_OP, NODE_DOMAIN, NODE_OVERLOAD = 4, 7, 8  # fields of a node; the function of that name
+FUNCTION_NAME, FUNCTION_DOMAIN, FUNCTION_OVERLOAD = 1, 10, 13
 MAX_DEPTH = 100
+MAX_NODES = 1_000_000  # with every function written out; the largest of our exports has some thousands
+Name = tuple[bytes, bytes, bytes]  # domain, name, overload
+Calls = Counter[Name]
 
 
 class NotOnnx(ValueError):
@@ -42,30 +54,80 @@ class ExternalData:
 
 
 def scan(path: Path) -> tuple[ExternalData, ...]:
-    """All external data of an ONNX file; NotOnnx when it is cut off or something else."""
-    if path.stat().st_size == 0:
-        raise NotOnnx("the file is empty")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return scan_bytes(data)
+    """All external data of an ONNX file; NotOnnx when it is cut off or something else, UserMistake when it is no file."""
+    with open_regular(path) as file:
+        if path.stat().st_size == 0:
+            raise NotOnnx("the file is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return scan_bytes(data)
+
+
+def check_foreign(path: Path) -> None:
+    """Look through an ONNX file from anywhere before a library reads it; UserMistake says what it is instead."""
+    try:
+        scan(path)
+    except NotOnnx as error:
+        raise UserMistake(
+            f"{path} is not an ONNX model",
+            found=f"{path.stat().st_size} bytes; {error}",
+            expected="a whole ONNX file",
+            because="a download or a copy that was cut off looks like this",
+        ) from None
 
 
 def scan_bytes(data: Buffer) -> tuple[ExternalData, ...]:
     """All external data of a serialised ModelProto."""
     found: list[ExternalData] = []
+    calls: Calls = Counter()  # of the graphs
+    functions: dict[Name, Calls] = {}
     graphs = 0
     for number, value in _fields(data, 0, len(data)):
         child = MESSAGES["model"].get(number)
         if child and isinstance(value, tuple):
             graphs += child == "graph"
-            _visit(data, *value, child, found, 1)
+            own = calls
+            if child == "function":
+                own = functions.setdefault(
+                    _name(data, *value, FUNCTION_DOMAIN, FUNCTION_NAME, FUNCTION_OVERLOAD), Counter()
+                )
+            _visit(data, *value, child, found, own, 1)
     if not graphs:
         raise NotOnnx("there is no graph inside")
+    _written_out(calls, functions, {}, 1)
     return tuple(found)
 
 
-def _visit(data: Buffer, start: int, end: int, message: str, found: list[ExternalData], depth: int) -> None:
+def _written_out(calls: Calls, functions: dict[Name, Calls], known: dict[Name, int], depth: int) -> int:
+    """How many nodes these calls are with every function in the place of its call; NotOnnx for too many."""
+    if depth > MAX_DEPTH:  # a function that calls itself, too
+        raise NotOnnx(f"functions call each other more than {MAX_DEPTH} deep")
+    total = 0
+    for name, count in calls.items():
+        if name in functions and name not in known:
+            known[name] = _written_out(functions[name], functions, known, depth + 1)
+        total += count * known.get(name, 1)
+    if total > MAX_NODES:
+        raise NotOnnx(f"its functions multiply to more than {MAX_NODES:,} nodes")
+    return total
+
+
+def _name(data: Buffer, start: int, end: int, *numbers: int) -> Name:
+    """The last value of each of these three fields; "ai.onnx" is the domain without a name."""
+    texts = dict.fromkeys(numbers, b"")
+    for number, value in _fields(data, start, end):
+        if number in texts and isinstance(value, tuple):
+            texts[number] = bytes(data[value[0] : value[1]])
+    domain, name, overload = texts.values()
+    return (b"" if domain == b"ai.onnx" else domain, name, overload)
+
+
+def _visit(
+    data: Buffer, start: int, end: int, message: str, found: list[ExternalData], calls: Calls, depth: int
+) -> None:
     if depth > MAX_DEPTH:
         raise NotOnnx(f"graphs are nested more than {MAX_DEPTH} deep")
+    if message == "node":
+        calls[_name(data, start, end, NODE_DOMAIN, NODE_OP, NODE_OVERLOAD)] += 1
     children, entries, outside = MESSAGES[message], {}, False
     for number, value in _fields(data, start, end):
         if message == "tensor" and number == DATA_LOCATION:
@@ -76,7 +138,7 @@ def _visit(data: Buffer, start: int, end: int, message: str, found: list[Externa
                 raise NotOnnx(f"a tensor names its external {key} twice")
             entries[key] = text
         elif number in children and isinstance(value, tuple):
-            _visit(data, *value, children[number], found, depth + 1)
+            _visit(data, *value, children[number], found, calls, depth + 1)
     if outside or entries:
         try:
             length = int(entries["length"]) if "length" in entries else None

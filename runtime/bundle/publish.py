@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import BundleRefused, UserMistake
 from ..ground.exchange import exchange
 from ..ground.scratch import OLD, abandoned, alone, sweep, work_folder
-from .manifest import MANIFEST, read_manifest, to_text
+from .manifest import MANIFEST, read_manifest, sealed_text
 from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
 
 Content = bytes | Path  # the content itself, or a file to copy
@@ -100,7 +100,7 @@ def publish(
         for name, content in files.items():
             if content is not None:
                 records[name] = _put(stage / name, content)
-        _put(stage / MANIFEST, to_text({**manifest, "files": dict(sorted(records.items()))}).encode())
+        _put(stage / MANIFEST, sealed_text({**manifest, "files": dict(sorted(records.items()))}).encode())
         check_folder(stage, read_manifest(stage), hashes=False)  # what is published can be opened
         _swap(stage, out)
 

@@ -4,8 +4,8 @@
      "annotations": [{"image_id", "category_id", "bbox": [x, y, width, height], "area", "iscrowd"}]}
 
 Categories are sparse numbers (COCO: 1 to 90 for 80 classes); classes count from 0.  Boxes stay as they are annotated, not
-clipped, so that figures are those that COCO's own code gives.  docs/eval.md says what is refused, what is left out with a
-note, and why.
+clipped, and those that nothing can meet stay too, so that figures are those that COCO's own code gives.  docs/eval.md says
+what is refused, what is told in a note, and why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.regular import read_regular
 from .categories import classes_of
+from .fields import area_of, box_of, is_crowd, of_another_type, said
 from .files import leave_out, locate, printable
 
 MAX_JSON_BYTES = 4 * 1024**3
@@ -81,7 +83,7 @@ def read_coco(
         drawn = sorted(np.random.RandomState(0).permutation(len(chosen))[:limit])
         notes.append(f"{limit} of {len(chosen)} pictures, drawn with a fixed seed")
         chosen = [chosen[index] for index in drawn]
-    found = locate(path, images, {number: pictures[number] for number in chosen}, notes)
+    found = locate(path, images, pictures, chosen, notes)
     sizes = leave_out(path, found, pictures, notes)
     truths, kept = [], [number for number in chosen if number in sizes]
     stray = Counter[str]()
@@ -107,10 +109,8 @@ def read_coco(
 def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The JSON with its three lists, each entry an object."""
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise UserMistake(f"{path} is too large", found=f"{size:,} bytes", expected=f"at most {MAX_JSON_BYTES:,}")
-        document = json.loads(path.read_bytes())
+        content = read_regular(path, MAX_JSON_BYTES)
+        document = json.loads(content)
     except OSError as error:
         raise UserMistake(
             f"cannot read the annotations {path}", found=error.strerror or str(error), attempt="check the path"
@@ -118,7 +118,7 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise UserMistake(
             f"{path} is not an annotation file",
-            found=f"no JSON: {str(error)[:120]}" if size else "an empty file",
+            found=f"no JSON: {str(error)[:120]}" if content else "an empty file",
             expected="a COCO-style JSON file",
         ) from None
     keys = ("images", "annotations", "categories")
@@ -182,38 +182,43 @@ def _annotations(
     rows: dict[Any, list[tuple[list[float], int, bool, float]]] = {}
     unknown: list[Any] = []
     empty: list[str] = []
-    outlined = left = 0
+    ids: set[Any] = set()
+    outlined = left = lost = 0
     for position, entry in enumerate(entries):
         where = f"annotation {entry.get('id', position)!r}"
+        own = entry.get("id") if type(entry.get("id")) is int else said(entry.get("id"))
+        lost += own in ids and "id" in entry
+        ids.add(own)
         image, category = entry.get("image_id"), entry.get("category_id")
-        if not isinstance(image, (int, str)) or image not in pictures:
+        if not isinstance(image, (int, str)) or isinstance(image, bool) or image not in pictures:
             unknown.append((where, image))
             continue
-        if not isinstance(category, int) or category not in categories:
+        if type(category) is not int or category not in categories:
             raise UserMistake(
                 f"{path}: {where} is of a category that is not listed",
                 found=f"category_id {category!r}",
                 expected=f"one of {_some(sorted(categories, key=str))}",
+                because=of_another_type(category, categories),
                 attempt="add the category, or use the categories of the file that the annotations come from",
             )
-        box, drawn = _box(path, where, entry)
+        box, drawn = box_of(path, where, entry)
+        crowd, area = is_crowd(path, where, entry), area_of(path, where, entry)
         outlined += drawn
         if category not in classes:
             left += 1
             continue
         if box[2] <= 0 or box[3] <= 0:
             empty.append(where)
-            continue
-        area = entry.get("area")
-        known = isinstance(area, (int, float)) and not isinstance(area, bool) and area >= 0
-        size = float(area) if known and np.isfinite(area) else box[2] * box[3]  # type: ignore[arg-type]
-        rows.setdefault(image, []).append((box, classes[category], bool(entry.get("iscrowd", 0)), size))
+        if area is None:
+            area = max(box[2], 0) * max(box[3], 0)
+        rows.setdefault(image, []).append((box, classes[category], crowd, area))
     if unknown:
+        differs = [words for _, image in unknown if (words := of_another_type(image, pictures))]
         raise UserMistake(
             f"{path}: {len(unknown)} of {len(entries)} annotations are of pictures that are not listed",
             found=", ".join(f"{where}: image_id {image!r}" for where, image in unknown[:3]),
             expected='an id of the list "images"',
-            because="boxes without their picture would silently make the set easier",
+            because=differs[0] if differs else "boxes without their picture would silently make the set easier",
             attempt="images and annotations of the same file",
         )
     if len(empty) > STRAY_SHARE * len(entries):
@@ -223,35 +228,15 @@ def _annotations(
             expected="bbox: [x, y, width, height] with sizes above 0",
             attempt="[x1, y1, x2, y2] becomes [x1, y1, x2 - x1, y2 - y1]",
         )
-    if empty:
-        notes.append(f"{len(empty)} boxes have no size and are left out: {_some(empty)}")
-    if outlined:
-        notes.append(f"{outlined} annotations have no bbox: the extremes of their polygons are taken")
-    if left:
-        notes.append(f"{left} annotations are of categories that the model does not have, and are left out")
+    for count, words in (
+        (len(empty), f"boxes have no size and count as never found, as in COCO's own code: {_some(empty)}"),
+        (outlined, "annotations have no bbox: the extremes of their polygons are taken"),
+        (left, "annotations are of categories that the model does not have, and are left out"),
+        (lost, "annotations have the id of another one: numbered anew, where COCO's own code takes one box for both"),
+    ):
+        if count:
+            notes.append(f"{count} {words}")
     return rows
-
-
-def _box(path: Path, where: str, entry: Mapping[str, Any]) -> tuple[list[float], bool]:
-    """([x, y, width, height], whether it was taken from a polygon)."""
-    box = entry.get("bbox")
-    if box is None and isinstance(entry.get("segmentation"), list):
-        try:
-            points = np.concatenate([np.asarray(part, np.float64).reshape(-1, 2) for part in entry["segmentation"]])
-            (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
-            if np.isfinite(points).all():
-                return [float(x1), float(y1), float(x2 - x1), float(y2 - y1)], True
-        except (ValueError, TypeError):
-            pass
-    numbers = isinstance(box, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box)
-    if not isinstance(box, list) or len(box) != 4 or not numbers or not all(np.isfinite(value) for value in box):
-        mask = box is None and "segmentation" in entry
-        raise UserMistake(
-            f"{path}: {where} has no usable box",
-            found="a mask without bbox" if mask else f"bbox {json.dumps(box)[:60]}",
-            expected="bbox: [x, y, width, height], four finite numbers in pixels",
-        )
-    return [float(value) for value in box], False
 
 
 def _truth(rows: Sequence[tuple[list[float], int, bool, float]], size: tuple[int, int], stray: Counter[str]) -> Truth:
@@ -263,14 +248,13 @@ def _truth(rows: Sequence[tuple[list[float], int, bool, float]], size: tuple[int
     outside = np.asarray((boxes[:, 2:] <= 0).any(axis=1) | (boxes[:, :2] >= limits).any(axis=1))
     stray["outside"] += int(outside.sum())
     stray["shares"] += int((boxes <= 1).all(axis=1).sum())
-    boxes, rows = boxes[~outside], [row for row, gone in zip(rows, outside, strict=True) if not gone]
+    stray["again"] += len(rows) - len({(tuple(box), index, crowd) for box, index, crowd, _ in rows})
     classes, crowd, area = ([row[part] for row in rows] for part in (1, 2, 3))
     return Truth(boxes, np.array(classes, np.int64), np.array(crowd, bool), np.array(area, np.float64), size)
 
 
-def _check_strays(path: Path, stray: Counter[str], kept: int, notes: list[str]) -> None:
+def _check_strays(path: Path, stray: Counter[str], total: int, notes: list[str]) -> None:
     """Boxes past the picture: a note for a few, an error where the format must be another one."""
-    total = kept + stray["outside"]
     if total and stray["shares"] == total:
         raise UserMistake(
             f"{path}: the boxes are no pixels",
@@ -286,8 +270,14 @@ def _check_strays(path: Path, stray: Counter[str], kept: int, notes: list[str]) 
             because="boxes given as [x1, y1, x2, y2], or annotated on pictures of another size, look like this",
             attempt="[x1, y1, x2, y2] becomes [x1, y1, x2 - x1, y2 - y1]",
         )
+    if stray["again"]:
+        notes.append(
+            f"{stray['again']} annotations repeat another one (picture, class, box): each counts, as in COCO's own code"
+        )
     if stray["outside"]:
-        notes.append(f"{stray['outside']} boxes lie outside of their picture and are left out")
+        notes.append(
+            f"{stray['outside']} boxes lie outside of their picture and count as never found, as in COCO's own code"
+        )
     if stray["out"] > stray["outside"]:
         notes.append(
             f"{stray['out'] - stray['outside']} boxes reach past their picture by more than {STRAY_PX:g} pixels"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import UserMistake
+from .categories import distinct
 from .intervals import bootstrap_95, times_drawn
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def evaluate_boxes(
     """COCO's figures in percent; None where nothing of that size or class is annotated.
 
     ``map`` (0.50 to 0.95), ``map50``, ``map75``, ``small``, ``medium``, ``large``, ``low`` and ``high`` (the 95 % interval of
-    ``map``, by drawing the pictures again), ``pictures``, ``boxes``, and ``per_class``: label -> map, map50, boxes.
+    ``map``, by drawing the pictures again), ``pictures``, ``boxes``, and ``per_class``: label -> map, map50, boxes
+    (of two classes of one name with their numbers).
     """
     matched = match_boxes(found, truths, len(labels))
     times = times_drawn(len(truths)) if interval and truths else None
@@ -220,7 +222,7 @@ def evaluate_boxes(
             "map50": _number(mean_precision(itself[:, [0]][:, :, [index]])[0]),
             "boxes": int(boxes[index]),
         }
-        for index, label in enumerate(labels)
+        for index, label in enumerate(distinct(labels))
     }
     return told
 

@@ -26,16 +26,17 @@ def classes_of(
     used = Counter(str(entry.get("category_id")) for entry in annotations)
     if not labels:
         return {number: index for index, number in enumerate(sorted(names))}
-    known: dict[str, int] = {}
-    for index, label in enumerate(labels):
-        known.setdefault(plain(label), index)
+    count = Counter(map(plain, labels))
+    shared = {name for name, times in count.items() if times > 1}  # which of the classes is meant nobody can tell
+    known = {plain(label): index for index, label in enumerate(labels) if plain(label) not in shared}
     by_name = {number: known[plain(name)] for number, name in names.items() if plain(name) in known}
     strange = [number for number in names if number not in by_name]
     annotated = [number for number in names if used[str(number)]]
-    if by_name and (len(by_name) == len(known) or all(number in by_name for number in annotated)):
+    unclear = [names[number] for number in annotated if plain(names[number]) in shared]
+    if by_name and not unclear and (len(by_name) == len(known) or all(number in by_name for number in annotated)):
         if strange:
             notes.append(f"categories that the model does not have: {_some([names[number] for number in strange])}")
-        missing = [label for label in labels if known[plain(label)] not in by_name.values()]
+        missing = [label for index, label in enumerate(labels) if index not in by_name.values()]
         if missing:
             notes.append(f"{len(missing)} classes of the model have no category and do not count: {_some(missing)}")
         return by_name
@@ -46,12 +47,13 @@ def classes_of(
             f"{len(pairs)} categories are taken in the order of their ids: " + _some([f"{a} = {b}" for a, b in pairs])
         )
         return in_order
+    words = f"{len(strange)} names are unknown to the model ({_some([names[number] for number in strange])})"
     raise UserMistake(
         f"{path}: the categories are not the classes of the model",
         found=f"{len(names)} categories: {_some([f'{number} {name}' for number, name in sorted(names.items())])}",
         expected=f"{len(labels)} classes: {_some(list(labels))}",
-        because=f"{len(strange)} names are unknown to the model ({_some([names[number] for number in strange])}), and the "
-        "ids cannot be matched by their order",
+        because=f"{'several classes of the model are called ' + unclear[0] if unclear else words}, and the ids cannot be matched "
+        "by their order",
         attempt="name the categories as the model's labels.json does; spaces and capitals do not matter",
     )
 
@@ -59,6 +61,12 @@ def classes_of(
 def plain(name: str) -> str:
     """A name without what does not matter: capitals, spaces, - and _."""
     return "".join(letter for letter in name.casefold() if letter not in " _-\t\n")
+
+
+def distinct(labels: Sequence[str]) -> list[str]:
+    """A name for each class that no other one has: of two cranes ``crane (134)`` and ``crane (517)``."""
+    count = Counter(labels)
+    return [f"{label} ({index})" if count[label] > 1 else label for index, label in enumerate(labels)]
 
 
 def _names(path: Path, categories: Sequence[Mapping[str, Any]]) -> dict[int, str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from ..errors import EdgesmithError
+from ..errors import EdgesmithError, UserMistake
 from ..ground import signals
+from ..ground.version import __version__
+from .streams import shown_streams
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -28,6 +30,9 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--max-frames": (int, "Stop after so many frames or pictures."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
 }
+
+# of the full command alone
+WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report")
 
 EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--images": (str, "Folder of the pictures that the .json names."),
@@ -60,9 +65,14 @@ def main(words: list[str] | None = None) -> None:
     """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
     import argparse  # the full command reads the tables above and has its own parser
 
+    words = sys.argv[1:] if words is None else words
+    if words and words[0] in WORKSTATION:
+        print(f"edgesmith: {_belongs_to_the_workstation(words[0])}", file=sys.stderr)
+        sys.exit(UserMistake.exit_code)
     parser = argparse.ArgumentParser(
         "edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export."
     )
+    parser.add_argument("--version", action="version", version=f"edgesmith {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True)
     look = verbs.add_parser("run", help=RUN_HELP)
     look.add_argument("bundle")
@@ -81,7 +91,12 @@ def main(words: list[str] | None = None) -> None:
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
-    asked = vars(parser.parse_args(words))
+    with shown_streams():
+        _do(vars(parser.parse_args(words)))
+
+
+def _do(asked: dict[str, Any]) -> NoReturn:
+    """What was asked; leaves with the exit code."""
     try:
         run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
         sys.exit(run_verb[asked.pop("verb")](**asked))
@@ -91,6 +106,15 @@ def main(words: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"edgesmith: {signals.told()}", file=sys.stderr)
         sys.exit(signals.exit_code())
+
+
+def _belongs_to_the_workstation(verb: str) -> UserMistake:
+    return UserMistake(
+        f"edgesmith {verb} is a command of the workstation",
+        found="the base install, which is for devices: run, test and eval",
+        expected="the extra named export, which brings PyTorch and the exporter",
+        attempt="pip install 'edgesmith[export]'",
+    )
 
 
 def _run(images: list[str], **asked: Any) -> int:

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from ..bundle.bundle import open_bundle
-from ..errors import EdgesmithError, UserMistake
+from ..errors import EdgesmithError, UserMistake, one_line
 from ..ground import signals
 from ..tasks.known import task_of
 
@@ -88,14 +88,11 @@ def run(asked: Asked) -> int:
     asked.check()
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg has to say is in our own words
-    import cv2
-
     from ..backends.load import load
     from ..pictures.save import saver
-    from ..pictures.video import frames, pictures
+    from ..pictures.video import frames, pictures, quiet
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    quiet()
     with (
         frames(asked.source) if asked.source is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads) as session,
@@ -174,7 +171,7 @@ class _Run:
         elif self.asked.as_json:
             self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
-            print(frame.name)
+            print(one_line(frame.name))
             print(self.task.lines(answer, self.asked.top), flush=True)
         else:
             at = "" if frame.time_s is None else f"  {frame.time_s:.2f} s"

@@ -2,8 +2,8 @@
 
 OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates whatever a header claims, so the size and
 the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
-EXIF orientation is applied, 16-bit samples keep their high byte, alpha is dropped, grey becomes three equal channels,
-CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
+EXIF orientation is applied here and not by OpenCV, whose versions differ in it; samples of more than 8 bits are judged in
+depth.py, alpha is dropped, grey becomes three equal channels, CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
 only warns), so that damage is not found here.
 """
 
@@ -17,11 +17,15 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.files import replacing
-from .headers import JPEG, PNG, PNG_HEAD_BYTES, jpeg_segments, jpeg_size, png_size
+from ..ground.regular import check_regular
+from .depth import eight_bits
+from .headers import PNG_HEAD_BYTES, Header, header, turned
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
 MAX_FILE_BYTES = 512 * 1024 * 1024
+AVIF_HEAD_BYTES = 64 * 1024  # where an AVIF says that it is turned
+AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -35,6 +39,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     try:
         if path.is_dir():
             raise UserMistake(f"cannot read the picture {path}", found="a folder", expected="a picture file")
+        check_regular(path)
         found_bytes = path.stat().st_size
         if found_bytes > MAX_FILE_BYTES:
             raise _too_large(path, f"{found_bytes:,} bytes", f"at most {MAX_FILE_BYTES:,} bytes")
@@ -49,21 +54,38 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     """Encoded bytes -> uint8 (H, W, 3) RGB; ``name`` stands in the error."""
-    return cv2.cvtColor(_decode(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    head = _checked(data, name)
+    avif = data[4:8] == b"ftyp"
+    stored = _decode(data, name, AS_STORED if avif else AS_STORED | cv2.IMREAD_ANYDEPTH)
+    if head.sample_bits == 16 and stored.dtype == np.uint8:
+        raise UserMistake(
+            f"the picture {name} has 16 bits that OpenCV reduces to 8 by itself",
+            found=f"a {head.kind} of an unusual kind",
+            because="samples of 10 or 12 bits would be black",
+            attempt="save it as grey or RGB",
+        )
+    image = eight_bits(
+        stored,
+        f"the picture {name}",
+        bits=head.bits,
+        stretched=head.stretched,
+        inverted=head.inverted,
+        file=True,
+    )
+    return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGR2RGB)
 
 
 def check_image(data: bytes, name: str = "image") -> None:
     """Raise what ``decode_image`` would raise; a JPEG is decoded at an eighth of its size, 3x faster at 12 megapixels."""
-    _decode(data, name, cv2.IMREAD_REDUCED_COLOR_8 if data.startswith(JPEG) else cv2.IMREAD_COLOR)
+    if header(data).kind == "JPEG":
+        _checked(data, name)
+        _decode(data, name, cv2.IMREAD_REDUCED_COLOR_8)
+    else:
+        decode_image(data, name)
 
 
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
-    """Encoded bytes -> uint8 (H, W, 3) BGR."""
-    if not data:
-        raise UserMistake(f"cannot read the picture {name}", found="an empty file", expected="a picture")
-    size = _look_before_decoding(data, name)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise _too_large(name, f"{size[1]} x {size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
+    """Encoded bytes -> (H, W, 3) BGR, or (H, W) of some formats of floats."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -96,20 +118,25 @@ def _cut_off(name: str, kind: str, size: int) -> UserMistake:
     )
 
 
-def _look_before_decoding(data: bytes, name: str) -> tuple[int, int] | None:
-    """(height, width) as the header claims, None where we do not know the format; raises when the end is missing."""
-    if data.startswith(PNG):
-        if len(data) < PNG_HEAD_BYTES or b"IEND" not in data[PNG_HEAD_BYTES:]:
-            raise _cut_off(name, "PNG", len(data))
-        return png_size(data)
-    if not data.startswith(JPEG):
-        return None
-    size, end = None, len(JPEG)
-    for marker, start, end in jpeg_segments(data):
-        size = jpeg_size(data, marker, start) or size
-    if b"\xff\xd9" not in data[end:]:
+def _checked(data: bytes, name: str) -> Header:
+    """What the file says; UserMistake where it is empty, without its end, too large, or an AVIF that must be turned."""
+    if not data:
+        raise UserMistake(f"cannot read the picture {name}", found="an empty file", expected="a picture")
+    head = header(data)
+    if head.kind == "PNG" and (len(data) < PNG_HEAD_BYTES or data.find(b"IEND", PNG_HEAD_BYTES) < 0):
+        raise _cut_off(name, "PNG", len(data))
+    if head.kind == "JPEG" and data.find(b"\xff\xd9", head.pixels_at) < 0:
         raise _cut_off(name, "JPEG", len(data))
-    return size
+    if head.size is not None and head.size[0] * head.size[1] > MAX_PIXELS:
+        raise _too_large(name, f"{head.size[1]} x {head.size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
+    if data[4:8] == b"ftyp" and any(turn in data[:AVIF_HEAD_BYTES] for turn in (b"irot", b"imir")):
+        raise UserMistake(
+            f"the picture {name} must be turned to be seen",
+            found="an AVIF with a rotation or a mirror",
+            because="OpenCV does not turn it",
+            attempt="convert it to JPEG or PNG",
+        )
+    return head
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:

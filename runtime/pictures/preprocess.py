@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UserMistake
 from .contract import ImageContract
+from .depth import NORMALISED, eight_bits, value_range
 from .file import read_image
 from .pil import PilPicture, is_pil, pil_pixels
 from .placement import placement
@@ -53,19 +54,19 @@ def pixels(image: Picture) -> np.ndarray:
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Any picture array -> uint8 (H, W, 3); UserMistake for floats and shapes that are no picture."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+    """Any picture array -> uint8 (H, W, 3); UserMistake for floats, unknown depths and shapes that are no picture."""
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape or image.dtype.kind not in "biuf":
+        said = value_range(image)
         raise UserMistake(
             "this array is not a picture",
-            found=f"{image.dtype} of shape {image.shape}",
+            found=f"{image.dtype} of shape {image.shape}" + (f", {said}" if said else ""),
             expected="uint8 (height, width, 3), RGB, values 0..255",
-            attempt="a tensor that is already normalised goes to session.run, not here",
+            attempt=NORMALISED,
         )
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+    image = eight_bits(image[:, :, :3])  # without alpha, which is 65535 beside colours of any depth
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
 def fit_image(image: np.ndarray, contract: ImageContract) -> np.ndarray:

@@ -195,6 +195,13 @@ class Live(Source):
             self.capture.release()
 
 
+def quiet() -> None:
+    """Silence OpenCV and its FFmpeg for the rest of the process: what they have to say is in our own words."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    logging = getattr(cv2.utils, "logging", None)  # OpenCV 5; before that the function stood in cv2 itself
+    (logging or cv2).setLogLevel(0)
+
+
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
     """What a capture returns -> uint8 (H, W, 3) RGB."""
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 or pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB)

@@ -4,26 +4,27 @@
     plugins.txt     the same table in lines of words, expressions in postfix: what the C++ plugin reads
     *.ptx           one entry a file
 
-Everything in the pack is checked against the sha256 in its table before it is used.
+Names and sizes of all members are looked at before one is read (ground/members.py), and everything is checked against
+the sha256 in its table before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgesmithError
+from ..errors import EdgesmithError, UserMistake
+from ..ground.members import check_plain, read_members
 from .schema import Launch, OpSchema
 
 FORMAT = 1
 PACK = "kernels.zip"
 TABLE, LINES = "kernels.json", "plugins.txt"
-MAX_FILE_BYTES = 16 * 1024 * 1024  # a pack is about a megabyte; a zip can claim any size
+MAX_BYTES = 64 * 1024 * 1024  # unpacked; ours are some megabytes, and a zip can claim any size
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,27 @@ def read_pack(path: Path) -> KernelPack:
         EdgesmithError: no such file, no zip, another format, or contents that are not what its table says.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            table = json.loads(_member(archive, TABLE))
-            if table["format"] != FORMAT:
-                raise _broken(path, f"format {table['format']}", f"format {FORMAT}")
-            lines = _member(archive, LINES).decode()
-            if _sha256(lines.encode()) != table["lines_sha256"]:
-                raise _broken(path, f"{LINES} with another hash", "the hash in its table")
-            ops, ptx = {}, {}
-            for name, op in table["ops"].items():
-                launches = tuple(_launch(launch) for launch in op["launches"])
-                for launch in launches:
-                    code = _member(archive, launch.file)
-                    if _sha256(code) != launch.sha256:
-                        raise _broken(path, f"{launch.file} with another hash", "the hash in its table")
-                    ptx[launch.entry] = code.decode()
-                ops[name] = OpKernels(OpSchema.from_json(op["schema"]), launches)
+        members = read_members(path, MAX_BYTES)
+        table = json.loads(members[TABLE])
+        if table["format"] != FORMAT:
+            raise _broken(path, f"format {table['format']}", f"format {FORMAT}")
+        lines = members[LINES].decode()
+        if _sha256(lines.encode()) != table["lines_sha256"]:
+            raise _broken(path, f"{LINES} with another hash", "the hash in its table")
+        ops, ptx = {}, {}
+        for name, op in table["ops"].items():
+            launches = tuple(_launch(launch) for launch in op["launches"])
+            for launch in launches:
+                code = members[launch.file]
+                if _sha256(code) != launch.sha256:
+                    raise _broken(path, f"{launch.file} with another hash", "the hash in its table")
+                ptx[launch.entry] = code.decode()
+            ops[name] = OpKernels(OpSchema.from_json(op["schema"]), launches)
     except FileNotFoundError:
         raise _broken(path, "no such file", PACK) from None
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError) as error:
+    except UserMistake as error:
+        raise _broken(path, f"{error.what}: {error.found}", "a pack written by make kernels") from None
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _broken(path, f"{type(error).__name__}: {error}", "a pack written by make kernels") from None
     about = {key: value for key, value in table.items() if key != "ops"}
     return KernelPack(ops, ptx, about, lines)
@@ -85,13 +88,10 @@ def read_pack(path: Path) -> KernelPack:
 
 def _launch(data: Mapping[str, Any]) -> Launch:
     x, y, z = data["grid"]
+    check_plain(data["file"])
+    if not data["file"].endswith(".ptx"):  # any other would be written over the table, or beside it
+        raise ValueError(f"a kernel in the file {data['file']}")
     return Launch(**{**data, "grid": (x, y, z), "scalars": tuple(data["scalars"])})
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-        raise ValueError(f"{name} is larger than {MAX_FILE_BYTES} bytes")
-    return archive.read(name)
 
 
 def _sha256(data: bytes) -> str:

@@ -1,8 +1,13 @@
-"""The golden inputs through an open session, and what its task makes of the results: a row an output, or one for all."""
+"""The golden inputs through an open session, and what its task makes of the results: a row an output, or one for all.
+
+One more row, ``preprocessing``, begins at the pixels of a picture; a bundle that holds none is told so. A test that has
+nothing to compare does not hold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,9 +15,12 @@ import numpy as np
 from ..tasks.known import task_of
 from ..tasks.selftest import SelfTestRow
 from .checks import at_least
+from .pixels import pixel_row
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
+
+UNCOVERED = "preprocessing not covered (the bundle holds no golden picture)"
 
 
 class Tested(Protocol):
@@ -26,7 +34,7 @@ class Tested(Protocol):
 
 
 def self_test(session: Tested) -> list[SelfTestRow]:
-    """Run the golden inputs of an open session's bundle: one row an output, or one for all detections."""
+    """Run the golden inputs of an open session's bundle: one row an output, or one for all detections; then the pixels."""
     bundle = session.bundle
     golden = bundle.golden
     least, size = session.batch_sizes(golden.cases)
@@ -36,4 +44,11 @@ def self_test(session: Tested) -> list[SelfTestRow]:
         count = len(next(iter(feeds.values())))
         results = session.run({name: at_least(array, least) for name, array in feeds.items()})
         parts.append({name: array[:count] for name, array in results.items()})
-    return task_of(bundle.task).selftest_rows(bundle, golden.outputs, parts, session.precision)
+    rows = task_of(bundle.task).selftest_rows(bundle, golden.outputs, parts, session.precision)
+    if not rows:
+        rows = [SelfTestRow("outputs", 0, float("inf"), -1.0, 0.0, "an output to compare", False)]
+    if golden.picture is not None and golden.prepared is not None:
+        return [*rows, pixel_row(golden.picture, golden.prepared, bundle.contract)]
+    if bundle.manifest.get("input_contract") is None:
+        return rows
+    return [*rows[:-1], replace(rows[-1], told=f"{rows[-1].told}, {UNCOVERED},")]

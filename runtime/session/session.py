@@ -7,9 +7,11 @@ out (tasks.py knows what they mean), timing, the self-test against the golden fi
 from __future__ import annotations
 
 import os
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
+from ..bundle.kept import Held, changed
 from ..errors import UserMistake
 from ..pictures.pil import is_pil
 from ..pictures.preprocess import Picture, pixels, preprocess
@@ -31,9 +34,14 @@ if TYPE_CHECKING:
 
 
 class Session(ABC):
-    """An opened bundle on one backend. Use it in a ``with`` block, or call ``close``."""
+    """An opened bundle on one backend. Use it in a ``with`` block, or call ``close``.
+
+    Any number of threads may call one session: each gets the answer to its own question. ``close`` waits for the calls that
+    are running and refuses those that come later.
+    """
 
     backend: ClassVar[str]
+    maps_weights: ClassVar[bool] = False  # the engine reads external weights from their file while it runs
 
     def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
         if threads is not None and (type(threads) is not int or threads < 1):
@@ -42,8 +50,12 @@ class Session(ABC):
         self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
         self.graph = graph or bundle.main
         self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
-        self.infer_ms = 0.0  # wall time of the last run
-        self._open = False
+        self._open = self._held = False  # held: there is an engine to free
+        self._state = threading.Condition()  # of the two above and the calls
+        self._calls: list[int] = []  # the thread of each call that is running
+        self._opening = threading.Lock()  # another graph may take minutes; calls of this one go on meanwhile
+        self._own = threading.local()
+        self._weights: list[Held] = []
         self._task: Task = task_of(bundle.task)
         self._beside: dict[str, Session] = {}  # the other graphs that were asked for, by name
 
@@ -59,18 +71,30 @@ class Session(ABC):
     def release(self) -> None:
         """Free the engine; called once, also when ``open`` failed half-way."""
 
+    @property
+    def infer_ms(self) -> float:
+        """Wall time of the last run of the thread that asks, waiting for its turn included; 0.0 before its first."""
+        return float(getattr(self._own, "infer_ms", 0.0))
+
     def another(self, graph: GraphSpec) -> Session:
         """A session for another graph of the bundle, with the same settings; not open yet."""
         return type(self)(self.bundle, self.threads, graph=graph)
 
     def start(self) -> Session:
-        """Open the engine; nothing stays behind when that fails."""
+        """Open the engine; nothing stays behind when that fails.
+
+        All that is needed later is read or held now: a bundle may be replaced, and the working directory change.
+        """
+        self.bundle.keep()
+        graph, weights = self.bundle.files_of(self.graph)
         try:
-            self.open()
+            with self.bundle.reading(graph, *weights):
+                self._weights = [Held(self.bundle.path / name) for name in weights] if self.maps_weights else []
+                self.open()
         except BaseException:
             self.release()
             raise
-        self._open = True
+        self._open = self._held = True
         return self
 
     def run(self, feeds: Mapping[str, np.ndarray], graph: str | None = None) -> dict[str, np.ndarray]:
@@ -78,25 +102,43 @@ class Session(ABC):
 
         ``graph`` names one of several; the first is meant without a name, the others are opened when they are first run.
         """
-        self._check_open()
-        if graph is not None and graph != self.graph.name:
-            other = self._other(graph)
-            results = other.run(feeds)
-            self.infer_ms = other.infer_ms
-            return results
-        feeds = check_feeds(feeds, self.inputs)
-        started = time.perf_counter()
-        results = self.infer(feeds)
-        self.infer_ms = (time.perf_counter() - started) * 1e3
+        with self._running():
+            if graph is not None and graph != self.graph.name:
+                other = self._other(graph)
+                results = other.run(feeds)
+                self._own.infer_ms = other.infer_ms
+                return results
+            feeds = check_feeds(feeds, self.inputs)
+            started = time.perf_counter()
+            results = self.infer(feeds)
+            self._own.infer_ms = (time.perf_counter() - started) * 1e3
+            for weights in self._weights:
+                if not weights.is_untouched():
+                    raise changed(self.bundle.path, weights.name_of.name)
         return check_results(results, self.outputs, self.backend)
 
     def _other(self, name: str) -> Session:
         graphs = self.bundle.graphs
         if not isinstance(name, str) or name not in graphs:
             raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
-        if name not in self._beside:
-            self._beside[name] = self.another(graphs[name]).start()
-        return self._beside[name]
+        with self._opening:
+            if name not in self._beside:
+                self._beside[name] = self.another(graphs[name]).start()
+            return self._beside[name]
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """A call that ``close`` waits for."""
+        caller = threading.get_ident()
+        with self._state:
+            self._check_open()
+            self._calls.append(caller)
+        try:
+            yield
+        finally:
+            with self._state:
+                self._calls.remove(caller)
+                self._state.notify_all()
 
     def __call__(
         self,
@@ -162,9 +204,18 @@ class Session(ABC):
         self.close()
 
     def close(self) -> None:
-        """Free the engine; further calls do nothing."""
-        if self._open:
+        """Free the engine once the calls that are running have ended; further calls do nothing.
+
+        Raises:
+            UserMistake: the thread that asks is in the middle of a call itself (a signal handler), and would wait forever.
+        """
+        with self._state:
+            if threading.get_ident() in self._calls:
+                raise UserMistake("a session cannot be closed from inside its own call", attempt="close it afterwards")
             self._open = False
+            self._state.wait_for(lambda: not self._calls)
+            held, self._held = self._held, False
+        if held:
             for other in self._beside.values():
                 other.close()
             self.release()

@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserMistake
+from ..errors import UserMistake, one_line
+from ..ground.numbers import class_logits
 from .task import Described, ImageSize, Task, Times
 
 TOP = 5
+UNNAMED = "class 0"  # what a checkpoint of one class is called where nobody named it
+
+
+def class_names(labels: Sequence[str], outputs: int) -> Sequence[str]:
+    """The names of the classes of a network with so many outputs: of one output the two that its sign decides between."""
+    if outputs != 1 or len(labels) != 1:
+        return labels
+    return ("class 0", "class 1") if labels[0] == UNNAMED else (f"not {labels[0]}", labels[0])
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Prediction]]:
-    """(B, C) logits -> for each picture its k best classes; equal logits in the order of their index."""
+    """(B, C) logits -> for each picture its k best classes; equal logits in the order of their index.
+
+    One logit is that of the second of two classes: its probability is the sigmoid. ``labels`` name both, or the second.
+    """
+    if logits.ndim == 2:
+        labels, logits = class_names(labels, logits.shape[1]), class_logits(logits)
     if logits.ndim != 2 or logits.shape[1] != len(labels):
         raise UserMistake(
             "the logits do not fit the labels", found=f"shape {logits.shape}", expected=f"(batch, {len(labels)})"
@@ -56,25 +70,25 @@ def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Pr
 class Classification:
     """What the model says of one picture; ``str()`` is a small table."""
 
-    logits: np.ndarray  # (C,)
+    logits: np.ndarray  # (C,); one of two classes has (1,), and ``labels`` name both or the second
     labels: Sequence[str]
     preprocess_ms: float  # for the batch that the picture was part of
     infer_ms: float
 
     def top(self, k: int = 5) -> list[Prediction]:
         """The k best classes, most probable first."""
-        return top_k(self.logits[None], self.labels, k)[0]
+        return top_k(self.logits.reshape(1, -1), self.labels, k)[0]
 
     @property
     def best(self) -> Prediction:
         return self.top(1)[0]
 
     def __str__(self) -> str:
-        return "\n".join(f"{guess.probability:7.2%}  {guess.label}" for guess in self.top())
+        return "\n".join(f"{guess.probability:7.2%}  {one_line(guess.label)}" for guess in self.top())
 
 
 class ClassificationTask(Task):
-    """Logits (B, C) -> B Classifications."""
+    """Logits (B, C), or (B, C, 1, 1), -> B Classifications; C is 1 where a sign tells two classes apart."""
 
     name = "classification"
     outputs = ("logits",)
@@ -97,7 +111,7 @@ class ClassificationTask(Task):
         times: Times,
     ) -> list[Classification]:
         labels, logits = bundle.labels, results[bundle.outputs[0].name][: len(sizes)]
-        return [Classification(row, labels, times.preprocess_ms, times.infer_ms) for row in logits]
+        return [Classification(row.reshape(-1), labels, times.preprocess_ms, times.infer_ms) for row in logits]
 
     def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in options.items():
@@ -122,7 +136,7 @@ class ClassificationTask(Task):
         return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in found]}
 
     def lines(self, answer: Classification, top: int | None) -> str:
-        return "\n".join(f"{guess.probability:9.2%}  {guess.label}" for guess in answer.top(top or TOP))
+        return "\n".join(f"{guess.probability:9.2%}  {one_line(guess.label)}" for guess in answer.top(top or TOP))
 
     def in_short(self, answer: Classification) -> str:
-        return f"{answer.best.probability:.2%} {answer.best.label}"
+        return f"{answer.best.probability:.2%} {one_line(answer.best.label)}"

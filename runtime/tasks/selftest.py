@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine, quantised
-from ..ground.numbers import smallest_cosine
+from ..ground.numbers import class_logits, smallest_cosine
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class SelfTestRow:
 def agreement(
     output: str, expected: np.ndarray, found: np.ndarray, precision: str, measured: float | None = None
 ) -> SelfTestRow:
-    """Compare (N, ...) with (N, ...); another shape, NaN or infinity fails the row. ``measured``: see ``verdict``."""
+    """Compare (N, ...) with (N, ...); another shape, NaN or infinity on either side fails the row. ``measured``: see ``verdict``."""
     cases = len(expected)
     if expected.shape != found.shape:
         return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, f"shape {expected.shape}, not {found.shape}", False)
-    if not np.isfinite(found).all():
-        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers", False)
+    if not expected.size or not np.isfinite(expected).all() or not np.isfinite(found).all():
+        return SelfTestRow(output, cases, float("inf"), -1.0, 0.0, "finite numbers to compare", False)
     a, b = (array.astype(np.float64).reshape(cases, -1) for array in (expected, found))
     max_abs = float(np.abs(a - b).max())
     cosine = smallest_cosine(a, b)
-    top1 = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    top1 = float((class_logits(a).argmax(axis=1) == class_logits(b).argmax(axis=1)).mean())
     limit, passed = verdict(precision, max_abs, float(np.abs(a).max()), cosine, measured)
     told = f"max abs {max_abs:.1e}, cosine {cosine:.6f}"
     return SelfTestRow(output, cases, max_abs, cosine, top1, limit, passed, told=told)

@@ -97,6 +97,9 @@ def test_a_model_with_a_class_called_train_keeps_it(tmp_path):
     assert sorted(data.calibration.labels) == [0] * 5 + [1] * 5
 
 
+TEN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 @pytest.mark.parametrize(
     ("folders", "labels", "numbers", "said"),
     [
@@ -106,6 +109,20 @@ def test_a_model_with_a_class_called_train_keeps_it(tmp_path):
         (("cat", "cow"), LABELS, None, "1 of 2 sub-folders are no class of the model (cow)"),
         (("cat", "dog"), (), None, "not known"),
         (("cat",), ("cat", "cat"), None, "no class"),  # a name that two classes share says nothing
+        # torchvision trains on 1, 10, 2 ..., timm on 1, 2 ... 10
+        ([str(i) for i in range(1, 11)], TEN, None, "is 1, 10, 2 ... as texts and 1, 2, 3 ... by their numbers, and"),
+        ([f"c{i}" for i in range(1, 11)], TEN, None, "is c1, c10, c2 ... as texts and c1, c2, c3 ... by their numbers"),
+        (("Banana", "apple", "pear"), LABELS, None, "is Banana, apple, pear as texts and apple, Banana, pear by"),
+        ([str(i) for i in range(1, 10)], TEN, None, "may be class numbers from 0 or from 1 of the 10 classes"),
+        (("1", "2"), LABELS, None, "may be class numbers from 0 or from 1 of the 3 classes"),
+        (
+            [f"{i:02d}" for i in range(1, 11)],
+            TEN,
+            list(range(10)),
+            "sorted order are taken as the classes of the model: 01 = zero",
+        ),
+        (("1", "2", "3"), LABELS, [0, 1, 2], "sorted order are taken as the classes of the model: 1 = cat"),
+        (("bird", "cat", "dog"), ("cat", "dog", "owl"), None, "cat would be dog, and the model has a class cat"),
     ],
 )
 def test_sub_folders_become_class_numbers_or_a_note(tmp_path, folders, labels, numbers, said):
@@ -120,6 +137,28 @@ def test_sub_folders_become_class_numbers_or_a_note(tmp_path, folders, labels, n
         assert {
             name.split("/")[0]: label for name, label in zip(data.calibration.names, data.calibration.labels)
         } == dict(zip(order, numbers, strict=True))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [str(i) for i in range(1, 11)],  # the class map of a checkpoint that timm trained
+        ["1", "10", "2", "3", "4", "5", "6", "7", "8", "9"],  # the classes of one that torchvision's ImageFolder gave
+    ],
+)
+def test_folders_of_the_names_that_a_checkpoint_brings_are_its_classes(tmp_path, labels):
+    folder(tmp_path, dict.fromkeys(labels, 2))
+    data = open_data(tmp_path, CONTRACT, labels=labels, count=20, held_out=0)
+    assert [labels[number] for number in data.calibration.labels] == [
+        name.split("/")[0] for name in data.calibration.names
+    ]
+    assert not any("sub-folders" in note for note in data.notes)
+
+
+def test_folders_that_differ_in_capitals_only_are_the_classes_of_those_names(tmp_path):
+    folder(tmp_path, {"B": 4, "a": 4, "b": 4, "A": 4})
+    data = open_data(tmp_path, CONTRACT, labels=("a", "b", "A", "B"), count=16, held_out=0)
+    assert ["abAB"[number] for number in data.calibration.labels] == [name[0] for name in data.calibration.names]
 
 
 def test_pictures_beside_the_class_folders_leave_no_labels(tmp_path):

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from linear_graph import LINEARS, feeds, linear_graph
+from openvino_here import openvino_or_skip
 from scale_tables import chain_table, int8_weights, symmetric_table
 from silu_detector import silu_detector
 
@@ -42,8 +43,7 @@ def optimised(model: ir.Model, folder: Path) -> Counter:
 
 def executed(model: ir.Model) -> Counter:
     """(layer type, precision) of what OpenVINO will run, and the kernels of its products."""
-    openvino = pytest.importorskip("openvino")
-    core = openvino.Core()
+    core = openvino_or_skip().Core()
     compiled = core.compile_model(
         core.read_model(ir.to_proto(model).SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )

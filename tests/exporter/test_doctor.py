@@ -57,7 +57,7 @@ def test_an_old_version_is_not_called_good(monkeypatch):
 
 
 def test_minimum_versions_come_from_our_own_metadata():
-    assert module._minima().get("onnxruntime") == ("1.31" if sys.version_info >= (3, 11) else "1.23")
+    assert module._minima().get("onnxruntime") == "1.19"
 
 
 def test_a_minimum_for_another_python_is_none_of_ours(monkeypatch):

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openvino_here import openvino_or_skip
 
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.exporter.tasks.detection.efficient_nms import DOMAIN
@@ -102,9 +103,8 @@ def test_every_opset_of_the_targets(opset):
 
 
 def test_openvino_keeps_the_same_detections():
-    openvino = pytest.importorskip("openvino")
     boxes, scores = crowd(2, 2, 300, 3)
-    core = openvino.Core()
+    core = openvino_or_skip().Core()
     model = core.read_model(ir.to_proto(append_nms(detector(2, 300), RULE, "openvino")).SerializeToString())
     results = core.compile_model(model, "CPU")({"given_boxes": boxes, "given_scores": scores})
     check({name: results[name] for name in NMS_OUTPUTS}, boxes, scores, RULE)

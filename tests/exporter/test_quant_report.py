@@ -152,7 +152,7 @@ MISTAKES = {
     "nothing there": (["none.onnx"], "There is nothing at"),
     "not quantised": (["float.onnx"], "is not quantised"),
     "a float bundle": (["float.edge"], "a bundle in fp32"),
-    "not ONNX": (["images.npz"], "cannot be read as an ONNX file"),
+    "not ONNX": (["images.npz"], "is not an ONNX model"),
     "no reference": (["qdq.onnx", "--data", "images.npz"], "Nothing to compare"),
     "a reference that is not there": (["qdq.onnx", "--data", "images.npz", "--ref", "no.onnx"], "There is no reference"),
     "no weights": (["qdq.onnx", "--data", "images.npz", "--model", "smt"], "Which weights of smt_tiny?"),

@@ -6,27 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from any_backend import BACKENDS, open_or_skip
+from floor import workstation
 
-from edgesmith.runtime.backends import MODULES, default_backend, find_backend
+from edgesmith.runtime.backends import default_backend, find_backend
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMistake
-from edgesmith.runtime.session.session import Session
 
 WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
-BACKENDS = sorted(MODULES)
-
-
-def open_or_skip(bundle, name, **options) -> Session:
-    """A session, or a skip with the reason once the refusal itself is what it must be."""
-    try:
-        return load(bundle, backend=name, **options)
-    except BackendUnavailable as refusal:
-        assert refusal.exit_code == 2 and refusal.found and refusal.attempt, (
-            "a refusal says what is missing and what to do"
-        )
-        assert len(str(refusal).splitlines()) < 8
-        assert name.startswith("tensorrt"), f"{name} must run here: {refusal}"
-        pytest.skip(f"{name}: {refusal.found}")
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -114,17 +101,18 @@ def test_a_target_has_its_backend(target, backend):
     assert default_backend(target) == backend
 
 
+@workstation
 def test_openvino_takes_bf16_only_when_asked(make_tiny):
     with load(make_tiny(), backend="openvino", threads=1) as session:
         assert session.precision == "fp32"
-        assert str(session._usual().get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
-        assert session._usual().get_property("INFERENCE_NUM_THREADS") == 1
+        assert str(session._usual.alone.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+        assert session._usual.alone.get_property("INFERENCE_NUM_THREADS") == 1
     with load(make_tiny(precision="fp16"), backend="openvino") as session:
         assert session.computes == "fp32" and session.self_test()[0].limit == "cosine >= 0.9999"
     with load(make_tiny(precision="bf16"), backend="openvino") as session:
         assert session.precision == "bf16" and session.self_test()[0].limit == "cosine >= 0.999"
     with load(make_tiny(), backend="openvino", precision="bf16") as session:
-        assert str(session._usual().get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
+        assert str(session._usual.alone.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
         assert session.precision == "bf16" and session.self_test()[0].passed
 
 

@@ -1,6 +1,5 @@
 """A bundle exists whole or not at all, and is opened only if it is what was written."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 
 import onnx
 import pytest
+from sealed import edit_manifest
 
 from edgesmith.runtime.bundle import publish
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
@@ -18,15 +18,15 @@ def rehash(bundle, **changes):
     """Change manifest keys by hand, as an attacker or a careless editor would, with hashes that fit the files."""
     from edgesmith.runtime.bundle.vet import sha256
 
-    path = bundle.path / "manifest.json"
-    manifest = {**json.loads(path.read_text()), **changes}
-    for name in manifest["files"]:
-        if (bundle.path / name).is_file():
-            manifest["files"][name] = {
-                "sha256": sha256(bundle.path / name),
-                "bytes": (bundle.path / name).stat().st_size,
-            }
-    path.write_text(json.dumps(manifest))
+    def fit(manifest):
+        for name in manifest["files"]:
+            if (bundle.path / name).is_file():
+                manifest["files"][name] = {
+                    "sha256": sha256(bundle.path / name),
+                    "bytes": (bundle.path / name).stat().st_size,
+                }
+
+    edit_manifest(bundle.path, fit, **changes)
 
 
 def leftovers(folder):
@@ -40,7 +40,7 @@ def test_written_and_opened_again_it_says_the_same(tiny):
     assert opened.labels == ["red", "green", "blue", "dark"]
     assert opened.inputs[0].shape == (1, 3, 8, 8) and opened.outputs[0].name == "logits"
     assert opened.contract.size == (8, 8) and opened.golden.cases == 1
-    assert opened.manifest["schema"] == 1 and set(opened.manifest["files"]) == {
+    assert opened.manifest["schema"] == 2 and set(opened.manifest["files"]) == {
         "model.onnx",
         "labels.json",
         "golden.npz",
@@ -99,8 +99,8 @@ def test_a_file_that_is_not_listed_is_refused(tiny):
 
 
 def test_a_schema_from_the_future_says_who_wrote_it(tiny):
-    rehash(tiny, schema=2, edgesmith="9.1")
-    with pytest.raises(BundleRefused, match="newer Edgesmith.*\n.*schema 2, written by edgesmith 9.1"):
+    rehash(tiny, schema=3, edgesmith="9.1")
+    with pytest.raises(BundleRefused, match="newer Edgesmith.*\n.*schema 3, written by edgesmith 9.1"):
         open_bundle(tiny.path)
 
 
@@ -144,9 +144,7 @@ def test_names_that_lead_out_are_refused_in_reading_and_writing(tiny, tmp_path, 
     with pytest.raises(BundleRefused, match="outside of it"):
         make_tiny(files={name: b"x"})
     assert leftovers(tmp_path) == ["secret", "tiny.edge"] and (tmp_path / "secret").read_text() == "untouched"
-    manifest = json.loads((tiny.path / "manifest.json").read_text())
-    manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
-    (tiny.path / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(tiny.path, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "bytes": 1}}))
     with pytest.raises(BundleRefused, match="outside of it"):
         open_bundle(tiny.path)
 

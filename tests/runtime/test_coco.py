@@ -182,7 +182,7 @@ def test_many_missing_pictures_are_counted(tmp_path):
         read_coco(write(tmp_path, found), tmp_path / "images", LABELS)
 
 
-def test_a_few_odd_boxes_are_left_out_with_a_note(tmp_path):
+def test_a_few_odd_boxes_stay_with_a_note(tmp_path):
     found = document()
     usual = found["annotations"][0]
     found["annotations"] += [{**usual, "id": 50 + n} for n in range(30)]
@@ -190,11 +190,11 @@ def test_a_few_odd_boxes_are_left_out_with_a_note(tmp_path):
     found["annotations"] += [{**usual, "id": 90 + n, "bbox": box} for n, box in enumerate(odd)]
     found["annotations"].append({**usual, "id": 99, "bbox": None, "segmentation": [[1, 2, 9, 4, 5, 12]], "area": None})
     read = read_coco(write(tmp_path, found), tmp_path / "images", LABELS)
-    assert sum(map(len, read.truths)) == 3 + 30 + 2, "of the odd ones the partly visible one stays"
+    assert sum(map(len, read.truths)) == 3 + 30 + 5
     np.testing.assert_array_equal(read.truths[0].boxes[-1], [1, 2, 9, 12])
     assert read.truths[0].area[-1] == 80
     said = "\n".join(read.notes)
-    for words in ("2 boxes have no size and are left out: annotation 90, annotation 91", "1 boxes lie outside",
+    for words in ("2 boxes have no size and count as never found, as in COCO's own code: annotation 90, annotation 91", "1 boxes lie outside",
                   "1 boxes reach past their picture", "1 annotations have no bbox"):  # fmt: skip
         assert words in said
 
@@ -227,6 +227,18 @@ def test_a_set_of_some_of_the_classes(tmp_path):
     read = read_coco(write(tmp_path), None, ("cat", "dog", "person", "traffic light", "car"))
     assert read.category_of_class == {2: 1, 3: 10, 1: 18} and read.truths[0].classes.tolist() == [1, 2]
     assert "2 classes of the model have no category and do not count: cat, car" in read.notes
+
+
+def test_a_name_that_two_classes_of_the_model_share_says_nothing(tmp_path):
+    """A crane is a bird and a machine: what the second class finds would count nowhere."""
+    with pytest.raises(UserMistake, match="several classes of the model are called dog"):
+        read_coco(write(tmp_path), None, ("person", "traffic light", "dog", "dog"))
+    found = document()
+    found["annotations"] = found["annotations"][1:]
+    read = read_coco(write(tmp_path, found), None, ("person", "traffic light", "dog", "dog"))
+    assert read.category_of_class == {0: 1, 1: 10}, "the dogs are not annotated"
+    in_order = read_coco(write(tmp_path), None, ("person", "dog", "dog"))
+    assert in_order.category_of_class == {0: 1, 1: 10, 2: 18}
 
 
 def test_as_many_categories_as_classes_are_taken_in_order(tmp_path):

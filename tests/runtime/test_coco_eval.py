@@ -133,6 +133,16 @@ def test_precision_is_what_was_worked_out_by_hand():
     assert by_hand([kept([[10, 10, 94, 110]], [0], [0.9])])["map75"] == pytest.approx(100)
 
 
+def test_two_classes_of_one_name_keep_a_row_each():
+    told = evaluate_boxes([kept([BOX], [0], [0.9])], (truth([BOX], [0]),), ["crane", "crane", "dog"])
+    assert [(name, one["boxes"]) for name, one in told["per_class"].items()] == [
+        ("crane (0)", 1),
+        ("crane (1)", 0),
+        ("dog", 0),
+    ]
+    assert told["per_class"]["crane (0)"]["map"] == pytest.approx(100)
+
+
 def test_sizes_go_by_the_annotated_area():
     """A thin thing: the box is large, its mask is small, and COCO goes by the mask."""
     told = by_hand([kept([BOX], [0], [0.9])], truth([BOX], [0], area=[500]))

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from detection_bundle import LABELS, RULES, golden_images, judge, paint, write_detection_bundle
+from openvino_here import openvino_or_skip
+from sealed import edit_manifest
 
 import edgesmith
 from edgesmith.runtime.backends.load import load
@@ -53,7 +55,7 @@ def test_boxes_are_in_the_pixels_of_each_picture(tmp_path, form, batch):
 
 
 def test_openvino_gives_the_same_boxes(tmp_path, form):
-    pytest.importorskip("openvino")
+    openvino_or_skip()
     picture = paint((0, 0, 16, 24, "red"), (24, 16, 32, 24, "blue"))
     bundle = write_detection_bundle(tmp_path / "d.edge", "batch", **form)
     with load(bundle) as session, load(bundle, backend="openvino", precision="fp32") as other:
@@ -144,11 +146,7 @@ def test_labels_that_do_not_fit(tmp_path):
 def test_a_manifest_that_does_not_say_how_to_detect_is_refused(tmp_path, changes, said):
     place = tmp_path / "d.edge"
     write_detection_bundle(place)
-    manifest = json.loads((place / "manifest.json").read_text())
-    manifest.update(changes)
-    if changes["detection"] is None:
-        del manifest["detection"]
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(place, **changes)
     with pytest.raises(BundleRefused, match=said):
         open_bundle(place)
 

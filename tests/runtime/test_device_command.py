@@ -17,7 +17,7 @@ import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"typer", "rich", "torch", "onnx", "onnx_ir", "onnxscript", "timm"}:
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 import importlib.util
 real = importlib.util.find_spec
@@ -97,3 +97,61 @@ def test_run_detects_draws_and_films(folder: Path):
 def test_mistakes_are_two_here_as_well(folder: Path, words: tuple[str, ...], said: str):
     done = device(folder, *words)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "verb", ["export", "bench", "compare", "list", "inspect", "doctor", "quant-report", "kv-bytes"]
+)
+def test_a_command_of_the_workstation_names_the_extra_that_brings_it(folder: Path, verb: str):
+    done = device(folder, verb, "small.edge", "--any-flag")
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert f"edgesmith {verb} " in done.stderr and "pip install 'edgesmith[export]'" in done.stderr
+
+
+def test_the_commands_of_the_workstation_are_those_that_the_device_lacks():
+    from typer.main import get_command
+
+    from edgesmith.exporter.commands.cli import app
+    from edgesmith.runtime.commands.cli import WORKSTATION
+
+    assert set(WORKSTATION) == set(get_command(app).commands) - {"run", "test", "eval"}
+
+
+def test_the_version_is_told_on_the_device(folder: Path):
+    from edgesmith import __version__
+
+    done = device(folder, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"edgesmith {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [("export", "--model", "smt"), ("inspect", "small.edge")])
+def test_half_of_the_extra_is_told_as_well(folder: Path, words: tuple[str, ...]):
+    """typer and rich are there, as many other packages bring them, and the rest of the extra is not."""
+    half = BASE_ONLY.replace('"typer", "rich", ', "").replace('in ("typer", "rich")', "in ()")
+    assert half.count("typer") == 0
+    done = subprocess.run([sys.executable, "-c", half, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "pip install 'edgesmith[export]'" in done.stderr and "no Python module" in done.stderr
+
+
+OTHER_OPENCV = """
+import sys, types, cv2
+told = []
+if sys.argv[1] == "4":
+    cv2.utils.__dict__.pop("logging", None)
+    cv2.setLogLevel = told.append
+else:
+    cv2.__dict__.pop("setLogLevel", None)
+    cv2.utils.logging = types.SimpleNamespace(setLogLevel=told.append)
+from edgesmith.runtime.commands.run import Asked, run
+print(run(Asked("small.edge", ("blue.png",))), told)
+"""
+
+
+@pytest.mark.parametrize("release", ["4", "5"])
+def test_run_works_with_the_opencv_of_today_and_of_boards(folder: Path, release: str):
+    """OpenCV 4 has setLogLevel in cv2, OpenCV 5 in cv2.utils.logging; each has only the one."""
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_OPENCV, release], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "0 [0]", done.stderr

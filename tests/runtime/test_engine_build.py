@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from edgesmith.runtime.backends import engine_build, engine_cache
+from edgesmith.runtime.backends import engine_build, engine_cache, engine_seal
 from edgesmith.runtime.backends.cuda import Device
 from edgesmith.runtime.backends.engine_build import build_engine, profile_shapes
 from edgesmith.runtime.bundle.bundle import open_bundle
@@ -109,13 +109,13 @@ def test_an_engine_that_was_not_built_here_is_not_loaded(tiny, attack):
     elif attack == "cut":
         content = content[:-5]
     elif attack == "foreign":
-        content = bytearray(engine_cache.seal(b"evil", key, b"\0" * 32))
+        content = bytearray(engine_cache.seal(b"evil", key, b"\0" * 32, tiny.path))
     elif attack == "empty":
         content = bytearray()
     elif attack == "magic":
         content[0] ^= 1
     else:
-        content = bytearray(engine_cache.seal(b"older", "f" * 64, engine_cache.secret()))
+        content = bytearray(engine_cache.seal(b"older", "f" * 64, engine_cache.secret(), tiny.path))
     path.write_bytes(content)
     assert engine_cache.load_engine(tiny, key) is None
 
@@ -128,8 +128,8 @@ def test_a_read_only_bundle_uses_the_cache_of_the_user(tiny, tmp_path):
 
 
 def test_the_secret_stays_private_and_the_same(tmp_path):
-    first = engine_cache.secret()
-    assert first == engine_cache.secret() and len(first) == 32
+    first = engine_seal.secret()
+    assert first == engine_seal.secret() and len(first) == 32
     assert (tmp_path / "config" / "edgesmith" / "engine.seal").stat().st_mode & 0o077 == 0
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from floor import workstation
 
 from edgesmith.exporter.plugins.pack.compile import Compiled
 from edgesmith.exporter.plugins.pack.pack import pack
@@ -17,6 +18,7 @@ from edgesmith.runtime.plugins.library import plugin_library
 from edgesmith.runtime.plugins.routes import plugins_of
 from edgesmith.runtime.plugins.schema import Launch
 
+pytestmark = workstation  # triton compiles what a pack holds
 PTX = "// no kernel, but text of one\n"
 ASKED = {"route": "aot", "ops": ["GGeMPool"]}
 TENSORRT = '''

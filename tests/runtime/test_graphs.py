@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from command_line import edgesmith
+from floor import workstation
+from many_threads import all_at_once
+from sealed import edit_manifest
 
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
@@ -15,6 +18,7 @@ from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.errors import BundleRefused, UserMistake
+from edgesmith.runtime.session.session import Session
 
 VISION = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -26,7 +30,7 @@ PREFIX = """
 prefix (float[1, 3] features, float[batch, 3] words) => (float[batch, 3] mixed)
 { mixed = Mul(features, words) }
 """
-BACKENDS = ["onnxruntime", "openvino"]
+BACKENDS = ["onnxruntime", pytest.param("openvino", marks=workstation)]
 RNG = np.random.default_rng(0)
 PIXELS, SHIFT = RNG.random((1, 3, 4, 4), dtype=np.float32), RNG.random((1, 3), dtype=np.float32)
 
@@ -99,6 +103,23 @@ def test_graphs_run_by_name_and_the_first_without(two, backend):
         other.run({})
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_ask_for_another_graph_open_it_once(two, backend, monkeypatch):
+    opened = []
+    start = Session.start
+    monkeypatch.setattr(Session, "start", lambda session: (opened.append(session.graph.name), start(session))[1])
+    with load(two, backend=backend, threads=1) as session:
+
+        def own_answer(caller: int) -> bool:
+            words = np.full((1, 3), caller, np.float32)
+            mixed = session.run({"features": SHIFT, "words": words}, graph="prefix")["mixed"]
+            return np.allclose(mixed, SHIFT * words)
+
+        assert all(all_at_once(own_answer))
+    assert opened == ["vision", "prefix"]
+
+
+@workstation
 def test_openvino_computes_all_graphs_as_it_was_asked(two):
     with load(two, backend="openvino", precision="bf16") as session:
         session.run({"features": SHIFT, "words": SHIFT}, graph="prefix")
@@ -210,12 +231,10 @@ def test_what_asks_for_pictures_says_that_these_graphs_take_more(two):
 
 
 def _edit(bundle, change):
-    path = bundle.path / "manifest.json"
-    told = json.loads(path.read_text())
-    change(told["graphs"]["vision"])
-    path.write_text(json.dumps(told))
+    edit_manifest(bundle.path, lambda manifest: change(manifest["graphs"]["vision"]))
 
 
+@workstation
 def test_inspect_shows_every_graph(two):
     answer = edgesmith("inspect", str(two.path))
     assert answer.code == 0, answer.err
@@ -223,7 +242,7 @@ def test_inspect_shows_every_graph(two):
     assert "vision.onnx: 3 nodes" in answer.out and "text/prefix.onnx: 1 nodes" in answer.out
 
 
-@pytest.mark.parametrize("command", [("bench",), ("compare",)])
+@pytest.mark.parametrize("command", [("bench",), pytest.param(("compare",), marks=workstation)])
 def test_commands_that_feed_pictures_refuse_several_graphs_in_words(tmp_path, command):
     bundle = write_bundle(tmp_path / "two.edge", content(), manifest(task="classification"))
     words = [str(bundle.path)] * (2 if command == ("compare",) else 1)

@@ -6,6 +6,7 @@ import damo_yolo_reference as reference
 import numpy as np
 import pytest
 from damo_yolo_reference import CASES, VARIANTS
+from floor import workstation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,6 +160,7 @@ RUNS = [
 ]
 
 
+@workstation
 @pytest.mark.parametrize(("variant", "case"), RUNS)
 def test_suppression_keeps_what_the_authors_keep(variant, case):
     """Golden detections from the network's outputs; 1 % may differ by the rounding of those (see the golden files)."""

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from floor import workstation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -40,6 +41,7 @@ def levels(tensor: np.ndarray, contract: ImageContract) -> np.ndarray:
     return (tensor * np.array(contract.std)[:, None, None] + np.array(contract.mean)[:, None, None]) / contract.scale
 
 
+@workstation
 @pytest.mark.parametrize("resize", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
 @pytest.mark.parametrize("size", [(1080, 1920), (300, 200), (37, 53), (248, 500), (224, 224), (700, 90)])
@@ -50,6 +52,7 @@ def test_preprocessing_equals_that_of_timm(size, fit, resize):
     assert np.abs(levels(preprocess([image], contract)[0], contract) - timm_levels(image, contract)).max() < 0.01
 
 
+@workstation
 @pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
 def test_equals_timm_when_the_input_is_not_square(fit):
     contract = ImageContract((256, 320), "bicubic", True, 0.95, fit)
@@ -73,6 +76,7 @@ def test_any_size_is_within_one_level_of_pillow(height, width, out_height, out_w
     assert np.abs(fit_image(image, contract) - want).max() <= 1
 
 
+@workstation
 def test_without_antialias_it_is_the_plain_resize_of_torch():
     import torch
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
+from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
 from ...run.runners import Runner, session_runner, torch_runner
 from ...tasks.known import EXPORTS, each, find_export
@@ -73,6 +74,7 @@ def _open_bundle(path: Path) -> Side:
 def _open_graph(path: Path) -> Side:
     import onnxruntime
 
+    check_foreign(path)
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a file it cannot read

@@ -11,7 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
+from ....runtime.ground.regular import open_regular
+from ...engine.foreign import read_foreign
 from ...engine.xray import MAGIC, XRay, read_engine
 from ...run.nouns import Shapes
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}
+BUILD_LIMIT_S = 3600.0  # the largest of our models takes some minutes
 BETWEEN = {"Add", "Mul", "Div", "Cast", "Where", "Reshape", "Transpose", "Identity", "Sub", "Expand", "Unsqueeze"}
 
 
@@ -36,7 +40,7 @@ def inspect(path: str | os.PathLike[str], arch: str | None = None, shapes: Shape
         )
     if place.is_dir():
         return _bundle(place, arch, shapes)
-    with place.open("rb") as file:
+    with open_regular(place) as file:
         start = file.read(4)
     if start in MAGIC or place.suffix in (".engine", ".plan", ".trt"):
         return _engine(place, start)
@@ -44,7 +48,7 @@ def inspect(path: str | os.PathLike[str], arch: str | None = None, shapes: Shape
 
 
 def _engine(path: Path, start: bytes) -> dict[str, Any]:
-    seen = read_engine(path)
+    seen = read_foreign(path)
     if start not in MAGIC and not seen.recognised:
         raise UserMistake(
             f"{path} is not an engine",
@@ -63,15 +67,14 @@ def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, An
         "name", "model", "family", "task", "target", "precision", "gpu_arch", "num_classes", "edgesmith", "notes",
         "parity", *rule_keys(),
     )  # fmt: skip
-    engines = []
-    for engine in bundle.engines:
-        seen = read_engine(engine.path)
+    engines, xrays = [], [read_foreign(engine.path) for engine in bundle.engines]
+    for engine, seen in zip(bundle.engines, xrays, strict=True):
         file = engine.path.relative_to(path).as_posix()
         engines.append({"file": file, "arch": engine.arch, "version": engine.version, "xray": seen.to_json(),
                         "summary": seen.summary()})  # fmt: skip
     graph = _onnx(bundle.graph, arch, shapes or _manifest_shapes(bundle.manifest))
     if engines and "xray" not in graph:
-        _mark_fused(graph["attention"], read_engine(bundle.engines[0].path))
+        _mark_fused(graph["attention"], xrays[0])
     manifest = {key: bundle.manifest.get(key) for key in keys}
     told = {"kind": "bundle", "path": str(path), "manifest": manifest, "engines": engines, "graph": graph}
     if others := [one for one in bundle.graphs.values() if one is not bundle.main]:
@@ -114,7 +117,7 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
     if arch:
         from ...engine.rtx import build_rtx
 
-        built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]))
+        built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]), timeout_s=BUILD_LIMIT_S)
         seen = read_engine(built.data)
         data["xray"], data["summary"] = seen.to_json(), seen.summary()
         data["builder"] = {"name": "TensorRT-RTX", "version": built.version, "arch": built.arch}
@@ -127,6 +130,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    check_foreign(path)
     why = ""
     try:
         model = onnx.load(path, load_external_data=False)

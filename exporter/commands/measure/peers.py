@@ -21,6 +21,7 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.backends.openvino import HINTS
+from ....runtime.backends.openvino_library import openvino
 from ....runtime.bundle.engines import OPENVINO as ENGINE
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.known import TASKS, find_task, joined
@@ -201,12 +202,10 @@ def deploy_form(module: nn.Module) -> tuple[nn.Module, str]:
 
 def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Runner:
     """An ONNX file on OpenVINO's CPU engine; ``precision`` None leaves it the choice: bf16 where the chip has it."""
-    import openvino
-
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
-    compiled = openvino.Core().compile_model(str(path), "CPU", config)
+    compiled = openvino().Core().compile_model(str(path), "CPU", config)
     request = compiled.create_infer_request()
     known = {name for task in TASKS.values() for name in (*task.outputs, *task.finished)}
     names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names

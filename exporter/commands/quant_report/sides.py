@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
+from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import BF16, FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
@@ -242,6 +243,7 @@ def _classes(graph: ir.Model) -> int:
 def _load(path: Path) -> ir.Model:
     import onnx_ir
 
+    check_foreign(path)
     try:
         return onnx_ir.load(path)
     except Exception as error:  # noqa: BLE001 protobuf and onnx_ir raise many types for a file that is no graph

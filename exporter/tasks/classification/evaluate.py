@@ -11,7 +11,9 @@ import numpy as np
 from ....runtime.coco.intervals import wilson
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.ground.limits import FP32
+from ....runtime.ground.numbers import class_logits
 from ....runtime.pictures.preprocess import preprocess
+from ....runtime.tasks.classification import class_names
 from ....runtime.tasks.evaluation import table
 from ..eager import EAGER, eager
 
@@ -44,16 +46,17 @@ def evaluate(
             )
     module = None if weights is None else eager(opened[0], weights)
     notes: list[str] = []
-    sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in {tuple(b.labels) for b in opened}}
+    names = [tuple(class_names(one.labels, int(one.manifest.get("num_classes") or len(one.labels)))) for one in opened]
+    sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in dict.fromkeys(names)}
     rows: list[dict[str, Any]] = []
     if module is not None:
         rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
         answer = _classify(opened[0], module, asked)
-        rows[0] |= _tops(answer, *sets[tuple(opened[0].labels)], BATCH, EAGER, progress)
-    for bundle in opened:
+        rows[0] |= _tops(answer, *sets[names[0]], BATCH, EAGER, progress)
+    for bundle, labels in zip(opened, names, strict=True):
         row = {"name": bundle.path.name, "precision": bundle.precision}
         try:
-            rows.append(row | _bundle_tops(bundle, *sets[tuple(bundle.labels)], asked, progress))
+            rows.append(row | _bundle_tops(bundle, *sets[labels], asked, progress))
         except BackendUnavailable as error:
             if len(opened) == 1:
                 raise
@@ -123,7 +126,7 @@ def _tops(
     ranks, times_ms = [], []
     for at in range(0, len(items), batch):
         started = time.perf_counter()
-        logits = answer([one.path for one in items[at : at + batch]])
+        logits = class_logits(answer([one.path for one in items[at : at + batch]]))
         times_ms.append((time.perf_counter() - started) * 1e3 / len(logits))
         order = np.argsort(-logits, axis=1, kind="stable")
         rank = (order == truth[at : at + batch, None]).argmax(axis=1)

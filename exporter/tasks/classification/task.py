@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ....runtime.tasks.classification import class_names
 from ..task import ExportTask
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ class ClassificationExport(ExportTask):
     name = "classification"
     noun, verb = "classifier", "classifies"
     files = "logits batch x classes"
+
+    def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
+        """Of one output two: its sign decides between them."""
+        return class_names(names, outputs)
 
     def claims(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Two axes are enough: files of other tools call their logits what they like."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ....runtime.backends.load import load
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
-from ....runtime.pictures.preprocess import pixels, preprocess
+from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.detection import evaluate as boxes
 from ....runtime.tasks.detection.boxes import Kept
 from ....runtime.tasks.detection.task import DetectionTask
@@ -49,20 +49,22 @@ def _eager_boxes(bundle: Bundle, module: Any, data: str, asked: Asked, progress:
     from ....runtime.coco.annotations import read_coco
 
     coco, rule = read_coco(data, asked.images, bundle.labels, asked.limit), boxes.rule_of(bundle, asked)
-    found = boxes.run_all(_detect(bundle, module, rule, asked), coco, boxes.BATCH, EAGER, progress)
+    answer = _detect(bundle, module, rule, asked, boxes.sizes_of(coco))
+    found = boxes.run_all(answer, coco, boxes.BATCH, EAGER, progress)
     return {"name": EAGER, "precision": FP32, "backend": "torch", **boxes.figures(found, coco, bundle.labels, rule)}
 
 
-def _detect(bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked) -> boxes.Answer:
+def _detect(
+    bundle: Bundle, module: Any, rule: DetectionRule, asked: Asked, sizes: dict[Path, tuple[int, int]]
+) -> boxes.Answer:
+    from ....runtime.coco.files import read_annotated
     from ....runtime.tasks.detection.detection import in_image, keep
     from ...run.runners import torch_runner
 
     run, contract = torch_runner(module, asked.threads or 1, DetectionTask.outputs), bundle.contract
 
     def answer(paths: Sequence[Path]) -> list[Kept]:
-        arrays = [pixels(str(path)) for path in paths]
-        found = run(preprocess(arrays, contract))
-        sizes = [(array.shape[0], array.shape[1]) for array in arrays]
-        return [in_image(keep(one, rule), size, contract) for one, size in zip(found, sizes, strict=True)]
+        found = run(preprocess([read_annotated(path, sizes[path]) for path in paths], contract))
+        return [in_image(keep(one, rule), sizes[path], contract) for one, path in zip(found, paths, strict=True)]
 
     return answer

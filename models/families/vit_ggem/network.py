@@ -8,14 +8,16 @@ parameter. The class token takes part in attention and is left out of the mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, to_2tuple
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+Size = tuple[int, int]  # height, width
 EPS = 1e-6  # smallest value a token may have before the power; the golden file's
 
 
@@ -60,33 +62,42 @@ class ViTGGeM(VisionTransformer):
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """timm's names are ours; exponents of shape (G,) or (1, G) are taken as (G, 1)."""
-    if "ggem.p" in state:
-        state = {**state, "ggem.p": state["ggem.p"].reshape(-1, 1)}
-    return state
-
-
-def resample_positions(state: dict[str, Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
-    """Bring a square position embedding (1, 1 + N, C) to another grid of patches, as timm does."""
-    embed = state.get("pos_embed")
-    if embed is None or embed.ndim != 3 or embed.shape[1] == 1 + grid[0] * grid[1]:
+    p = state.get("ggem.p")
+    if p is None or p.squeeze().ndim > 1:  # the comparison of shapes will say so
         return state
-    side = round((embed.shape[1] - 1) ** 0.5)
-    if side < 1 or side * side != embed.shape[1] - 1:
-        return state  # not a square grid: the comparison of shapes will say so
-    return {**state, "pos_embed": resample_abs_pos_embed(embed, list(grid), [side, side], num_prefix_tokens=1)}
+    return {**state, "ggem.p": p.reshape(-1, 1)}
+
+
+def grid_of(tokens: int, patch: tuple[int, int], trained_size: Size, image_size: Size) -> Size | None:
+    """The rows and columns of patches that ``tokens`` position embeddings were learned for; None where nothing says it.
+
+    That of the size the checkpoint was trained at, where it has as many; else a square one, as nearly all are; else
+    that of the image size asked for. The number alone tells no grid: 14x14 and 7x28 both have 196.
+    """
+    trained, asked = ((size[0] // patch[0], size[1] // patch[1]) for size in (trained_size, image_size))
+    side = math.isqrt(tokens)
+    return next((grid for grid in (trained, (side, side), asked) if grid[0] * grid[1] == tokens), None)
 
 
 def at_size(
-    state: dict[str, Tensor], config: Mapping[str, Any], image_size: tuple[int, int]
+    state: dict[str, Tensor], config: Mapping[str, Any], image_size: Size, trained_size: Size
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The position embedding brought to the patches of ``image_size``."""
-    if "pos_embed" not in state:
+    """The position embedding (1, 1 + N, C) brought to the patches of ``image_size``, as timm does."""
+    embed, patch = state.get("pos_embed"), to_2tuple(config["patch_size"])
+    if embed is None or embed.ndim != 3 or embed.shape[1] < 2:
         return state, ()
-    patch = config["patch_size"]
-    resampled = resample_positions(state, (image_size[0] // patch, image_size[1] // patch))
-    if resampled["pos_embed"].shape == state["pos_embed"].shape:
+    tokens = embed.shape[1] - 1
+    grid = (image_size[0] // patch[0], image_size[1] // patch[1])
+    learned = grid_of(tokens, patch, trained_size, image_size)
+    if learned is None or learned == grid:  # None: the comparison of shapes will say so
         return state, ()
-    return resampled, (f"position embedding resampled from {state['pos_embed'].shape[1] - 1} patches",)
+    embed = resample_abs_pos_embed(embed, list(grid), list(learned), num_prefix_tokens=1)
+    (rows, columns), (height, width) = learned, image_size
+    note = f"position embedding resampled from {tokens} patches ({rows}x{columns}) to {grid[0]}x{grid[1]}"
+    if tokens == grid[0] * grid[1]:
+        told = f'{{"model_args": {{"img_size": [{height}, {width}]}}}}'
+        note += f"; where it was learned for that grid, a config.json beside the checkpoint says so: {told}"
+    return {**state, "pos_embed": embed}, (note,)
 
 
 FILLED = {"ggem.p": "plain ViT weights: the pooling exponents start at 3, the head was not trained for them"}

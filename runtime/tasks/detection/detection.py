@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BundleRefused, UserMistake
+from ...errors import BundleRefused, UserMistake, one_line
 from ..described import Described
 from .boxes import Kept, clip, to_image
 from .nms import nms
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...pictures.preprocess import ImageContract
 
 
+MAX_DETECTIONS = 1_000_000
 TASK = "detection"  # its name, in model specs and manifests, and there the key of its rule
 
 
@@ -45,10 +46,10 @@ class DetectionRule:
             (_is_share(self.score), "score", self.score, "a number from 0 to 1"),
             (_is_share(self.iou), "iou", self.iou, "a number from 0 to 1"),
             (
-                type(self.max_detections) is int and self.max_detections >= 1,
+                type(self.max_detections) is int and 1 <= self.max_detections <= MAX_DETECTIONS,
                 "max_detections",
                 self.max_detections,
-                "a whole number above 0",
+                f"a whole number from 1 to {MAX_DETECTIONS:,}",
             ),
         ):
             if not holds:
@@ -185,7 +186,9 @@ class Detections:
         return [{"label": d.label, "class": d.index, "score": d.score, "box": list(d.box)} for d in self]
 
     def __str__(self) -> str:
-        lines = [f"{d.score:6.3f}  {d.label:<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self]
+        lines = [
+            f"{d.score:6.3f}  {one_line(d.label):<20}  " + " ".join(f"{edge:8.1f}" for edge in d.box) for d in self
+        ]
         return "\n".join(lines) or "nothing found"
 
 

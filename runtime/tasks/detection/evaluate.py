@@ -18,6 +18,7 @@ import numpy as np
 
 from ...coco.annotations import CocoSet, read_coco
 from ...coco.average_precision import evaluate_boxes
+from ...coco.files import read_annotated
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
 from ..described import Described
@@ -101,16 +102,25 @@ def run_bundle(
 ) -> tuple[Found, str]:
     """Every picture through one bundle, and the name of its backend."""
     iou = None if rule.nms == "none" else rule.iou
+    sizes = sizes_of(coco)
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
 
         def answer(paths: Sequence[Path]) -> list[Kept]:
             answers = session(
-                [str(path) for path in paths], score=rule.score, iou=iou, max_detections=rule.max_detections
+                [read_annotated(path, sizes[path]) for path in paths],
+                score=rule.score,
+                iou=iou,
+                max_detections=rule.max_detections,
             )
             return [Kept(one.boxes, one.scores, one.classes) for one in answers]
 
         least, size = session.batch_sizes(BATCH)
         return run_all(answer, coco, max(least, min(size, BATCH)), bundle.path.name, progress), session.backend
+
+
+def sizes_of(coco: CocoSet) -> dict[Path, tuple[int, int]]:
+    """(height, width) that the boxes of each picture are held to."""
+    return {path: truth.image_size for path, truth in zip(coco.paths, coco.truths, strict=True)}
 
 
 def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> Found:

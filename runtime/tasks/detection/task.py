@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BundleRefused, UserMistake
+from ...errors import BundleRefused, UserMistake, one_line
 from ..described import Described
 from ..task import ImageSize, Task, Times
 from .detection import TASK, DetectionRule, Detections, in_image, keep_parts, kept_rows, rule_of
@@ -131,7 +131,8 @@ class DetectionTask(Task):
 
     def in_short(self, answer: Detections) -> str:
         return (
-            ", ".join(f"{label} {n}" for label, n in Counter(d.label for d in answer).most_common()) or "nothing found"
+            ", ".join(f"{one_line(label)} {n}" for label, n in Counter(d.label for d in answer).most_common())
+            or "nothing found"
         )
 
     def evaluate(

@@ -1,0 +1,46 @@
+"""The one place where OpenVINO is imported, for everybody in this repository: quietly, and ready for several threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..bundle.engines import OPENVINO
+from . import library
+
+INSTALL = "pip install 'edgesmith[openvino]'"
+_one_at_a_time = threading.Lock()
+
+
+def openvino() -> Any:
+    """The module; BackendUnavailable says how to get it.
+
+    Its import would write a client id under the home folder and send an event to an analytics host. The switch for one
+    process is the variable that says CI, which its telemetry documents (``disable_in_ci``): it is set for the import alone,
+    and neither the user's environment nor his consent file is changed.
+    """
+    with _one_at_a_time:
+        with _environment("CI", "true"):
+            found = library(OPENVINO, INSTALL)
+        # its tables of types are filled at their first use, during which another thread must not come to them
+        found.Tensor(np.zeros(1, np.float32)).data.dtype.name  # noqa: B018
+        found.Type.f32.to_dtype()
+        return found
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
