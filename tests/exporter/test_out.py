@@ -63,6 +63,12 @@ def test_a_place_among_the_pictures_is_refused(bundle):
     assert "inside --data" in said and str(Path.cwd() / "van.edge") in said
 
 
+def test_statistics_are_not_kept_in_a_bundle(bundle):
+    for place in ("good.edge", "good.edge/cache"):
+        said = refusal("van.edge", precision="int8", target="rtx", data="random", calib_cache=place)
+        assert "--calib-cache" in said and f"inside the bundle {bundle}" in said
+
+
 def test_a_disk_without_room_is_refused_where_it_must_fail(bundle, monkeypatch):
     """van_b0 with 1000 classes has 4.11 M parameters, 16 MB: two graphs of that lie on the disk at the same time."""
     free = [0]
