@@ -19,6 +19,7 @@ from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
 from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import FP16, INT8
+from ...runtime.ground.places import check_outside
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
 from .settings import Data, Settings
@@ -115,9 +116,7 @@ def for_precision(calibration: Calibration, precision: str, target: Target, spec
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def form_of(
-    row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False
-) -> str:
+def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False) -> str:
     """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take.
 
     ``fixed_ranges``: rather static than dynamic, whose range is that of all pictures of a batch unless each row has its own.
@@ -135,7 +134,15 @@ def form_of(
             because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
             attempt="leave --int8-form out, or --target cpu",
         )
-    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "qdq" if fixed_ranges else "dynamic"
+    usual = (
+        engine.forms[0]
+        if len(engine.forms) == 1
+        else "u8"
+        if spec.convolutional
+        else "qdq"
+        if fixed_ranges
+        else "dynamic"
+    )
     return form or usual
 
 
@@ -166,6 +173,7 @@ def _needs_data(precision: str, form: str, target: Target, data: Data | None) ->
 
 def _cache_folder(path: Path) -> Path:
     """A folder that is missing is made when there is something to keep; a file in its place would lose every pass."""
+    check_outside(path / "statistics", "--calib-cache")
     if path.exists() and not path.is_dir():
         raise UserMistake(
             f"The statistics cannot be kept in {path}",
