@@ -16,6 +16,7 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.rivals import auto
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
+from edgesmith.runtime.errors import UserMistake
 
 pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
 DIGITS = 32, 100  # to calibrate with, to judge by
@@ -90,11 +91,9 @@ def test_no_precision_within_the_budget_is_exit_code_1(data: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_that_all_calibrate_leave_none_to_choose_by(tmp_path: Path):
-    from edgesmith.runtime.errors import ParityFailed
-
-    with pytest.raises(ParityFailed, match="no pictures to measure on"):
-        export(VIT, tmp_path / "vit.edge", data=list(digits("train")[0][:20]), precision="auto")
+def test_one_picture_leaves_none_to_choose_by(tmp_path: Path):
+    with pytest.raises(UserMistake, match="budget cannot be measured"):
+        export(VIT, tmp_path / "vit.edge", data=list(digits("train")[0][:1]), precision="auto")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
@@ -155,9 +154,9 @@ def _limits(size: int | str) -> Limits:
 
 
 def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
-    from ....models import create
+    from ....models import as_recorded, create
 
-    spec = find(name)
+    spec = as_recorded(name, weights)
     module = create(spec.name, weights, num_classes)
     task = find_export(spec.task)
     outputs = task.runtime.outputs

@@ -118,7 +118,10 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     data = told.get("data") or {}
     task = find_export(bundle.task)
     labels = task.class_names(bundle.labels, int(bundle.manifest.get("num_classes") or len(bundle.labels)))
-    images = _pictures(asked, bundle.contract, labels, told["notes"], task, calibrated=int(data.get("images") or 128))
+    images = _pictures(
+        asked, bundle.contract, labels, told["notes"], task, calibrated=int(data.get("images") or 128),
+        judged=int(data.get("held_out") or 0),
+    )  # fmt: skip
     shape = shape_of(bundle.picture_input.shape, bundle.contract.size)
     reference = (
         open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape)
@@ -197,7 +200,7 @@ def _clipping(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _pictures(
-    asked: Asked, contract: Any, labels: Any, notes: list[str], task: ExportTask, calibrated: int = 0
+    asked: Asked, contract: Any, labels: Any, notes: list[str], task: ExportTask, calibrated: int = 0, judged: int = 0
 ) -> ImageSet:
     """What to judge by: the pictures that did not calibrate, where we know how many did; else all that were drawn."""
     from ....calibration.pictures.images import open_data
@@ -212,6 +215,7 @@ def _pictures(
         held_out=held_out,
         images=asked.images,
         truths=task.judge.truths,
+        keep_back=judged,
     )
     notes += [note for note in data.notes if "no held-out" not in note]
     if calibrated and not len(data.held_out):

@@ -175,7 +175,7 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
     words = [word for word in ("random", "pretrained") if source.startswith(word)]
     beside = str(bundle.path.parent / Path(source).name)  # a bundle is often left where the checkpoint lies
     chosen = weights or next(iter(words), beside if os.path.isfile(beside) else source)
-    if chosen not in ("random", "pretrained") and not os.path.isfile(chosen):
+    if chosen not in ("random", "pretrained") and not os.path.exists(chosen):
         raise UserMistake(
             "The checkpoint of this bundle was not found",
             found=f"nothing at {chosen}",
@@ -184,7 +184,7 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
         )
     return _named(
         str(bundle.manifest["model"]), chosen, bundle.manifest.get("num_classes"), shape, bundle.contract,
-        int(told.get("seed") or 0), told.get("sha256"),
+        int(told.get("seed") or 0), told.get("sha256"), bool(told.get("ema")),
     )  # fmt: skip
 
 
@@ -196,8 +196,9 @@ def _named(
     contract: ImageContract | None = None,
     seed: int = 0,
     sha256: str | None = None,
+    ema: bool | None = None,
 ) -> Reference:
-    from ....models import prepare
+    from ....models import as_recorded, prepare
     from ...run.runners import torch_runner
 
     spec = find(model)
@@ -209,8 +210,9 @@ def _named(
             because="with other weights the difference would not be that of the quantisation",
             attempt="--weights FILE, or --weights pretrained",
         )
+    spec = as_recorded(spec.name, weights)
     size = _size(shape, (0, *spec.contract.size))
-    made = prepare(spec.name, weights, num_classes, size, seed)
+    made = prepare(spec.name, weights, num_classes, size, seed, ema)
     if sha256 and made.sha256 and made.sha256 != sha256:
         raise UserMistake(
             "That is not the checkpoint of this bundle",
