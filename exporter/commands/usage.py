@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.addresses import shown_in
 from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
@@ -51,7 +52,7 @@ def strict(words: list[str], command: Any) -> list[str]:
         flag: not parameter.is_flag
         for parameter in command.commands[words[0]].params
         if parameter.param_type_name == "option"
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     }
     return [words[0], *arguments.flags(words[1:], known)]
 
@@ -136,7 +137,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
         return explain(_usage_mistake(error, command, words), "--json" in words)
     import traceback
 
-    traceback.print_exception(error)
+    print(shown_in("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     print(
         "\nedgesmith: this is a bug of ours, not a mistake of yours. Please report it with the lines above and the command.",
         file=sys.stderr,

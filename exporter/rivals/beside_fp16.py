@@ -36,6 +36,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     from ...calibration.budget.within import without
     from ..engine.build import build
     from ..engine.xray import read_engine
+    from ..precision.quantise import hold_budget
     from ..precision.typed import typed_graph
 
     if plan.target.engine.runs_here or not rtx.installed():
@@ -72,7 +73,8 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         if not found.given_back:
             return quantised, typed, built
         graph, typed = tried[-1]
-        quantised = replace(quantised, graph=graph, report=report_again(plan, quantised, graph))
+        quantised = judged_again(plan, quantised, graph)
+        hold_budget(plan, quantised, run)
         built = build(
             typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, finish=plan.finish,
             route=plan.plugin_route,
@@ -87,20 +89,28 @@ def stand_in(arch: str | None, precision: str) -> str:
     return nearest if nearest in able else able[0]
 
 
-def report_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
-    """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
+def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:
+    """The same with fewer nodes quantised: what ships is described, and held to the budget on the same pictures."""
     from ...calibration.budget.hold import evaluation_of, judged
+    from ...calibration.budget.search import SLACK
     from ...calibration.report.report import accuracy_report, describe
     from ..precision.quantise import facts_of
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}
-    report = {**before, **describe(graph, scanned)}
-    assert graph.base is not None
+    quantised = replace(quantised, graph=graph, report={**before, **describe(graph, scanned)})
+    assert graph.base is not None and plan.calibration is not None
     facts = facts_of(plan)
-    if evaluation := evaluation_of(facts, graph.base):
-        report["accuracy"] = accuracy_report(evaluation.evaluate(judged(facts, graph.model)), evaluation.expected)
-    return report
+    evaluation = evaluation_of(facts, graph.base) if "accuracy" in before else None
+    if evaluation is None:
+        return quantised
+    figures = evaluation.evaluate(judged(facts, graph.model))
+    quantised.report["accuracy"] = accuracy_report(figures, evaluation.expected)
+    if plan.calibration.max_drop is None:
+        return quantised
+    met = figures.drop.points <= plan.calibration.max_drop + SLACK
+    quantised.report["budget"] = {**before["budget"], "met": met}
+    return replace(quantised, figures=figures, met=met)
 
 
 def xray_report(found: Audited, chip: str, here: bool) -> dict[str, Any]:
