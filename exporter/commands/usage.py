@@ -102,13 +102,12 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
 
 
 def interrupted() -> int:
-    print(f"edgesmith: {signals.told()}, nothing half-written is left", file=sys.stderr)
-    return signals.exit_code()
+    return signals.tell(", nothing half-written is left")
 
 
 def other(error: Exception, command: Any, words: list[str]) -> int:
     """Typer's own complaints become mistakes in our four lines; anything else is a bug of ours, with its traceback."""
-    if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C
+    if signals.stopped() or type(error).__name__ == "Abort":  # the second is what typer makes of Ctrl-C
         return interrupted()
     if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
         mistake = UserMistake(

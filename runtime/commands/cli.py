@@ -108,8 +108,7 @@ def _do(asked: dict[str, Any]) -> NoReturn:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"edgesmith: {signals.told()}", file=sys.stderr)
-        sys.exit(signals.exit_code())
+        sys.exit(signals.tell())
 
 
 def _belongs_to_the_workstation(verb: str) -> UserMistake:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.places import check_outside
+from ..ground.scratch import sweep
 from .file import SUFFIXES, write_image
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
@@ -91,6 +92,7 @@ def saver(place: str, source: Source, force: bool) -> Saver:
     folder = out if is_folder else out.parent
     check_outside(folder / "picture" if is_folder else out, "--save")
     _make(folder)
+    sweep(folder)
     check_room(folder)
     if is_folder:
         files = PictureFiles(source, folder)

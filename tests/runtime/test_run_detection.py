@@ -227,6 +227,17 @@ def test_an_interrupt_finishes_the_video(folder, interrupts_heard, number):
     assert list(folder.glob(".*")) == []
 
 
+def test_what_a_killed_run_leaves_goes_with_the_next_one_and_not_with_one_meanwhile(folder):
+    with long_run(folder, "--save", "out.mp4", "--json-lines") as process:
+        (folder / ".two.abcdefgh.edgesmith.part").write_bytes(b"half a picture")  # of another that was killed
+        assert edgesmith("run", "d.edge", "two.png", "--save", "one.png").code == 0
+        assert len(list(folder.glob(".*"))) == 1, "the living one's stays"
+        process.kill()
+    assert len(list(folder.glob(".*"))) == 1 and not (folder / "out.mp4").exists()
+    assert edgesmith("run", "d.edge", "two.png", "--save", "out.mp4").code == 0
+    assert list(folder.glob(".*")) == [] and len(frames_of(folder / "out.mp4")) == 1
+
+
 def test_a_reader_that_leaves_ends_the_run_quietly(folder):
     process = long_run(folder, "--save", "out.mp4", "--json-lines")
     process.stdout.close()
