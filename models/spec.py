@@ -117,7 +117,10 @@ class ModelSpec:
         from .labels import imagenet_or_numbers, numbers
 
         count = num_classes or self.num_classes
-        if len(self.label_names) == count or (count, len(self.label_names)) == (1, 2):  # two are told by one output's sign
+        if len(self.label_names) == count or (count, len(self.label_names)) == (
+            1,
+            2,
+        ):  # two are told by one output's sign
             return list(self.label_names)
         return numbers(count) if self.label_names else imagenet_or_numbers(count)
 

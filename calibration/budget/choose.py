@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ...graph.run import Runner
 from ...runtime.errors import EdgesmithError
+from ...runtime.ground.words import time_ratio
 from ..judge.evaluation import Evaluation, Figures
 from .search import SLACK
 
@@ -105,7 +106,7 @@ def _why(best: Tried, rows: Sequence[Tried], within: Sequence[Tried], max_drop: 
         )
     slower = [row for row in within if row is not best and row.latency_ms]
     ratios = ", ".join(
-        f"{row.latency_ms / best.latency_ms:.2f} x as fast as {row.precision}" for row in slower if row.latency_ms
+        time_ratio(best.latency_ms / row.latency_ms, None, None, row.precision) for row in slower if row.latency_ms
     )
     return (
         f"{best.precision} is the fastest within the budget ({ratios or 'the only one'}), timed here, and loses {lost}"

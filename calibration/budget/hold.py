@@ -83,7 +83,7 @@ class Quantised:
     graph: QuantisedGraph
     report: dict[str, Any]
     notes: tuple[str, ...] = ()
-    met: bool = True  # the budget, where one was given
+    met: bool | None = None  # the budget; None: there is none
     figures: Figures | None = None
     curve: tuple[Row, ...] = field(default=())
 
@@ -175,6 +175,8 @@ def within_budget(
             raise
         evaluation, graph = None, replace(graph, notes=(*graph.notes, f"accuracy not measured: {nothing.what}"))
     if evaluation is None or calibration.data is None:
+        if calibration.max_drop is not None:
+            raise not_measured(facts)
         return with_report(facts, graph, statistics)
     if calibration.max_drop is None:
         return with_report(facts, graph, statistics, evaluation, evaluation.evaluate(judged(facts, graph.model)))
@@ -194,6 +196,17 @@ def nothing_quantised(facts: Facts, graph: QuantisedGraph) -> UserMistake:
         found="\n".join(f"{count} x {why}" for why, count in reasons.most_common(4)),
         expected="at least one layer that gains",
         attempt="leave --int8-form out" if static else f"--precision {facts.otherwise}",
+    )
+
+
+def not_measured(facts: Facts) -> UserMistake:
+    """A budget that nothing measured does not hold."""
+    return UserMistake(
+        f"The accuracy budget of {facts.name} in {facts.precision} cannot be measured",
+        found="no picture to judge by beside those that calibrate",
+        expected="at least one held-out picture",
+        because="what a budget allows is lost on pictures that did not set the ranges",
+        attempt="more pictures, or leave --max-drop out",
     )
 
 
@@ -220,7 +233,7 @@ def with_report(
     if budget is not None:
         report["budget"] = budget.to_json()
     rows = budget.rows if budget else ()
-    return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget is None or budget.met, figures, rows)
+    return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget.met if budget else None, figures, rows)
 
 
 def calibration_words(facts: Facts, statistics: Statistics | None, moments: Moments | None = None) -> str:
@@ -228,13 +241,13 @@ def calibration_words(facts: Facts, statistics: Statistics | None, moments: Mome
     if statistics is None and moments is None:
         return "no pictures: the form needs none"
     assert facts.calibration.data is not None
-    images = facts.calibration.data.calibration
+    images, others = facts.calibration.data.calibration, len(facts.calibration.data.held_out)
+    judge = f", {others} others judge" if others else ""
     kind = "RANDOM NUMBERS, not pictures" if images.kind == "random" else f"pictures of {images.source}"
     if statistics is None:
-        return f"{len(images)} {kind}, second moments of {len(moments or {})} tensors"
-    return f"{len(images)} {kind}, {len(statistics.tensors)} tensors" + (
-        ", from the cache" if statistics.from_cache else ""
-    )
+        return f"{len(images)} {kind}, second moments of {len(moments or {})} tensors{judge}"
+    cached = ", from the cache" if statistics.from_cache else ""
+    return f"{len(images)} {kind}, {len(statistics.tensors)} tensors{cached}{judge}"
 
 
 def accuracy_words(figures: Figures | None) -> str:

@@ -21,7 +21,6 @@ import numpy as np
 from ...graph.run import Runner
 from ...runtime.coco.annotations import Truth
 from ...runtime.coco.average_precision import MAX_DETECTIONS, average_precisions, match_boxes, mean_precision
-from ...runtime.errors import UserMistake
 from ...runtime.ground.numbers import smallest_cosine
 from ...runtime.tasks.detection.boxes import Kept, overlaps
 from ...runtime.tasks.detection.detection import DetectionRule, in_image, keep
@@ -121,11 +120,11 @@ class Boxes:
         return some
 
     def metric(self, kept: Sequence[Kept], truth: Any) -> tuple[Metric, Any]:
-        """mAP against the annotations, or against the reference's own boxes; UserMistake where there is no box at all."""
+        """mAP against the annotations, or against the reference's own boxes; NothingFound where there is no box at all."""
         found = mean_ap(self.rule, self.contract)
         if truth is not None:
             if not any((~one.crowd).any() for one in truth):
-                raise UserMistake(
+                raise NothingFound(
                     "The held-out pictures have no annotated box",
                     found=f"{len(truth)} pictures",
                     because="average precision is a share of the annotated boxes",

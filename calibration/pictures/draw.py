@@ -1,5 +1,8 @@
 """The draw: seeded, balanced over the classes, the same on every machine; a picture that cannot be used is replaced.
 
+Who calibrates does not judge. A set of up to ``WHOLE`` pictures is looked at as a whole and shared: copies count once, and the
+calibration takes at most half of what is left, of each class its share.
+
 Decoding is checked in threads (OpenCV works outside Python's lock), the outcome does not depend on their number.
 """
 
@@ -16,6 +19,7 @@ import numpy as np
 from ...runtime.errors import UserMistake
 from .items import Item, Pool
 
+WHOLE = 512  # pictures up to which a set is looked at as a whole; by default 1,128 are looked at anyway
 Usable = Callable[[Sequence[int]], Sequence[bool]]
 
 
@@ -32,11 +36,13 @@ class Skipped:
 class Checker:
     """Checks pictures of one pool: keeps the good items, says why the others were skipped.
 
-    ``known`` holds digests that must not come again: what calibrates must not judge.
+    ``known`` holds digests that must not come again: what calibrates must not judge.  With ``once`` those of this pool are added
+    as they come: a copy is no further picture to judge by.
     """
 
     pool: Pool
-    known: frozenset[str] = frozenset()
+    known: set[str] = field(default_factory=set)
+    once: bool = False
     seen: set[int] = field(default_factory=set)
     items: dict[int, Item] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
@@ -53,6 +59,8 @@ class Checker:
                     self.repeated.append(self.pool.names[index])
                 else:
                     self.items[index] = found
+                    if self.once:
+                        self.known.add(found.digest)
         return [index in self.items for index in indices]
 
     def _check(self, index: int) -> Item | UserMistake:
@@ -67,12 +75,29 @@ def shuffled(count: int, seed: int) -> list[int]:
     return [int(index) for index in np.random.RandomState(seed).permutation(count)]
 
 
-def balanced(pool: Pool, count: int, seed: int, usable: Usable) -> list[int]:
-    """``count`` pictures, as many of each class as there are, the classes taking turns; fewer when there are no more."""
+def balanced(pool: Pool, order: Sequence[int], count: int, usable: Usable, keep_back: int = 0) -> list[int]:
+    """``count`` pictures of ``order``, as many of each class as there are, the classes taking turns; fewer when there are no more.
+
+    ``keep_back`` of them are left, of each class its share, so that there are others to judge by.
+    """
     queues: dict[object, deque[int]] = {}
-    for index in shuffled(len(pool.names), seed):
+    for index in order:
         queues.setdefault(pool.groups[index], deque()).append(index)
-    return draw(list(queues.values()), count, usable)
+    for queue in queues.values():
+        for _ in range(len(queue) * keep_back // len(order)):
+            queue.pop()
+    return draw(list(queues.values()), min(count, len(order) - keep_back), usable)
+
+
+def share(checker: Checker, count: int, held_out: int, keep_back: int, seed: int) -> tuple[list[int], list[int]]:
+    """(those that calibrate, those that judge) of a whole set; ``checker`` lets each contents pass once."""
+    total = len(checker.pool.names)
+    checker(range(total))
+    order = [index for index in shuffled(total, seed) if index in checker.items]
+    keep_back = min(keep_back, len(order) // 2)
+    drawn = balanced(checker.pool, order, count, lambda some: [True] * len(some), keep_back)
+    taken = set(drawn)
+    return drawn, [index for index in order if index not in taken][:held_out]
 
 
 def draw(queues: Sequence[deque[int]], count: int, usable: Usable) -> list[int]:

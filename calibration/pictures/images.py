@@ -3,7 +3,7 @@
     folder | list file | COCO .json | .npz | .npy | iterable | "random"  ->  CalibrationData(calibration, held_out)
 
 The calibration pictures are balanced over the classes; the held-out ones keep the mix of the data, so that an accuracy
-measured on them is the data's. Every picture of both sets has been decoded once when ``open_data`` returns (a JPEG at an
+measured on them is the data's. Of a set too small for both, half calibrates and half is held out. Every picture of both sets has been decoded once when ``open_data`` returns (a JPEG at an
 eighth of its size), therefore ``batches`` never leaves one out and labels and digest stay true.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.preprocess import ImageContract
-from .draw import Checker, Skipped, balanced, draw, printable, shuffled
+from .draw import WHOLE, Checker, Skipped, balanced, draw, printable, share, shuffled
 from .items import Item, Opened, Pool, many
 from .sources import Truths, open_source
 
@@ -74,8 +74,12 @@ def open_data(
     seed: int = 0,
     images: str | os.PathLike[str] | None = None,
     truths: Truths | None = None,
+    keep_back: int | None = None,
 ) -> CalibrationData:
     """Draw ``count`` pictures to calibrate and up to ``held_out`` others to judge by.
+
+    ``keep_back``: how many, of at most half of the set, must not calibrate where the source has no held-out pictures of its own.
+    None: ``held_out``, but none of fewer than 32, whose halves would show neither ranges nor an accuracy.
 
     ``labels``: class names of the model, in the order of its outputs; () when they are not known. ``images``: the folder of
     the pictures that a COCO .json names (None: looked for beside it). With ``truths``, the reader of a task whose pictures
@@ -88,8 +92,21 @@ def open_data(
     opened = open_source(data, contract, tuple(labels), count, held_out, seed, images, truths)
     notes = list(opened.notes)
 
-    checker = Checker(opened.pool)
-    drawn = balanced(opened.pool, count, seed, checker)
+    total = len(opened.pool.names)
+    if keep_back is None:
+        keep_back = held_out if total >= 2 * FEW else 0
+    keep_back = 0 if opened.validation else min(keep_back, held_out, total // 2)
+    pool = opened.validation or opened.pool
+    if keep_back and total <= WHOLE:
+        checker = judge = Checker(opened.pool, once=True)
+        drawn, kept = share(checker, count, held_out, keep_back, seed)
+    else:
+        checker = Checker(opened.pool)
+        drawn = balanced(opened.pool, shuffled(total, seed), count, checker, keep_back)
+        judge = Checker(pool, {checker.items[index].digest for index in drawn}, once=True)
+        looked_at = set() if opened.validation else checker.seen
+        left = [index for index in shuffled(len(pool.names), seed) if index not in looked_at]
+        kept = draw([deque(left[: LOOK_AT * held_out])], held_out, judge)
     if not drawn:
         first = checker.skipped[0]
         raise UserMistake(
@@ -98,31 +115,27 @@ def open_data(
             attempt=first.attempt or "open one of them in a viewer; name another folder",
         )
     calibration = _image_set(opened, opened.pool, checker, drawn, contract)
-
-    pool = opened.validation or opened.pool
-    judge = Checker(pool, frozenset(item.digest for item in calibration.items))
-    looked_at = set() if opened.validation else checker.seen
-    left = [index for index in shuffled(len(pool.names), seed) if index not in looked_at]
-    kept = draw([deque(left[: LOOK_AT * held_out])], held_out, judge)
-    if len(kept) < (1 if opened.validation else FEW) and len(kept) < held_out:
+    if len(kept) < (1 if opened.validation or keep_back else FEW) and len(kept) < held_out:
         notes.append(
             f"no held-out pictures: the calibration took {len(drawn)}, and {len(kept)} were left. Accuracy cannot be "
             "measured; give more pictures, or fewer to the calibration"
         )
         kept = []
+    elif kept and len(drawn) < count and not opened.validation:
+        notes.append(f"{many(len(drawn))} calibrate, {len(kept)} others judge: at most half of a set calibrates")
     held = _image_set(opened, pool, judge, kept, contract)
 
     if len(calibration) < FEW:
         notes.append(
             f"only {many(len(calibration))} to calibrate with: below {FEW} the ranges are guesses, 128 are usual"
         )
-    skipped = (*checker.skipped, *judge.skipped)
+    skipped = (*checker.skipped, *(judge.skipped if judge is not checker else ()))
     if skipped:
         some = ", ".join(f"{one.name} ({one.why.splitlines()[0][:60]})" for one in skipped[:3])
         more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         notes.append(f"{many(len(skipped))} cannot be used, others took the place: {some}{more}")
     if judge.repeated:
-        notes.append(f"{many(len(judge.repeated))} left out of those held out: the calibration has the same contents")
+        notes.append(f"{many(len(judge.repeated))} left out: others have the same contents")
     return CalibrationData(calibration, held, skipped, tuple(notes))
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.addresses import shown_in
 from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
@@ -137,7 +138,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
         return explain(_usage_mistake(error, command, words), "--json" in words)
     import traceback
 
-    traceback.print_exception(error)
+    print(shown_in("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     print(
         "\nedgesmith: this is a bug of ours, not a mistake of yours. Please report it with the lines above and the command.",
         file=sys.stderr,

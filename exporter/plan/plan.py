@@ -167,7 +167,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     contract = prepared(task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own), fields)
     names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
-    calibration = plan_calibration(asked, kind, goal, spec, task, contract, names)
+    calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
     return Plan(
         spec=spec,
         weights=str(weights),

@@ -1,6 +1,7 @@
 """The part of a plan that quantises: form, recipe, pictures and budget, checked before the work starts.
 
 --precision int8 --target cpu, a transformer          dynamic: no pictures needed
+                              several pictures a time  qdq where there are pictures: dynamic ranges of each row are slower
 --precision int8 --target cpu, a convolutional net    u8: static, asymmetric, what ONNX Runtime's convolutions take
 --precision int8 or fp8, every other target           qdq: static, symmetric, legal for TensorRT 10.3 to 11
 --precision int4 or nvfp4                             weights only; pictures are optional and improve the rounding
@@ -18,6 +19,7 @@ from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
 from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import FP16, INT8
+from ...runtime.ground.places import check_outside
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
 from .settings import Data, Settings
@@ -41,8 +43,12 @@ def plan_calibration(
     task: ExportTask,
     contract: ImageContract,
     labels: Sequence[str],
+    batch: int = 1,
 ) -> Calibration | None:
-    """The calibration of a plan, None where nothing is quantised. Raises UserMistake for the first choice that cannot work."""
+    """The calibration of a plan, None where nothing is quantised; ``batch``: the most pictures at a time.
+
+    Raises UserMistake for the first choice that cannot work.
+    """
     max_drop = asked.max_drop
     if precision not in (*quantised_names(), AUTO):
         _only_for_quantised(precision, {"--max-drop": max_drop, "--calib-cache": asked.calib_cache})
@@ -65,7 +71,7 @@ def plan_calibration(
         check_range("--max-drop", max_drop, 0, 100, "points, such as 0.5")
     cache = None if asked.calib_cache is None else _cache_folder(Path(asked.calib_cache))
     row = PRECISIONS[INT8 if precision == AUTO else precision]
-    form = form_of(row, target, spec, asked.int8_form)
+    form = form_of(row, target, spec, asked.int8_form, fixed_ranges=batch > 1 and asked.data is not None)
     _needs_data(precision, form, target, asked.data)
     recipe = Recipe(
         precision=row.name,
@@ -76,6 +82,10 @@ def plan_calibration(
         low=FP16,
     )
     found = None
+    if max_drop is not None and asked.eval_images == 0:
+        raise _unmeasured(
+            "--max-drop with --eval-images 0", "leave --eval-images out, which takes up to 1000 of the pictures"
+        )
     if asked.data is not None:
         from ...calibration.pictures.images import open_data
 
@@ -83,6 +93,7 @@ def plan_calibration(
         found = open_data(
             asked.data, contract, labels=labels, count=asked.calib_images, held_out=asked.eval_images, seed=asked.seed,
             images=asked.images if truths else None, truths=truths,
+            keep_back=None if max_drop is None else asked.eval_images,
         )  # fmt: skip
     if max_drop is not None and (found is None or found.calibration.kind == "random"):
         raise UserMistake(
@@ -92,6 +103,8 @@ def plan_calibration(
             because="the drop is what the quantised model loses on them",
             attempt="--data photos/, or leave --max-drop out",
         )
+    if max_drop is not None and found is not None and not len(found.held_out):
+        raise _unmeasured("\n".join(found.notes[:3]), "more pictures, all different; half of a small set judges")
     return Calibration(recipe, found, max_drop, cache)
 
 
@@ -103,8 +116,11 @@ def for_precision(calibration: Calibration, precision: str, target: Target, spec
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto") -> str:
-    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take."""
+def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False) -> str:
+    """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take.
+
+    ``fixed_ranges``: rather static than dynamic, whose range is that of all pictures of a batch unless each row has its own.
+    """
     engine = target.engine
     if row.weights_only:
         return row.form or engine.form_of_weights
@@ -118,8 +134,27 @@ def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto"
             because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
             attempt="leave --int8-form out, or --target cpu",
         )
-    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "dynamic"
+    usual = (
+        engine.forms[0]
+        if len(engine.forms) == 1
+        else "u8"
+        if spec.convolutional
+        else "qdq"
+        if fixed_ranges
+        else "dynamic"
+    )
     return form or usual
+
+
+def _unmeasured(found: str, attempt: str) -> UserMistake:
+    """A budget that nothing would measure never holds."""
+    return UserMistake(
+        "The accuracy budget cannot be measured",
+        found=found,
+        expected="pictures that calibrate, and at least one other to judge by",
+        because="a picture that set the ranges cannot tell what they cost on others",
+        attempt=f"{attempt}; or leave --max-drop out",
+    )
 
 
 def _needs_data(precision: str, form: str, target: Target, data: Data | None) -> None:
@@ -138,6 +173,7 @@ def _needs_data(precision: str, form: str, target: Target, data: Data | None) ->
 
 def _cache_folder(path: Path) -> Path:
     """A folder that is missing is made when there is something to keep; a file in its place would lose every pass."""
+    check_outside(path / "statistics", "--calib-cache")
     if path.exists() and not path.is_dir():
         raise UserMistake(
             f"The statistics cannot be kept in {path}",

@@ -65,10 +65,20 @@ def facts_of(plan: Plan) -> Facts:
 
 
 def hold_budget(plan: Plan, quantised: Quantised, run: Run) -> None:
-    """ParityFailed when the budget is missed, unless the plan does not ask for the check; the artefacts are kept."""
+    """Hold what was measured against the budget, where there is one.
+
+    Raises:
+        ParityFailed: the budget is missed and the plan asks for the check; the artefacts are kept.
+        UserMistake: nothing was measured, so nobody knows.
+    """
+    if plan.calibration is None or plan.calibration.max_drop is None:
+        return
+    if quantised.met is None or quantised.figures is None:
+        from ...calibration.budget.hold import not_measured
+
+        raise not_measured(facts_of(plan))
     if quantised.met or not plan.check:
         return
-    assert quantised.figures is not None and plan.calibration is not None
     tried = [f"{row.high} nodes high, {row.share:.1%} of the MACs: {row.figures.drop}" for row in quantised.curve]
     raise ParityFailed(
         f"{plan.spec.name} in {plan.precision} misses the accuracy budget",

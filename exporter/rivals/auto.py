@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...calibration.budget.choose import Candidate, Choice, choose
-from ...calibration.budget.hold import evaluation_of
+from ...calibration.budget.hold import evaluation_of, not_measured
 from ...graph.run import Runner
 from ...runtime.backends.load import load
 from ...runtime.errors import ParityFailed
@@ -33,7 +33,8 @@ def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:
     """The plan with its precision decided, and the table of what was tried.
 
     Raises:
-        ParityFailed: no precision holds the budget, or there are no pictures to measure on.
+        ParityFailed: no precision holds the budget.
+        UserMistake: there are no pictures to measure on.
     """
     assert plan.calibration is not None and plan.calibration.max_drop is not None
     able = [word for word in plan.target.offered if not plan.target.refuses(word, plan.gpu_arch)]
@@ -43,12 +44,7 @@ def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:
         candidates = [Candidate(name, partial(tried.make, name), tried.runner, tried.clock) for name in names]
         evaluation = evaluation_of(facts_of(plan), tried.make(plan.target.default_precision).rewritten.model)
         if evaluation is None:
-            raise ParityFailed(
-                "auto has no pictures to measure on",
-                found="no pictures left beside those that calibrate",
-                expected="more pictures than --calib-images",
-                attempt="--calib-images with a smaller number, or more pictures",
-            )
+            raise not_measured(facts_of(plan))
         choice = choose(candidates, evaluation, plan.calibration.max_drop)
         stage.detail = choice.why
     if not choice.precision:
@@ -106,4 +102,4 @@ class _Trying:
                 return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms
         run = self.traced.run
         duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, run)
-        return duel.timings["rows"][0]["median_ms"] * duel.ratio if duel else float("inf")
+        return duel.timings["rows"][0]["median_ms"] * duel.time_ratio if duel else float("inf")

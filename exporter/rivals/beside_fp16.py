@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import PRECISIONS
+from ...runtime.backends.engine_build import BuildFailed
 from ..engine import rtx
 from ..engine.audit import Audited, build_audited, quantised_products
 from ..plan.plan import Plan
+from ..plan.targets import RTX_ARCHS
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:
@@ -33,12 +36,13 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     from ...calibration.budget.within import without
     from ..engine.build import build
     from ..engine.xray import read_engine
+    from ..precision.quantise import hold_budget
     from ..precision.typed import typed_graph
 
     if plan.target.engine.runs_here or not rtx.installed():
         return quantised, typed, built
     run, here = traced.run, plan.target.builds_here
-    chip = str(plan.gpu_arch) if here else STAND_IN.get(plan.gpu_arch, "sm89")
+    chip = str(plan.gpu_arch) if here else stand_in(plan.gpu_arch, plan.precision)
     tried = [(quantised.graph, typed)]
 
     def make(keep: Mapping[str, str]) -> tuple[ir.Model, tuple[str, ...]]:
@@ -56,15 +60,21 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
     with run.stage("audit", f"against fp16 for {chip}") as stage:
         rival = make_variant(in_floating_point(plan), traced).typed.model
-        found = build_audited(
-            make, read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data), engine
-        )
+        try:
+            beside = read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data)
+            found = build_audited(make, beside, engine)
+        except BuildFailed as error:
+            if here:
+                raise
+            stage.detail = f"not read: {str(error).splitlines()[0]} for {chip}, which only stands in for the device"
+            return quantised, typed, built
         stage.detail = found.audit.verdict()
         quantised.report["xray"] = xray_report(found, chip, here)
         if not found.given_back:
             return quantised, typed, built
         graph, typed = tried[-1]
-        quantised = replace(quantised, graph=graph, report=report_again(plan, quantised, graph))
+        quantised = judged_again(plan, quantised, graph)
+        hold_budget(plan, quantised, run)
         built = build(
             typed.model, plan.target, plan.gpu_arch, plan.shapes, run.folder, run.progress, finish=plan.finish,
             route=plan.plugin_route,
@@ -72,20 +82,35 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     return quantised, typed, built
 
 
-def report_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> dict[str, Any]:
-    """The report of a graph with fewer nodes quantised: what ships is described, and judged on the same pictures."""
+def stand_in(arch: str | None, precision: str) -> str:
+    """The chip that TensorRT-RTX builds for in place of the device's: the nearest, or the first that has the precision."""
+    able = [chip for chip in RTX_ARCHS if int(chip.removeprefix("sm")) >= PRECISIONS[precision].first_chip]
+    nearest = STAND_IN.get(arch, STAND_IN[None])
+    return nearest if nearest in able else able[0]
+
+
+def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:
+    """The same with fewer nodes quantised: what ships is described, and held to the budget on the same pictures."""
     from ...calibration.budget.hold import evaluation_of, judged
+    from ...calibration.budget.search import SLACK
     from ...calibration.report.report import accuracy_report, describe
     from ..precision.quantise import facts_of
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}
-    report = {**before, **describe(graph, scanned)}
-    assert graph.base is not None
+    quantised = replace(quantised, graph=graph, report={**before, **describe(graph, scanned)})
+    assert graph.base is not None and plan.calibration is not None
     facts = facts_of(plan)
-    if evaluation := evaluation_of(facts, graph.base):
-        report["accuracy"] = accuracy_report(evaluation.evaluate(judged(facts, graph.model)), evaluation.expected)
-    return report
+    evaluation = evaluation_of(facts, graph.base) if "accuracy" in before else None
+    if evaluation is None:
+        return quantised
+    figures = evaluation.evaluate(judged(facts, graph.model))
+    quantised.report["accuracy"] = accuracy_report(figures, evaluation.expected)
+    if plan.calibration.max_drop is None:
+        return quantised
+    met = figures.drop.points <= plan.calibration.max_drop + SLACK
+    quantised.report["budget"] = {**before["budget"], "met": met}
+    return replace(quantised, figures=figures, met=met)
 
 
 def xray_report(found: Audited, chip: str, here: bool) -> dict[str, Any]:

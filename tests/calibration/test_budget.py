@@ -209,7 +209,7 @@ def test_the_fastest_within_the_budget(evaluation):
     assert found.precision == "bf16" and found.graph == 1
     assert (
         found.why
-        == "bf16 is the fastest within the budget (1.67 x as fast as fp32), timed here, and loses 0.10 of 0.3 points"
+        == "bf16 is the fastest within the budget (time ratio 0.60 to fp32), timed here, and loses 0.10 of 0.3 points"
     )
     assert [(row.precision, row.holds, row.latency_ms) for row in found.rows] == [
         ("fp32", True, 10.0), ("bf16", True, 6.0), ("int8", False, 4.0),

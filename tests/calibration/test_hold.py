@@ -38,12 +38,14 @@ def by_answers(held_out: Any, reference: Any) -> Evaluation:
     return judge_logits(held_out, reference)
 
 
-def facts(cache: Path, evaluation: Any = by_answers, **recipe: Any) -> hold.Facts:
+def facts(
+    cache: Path, evaluation: Any = by_answers, judge: int = 40, max_drop: float | None = None, **recipe: Any
+) -> hold.Facts:
     data: Any = SimpleNamespace(
-        calibration=Noise(16, 1), held_out=Noise(40, 2), skipped=(), notes=("noise, no photos",)
+        calibration=Noise(16, 1), held_out=Noise(judge, 2), skipped=(), notes=("noise, no photos",)
     )
-    wanted = Recipe(smooth=0, equalise=False, **recipe)
-    return hold.Facts("net", "int8", "fp32", hold.Calibration(wanted, data, None, cache), False, evaluation, sqnr_db)
+    wanted = hold.Calibration(Recipe(smooth=0, equalise=False, **recipe), data, max_drop, cache)
+    return hold.Facts("net", "int8", "fp32", wanted, False, evaluation, sqnr_db)
 
 
 def held(asked: hold.Facts, heard: list[Any]) -> hold.Quantised:
@@ -58,7 +60,8 @@ def held(asked: hold.Facts, heard: list[Any]) -> hold.Quantised:
 def test_facts_alone_quantise_judge_and_tell(tmp_path):
     heard: list[Any] = []
     quantised = held(facts(tmp_path), heard)
-    assert quantised.met and quantised.figures is not None and quantised.figures.sqnr_db > 20
+    assert quantised.met is None, "nobody gave a budget"
+    assert quantised.figures is not None and quantised.figures.sqnr_db > 20
     assert quantised.report["accuracy"]["n"] == 40 and quantised.report["data"]["source"] == "noise"
     assert "noise, no photos" in quantised.notes and heard[-1] == ("calibrating", 16, 16)
 
@@ -75,3 +78,30 @@ def test_nothing_to_quantise_names_model_precision_and_what_to_try(tmp_path):
     said = "Nothing in net can be quantised to int8 in the form qdq(.|\n)*--precision fp32"
     with pytest.raises(UserMistake, match=said):
         held(facts(tmp_path, keep=dict.fromkeys(LINEARS, "asked")), [])
+
+
+@pytest.mark.parametrize(
+    "form", [{"form": "qdq"}, {"form": "dynamic"}, {"form": "nbits", "precision": "int4", "block": 32}]
+)
+def test_a_budget_that_nothing_measures_is_a_mistake_and_never_holds(form, tmp_path):
+    with pytest.raises(UserMistake, match="budget of net in int8 cannot be measured"):
+        held(facts(tmp_path, judge=0, max_drop=0.5, **form), [])
+
+
+def test_a_budget_where_the_reference_finds_nothing_is_a_mistake(tmp_path):
+    def nothing(*_: object) -> None:
+        raise NothingFound("the detector sees nothing")
+
+    with pytest.raises(UserMistake, match="sees nothing"):
+        held(facts(tmp_path, nothing, max_drop=0.5), [])
+
+
+@pytest.mark.parametrize("max_drop, high", [(100.0, False), (0.0001, True)])
+def test_a_budget_finer_than_one_picture_holds_only_where_none_is_lost(max_drop, high, tmp_path):
+    """Plain int8 changes the answers to some of 400 pictures of noise, 0.25 points each."""
+    quantised = held(facts(tmp_path, judge=400, max_drop=max_drop), [])
+    full, *_ = quantised.report["budget"]["curve"]
+    assert full["drop"]["points"] >= 0.25 and full["holds"] is not high
+    assert quantised.met and quantised.report["budget"]["met"] and quantised.report["accuracy"]["n"] == 400
+    assert (quantised.figures.drop.points == 0) or not high
+    assert high == any("in steps of 0.25 points" in note for note in quantised.notes)

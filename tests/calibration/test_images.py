@@ -39,8 +39,9 @@ def folder(root, counts: dict[str, int], first: int = 0):
 def test_a_folder_gives_balanced_labelled_pictures_in_exact_pixels(tmp_path):
     root = folder(tmp_path / "data", {"cat": 40, "dog": 12, "red fox": 4})
     data = open_data(root, CONTRACT, labels=LABELS, count=18, held_out=1000)
-    assert np.bincount(data.calibration.labels).tolist() == [7, 7, 4]  # foxes run out, the others share the rest
-    assert len(data.held_out) == 56 - 18 and np.bincount(data.held_out.labels).tolist() == [33, 5]
+    # half of each class is kept to judge by, so foxes and dogs run out and the cats take the rest
+    assert np.bincount(data.calibration.labels).tolist() == [10, 6, 2]
+    assert len(data.held_out) == 56 - 18 and np.bincount(data.held_out.labels).tolist() == [30, 6, 2]
     assert not {*data.calibration.names} & {*data.held_out.names} and data.notes == () == data.skipped
     for part in (data.calibration, data.held_out):
         assert all(LABELS[i].replace("Red_Fox", "red fox") == n.split("/")[0] for n, i in zip(part.names, part.labels))
@@ -307,8 +308,57 @@ def test_what_calibrates_does_not_judge():
 
 
 def test_copies_by_the_thousand_end_the_search_for_held_out_pictures():
-    data = open_data([picture(0)] * 500, CONTRACT, count=2, held_out=20)
+    data = open_data([picture(0)] * 600, CONTRACT, count=2, held_out=20)
     assert len(data.held_out) == 0 and any(note.startswith("80 pictures left out") for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    "total, halves", [(32, (16, 16)), (33, (17, 16)), (100, (50, 50)), (128, (64, 64)), (130, (65, 65))]
+)
+def test_a_set_too_small_for_both_is_halved_and_the_notes_say_so(total, halves):
+    data = open_data([picture(i) for i in range(total)], CONTRACT)
+    assert (len(data.calibration), len(data.held_out)) == halves
+    assert not {*data.calibration.names} & {*data.held_out.names}
+    assert any(f"{halves[0]} pictures calibrate, {halves[1]} others judge" in note for note in data.notes)
+    again = open_data([picture(i) for i in range(total)], CONTRACT)
+    assert (again.calibration.digest, again.held_out.digest) == (data.calibration.digest, data.held_out.digest)
+
+
+def test_halves_have_the_same_mix_of_classes(tmp_path):
+    data = open_data(folder(tmp_path, {"cat": 60, "dog": 30, "red fox": 10}), CONTRACT, labels=LABELS)
+    assert np.bincount(data.calibration.labels).tolist() == [30, 15, 5] == np.bincount(data.held_out.labels).tolist()
+
+
+def test_one_picture_of_each_class_is_halved_too():
+    data = open_data({"images": np.stack([picture(i) for i in range(40)]), "labels": np.arange(40)}, CONTRACT)
+    assert len(data.calibration) == len(data.held_out) == 20
+
+
+def test_a_copy_counts_once_on_either_side():
+    data = open_data([picture(i % 40) for i in range(160)], CONTRACT)  # every picture four times
+    both = [batch.tobytes() for part in (data.calibration, data.held_out) for batch in part.batches(1)]
+    assert len(data.calibration) == len(data.held_out) == 20 and len({*both}) == 40
+    assert any("120 pictures left out: others have the same contents" in note for note in data.notes)
+
+
+def test_few_pictures_are_shared_only_where_some_must_judge():
+    four = [picture(i) for i in range(4)]
+    assert [len(open_data(four, CONTRACT, keep_back=back).held_out) for back in (None, 0, 1, 1000)] == [0, 0, 1, 2]
+    assert len(open_data(four[:1], CONTRACT, keep_back=1000).held_out) == 0
+
+
+def test_fewer_held_out_than_half_leave_the_others_to_the_calibration():
+    data = open_data([picture(i) for i in range(60)], CONTRACT, count=50, held_out=10)
+    assert (len(data.calibration), len(data.held_out)) == (50, 10) and data.notes == ()
+
+
+def test_the_numbers_of_a_split_give_it_again():
+    """``quant-report`` has the counts of the manifest, and must not judge on what calibrated."""
+    pictures = [picture(i % 70) for i in range(90)]
+    first = open_data(pictures, CONTRACT, count=60, held_out=10)
+    again = open_data(pictures, CONTRACT, count=len(first.calibration), held_out=1000, keep_back=len(first.held_out))
+    assert again.calibration.digest == first.calibration.digest
+    assert again.held_out.digest == first.held_out.digest
 
 
 def test_a_file_that_changes_under_our_hands_is_noticed(tmp_path):

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from linear_graph import LINEARS, feeds, linear_graph
+from onnx.reference import ReferenceEvaluator
 from scale_tables import int8_weights
 from silu_detector import silu_detector
 
@@ -20,12 +21,12 @@ from edgesmith.graph.run import run_values
 
 @pytest.fixture(scope="module")
 def model() -> ir.Model:
-    return linear_graph()
+    return linear_graph(batch=1)
 
 
 @pytest.fixture(scope="module")
 def sites(model):
-    return find_sites(model, feeds())
+    return find_sites(model, feeds(1))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_every_linear_is_an_integer_product_and_the_rest_stays(model, sites, ins
 
 
 def test_the_numbers_are_those_of_the_float_graph_but_for_eight_bits(model, inserted):
-    expected, found = run_values(model, feeds(), None), run_values(inserted, feeds(), None)
+    expected, found = run_values(model, feeds(1), None), run_values(inserted, feeds(1), None)
     for name in ("y", "side"):
         assert 28 < sqnr_db(expected[name], found[name]) < 60  # 31 and 34 dB measured; a bit less would cost 6
 
@@ -52,7 +53,7 @@ def test_the_numbers_are_those_of_the_float_graph_but_for_eight_bits(model, inse
 def test_it_computes_what_the_scales_say(model, sites, inserted):
     """One linear by hand: (codes of x - zero point) times codes of w, times both scales, plus the bias."""
     parts = [f"normal_{part}" for part in ("codes", "scale", "zero")]
-    values = run_values(inserted, feeds(), ["normal", *parts, "q"])
+    values = run_values(inserted, feeds(1), ["normal", *parts, "q"])
     codes, scale, zero = (values[part] for part in parts)
     np.testing.assert_allclose((codes.astype(np.float32) - zero) * scale, values["normal"], atol=scale * 0.51)
     weight = int8_weights(model, sites)["q_product"]
@@ -88,3 +89,46 @@ def test_a_convolution_has_no_dynamic_form():
     sites = find_sites(net, {"images": np.zeros((1, 3, 32, 32), np.float32)})
     with pytest.raises(ValueError, match="is a Conv"):
         insert_dynamic(net, sites, int8_weights(net, sites))
+
+
+def loud_neighbours() -> np.ndarray:
+    """(4, 8, 8, 96): one picture and three that are 30 times as large."""
+    values = feeds(4)["x"]
+    values[1:] *= 30
+    return values
+
+
+@pytest.mark.parametrize("batch", ["B", 4])
+def test_the_pictures_beside_it_do_not_change_an_answer(batch):
+    """DynamicQuantizeLinear has one range for all of them: in the old form the loud ones left 8 dB of the quiet one's answer."""
+    net = linear_graph(batch)
+    places = find_sites(net, feeds(4))
+    found = insert_dynamic(net, places, int8_weights(net, places))
+    onnx.checker.check_model(ir.to_proto(found), full_check=True)
+    ops = Counter(node.op_type for node in found.graph)
+    assert ops["MatMulInteger"] == len(LINEARS) and ops["DynamicQuantizeLinear"] == 0
+    assert ops["QuantizeLinear"] == 4, "q, k and v read one quantised input"
+    values = loud_neighbours()
+    copies = np.repeat(values[:1], 4, axis=0)
+    for name in ("y", "side"):
+        beside, alone = (run_values(found, {"x": fed}, [name])[name][0] for fed in (values, copies))
+        np.testing.assert_allclose(beside, alone, rtol=1e-5, atol=1e-6)  # sums of another order, no code changed
+
+
+def test_rows_are_computed_to_eight_bits():
+    """By ONNX's own reference, whose integer sums are exact on every machine."""
+    net = linear_graph()
+    places = find_sites(net, feeds(1))
+    proto = ir.to_proto(insert_dynamic(net, places, int8_weights(net, places)))
+    values = loud_neighbours()[:2]
+    y, side = ReferenceEvaluator(proto).run(None, {"x": values})
+    expected = run_values(net, {"x": values}, ["y", "side"])
+    assert 28 < sqnr_db(expected["y"][0], y[0]) < 60 and 28 < sqnr_db(expected["side"][0], side[0]) < 60
+
+
+def test_a_row_of_zeros_gives_the_bias_and_no_nan():
+    net = linear_graph()
+    places = find_sites(net, feeds(1))
+    found = insert_dynamic(net, places, int8_weights(net, places))
+    values = run_values(found, {"x": np.zeros((2, 8, 8, 96), np.float32)}, ["map"])["map"]
+    np.testing.assert_array_equal(values[1, 3, 5], net.graph.initializers["b_map"].const_value.numpy())

@@ -1,6 +1,7 @@
 """Samples of 10, 12, 14 and 16 bits, floats and other integers: the right bytes where white is known, else words."""
 
 import io
+import json
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from edgesmith.calibration.pictures.images import open_data
+from edgesmith.runtime.coco.annotations import read_coco
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.file import check_image, decode_image, read_image
 from edgesmith.runtime.pictures.preprocess import ImageContract, pixels
@@ -150,6 +152,15 @@ def test_a_file_that_nobody_can_tell_is_refused_in_words(tmp_path, name):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(UserMistake, match="no picture of .* can be used"):
         open_data(tmp_path, AS_IT_IS, held_out=0)
+
+
+def test_a_set_of_an_unknown_depth_is_refused_before_it_is_evaluated(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(deep(RGB, 12)))
+    found = {"images": [{"id": 1, "file_name": "a.png", "width": 24, "height": 16}], "categories": [{"id": 1, "name": "x"}],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}]}  # fmt: skip
+    (tmp_path / "coco.json").write_text(json.dumps(found))
+    with pytest.raises(UserMistake, match="a.png: uint16, values from 0 to 4.*: 12 bits, or 16 and dark"):
+        read_coco(tmp_path / "coco.json", None, ("x",))
 
 
 def test_the_words_say_the_range_and_what_to_do():
