@@ -12,7 +12,6 @@ from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
-from ..run import arguments
 
 EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
     "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
@@ -46,6 +45,8 @@ def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
 
 def strict(words: list[str], command: Any) -> list[str]:
     """The words with ``key=value`` and ``--imgsz 256 320`` spelled as the parser wants them (arguments.flags)."""
+    from ..run import arguments
+
     if not words or words[0] not in command.commands:
         return words
     known = {
@@ -71,6 +72,8 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
     }
     if not asked:
         return None
+    from ..run import arguments
+
     names = {arguments.precision(value) for value in asked.values()}
     if len(names) > 1:
         raise UserMistake(
@@ -147,6 +150,8 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
 
 def _usage_mistake(error: Any, command: Any, words: list[str]) -> UserMistake:
     """What typer says of a word it cannot use -> found, expected, try."""
+    from ..run import arguments
+
     verb = words[0] if words and words[0] in command.commands else ""
     help_line = f"edgesmith {verb} --help".replace("  ", " ")
     kind, message = type(error).__name__, error.format_message().rstrip(".")
