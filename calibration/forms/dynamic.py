@@ -19,7 +19,7 @@ No engine fuses that: a product of a ViT gains 1.1 to 1.4 where the other gains 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def _quantise_rows(model: ir.Model, before: ir.Node, x: ir.Value) -> Quantised:
 
     name, real = str(x.name), ir.DataType.FLOAT
 
-    def step(op: str, inputs: list[ir.Value], part: str, dtype: ir.DataType = real, **attributes: int) -> ir.Value:
+    def step(op: str, inputs: list[ir.Value], part: str, dtype: ir.DataType = real, **attributes: Any) -> ir.Value:
         label = f"{name}_{part}"
         shape = x.shape if part in ("abs", "shares", "codes") else None
         return insert(before, op, inputs, output=label, name=label, dtype=dtype, shape=shape, **attributes)

@@ -115,9 +115,7 @@ def for_precision(calibration: Calibration, precision: str, target: Target, spec
     return replace(calibration, recipe=replace(calibration.recipe, precision=precision, form=form))
 
 
-def form_of(
-    row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False
-) -> str:
+def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto", *, fixed_ranges: bool = False) -> str:
     """How the codes are written into the graph: the precision's one form, what was asked, or what the kernels take.
 
     ``fixed_ranges``: rather static than dynamic, whose range is that of all pictures of a batch unless each row has its own.
@@ -135,7 +133,15 @@ def form_of(
             because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
             attempt="leave --int8-form out, or --target cpu",
         )
-    usual = engine.forms[0] if len(engine.forms) == 1 else "u8" if spec.convolutional else "qdq" if fixed_ranges else "dynamic"
+    usual = (
+        engine.forms[0]
+        if len(engine.forms) == 1
+        else "u8"
+        if spec.convolutional
+        else "qdq"
+        if fixed_ranges
+        else "dynamic"
+    )
     return form or usual
 
 

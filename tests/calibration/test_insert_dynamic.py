@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx.reference import ReferenceEvaluator
 from linear_graph import LINEARS, feeds, linear_graph
+from onnx.reference import ReferenceEvaluator
 from scale_tables import int8_weights
 from silu_detector import silu_detector
 
