@@ -19,6 +19,7 @@ from ..run.stages import Run, keep
 from ..tasks.task import Row
 from .judge import Judge
 from .jump import first_jump
+from .neighbours import check_neighbours
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -40,8 +41,10 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     if plan.precision != FP32:
         typed = typed_runner(made.typed.model)
         rows += judge.rows(plan.precision, "ONNX Runtime, rounded", typed, plan.precision, shapes)
-    found, notes = bundle_rows(judge, bundle, shapes)
+    found, notes = bundle_rows(judge, bundle, shapes, run)
     rows += found
+    if not found:  # its engine does not run here
+        notes += check_neighbours(judge, typed_runner(made.typed.model), run)
     if all(row.inputs == "seeded" for row in rows):
         notes.append(
             "no photographs were found (scikit-image, scikit-learn or --data), so parity stands on seeded numbers"
@@ -62,14 +65,16 @@ def typed_runner(typed: ir.Model) -> Runner:
     return verify.graph_runner(typed if rest == FP32 else emulate(typed, rest), optimise=False)
 
 
-def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> tuple[list[Row], list[str]]:
+def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]], run: Run) -> tuple[list[Row], list[str]]:
     """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
     from ...runtime.backends.load import load
 
     plan = judge.plan
     try:
         with load(bundle) as session:
-            rows = judge.rows("bundle", session.backend, session_runner(session), plan.precision, shapes)
+            runner = session_runner(session)
+            rows = judge.rows("bundle", session.backend, runner, plan.precision, shapes)
+            moved = check_neighbours(judge, runner, run) if all(row.passed for row in rows) else []
     except BackendUnavailable as unavailable:
         what = (
             "engine built, not run here"
@@ -77,7 +82,7 @@ def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]]) -> 
             else "graph ready, engine is built on the device, not run here"
         )
         return [], [f"{what}: {unavailable.found or unavailable.what}"]
-    return rows, []
+    return rows, moved
 
 
 def row_words(row: Row) -> str:
