@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-
 KEY = "0123456789ab-" + "0" * 64  # of an engine
 
 
