@@ -37,3 +37,9 @@ def test_numbers_of_numpy_and_paths_are_as_good():
         "smt", Path("a.pth"), {"seed": np.int64(3), "max_drop": np.float32(0.5), "smooth": 1, "precision": None}
     )
     assert (found.seed, found.max_drop, found.smooth, found.precision) == (3, 0.5, 1, None)
+
+
+@pytest.mark.parametrize("bundle", [None, 3, ["a.edge"]])
+def test_a_session_is_loaded_from_a_path(bundle: Any):
+    with pytest.raises(UserMistake, match="this is no bundle"):
+        edgesmith.load(bundle)
