@@ -16,8 +16,7 @@ def main() -> None:
         with signals.stopping_like_interrupt():
             _main()
     except KeyboardInterrupt:  # while it is still importing; from then on each command tells it itself
-        print(f"edgesmith: {signals.told()}", file=sys.stderr)
-        sys.exit(signals.exit_code())
+        sys.exit(signals.tell())
 
 
 def _main() -> None:

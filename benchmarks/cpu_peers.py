@@ -128,7 +128,7 @@ def run_model(name: str, rounds: int, with_compile: bool) -> dict[str, Any]:
         {
             "candidate": label,
             "cpu_ms": round(timing.median_ms, 2),
-            "ratio_to_eager": round(timing.ratio, 3),
+            "ratio_to_eager": round(timing.time_ratio, 3),
             "max_abs": float(np.abs(np.asarray(found[label]()) - judge).max()),
         }
         for label, timing in timings.items()

@@ -171,8 +171,8 @@ def run_model(name: str, size: int, rounds: int, with_compile: bool, folder: Pat
     judge = found[EAGER].answer(images)
     rows = []
     for row, timing in timings.items():
-        facts = {"cpu_ms": timing.median_ms, "wall_ms": timing.wall_median_ms, "ratio": timing.ratio,
-                 "low": timing.ratio_low, "high": timing.ratio_high}  # fmt: skip
+        facts = {"cpu_ms": timing.median_ms, "wall_ms": timing.wall_median_ms, "ratio": timing.time_ratio,
+                 "low": timing.time_ratio_low, "high": timing.time_ratio_high}  # fmt: skip
         rows.append(
             {"row": row, **facts, **agreement(rule, judge, found[row].answer(images), False), **told.get(row, {})}
         )

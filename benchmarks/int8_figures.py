@@ -145,7 +145,7 @@ def latency(files: Mapping[str, Path], images: np.ndarray, rounds: int) -> dict[
         candidates[row] = lambda opened=opened: opened(images[:1])
     timings = take_turns(candidates, rounds=rounds, warmup=3, clock="cpu")
     return {
-        row: {"ms": one.median_ms, "ratio": one.ratio, "low": one.ratio_low, "high": one.ratio_high}
+        row: {"ms": one.median_ms, "ratio": one.time_ratio, "low": one.time_ratio_low, "high": one.time_ratio_high}
         for row, one in timings.items()
     }
 

@@ -18,12 +18,12 @@ ACCURACY = (
     "SQNR dB",
     "MACs in int8",
     "file / fp32",
-    "CPU time / fp32",
+    "time ratio to fp32",
     "TensorRT-RTX",
     "kernels",
     "fused",
 )
-SPEED = ("MACs in int8", "file / fp32", "CPU time / fp32", "faster", "TensorRT-RTX")
+SPEED = ("MACs in int8", "file / fp32", "time ratio to fp32", "TensorRT-RTX")
 
 
 def written(report: Mapping[str, Any], about: str) -> str:
@@ -32,7 +32,7 @@ def written(report: Mapping[str, Any], about: str) -> str:
     clock = f"{report['rounds']} rounds for the fixtures, {report['full_rounds']} at full size"
     lines = [
         "# INT8, side by side", "", about.strip(), "",
-        f"{report['date']}; `{report['command']}`; {clock}, CPU time of one thread, quartiles of the ratio in brackets.",
+        f"{report['date']}; `{report['command']}`; {clock}, CPU time of one thread, time ratio (lower is better) with its quartiles in brackets.",
         f"Machine: {facts}.", *(f"{where}: {_versions(found)}." for where, found in report["versions"].items()),
     ]  # fmt: skip
     lines += ["", "## In short", "", *summary(report["models"])]
@@ -53,8 +53,7 @@ def fixture(model: Mapping[str, Any]) -> list[str]:
 def full(model: Mapping[str, Any]) -> list[str]:
     """The rows of a model of full size: no accuracy, since its weights are random."""
     return _table(SPEED, model["rows"], lambda row: [
-        _number(row, "share", ".1%"), _number(row, "size_ratio", ".2f"), _spread(row),
-        f"x {1 / row['ratio']:.2f}" if "ratio" in row else "-", _parses(row),
+        _number(row, "share", ".1%"), _number(row, "size_ratio", ".2f"), _spread(row), _parses(row),
     ]) + _footnotes(model["rows"])  # fmt: skip
 
 
@@ -71,14 +70,14 @@ def summary(models: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"| {model['name']} | " + " | ".join(cells) + " |")
     speeds = [
         "",
-        "| model at full size | plain fp32 = 1: ours, cpu | ours, portable | fastest peer |",
+        "| model at full size | time ratio to plain fp32: ours, cpu | ours, portable | fastest peer |",
         "|---|---|---|---|",
     ]
     for model in (one for one in models if one["kind"] != "fixture"):
         rows = {row["row"]: row for row in model["rows"]}
         timed = [row for row in model["rows"] if is_peer(row) and "ratio" in row]
         best = min(timed, key=lambda row: float(row["ratio"]), default=None)
-        cells = [_faster(rows.get("ours, cpu")), _faster(rows.get("ours, portable")), _faster(best, named=True)]
+        cells = [_time(rows.get("ours, cpu")), _time(rows.get("ours, portable")), _time(best, named=True)]
         speeds.append(f"| {model['name']} | " + " | ".join(cells) + " |")
     return [*head, *lines, *speeds]
 
@@ -103,18 +102,18 @@ def _brief(row: Row | None, key: str) -> str:
     if row is None or row.get("sqnr_db") is None:
         return "none"
     name = f"{row['row']}: " if is_peer(row) else ""
-    last = f"time {row['ratio']:.2f}" if key == "ratio" and "ratio" in row else ""
+    last = f"time ratio {row['ratio']:.2f}" if key == "ratio" and "ratio" in row else ""
     last = f"{row[key]} kernels, {row['fused_attention']} fused" if key == "kernels" and key in row else last
     share = f" at {row['share']:.0%} of the MACs" if row.get("share") else ""
     return f"{name}{row['sqnr_db']:.1f} dB{share}, top-1 {row['top1']:.1f} %" + (f", {last}" if last else "")
 
 
-def _faster(row: Row | None, named: bool = False) -> str:
+def _time(row: Row | None, named: bool = False) -> str:
     if row is None or "ratio" not in row:
         return "none"
     if not row.get("share"):
         return "nothing quantised"
-    return (f"{row['row']}: " if named else "") + f"x {1 / row['ratio']:.2f}"
+    return (f"{row['row']}: " if named else "") + f"{row['ratio']:.2f}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Row], cells: Any) -> list[str]:

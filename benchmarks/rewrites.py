@@ -112,8 +112,11 @@ def run_times(models: Forms, shape: tuple[int, ...], column: str, rounds: int) -
             ir.save(model, path)
             calls[name] = _onnxruntime(path, images) if column == "cpu" else _openvino(path, images, column)
         timings = measure(calls, rounds=rounds, warmup=2, clock="cpu")
-    keys = ("median_ms", "ratio", "ratio_low", "ratio_high")
-    return {name: {key: round(getattr(timing, key), 4) for key in keys} for name, timing in timings.items()}
+    keys = ("median_ms", "time_ratio", "time_ratio_low", "time_ratio_high")
+    return {
+        name: {key.removeprefix("time_"): round(getattr(timing, key), 4) for key in keys}
+        for name, timing in timings.items()
+    }
 
 
 def _onnxruntime(path: Path, images: np.ndarray) -> Callable[[], Any]:

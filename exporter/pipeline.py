@@ -71,7 +71,7 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
 
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
-    from ..models import prepare
+    from ..models.loading import prepare
     from .bundle.judge import Judge
     from .bundle.made import Made
     from .bundle.pack import draft, publish
@@ -89,7 +89,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
         size = (plan.shapes.opt[2], plan.shapes.opt[3])
-        source = prepare(plan.spec.name, plan.weights, plan.num_classes, size, plan.seed)
+        source = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
         parameters = sum(parameter.numel() for parameter in source.module.parameters())
         stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
         judge = Judge(source.module, plan)
@@ -154,7 +154,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
 
     with run.stage("bundle", str(plan.out)) as stage:
         with not_lost(bundle.path, plan.out):
-            bundle = publish(plan, run, bundle, made, judge, parity, [*source.notes, *notes], choice)
+            bundle = publish(plan, run, bundle, made, judge, parity, [*plan.notes, *source.notes, *notes], choice)
         stage.detail = f"{plan.out}, report and self-test inside"
         stage.size_bytes = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
 

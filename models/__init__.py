@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .loading import Prepared
 
-__all__ = ["FAMILIES", "MODELS", "ModelSpec", "create", "families", "find", "list_models", "prepare"]
+__all__ = ["FAMILIES", "MODELS", "ModelSpec", "as_recorded", "create", "families", "find", "list_models", "prepare"]
 
 
 def prepare(
@@ -26,11 +26,21 @@ def prepare(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    ema: bool | None = None,
 ) -> Prepared:
     """Like :func:`create`, with where the weights came from, their hash, and what has to be said about them."""
     from .loading import prepare as run
 
-    return run(find(name), weights, num_classes, image_size, seed)
+    return run(find(name), weights, num_classes, image_size, seed, ema)
+
+
+def as_recorded(name: str, weights: str | os.PathLike[str]) -> ModelSpec:
+    """The variant with what a checkpoint records of it: preprocessing, image size, names of classes, network arguments."""
+    from .weights.place import NAMED
+    from .weights.recorded import recorded
+
+    spec = find(name)
+    return spec if str(weights) in NAMED else recorded(os.fspath(weights)).applied(spec)
 
 
 def create(
@@ -39,10 +49,12 @@ def create(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    ema: bool | None = None,
 ) -> nn.Module:
     """The model in eval mode, float32, on the CPU.
 
-    ``weights`` is "random" (``seed`` decides), "pretrained" (downloaded) or a checkpoint file. ``image_size`` is a side
-    in pixels or (height, width). Raises UserMistake for a name, a file or a size that cannot be used.
+    ``weights`` is "random" (``seed`` decides), "pretrained" (downloaded), a checkpoint file or a folder with one.
+    ``image_size`` is a side in pixels or (height, width). ``ema``: averaged weights or plain ones; None takes the averaged
+    ones where the file has them. Raises UserMistake for a name, a file or a size that cannot be used.
     """
-    return prepare(name, weights, num_classes, image_size, seed).module
+    return prepare(name, weights, num_classes, image_size, seed, ema).module

@@ -31,6 +31,7 @@ class Prepared:
     num_classes: int
     source: str
     sha256: str | None = None
+    averaged: bool = False  # the moving average of the weights was taken
     notes: tuple[str, ...] = ()
 
 
@@ -40,18 +41,23 @@ def prepare(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    ema: bool | None = None,
 ) -> Prepared:
-    """Build and load; UserMistake where file, class count or size do not go with the model."""
+    """Build and load; UserMistake where file, class count or size do not go with the model.
+
+    Class count, size and network arguments that a checkpoint records are those of ``spec`` then. ``ema`` as read_checkpoint.
+    """
     if num_classes is not None and num_classes < 1:
         raise UserMistake("--num-classes must be at least 1", found=str(num_classes))
-    size = spec.check_size(image_size)
-    classes = num_classes or spec.num_classes
     if str(weights) == "random":
+        size, classes = spec.check_size(image_size), num_classes or spec.num_classes
         module = _spread(_seeded(spec, classes, size, seed), seed)
         spec.settle(module, seed)
         note = f"random weights of seed {seed}: the outputs mean nothing"
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
-    checkpoint = fetch(spec) if str(weights) == "pretrained" else read_checkpoint(weights)
+    checkpoint = fetch(spec, ema) if str(weights) == "pretrained" else read_checkpoint(weights, ema=ema)
+    spec = checkpoint.recorded.applied(spec)
+    size, classes = spec.check_size(image_size), num_classes or spec.num_classes
     state, notes = in_our_names(spec, checkpoint, size)
     found = head_classes(state)
     changes, more = spec.changes_for(state)
@@ -64,7 +70,9 @@ def prepare(
         state |= {name: value for name, value in module.state_dict().items() if name in filled}
     module.load_state_dict(state)
     notes = (*checkpoint.notes, *notes, *more, *filled.values())
-    return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, notes)
+    return Prepared(
+        module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, checkpoint.averaged, notes
+    )
 
 
 def _seeded(spec: ModelSpec, classes: int, size: tuple[int, int], seed: int, **changes: Any) -> nn.Module:

@@ -44,6 +44,7 @@ class ModelSpec:
     size_multiple: int = 1  # both sides must be divisible by this
     size_min: int = 32  # the smallest side the last stage can still see
     convolutional: bool = False  # convolutions only: decides which int8 form is fast on a CPU
+    arguments: tuple[str, ...] = ()  # of ``build``, as timm calls them, that a checkpoint's config.json may set
     fused_ops: tuple[str, ...] = ()  # our fused ops that have places in this network (exporter/plugins)
     label_names: tuple[str, ...] = ()  # where they are not ImageNet's
     score: float = 0.0  # detection: candidates above this score ...
@@ -116,7 +117,10 @@ class ModelSpec:
         from .labels import imagenet_or_numbers, numbers
 
         count = num_classes or self.num_classes
-        if count == len(self.label_names):
+        if len(self.label_names) == count or (count, len(self.label_names)) == (
+            1,
+            2,
+        ):  # two are told by one output's sign
             return list(self.label_names)
         return numbers(count) if self.label_names else imagenet_or_numbers(count)
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .addresses import shown_in
+
 # control characters but tab and line feed, those that turn the direction of text round, that cannot be seen, or are half
 # of a character: a terminal would obey the first, a reader be deceived by the others, a stream break on the last
 STEERING = re.compile(
@@ -39,10 +41,12 @@ class EdgesmithError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, found: str = "", expected: str = "", because: str = "", attempt: str = "") -> None:
-        self.what, self.found, self.expected, self.because, self.attempt = what, found, expected, because, attempt
-        rows = (("found", found), ("expected", expected), ("because", because), ("try", attempt))
+        # a password in an address would be printed, logged and kept in JSON
+        self.what, self.found, self.expected = shown_in(what), shown_in(found), shown_in(expected)
+        self.because, self.attempt = shown_in(because), shown_in(attempt)
+        rows = (("found", self.found), ("expected", self.expected), ("because", self.because), ("try", self.attempt))
         lines = [f"  {label:<10}" + text.replace("\n", "\n" + " " * 12) for label, text in rows if text]
-        super().__init__(shown("\n".join([what, *lines])))
+        super().__init__(shown("\n".join([self.what, *lines])))
 
 
 class UserMistake(EdgesmithError):

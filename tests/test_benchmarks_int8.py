@@ -137,4 +137,4 @@ def test_a_file_with_nothing_quantised_is_no_peer_and_is_named(module):
     assert table.is_peer(row("ORT dynamic, MatMul", 45.0, 0.8, share=0.92))
     rows = [row("ours, cpu", 40.0, 0.5, share=0.9), row("ours, portable", None, 1.0, share=0)]
     text = "\n".join(table.summary([{"name": "van_b0", "kind": "full", "rows": rows}]))
-    assert "| van_b0 | x 2.00 | nothing quantised | none |" in text
+    assert "| van_b0 | 0.50 | nothing quantised | none |" in text

@@ -1,7 +1,7 @@
 """``--precision auto --max-drop 0.3``: which precision? The fastest that holds the budget, or the preferred one where no clock can say.
 
 A candidate is asked for its graph only when its turn comes.  Where every candidate can be timed on this machine, all are
-tried and the fastest within the budget wins.  Where one cannot (a Jetson's engine is built on the Jetson), the order of
+tried and the fastest within the budget wins; of those that are as fast within the spread, the one that loses least.  Where one cannot (a Jetson's engine is built on the Jetson), the order of
 the candidates decides: the first that holds the budget is taken, and the words say that nothing was timed.
 """
 
@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ...graph.run import Runner
 from ...runtime.errors import EdgesmithError
+from ...runtime.ground.words import time_ratio
 from ..judge.evaluation import Evaluation, Figures
 from .search import SLACK
 
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
+
+
+class Latency(NamedTuple):
+    """The time of one call, and the quartiles of where it lies beside that of the others."""
+
+    ms: float
+    low_ms: float
+    high_ms: float
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Candidate(Generic[G]):
     precision: str
     make: Callable[[], G]  # may raise EdgesmithError: the reason then stands in the row
     run: Callable[[G], Runner]
-    latency_ms: Callable[[G], float] | None = None  # None: its engine does not run on this machine
+    latency: Callable[[G], Latency] | None = None  # None: its engine does not run on this machine
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Tried:
 
     precision: str
     figures: Figures | None = None
-    latency_ms: float | None = None
+    latency: Latency | None = None
     holds: bool = False
     why_not: str = ""
 
@@ -44,7 +53,7 @@ class Tried:
         return {
             "precision": self.precision,
             "holds": self.holds,
-            "latency_ms": self.latency_ms,
+            "latency_ms": self.latency.ms if self.latency else None,
             "why_not": self.why_not,
             "figures": figures,
         }
@@ -69,7 +78,7 @@ def choose(candidates: Sequence[Candidate[G]], evaluation: Evaluation, max_drop:
     A candidate that cannot be made is a row with its reason.  Without one that holds, ``precision`` is "" and the caller
     exits with 1.
     """
-    timed = all(candidate.latency_ms is not None for candidate in candidates)
+    timed = all(candidate.latency is not None for candidate in candidates)
     rows: list[Tried] = []
     graphs: dict[str, G] = {}
     for candidate in candidates:
@@ -83,30 +92,45 @@ def choose(candidates: Sequence[Candidate[G]], evaluation: Evaluation, max_drop:
             continue
         figures = evaluation.evaluate(candidate.run(graph))
         holds = figures.drop.points <= max_drop + SLACK
-        latency = candidate.latency_ms(graph) if timed and candidate.latency_ms is not None else None
+        latency = candidate.latency(graph) if timed and candidate.latency is not None else None
         rows.append(Tried(candidate.precision, figures, latency, holds))
         if holds:
             graphs[candidate.precision] = graph
     if not graphs:
         return Choice("", None, f"no precision holds the budget of {max_drop:g} points", tuple(rows))
     within = [row for row in rows if row.holds]
-    best = min(within, key=lambda row: row.latency_ms or 0.0) if timed else within[0]
+    best = _fastest(within) if timed else within[0]
     return Choice(best.precision, graphs[best.precision], _why(best, rows, within, max_drop), tuple(rows))
+
+
+def _fastest(rows: Sequence[Tried]) -> Tried:
+    """Of those that the fastest does not beat by more than the spread, the one that loses least; the first of equals."""
+    first = min(rows, key=lambda row: row.latency.ms if row.latency else 0.0)
+    return min(
+        (row for row in rows if _as_fast(row, first)), key=lambda row: row.figures.drop.points if row.figures else 0
+    )
+
+
+def _as_fast(row: Tried, other: Tried) -> bool:
+    """Whether neither is faster by more than the spread."""
+    if row.latency is None or other.latency is None:
+        return False
+    return row.latency.low_ms <= other.latency.high_ms and other.latency.low_ms <= row.latency.high_ms
 
 
 def _why(best: Tried, rows: Sequence[Tried], within: Sequence[Tried], max_drop: float) -> str:
     assert best.figures is not None
     lost = f"{best.figures.drop.points:.2f} of {max_drop:g} points"
-    if best.latency_ms is None:
+    if best.latency is None:
         others = " and ".join(row.precision for row in rows if row is not best) or "nothing else"
         return (
             f"{best.precision} loses {lost} and is the first of the target's order that holds; not timed here: compare "
             f"with {others} on the device"
         )
-    slower = [row for row in within if row is not best and row.latency_ms]
+    rest = [row for row in within if row is not best]
     ratios = ", ".join(
-        f"{row.latency_ms / best.latency_ms:.2f} x as fast as {row.precision}" for row in slower if row.latency_ms
+        time_ratio(best.latency.ms / row.latency.ms, None, None, row.precision) for row in rest if row.latency
     )
-    return (
-        f"{best.precision} is the fastest within the budget ({ratios or 'the only one'}), timed here, and loses {lost}"
-    )
+    equals = " and ".join(row.precision for row in rest if _as_fast(row, best))
+    said = f"loses least, {equals} no faster within the spread" if equals else "is the fastest within the budget"
+    return f"{best.precision} {said} ({ratios or 'the only one'}), timed here, and loses {lost}"

@@ -84,8 +84,8 @@ class Logits:
             )
         if metric is TOP1 and expected.value <= _hardly_more_than_chance(class_logits(reference).shape[1]):
             notes.append(
-                f"the float32 graph itself is right on {expected.value:.1f} %: are the labels numbered as its "
-                "outputs are, and the weights trained?"
+                f"the float32 graph itself is right on {expected.value:.1f} %: are the pictures prepared as in the training "
+                "(--mean, --std, --crop, --resize, --colour), the labels numbered as its outputs are, the weights trained?"
             )
         if max_drop is not None and metric.hits is not None and 100 / count > max_drop:
             notes.append(

@@ -170,7 +170,8 @@ def check_values(images: np.ndarray, where: str, contract: ImageContract) -> lis
     ends = (np.outer((0, 255), (contract.scale,) * 3) - contract.mean) / contract.std
     lowest, highest = float(ends.min()), float(ends.max())
     said = f"values from {low:.3g} to {high:.3g}"
-    unlike = max(-low, high) > 10 * max(-lowest, highest)
+    farthest, due = max(-low, high), max(-lowest, highest)
+    unlike = farthest > 10 * due or 0 < 10 * farthest < due  # 255 where 2.6 is due, or 2.6 where 255 is
     # the ranges that other ways to prepare give, where the model's is another one: pictures in 0..1 have no mean and std
     shares = 0 <= low and high <= 1 and not (lowest >= -SLACK and highest <= 1 + SLACK)
     symmetric = abs(low + 1) < SLACK > abs(high - 1) and not (abs(lowest + 1) < SLACK > abs(highest - 1))

@@ -142,7 +142,10 @@ def bench(
     to = screen.console()
     head = columns(result)
     to.print(screen.table(head, rows(result), right=head[1:]))
-    to.print(f"\n  report   {Path(bundle) / 'report.html'}")
+    if "not_kept" in result:
+        to.print(f"\nnot kept in the bundle: {result['not_kept']}")
+    else:
+        to.print(f"\n  report   {Path(bundle) / 'report.html'}")
 
 
 @app.command("eval")
@@ -176,6 +179,8 @@ def eval_(
         print_json(result)
     else:
         screen.console().print(show(result, per_class))
+    if "not_saved" in result:
+        raise typer.Exit(1)
 
 
 cli_look.add_to(app)

@@ -13,6 +13,7 @@ from ...runtime.ground.limits import FP32
 from .options import Data, Json, Number, Text, print_json
 
 QWEN = "Qwen2.5-VL-3B has"
+COMPARED = ("output", "inputs", "shape", "how far", "limit", "")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,13 +34,16 @@ def compare(
     """Run two on the same inputs: how far apart are the outputs, and from which node on? Exit 1 past the limit."""
     from . import screen
     from .inspect.compare import compare as measure
+    from .inspect.compare import table_rows
 
     result = measure(first, second, weights=weights, num_classes=num_classes, precision=precision, data=data)
     if as_json:
         print_json(result)
     else:
         to = screen.console()
-        to.print(screen.parity_table(result["rows"]))
+        to.print(screen.table(COMPARED, table_rows(result)))
+        for note in result["notes"]:
+            to.print(f"note: {note}")
         if result["first_difference"]:
             to.print(f"\nfirst difference: {result['first_difference']}")
     if not result["agree"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..plan.settings import DETECTORS, QUANTISING
+from ..plan.settings import DETECTORS, PREPARING, QUANTISING
 from ..plugins.pack.pack import replace_file
 from .options import EXPORT, Setting
 
@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 BEGIN, END = "<!-- options: made by exporter/commands/options_page.py -->\n", "<!-- end of options -->\n"
 HEADS = {
     "": "",
+    PREPARING: "more in [fine_tune.md](fine_tune.md)",
     QUANTISING: "more in [quantisation.md](quantisation.md)",
     DETECTORS: "more in [detection.md](detection.md)",
 }

@@ -117,7 +117,7 @@ def quantised_lines(result: Result) -> list[str]:
             for row in told["budget"]["curve"]
         ]
     if result.beside:
-        lines.append(f"beside   {result.beside.path}: faster on this machine, so both are kept")
+        lines.append(f"beside   {result.beside.path}: not slower on this machine, so both are kept")
     return lines
 
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ...runtime.addresses import shown_in
 from ...runtime.commands.streams import shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
-from ..run import arguments
 
 EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
     "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
@@ -45,13 +45,15 @@ def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
 
 def strict(words: list[str], command: Any) -> list[str]:
     """The words with ``key=value`` and ``--imgsz 256 320`` spelled as the parser wants them (arguments.flags)."""
+    from ..run import arguments
+
     if not words or words[0] not in command.commands:
         return words
     known = {
         flag: not parameter.is_flag
         for parameter in command.commands[words[0]].params
         if parameter.param_type_name == "option"
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     }
     return [words[0], *arguments.flags(words[1:], known)]
 
@@ -70,6 +72,8 @@ def one_precision(precision: str | None, half: bool, int8: bool, quantize: str |
     }
     if not asked:
         return None
+    from ..run import arguments
+
     names = {arguments.precision(value) for value in asked.values()}
     if len(names) > 1:
         raise UserMistake(
@@ -101,13 +105,12 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
 
 
 def interrupted() -> int:
-    print(f"edgesmith: {signals.told()}, nothing half-written is left", file=sys.stderr)
-    return signals.exit_code()
+    return signals.tell(", nothing half-written is left")
 
 
 def other(error: Exception, command: Any, words: list[str]) -> int:
     """Typer's own complaints become mistakes in our four lines; anything else is a bug of ours, with its traceback."""
-    if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C
+    if signals.stopped() or type(error).__name__ == "Abort":  # the second is what typer makes of Ctrl-C
         return interrupted()
     if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
         mistake = UserMistake(
@@ -137,7 +140,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
         return explain(_usage_mistake(error, command, words), "--json" in words)
     import traceback
 
-    traceback.print_exception(error)
+    print(shown_in("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     print(
         "\nedgesmith: this is a bug of ours, not a mistake of yours. Please report it with the lines above and the command.",
         file=sys.stderr,
@@ -147,6 +150,8 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
 
 def _usage_mistake(error: Any, command: Any, words: list[str]) -> UserMistake:
     """What typer says of a word it cannot use -> found, expected, try."""
+    from ..run import arguments
+
     verb = words[0] if words and words[0] in command.commands else ""
     help_line = f"edgesmith {verb} --help".replace("  ", " ")
     kind, message = type(error).__name__, error.format_message().rstrip(".")

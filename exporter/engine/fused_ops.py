@@ -19,8 +19,8 @@ from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.limits import FP32
 from ...runtime.ground.words import NOT_ON_HARDWARE
+from ...runtime.plugins.engine import ROUTES as WITH_KERNELS
 from ...runtime.plugins.pack import PACK, read_pack
-from ...runtime.plugins.routes import ROUTES as WITH_KERNELS
 from ...runtime.plugins.schema import DOMAIN
 
 if TYPE_CHECKING:

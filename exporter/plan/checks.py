@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...models.registry import ModelSpec
+from ...models.weights.place import NAMED, weights_file
 from ...runtime.bundle.publish import check_place, pick_up
 from ...runtime.errors import UserMistake
 from ...runtime.ground.places import check_outside, real_place
@@ -131,25 +132,17 @@ def _outside_data(out: Path, place: Path, data: Data | None) -> None:
 
 
 def check_weights(weights: str) -> None:
-    if weights in ("random", "pretrained"):
+    if weights in NAMED:
         return
-    path = Path(weights)
-    problem = (
-        "nothing at that path"
-        if not path.exists()
-        else "a folder"
-        if path.is_dir()
-        else "an empty file"
-        if path.stat().st_size == 0
-        else ""
-    )
+    path = weights_file(Path(weights))
+    problem = "nothing at that path" if not path.exists() else "an empty file" if path.stat().st_size == 0 else ""
     if problem:
         beside = [name.name for name in path.parent.glob("*") if name.suffix in (".safetensors", ".pth", ".pt", ".bin")]
         hint = arguments.nearest(path.name, beside) or arguments.nearest(weights, ("random", "pretrained"))
         raise UserMistake(
             f"There is no checkpoint at {weights}",
             found=problem,
-            expected="a .safetensors or .pth file, 'pretrained' or 'random'",
+            expected="a .safetensors or .pth file or a folder with one, 'pretrained' or 'random'",
             attempt=hint or "--weights random, to try the flow without a checkpoint",
         )
 

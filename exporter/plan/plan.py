@@ -22,6 +22,7 @@ from . import fused_ops
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import check_native, plan_plugins
 from .labels import class_names
+from .preparing import asked_fields, contract_words, prepared, recorded_at
 from .quantised import plan_calibration
 from .settings import TASK_CHOICES, Data, Place, Settings, settings_of
 from .targets import Target, find_target
@@ -53,6 +54,8 @@ class Plan:
     out: Path
     pictures: tuple[Picture, ...]
     labels: tuple[str, ...] = ()
+    ema: bool | None = None  # averaged weights or plain ones; None: averaged where there are some
+    notes: tuple[str, ...] = ()  # what was taken from where
     rule: Any = None  # what the task decided, such as thresholds
     calibration: Calibration | None = None
     plugins: tuple[str, ...] = ()
@@ -101,6 +104,7 @@ class Plan:
             "model": self.spec.name,
             "family": self.spec.family,
             "weights": self.weights,
+            "ema": self.ema,
             "num_classes": self.num_classes,
             "target": self.target.name,
             "engine": self.target.engine.name,
@@ -117,6 +121,8 @@ class Plan:
             "pictures": [picture.name for picture in self.pictures],
             **rules_report(self.task, self.rule),
             "quantise": self.calibration.to_json() if self.calibration else None,
+            "preprocessing": contract_words(self.contract),
+            "notes": list(self.notes),
             "out": str(self.out),
         }
 
@@ -127,8 +133,12 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     Raises UserMistake for the first that cannot work.
     """
     asked = settings_of(model, weights, choices)
-    spec = find(model)
-    check_weight_bytes(spec)
+    published = find(model)
+    check_weight_bytes(published)
+    check_weights(str(weights))
+    fields = asked_fields(asked)
+    record = recorded_at(str(weights), fields)
+    spec = record.applied(published)
     goal = find_target(asked.target)
     kind = arguments.precision(asked.precision or goal.default_precision)
     arch = gpu_arch_of(goal, asked.gpu_arch, kind)
@@ -152,10 +162,9 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
         check_skip(steps, order_for(goal.order, kind), ops)
     destination = Path(asked.out) if asked.out else Path(f"{spec.name}.edge")
     check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
-    check_weights(str(weights))
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
-    contract = task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own)
+    contract = prepared(task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own), fields)
     names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
@@ -172,6 +181,8 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
         out=destination,
         pictures=() if calibration and calibration.data else _pictures(asked.images or asked.data),
         labels=names,
+        ema=asked.ema,
+        notes=record.told(published),
         rule=rule,
         calibration=calibration,
         plugins=ops,

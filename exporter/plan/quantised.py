@@ -19,6 +19,7 @@ from ...calibration.nouns import RULES, WEIGHT_ONLY, Recipe
 from ...calibration.precisions import AUTO, PRECISIONS, Codes, Precision, quantised_names
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import FP16, INT8
+from ...runtime.ground.places import check_outside
 from ..run.arguments import check_range, check_word
 from ..tasks.task import ExportTask
 from .settings import Data, Settings
@@ -172,6 +173,7 @@ def _needs_data(precision: str, form: str, target: Target, data: Data | None) ->
 
 def _cache_folder(path: Path) -> Path:
     """A folder that is missing is made when there is something to keep; a file in its place would lose every pass."""
+    check_outside(path / "statistics", "--calib-cache")
     if path.exists() and not path.is_dir():
         raise UserMistake(
             f"The statistics cannot be kept in {path}",

@@ -22,7 +22,10 @@ Text = str | None  # the kinds of words at the command line
 Number = int | None
 Real = float | None
 Words = list[str] | None
-QUANTISING, DETECTORS = "How to quantise", "Detectors"
+Choice = bool | None  # of a flag with a --no form
+Three = str | float | Iterable[float] | None  # numbers, one a channel
+QUANTISING, DETECTORS, PREPARING = "How to quantise", "Detectors", "How pictures are prepared"
+RECORDED = "as the checkpoint records it, else the family's"
 PLUGINS = (
     "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
     "was measured to lose, and no GPU has measured anything yet."
@@ -73,7 +76,16 @@ class Settings:
         "--weights",
         "-w",
         kind=str,
-        page="a `.safetensors` or `.pth` file in the authors' or in timm's layout, `pretrained`, or `random`",
+        page="a `.safetensors` or `.pth` file in the authors' or in timm's layout, a folder of timm's `save_for_hf`, "
+        "`pretrained`, or `random`",
+    )
+    ema: bool | None = ask(
+        None,
+        "Averaged weights (EMA), or the plain ones (default: averaged where the file has them).",
+        "--ema/--no-ema",
+        kind=Choice,
+        usual="averaged where the file has them",
+        page="averaged weights (`state_dict_ema`, `model_ema` and the like), or the plain ones",
     )
     target: str = ask(
         "cpu",
@@ -107,6 +119,45 @@ class Settings:
         "--imgsz",
         usual="the model's",
         page="one number, or height and width: `224`, `256 320`, `256x320`",
+    )
+    mean: Three = ask(
+        None,
+        "Mean of each channel, as 0.5,0.5,0.5, in the colour order of the network.",
+        group=PREPARING,
+        usual=RECORDED,
+        page="mean of each channel in the colour order of the network: `0.5,0.5,0.5`, or one number for all; of pictures of 0..1 "
+        "(detectors: 0..255)",
+    )
+    std: Three = ask(
+        None,
+        "Standard deviation of each channel, as 0.5,0.5,0.5.",
+        group=PREPARING,
+        usual=RECORDED,
+        page="standard deviation of each channel, in the same units",
+    )
+    crop: float | None = ask(
+        None,
+        "Share of a side that the centre crop keeps: 0.875, ...; 1 for all of it.",
+        kind=Real,
+        group=PREPARING,
+        usual=RECORDED,
+        page="share of a side that the centre crop keeps (timm: `crop_pct`); `1` for all of it",
+    )
+    resize: str | None = ask(
+        None,
+        "bicubic or bilinear.",
+        group=PREPARING,
+        usual=RECORDED,
+        page="`bicubic` or `bilinear` (timm: `interpolation`)",
+    )
+    colour: str | None = ask(
+        None,
+        "Order of the channels that the network was trained with: rgb or bgr.",
+        "--colour",
+        "--color",
+        group=PREPARING,
+        usual="the family's",
+        page="order of the channels that the network was trained with: `rgb` or `bgr`",
     )
     fit: str | None = ask(
         None,

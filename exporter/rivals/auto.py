@@ -7,10 +7,11 @@ the chosen one, which follows, only repeats what costs seconds.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from math import inf
 from typing import TYPE_CHECKING
 
-from ...calibration.budget.choose import Candidate, Choice, choose
+from ...calibration.budget.choose import Candidate, Choice, Latency, choose
 from ...calibration.budget.hold import evaluation_of, not_measured
 from ...graph.run import Runner
 from ...runtime.backends.load import load
@@ -65,7 +66,7 @@ class _Trying:
         self.plan, self.traced = plan, traced
         self.made: dict[str, Variant] = {}
         self.bundles: dict[str, Bundle] = {}
-        self.clock = self.latency_ms if plan.target.engine.runs_here else None
+        self.clock = self.latency if plan.target.engine.runs_here else None
 
     def plan_for(self, precision: str) -> Plan:
         assert self.plan.calibration is not None
@@ -92,14 +93,22 @@ class _Trying:
         run = session_runner(load(self.bundle(variant), threads=1)) if here else typed_runner(variant.typed.model)
         return lambda images: run_all(run, images, self.plan.shapes.opt[0])
 
-    def latency_ms(self, variant: Variant) -> float:
+    def latency(self, variant: Variant) -> Latency:
         """CPU time of one batch on one thread; the ratio to the floating-point bundle is taken in turns."""
-        images = self.traced.judge.one_batch(self.plan.shapes.opt)
         usual = self.make(self.plan.target.default_precision)
         if variant is usual:
-            with load(self.bundle(usual), threads=1) as session:
-                calls = {usual.plan.precision: lambda: session.run({self.plan.input_name: images})}
-                return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms
-        run = self.traced.run
-        duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, run)
-        return duel.timings["rows"][0]["median_ms"] * duel.ratio if duel else float("inf")
+            return Latency(self.usual_ms, self.usual_ms, self.usual_ms)  # what the ratios are taken to
+        images = self.traced.judge.one_batch(self.plan.shapes.opt)
+        duel = fight(variant.plan, self.bundle(variant), usual.plan, self.bundle(usual), images, self.traced.run)
+        if duel is None:
+            return Latency(inf, inf, inf)
+        return Latency(*(self.usual_ms * ratio for ratio in (duel.time_ratio, duel.low, duel.high)))
+
+    @cached_property
+    def usual_ms(self) -> float:
+        """Of the floating-point bundle, timed once, so that all latencies stand on one figure."""
+        usual = self.make(self.plan.target.default_precision)
+        images = self.traced.judge.one_batch(self.plan.shapes.opt)
+        with load(self.bundle(usual), threads=1) as session:
+            calls = {usual.plan.precision: lambda: session.run({self.plan.input_name: images})}
+            return measure(calls, ROUNDS, WARMUP, "cpu")[usual.plan.precision].median_ms

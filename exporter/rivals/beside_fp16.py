@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import PRECISIONS
+from ...runtime.backends.engine_build import BuildFailed
 from ..engine import rtx
 from ..engine.audit import Audited, build_audited, quantised_products
 from ..plan.plan import Plan
+from ..plan.targets import RTX_ARCHS
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
     if plan.target.engine.runs_here or not rtx.installed():
         return quantised, typed, built
     run, here = traced.run, plan.target.builds_here
-    chip = str(plan.gpu_arch) if here else STAND_IN.get(plan.gpu_arch, "sm89")
+    chip = str(plan.gpu_arch) if here else stand_in(plan.gpu_arch, plan.precision)
     tried = [(quantised.graph, typed)]
 
     def make(keep: Mapping[str, str]) -> tuple[ir.Model, tuple[str, ...]]:
@@ -57,9 +60,14 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
     with run.stage("audit", f"against fp16 for {chip}") as stage:
         rival = make_variant(in_floating_point(plan), traced).typed.model
-        found = build_audited(
-            make, read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data), engine
-        )
+        try:
+            beside = read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data)
+            found = build_audited(make, beside, engine)
+        except BuildFailed as error:
+            if here:
+                raise
+            stage.detail = f"not read: {str(error).splitlines()[0]} for {chip}, which only stands in for the device"
+            return quantised, typed, built
         stage.detail = found.audit.verdict()
         quantised.report["xray"] = xray_report(found, chip, here)
         if not found.given_back:
@@ -72,6 +80,13 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
             route=plan.plugin_route,
         )  # fmt: skip
     return quantised, typed, built
+
+
+def stand_in(arch: str | None, precision: str) -> str:
+    """The chip that TensorRT-RTX builds for in place of the device's: the nearest, or the first that has the precision."""
+    able = [chip for chip in RTX_ARCHS if int(chip.removeprefix("sm")) >= PRECISIONS[precision].first_chip]
+    nearest = STAND_IN.get(arch, STAND_IN[None])
+    return nearest if nearest in able else able[0]
 
 
 def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:

@@ -1,6 +1,7 @@
 """Does the quantised bundle win on this machine? It and the bundle in floating point, interleaved in one process.
 
-Only where the engine runs here (targets cpu and openvino). "int8 lost" is a result: then both bundles are kept.
+Only where the engine runs here (targets cpu and openvino). "int8 lost" is a result, and so is "no faster within the spread":
+then both bundles are kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from ...runtime.bundle.publish import check_place
 from ...runtime.errors import BackendUnavailable, UserMistake
 from ...runtime.ground.places import real_place
+from ...runtime.ground.words import speed_verdict, time_ratio
 from ...runtime.session.benchmark import measure, to_json
 from ..plan.plan import Plan
 from ..run.stages import Run
@@ -28,11 +30,11 @@ ROUNDS, WARMUP = 21, 3
 
 @dataclass(frozen=True)
 class Duel:
-    """CPU time of one thread for one batch as exported; ``ratio`` is quantised / float, below 1 the first is faster."""
+    """CPU time of one thread for one batch as exported: that of the quantised by that of the float bundle, lower is better."""
 
     precision: str
     against: str
-    ratio: float
+    time_ratio: float
     low: float  # quartiles of the ratio over the rounds
     high: float
     timings: dict[str, Any]
@@ -44,17 +46,18 @@ class Duel:
 
     def __str__(self) -> str:
         ours, theirs = (row["median_ms"] for row in reversed(self.timings["rows"]))
-        speed = f"{1 / self.ratio:.2f} x {self.against} ({ours:.1f} against {theirs:.1f} ms CPU, one thread)"
-        return f"{self.precision} runs at {speed}" if self.won else f"{self.precision} LOST here: {speed}"
+        ratio = time_ratio(self.time_ratio, self.low, self.high, self.against)
+        verdict = speed_verdict(self.low, self.high)
+        return f"{self.precision} {verdict} here: {ratio}, {ours:.1f} against {theirs:.1f} ms CPU, one thread"
 
     def to_json(self) -> dict[str, Any]:
         """``latency`` of the manifest's ``quantisation``."""
-        ratios = {"ratio": self.ratio, "low": self.low, "high": self.high}
+        ratios = {"time_ratio": self.time_ratio, "time_ratio_low": self.low, "time_ratio_high": self.high}
         return {**ratios, "against": self.against, "won": self.won, "runner": "CPU time, one thread", **self.timings}
 
 
 def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
-    """Time both and write the result into ``made.quantised.report``; the float bundle where the quantised one lost.
+    """Time both and write the result into ``made.quantised.report``; the float bundle where the quantised one did not win.
 
     None where it won, or where the engine does not run on this machine.
     """
@@ -87,7 +90,7 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
         return None
     ours = timings[plan.precision]
     details = to_json(timings, threads=1, shape=list(images.shape))
-    return Duel(plan.precision, other.precision, ours.ratio, ours.ratio_low, ours.ratio_high, details)
+    return Duel(plan.precision, other.precision, ours.time_ratio, ours.time_ratio_low, ours.time_ratio_high, details)
 
 
 def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:

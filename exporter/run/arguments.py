@@ -14,6 +14,8 @@ from .nouns import INPUT, Shapes
 
 BATCH = re.compile(r"(\d+)(?:(?:\.\.|-|:)(\d+))?")
 SIDE_LIMIT_PX = 8192
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+THREE_NUMBERS = ("--mean", "--std")  # one a channel, which timm's scripts take with spaces between
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -134,7 +136,8 @@ def spell(sizes: Iterable[int | str], input_name: str = INPUT) -> str:
 def flags(
     words: list[str], known: Mapping[str, bool], two_numbers: Collection[str] = ("--image-size", "--imgsz")
 ) -> list[str]:
-    """Spell a command the strict way: ``precision=fp16`` -> ``--precision fp16``, ``--imgsz 256 320`` -> ``--imgsz 256x320``.
+    """Spell a command the strict way: ``precision=fp16`` -> ``--precision fp16``, ``--imgsz 256 320`` -> ``--imgsz 256x320``,
+    ``--std 1 1 1`` -> ``--std 1,1,1``.
 
     ``known`` maps each flag to whether it takes a value. Raises UserMistake for a key that is no flag.
     """
@@ -145,6 +148,8 @@ def flags(
             number = re.fullmatch(r"\d+", word)
             if number and len(plain) > 1 and plain[-2] in two_numbers and re.fullmatch(r"\d+", plain[-1]):
                 plain[-1] += f"x{word}"
+            elif len(plain) > 1 and plain[-2] in THREE_NUMBERS and NUMBER.fullmatch(word) and NUMBER.match(plain[-1]):
+                plain[-1] += f",{word}"
             else:
                 plain.append(word)
             continue
@@ -160,6 +165,8 @@ def flags(
             plain += [flag, value.strip("[]()").replace(",", "x")] if flag in two_numbers else [flag, value]
         elif value.lower() in ("true", "1", "yes", "on"):
             plain.append(flag)
+        elif (off := f"--no-{flag[2:]}") in known:
+            plain.append(off)
     return plain
 
 

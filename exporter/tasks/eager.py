@@ -16,4 +16,6 @@ def eager(bundle: Bundle, weights: str) -> Any:
 
     name = str(bundle.manifest.get("model", bundle.name))
     classes = int(bundle.manifest.get("num_classes") or len(bundle.labels))
-    return create(name, weights, classes, bundle.contract.size)
+    told = bundle.manifest.get("weights") or {}
+    averaged = bool(told.get("ema"))  # a bundle without the entry was made of the plain weights
+    return create(name, weights, classes, bundle.contract.size, ema=averaged)

@@ -62,6 +62,14 @@ class Row(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+def shapes_of(graph: ir.Graph) -> dict[str, list[Any]]:
+    """The outputs of a graph and their shapes: numbers, and names where a size is open."""
+    return {
+        str(value.name): [size if isinstance(size, int) else str(size) for size in value.shape or ()]
+        for value in graph.outputs
+    }
+
+
 class ExportTask:
     """One task, for all exports."""
 
@@ -163,6 +171,14 @@ class ExportTask:
         """Our names of the outputs -> those of an ONNX file with outputs of these shapes; empty where it is no such file."""
         own = (self.runtime.finished, self.runtime.outputs)
         return {name: name for names in own for name in names if set(names) <= set(shapes)}
+
+    def claims_in(self, graph: ir.Graph, classes: int | None) -> dict[str, str]:
+        """``claims`` of a graph that can be looked into; ``classes``: how many there are, where somebody said it."""
+        return self.claims(shapes_of(graph))
+
+    def class_count(self, shapes: Sequence[Sequence[Any]]) -> Any:
+        """How many classes outputs of these shapes, in the order of ``claims``, tell of; a name or None where it is open."""
+        return shapes[-1][1] if len(shapes[-1]) > 1 else None
 
     def assumed(self) -> tuple[ImageContract, Any]:
         """What happens to pictures, and the rule, where neither a bundle nor a model says it."""

@@ -3,13 +3,14 @@
     .safetensors, .pth, .pt, .pth.tar, .bin -> Checkpoint(tensors by name, source, sha256)
 
 Wrapper keys (``model``, ``state_dict``, ...) and prefixes (``module.``, ...) are taken off. What else a training stored
-beside the tensors is left unread: inert_pickle.py.
+beside the tensors is left unread (inert_pickle.py) but for what recorded.py looks for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,24 @@ from torch import Tensor
 
 from ...runtime.errors import UserMistake
 from .inert_pickle import first_line, not_run, read_inert
+from .place import weights_file
+from .recorded import PREPARED, Recorded, recorded_in
 from .values import as_float32
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")
-AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")  # second choice: the plain weights come first
+AVERAGED = (  # first choice, as timm's: they are what a training that keeps them is judged by
+    *(
+        "state_dict_ema",
+        "model_ema",
+        "ema",
+        "ema_state_dict",
+        "ema_model",
+        "model_ema_state_dict",
+        "ema_model_state_dict",
+    ),
+    *("model_state_ema", "ema_state", "averaged_model"),
+)
+COUNTER = "n_averaged"  # of torch.optim.swa_utils, beside the tensors
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 
@@ -33,11 +48,17 @@ class Checkpoint:
     source: str  # file name or URL, never the folder it lies in
     sha256: str | None
     notes: tuple[str, ...] = ()
+    averaged: bool = False  # the moving average of the weights (EMA) was taken
+    recorded: Recorded = Recorded()  # noqa: RUF009  frozen
 
 
-def read_checkpoint(path: str | os.PathLike[str], source: str | None = None) -> Checkpoint:
-    """Raises UserMistake for a file that is missing, broken, of another kind, or that would need to run code."""
-    file = Path(path)
+def read_checkpoint(path: str | os.PathLike[str], source: str | None = None, ema: bool | None = None) -> Checkpoint:
+    """The tensors of a file, or of the one checkpoint in a folder.
+
+    ``ema``: the averaged weights, or the plain ones; None takes the averaged ones where there are some and none of theirs
+    is missing. Raises UserMistake for a file that is missing, broken, of another kind, or that would need to run code.
+    """
+    file = weights_file(Path(path))
     source = source or file.name
     if not file.exists():
         raise UserMistake(
@@ -51,56 +72,89 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None) -> 
         raise UserMistake(f"{source}: the file is empty", found="0 bytes", attempt="copy or download it again")
     content, unread = (_read_safetensors(file, source), ()) if _is_safetensors(file) else read_inert(file, source)
     try:
-        tensors, notes = unwrap(content, source)
-    except UserMistake:
-        if unread:
+        tensors, notes, averaged = unwrap(content, source, ema)
+    except UserMistake as mistake:
+        if unread and ema is None:
             raise not_run(source, unread) from None
-        raise
+        raise mistake from None
     if unread:
         notes = (*notes, f"left unread, and not run: {_some(unread)}")
-    return Checkpoint(as_float32(tensors, source), source, _sha256(file), notes)
+    told = recorded_in(content, file, PREPARED)
+    return Checkpoint(as_float32(tensors, source), source, _sha256(file), notes, averaged, told)
 
 
-def unwrap(content: Any, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Find the mapping of names to tensors inside whatever was saved around it."""
-    notes: list[str] = []
-    for _ in range(3):  # a wrapper in a wrapper happens, deeper does not
-        inner = _wrapper(content)
-        if inner is None:
-            break
-        averaged = [key for key in AVERAGED if key in content and key != inner]
-        if averaged:
-            notes.append(f"took {inner!r}; the file also holds averaged weights under {averaged[0]!r}")
-        content = content[inner]
-    tensors = (
-        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, dict)
-        else {}
-    )
-    if not tensors:
-        kind = (
-            f"a dict of {', '.join(map(str, list(content)[:6]))}"
-            if isinstance(content, dict)
-            else type(content).__name__
+def unwrap(content: Any, source: str, ema: bool | None = None) -> tuple[dict[str, Tensor], tuple[str, ...], bool]:
+    """The mapping of names to tensors inside whatever was saved around it, notes, and whether it is an average."""
+    key, average = next(_averages(content), ("", {}))
+    plain = _tensors(content, always=not average)
+    if ema and not average:
+        raise UserMistake(
+            f"{source}: no averaged weights in this file",
+            found=_kind(content),
+            expected="a state dict under " + ", ".join(AVERAGED[:4]) + " or the like",
+            attempt="leave --ema out",
         )
+    lacking = len(plain.keys() - average.keys())
+    taken = bool(average) and (ema is True or not plain or (ema is None and not lacking))
+    notes: tuple[str, ...] = ()
+    if taken and plain:
+        notes = (f"took the averaged weights (EMA) under {key!r}, as timm does; --no-ema takes the plain ones",)
+    elif average and plain:
+        without = f", without {lacking} of their tensors" if lacking else ""
+        notes = (f"took the plain weights; the file also holds averaged ones under {key!r}{without}",)
+    tensors = average if taken else plain
+    if not tensors:
         raise UserMistake(
             f"{source}: no named tensors in this file",
-            found=kind if content != {} else "an empty dict",
+            found=_kind(content),
             expected="a state dict, alone or under model or state_dict",
         )
+    return tensors, notes, taken
+
+
+def _averages(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """(key, tensors) of the averaged weights, which stand beside the plain ones or in the same wrapper."""
+    levels = (content, *(content.get(key) for key in WRAPPERS)) if isinstance(content, dict) else ()
+    for level in levels:
+        found = {key: level.get(key) for key in AVERAGED} if isinstance(level, dict) else {}
+        for key, inner in found.items():
+            if isinstance(inner, dict) and (tensors := _tensors(inner)):
+                yield key, tensors
+
+
+def _tensors(content: Any, always: bool = True) -> dict[str, Tensor]:
+    """What the wrappers hold, without prefixes; tensors outside of any only where they are wanted ``always``."""
+    for depth in range(3):  # a wrapper in a wrapper happens, deeper does not
+        inner = _wrapper(content)
+        if inner is None:
+            if depth == 0 and not always:
+                return {}
+            break
+        content = content[inner]
+    if not isinstance(content, dict):
+        return {}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if len(tensors) > 1:
+        tensors.pop(COUNTER, None)
     for _ in range(3):
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        prefix = next((p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None)
         if prefix is None:
             break
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors, tuple(notes)
+    return tensors
+
+
+def _kind(content: Any) -> str:
+    if not isinstance(content, dict):
+        return type(content).__name__
+    return f"a dict of {', '.join(map(str, list(content)[:6]))}" if content else "an empty dict"
 
 
 def _wrapper(content: Any) -> str | None:
     """The key under which the state dict lies; tensors and figures that stand beside it do not matter."""
     if not isinstance(content, dict):
         return None
-    inner = [key for key in (*WRAPPERS, *AVERAGED) if isinstance(content.get(key), dict)]
+    inner = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
     with_tensors = [key for key in inner if _holds_tensors(content[key])]
     return next(iter(with_tensors or inner), None)
 

@@ -10,7 +10,7 @@ from ..spec import ModelSpec
 from .checkpoint import Checkpoint, read_checkpoint
 
 
-def fetch(spec: ModelSpec) -> Checkpoint:
+def fetch(spec: ModelSpec, ema: bool | None = None) -> Checkpoint:
     """Downloads once, then takes the copy of the cache; UserMistake without a network or without published weights."""
     if spec.pretrained is None:
         raise UserMistake(
@@ -21,7 +21,7 @@ def fetch(spec: ModelSpec) -> Checkpoint:
     failed: list[str] = []
     for address in filter(None, (spec.pretrained, spec.older_weights)):
         try:
-            checkpoint = _read(address)
+            checkpoint = _read(address, ema)
         except UserMistake:
             raise
         except Exception as error:  # noqa: BLE001  every library on the way has its own kinds for "no network"
@@ -29,7 +29,7 @@ def fetch(spec: ModelSpec) -> Checkpoint:
             continue
         older = [f"{spec.pretrained}: {why}; the weights are those of an earlier release" for why in failed]
         notes = (*checkpoint.notes, *older, f"weights licence: {spec.licence_weights}")
-        return Checkpoint(checkpoint.tensors, address, checkpoint.sha256, notes)
+        return Checkpoint(checkpoint.tensors, address, checkpoint.sha256, notes, checkpoint.averaged)
     raise UserMistake(
         f"{spec.name}: the published weights could not be downloaded",
         found=failed[0],
@@ -38,20 +38,20 @@ def fetch(spec: ModelSpec) -> Checkpoint:
     )
 
 
-def _read(address: str) -> Checkpoint:
+def _read(address: str, ema: bool | None) -> Checkpoint:
     origin, _, name = address.partition(":")
-    return _from_timm(name) if origin == "timm" else _from_url(address)
+    return read_checkpoint(_from_timm(name) if origin == "timm" else _from_url(address), ema=ema)
 
 
-def _from_timm(name: str) -> Checkpoint:
+def _from_timm(name: str) -> str:
     import timm
     from huggingface_hub import hf_hub_download
 
     config: Any = timm.models.get_pretrained_cfg(name)
-    return read_checkpoint(hf_hub_download(config.hf_hub_id, "model.safetensors"))
+    return str(hf_hub_download(config.hf_hub_id, "model.safetensors"))
 
 
-def _from_url(url: str) -> Checkpoint:
+def _from_url(url: str) -> str:
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -59,4 +59,4 @@ def _from_url(url: str) -> Checkpoint:
     file = folder / url.rsplit("/", 1)[1]
     if not file.exists():
         torch.hub.download_url_to_file(url, str(file), progress=False)  # writes beside, then renames
-    return read_checkpoint(file)
+    return str(file)

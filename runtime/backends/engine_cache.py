@@ -34,7 +34,7 @@ from .user_cache import user_cache
 MAGIC = b"EDGE"
 FORMAT = 2
 MOST_HEADER_BYTES = 10_000
-BEFORE = re.compile(re.escape(DEVICE_ENGINE) + "[0-9a-f]{24}[.]engine")  # of format 1, which no key finds any more
+BEFORE = re.compile(re.escape(DEVICE_ENGINE) + r"[0-9a-f]{24}\.(engine|.*part|partial)")  # of format 1: no key finds it
 log = logging.getLogger("edgesmith")
 
 
@@ -69,7 +69,10 @@ def _digest(facts: list[Any]) -> str:
 
 
 def load_engine(bundle: Bundle, key: str) -> bytes | None:
-    """The cached engine for the key, or None; a file that is damaged or not sealed here is as good as none."""
+    """The cached engine for the key, or None; a file that is damaged or not sealed here is as good as none.
+
+    What killed processes left where engines are kept is removed.
+    """
     try:
         with_secret = secret()
     except NoSecret as refused:
@@ -77,6 +80,7 @@ def load_engine(bundle: Bundle, key: str) -> bytes | None:
         return None
     for folder in folders(bundle):
         path = folder / _name(key)
+        sweep(folder)
         with suppress(OSError, ValueError, KeyError, TypeError):
             if not path.is_symlink() and (engine := unseal(path.read_bytes(), key, with_secret)) is not None:
                 return engine
@@ -86,7 +90,7 @@ def load_engine(bundle: Bundle, key: str) -> bytes | None:
 def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
     """Keep an engine in the bundle's ``engines/``, or in the user's cache where the bundle is read-only; None if neither.
 
-    The one that it replaces is removed, and so is what killed processes left there.
+    The one that it replaces is removed.
     """
     try:
         sealed = seal(engine, key, secret(), bundle.path)
@@ -96,7 +100,6 @@ def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
     for folder in folders(bundle):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            sweep(folder)
             path = folder / _name(key)
             with replacing(path, mode=0o600, to_disk=True) as file:  # half of one still begins with DEVICE_ENGINE
                 file.write(sealed)
@@ -146,8 +149,9 @@ def _prune(folder: Path, kept: Path, bundle: Path) -> None:
     for path in folder.iterdir():
         if path == kept or not (path.name.startswith(slot + "-") or BEFORE.fullmatch(path.name)):
             continue
-        with suppress(OSError):
-            if folder.parent == bundle or _built_for(path) in (None, bundle) or not os.path.exists(_built_for(path)):
+        own = _built_for(path)
+        if folder.parent == bundle or own is None or own == bundle or not own.exists():
+            with suppress(OSError):
                 path.unlink()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import UserMistake
-from ..plugins.routes import check_engine
+from ..plugins.engine import check_engine
 from ..session.session import Session
 from . import default_backend, find_backend
 

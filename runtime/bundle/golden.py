@@ -67,7 +67,7 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
     except (OSError, ValueError, UserMistake) as error:
         raise BundleRefused(
             "the bundle has no golden file to test against",
-            found=f"{path.name}: {error.found if isinstance(error, UserMistake) else error}",
+            found=f"{GOLDEN}: {error.found if isinstance(error, UserMistake) else error}",
             attempt="export it again",
         ) from None
     expected = [*inputs, *outputs]

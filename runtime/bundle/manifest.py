@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -30,21 +31,7 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
     "precision": str,
     "files": dict,
 }
-DTYPES = [
-    "bool",
-    "bfloat16",
-    "float16",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-]
+DTYPE = re.compile("bool|bfloat16|float(16|32|64)|u?int(8|16|32|64)")
 MAX_RANK = 16
 MAX_ELEMENTS = 2**28  # of one tensor at its largest: a gigabyte of float32
 GRAPH_KEYS: dict[str, type | tuple[type, ...]] = {"inputs": list, "outputs": list}  # of the one graph, or of each
@@ -68,7 +55,7 @@ class TensorSpec:
             shape = tuple(fields["shape"])
             bounds = [tuple(fields[key]) if fields.get(key) is not None else None for key in ("min", "opt", "max")]
             right = all((isinstance(size, str) and size) or (type(size) is int and size >= 0) for size in shape)
-            right &= isinstance(fields["name"], str) and fields["dtype"] in DTYPES
+            right &= isinstance(fields["name"], str) and DTYPE.fullmatch(fields["dtype"]) is not None
             right &= isinstance(fields["shape"], list) and len(shape) <= MAX_RANK
             right = right and all(_fits(sizes, shape) for sizes in bounds) and _rising(bounds)
         except (KeyError, TypeError, AttributeError):

@@ -80,18 +80,17 @@ def scan_bytes(data: Buffer) -> tuple[ExternalData, ...]:
     found: list[ExternalData] = []
     calls: Calls = Counter()  # of the graphs
     functions: dict[Name, Calls] = {}
-    graphs = 0
-    for number, value in _fields(data, 0, len(data)):
-        child = MESSAGES["model"].get(number)
-        if child and isinstance(value, tuple):
-            graphs += child == "graph"
-            own = calls
-            if child == "function":
-                own = functions.setdefault(
-                    _name(data, *value, FUNCTION_DOMAIN, FUNCTION_NAME, FUNCTION_OVERLOAD), Counter()
-                )
-            _visit(data, *value, child, found, own, 1)
-    if not graphs:
+    inside = MESSAGES["model"]
+    parts = [(inside[number], value) for number, value in _fields(data, 0, len(data)) if number in inside]
+    kinds = {kind for kind, value in parts if isinstance(value, tuple)}
+    for kind, value in parts:
+        if isinstance(value, tuple):
+            own = calls if "function" in kinds else None  # names cost as much as all else, and most models need none
+            if kind == "function":
+                name = _name(data, *value, FUNCTION_DOMAIN, FUNCTION_NAME, FUNCTION_OVERLOAD)
+                own = functions.setdefault(name, Counter())
+            _visit(data, *value, kind, found, own, 1)
+    if "graph" not in kinds:
         raise NotOnnx("there is no graph inside")
     _written_out(calls, functions, {}, 1)
     return tuple(found)
@@ -122,11 +121,11 @@ def _name(data: Buffer, start: int, end: int, *numbers: int) -> Name:
 
 
 def _visit(
-    data: Buffer, start: int, end: int, message: str, found: list[ExternalData], calls: Calls, depth: int
+    data: Buffer, start: int, end: int, message: str, found: list[ExternalData], calls: Calls | None, depth: int
 ) -> None:
     if depth > MAX_DEPTH:
         raise NotOnnx(f"graphs are nested more than {MAX_DEPTH} deep")
-    if message == "node":
+    if message == "node" and calls is not None:
         calls[_name(data, start, end, NODE_DOMAIN, NODE_OP, NODE_OVERLOAD)] += 1
     children, entries, outside = MESSAGES[message], {}, False
     for number, value in _fields(data, start, end):
@@ -162,13 +161,18 @@ def _entry(data: Buffer, start: int, end: int) -> tuple[str, str]:
 def _fields(data: Buffer, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
     """(field number, number or (start, end) of the bytes) of each field of one message."""
     while at < end:
-        tag, at = _varint(data, at, end)
+        if (tag := data[at]) < 0x80:  # nearly all are of one byte
+            at += 1
+        else:
+            tag, at = _varint(data, at, end)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
             value, at = _varint(data, at, end)
             yield number, value
             continue
-        if wire == 2:
+        if wire == 2 and at < end and (size := data[at]) < 0x80:
+            at += 1
+        elif wire == 2:
             size, at = _varint(data, at, end)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4

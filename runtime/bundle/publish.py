@@ -27,9 +27,13 @@ Content = bytes | Path  # the content itself, or a file to copy
 
 def check_place(out: Path, overwrite: bool) -> None:
     """Only a free path, an empty folder or, with ``overwrite``, a bundle without foreign files may be written to."""
+    what = f"cannot write the bundle {out.name}: that place is taken"
+    if os.path.ismount(out):
+        raise UserMistake(
+            what, found="a mount point", because="it cannot be exchanged for another folder", attempt="a folder in it"
+        )
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
-    what = f"cannot write the bundle {out.name}: that place is taken"
     if out.is_symlink():
         raise UserMistake(
             what, found="a link", expected="a free path, or a bundle itself", attempt=os.path.realpath(out)

@@ -17,7 +17,7 @@ from ..report.origin import contract, files, origin
 from ..report.page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
 from ..report.parts import Parts
 from ..report.quantised import quantised
-from ..report.words import number, percent
+from ..report.words import number, percent, time_ratio_of
 from ..tasks.known import task_of
 
 Data = Mapping[str, Any]
@@ -89,7 +89,8 @@ def _headline(manifest: Data, parts: Parts) -> list[tuple[Any, str]]:
         found.append(("\u202f→\u202f".join(f"{count:,}" for count in counts), "nodes in the graph"))
     if (speed := manifest.get("benchmark")) and (row := _ours(speed.get("rows") or [])):
         found.append((f"{row['median_ms']:.4g} ms", f"median {CLOCKS.get(speed.get('clock'), '')}"))
-        found.append((f"{row['ratio']:.2f} ×", f"the time of {speed.get('baseline')}"))
+        if (taken := time_ratio_of(row)) is not None:
+            found.append((f"{taken[0]:.2f}", f"time ratio to {speed.get('baseline')}, lower is better"))
     for engine in (manifest.get("engines") or [])[:1]:
         ray = engine.get("xray") or {}
         if ray.get("kernels"):
@@ -128,7 +129,7 @@ def _speed(benchmark: Data | None, name: str, told: Parts) -> Html:
         (
             r["name"],
             *(figure(r.get(key), ".4g") for key in ("median_ms", "p90_ms", "p99_ms", "min_ms", "throughput_per_s")),
-            f"{r['ratio']:.2f} ({r['ratio_low']:.2f} to {r['ratio_high']:.2f})" if "ratio" in r else "",
+            "{:.2f} ({:.2f} to {:.2f})".format(*taken) if (taken := time_ratio_of(r)) is not None else "",
             size(r.get("peak_rss_bytes")),
             figure(r.get("max_abs"), ".1e"),
             *([figure(r.get("matched"), ".1%")] if matched else []),
@@ -142,7 +143,7 @@ def _speed(benchmark: Data | None, name: str, told: Parts) -> Html:
         "p99 ms",
         "min ms",
         "per second",
-        "ratio (quartiles)",
+        "time ratio (quartiles)",
         "peak memory",
         *(("max abs of scores", "boxes matched") if matched else ("max abs",)),
     )
@@ -150,7 +151,7 @@ def _speed(benchmark: Data | None, name: str, told: Parts) -> Html:
     machine = ", ".join(
         f"{key} {text(value)}" for key, value in {**settings, **(benchmark.get("machine") or {})}.items()
     )
-    base = f"Ratio to {benchmark.get('baseline')}, within each round. Peak memory is that of the process."
+    base = f"Time ratio to {benchmark.get('baseline')}, within each round, lower is better. Peak memory is that of the process."
     parts = [
         bars(drawn, caption),
         table(columns, lines, ("", *["number"] * (len(columns) - 1))),

@@ -213,7 +213,7 @@ def _annotations(
             area = max(box[2], 0) * max(box[3], 0)
         rows.setdefault(image, []).append((box, classes[category], crowd, area))
     if unknown:
-        differs = [words for _, image in unknown if (words := of_another_type(image, pictures))]
+        differs = [words for _, image in unknown[:3] if (words := of_another_type(image, pictures))]
         raise UserMistake(
             f"{path}: {len(unknown)} of {len(entries)} annotations are of pictures that are not listed",
             found=", ".join(f"{where}: image_id {image!r}" for where, image in unknown[:3]),

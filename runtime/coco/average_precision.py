@@ -64,7 +64,7 @@ def match_boxes(
     found: Sequence[Kept], truths: Sequence[Truth], classes: int, areas: Sequence[str] = tuple(AREAS)
 ) -> Matched:
     """Detections of each picture against its annotations; ``areas`` leaves ranges out that nobody asks for."""
-    api, evaluator = _pycocotools()
+    api, evaluator = pycocotools()
     images = [{"id": number} for number in range(len(truths))]
     categories = [{"id": number} for number in range(classes)]
     wanted: list[dict[str, Any]] = []
@@ -107,7 +107,8 @@ def _entry(number: int, image: int, box: Sequence[float], index: int) -> dict[st
     }
 
 
-def _pycocotools() -> tuple[Any, Any]:
+def pycocotools() -> tuple[Any, Any]:
+    """COCO's own classes; UserMistake where they are not installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

@@ -114,27 +114,33 @@ def _tell_left_away(file: Path, folder: Path, names: Sequence[str], left_away: i
         list(whole.resolve().parts[-left_away:]),
     ):
         return
-    if not ELSEWHERE.match(names[0]):
-        for root in (file.absolute().parent, *whole.parents):
-            own, taken = root.joinpath(*_parts(names[0])), folder.joinpath(*_parts(names[0])[left_away:])
-            if os.path.isfile(own) and not (taken.exists() and own.samefile(taken)):
-                raise UserMistake(
-                    f"{folder} is not the folder that {file} names",
-                    found=f"{printable(names[0])} is {own}, and {folder} has another picture of that name",
-                    expected="pictures that are found by the whole of their file_name",
-                    attempt=f"--images {root}",
-                )
+    taken = folder.joinpath(*_parts(names[0])[left_away:])
+    root = _above(file, folder, names[0])
+    if root is not None and not (taken.exists() and root.joinpath(*_parts(names[0])).samefile(taken)):
+        raise UserMistake(
+            f"{folder} is not the folder that {file} names",
+            found=f"{printable(names[0])} is in {root}, and {folder} has another picture of that name",
+            expected="pictures that are found by the whole of their file_name",
+            attempt=f"--images {root}",
+        )
     notes.append(f"file names begin with {printable('/'.join(gone))}: what stands behind it is looked for in {folder}")
+
+
+def _above(file: Path, folder: Path, name: str) -> Path | None:
+    """The folder above ``folder``, or that of the annotations, in which a relative name is found as it is."""
+    places = () if ELSEWHERE.match(name) else (file.absolute().parent, *folder.absolute().parents)
+    return next((place for place in places if os.path.isfile(place.joinpath(*_parts(name)))), None)
 
 
 def _missing(file: Path, folder: Path, missing: Sequence[str], total: int) -> UserMistake:
     shown = [(printable(name) if name == name.strip() else repr(name)) + _like(folder, name) for name in missing[:3]]
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    root = _above(file, folder, missing[0])
     return UserMistake(
         f"{len(missing)} of {total} pictures of {file} are missing",
         found=f"{', '.join(shown)}{more}: not in {folder}",
         because="figures of a part of the set compare with nobody's",
-        attempt="--images with the folder below which every file_name is found",
+        attempt=f"--images {root or 'with the folder'}, below which every file_name is found",
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from ..addresses import shown_in
 from ..errors import EdgesmithError, UserMistake
 from ..ground import signals
 from ..ground.version import __version__
@@ -69,9 +70,12 @@ def main(words: list[str] | None = None) -> None:
     if words and words[0] in WORKSTATION:
         print(f"edgesmith: {_belongs_to_the_workstation(words[0])}", file=sys.stderr)
         sys.exit(UserMistake.exit_code)
-    parser = argparse.ArgumentParser(
-        "edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export."
-    )
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            super().error(shown_in(message))  # it repeats what was typed
+
+    parser = Parser("edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export.")
     parser.add_argument("--version", action="version", version=f"edgesmith {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True)
     look = verbs.add_parser("run", help=RUN_HELP)
@@ -104,8 +108,7 @@ def _do(asked: dict[str, Any]) -> NoReturn:
         print(f"edgesmith: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"edgesmith: {signals.told()}", file=sys.stderr)
-        sys.exit(signals.exit_code())
+        sys.exit(signals.tell())
 
 
 def _belongs_to_the_workstation(verb: str) -> UserMistake:
@@ -137,7 +140,7 @@ def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, 
     progress = None if as_json or not sys.stderr.isatty() else _counted
     result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
-    return 0
+    return 1 if "not_saved" in result else 0
 
 
 def _counted(name: str, done: int, total: int) -> None:

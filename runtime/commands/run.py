@@ -3,7 +3,8 @@
 Both commands, the full one and the device's, read their words into ``Asked`` and call ``run``.
 
 A picture that is not there is a mistake before the first one is looked at. One that is there and cannot be read is told
-and left out, the others get their answers, and the exit code is 2 in the end; if none can be read, that is all there is.
+and left out, the others get their answers, and the exit code is 2 in the end; if none can be read, that is all there is. So it
+is with the frames of a video or a camera. Nothing that is kept here grows with their number.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
+from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
 from ..errors import EdgesmithError, UserMistake, one_line
 from ..ground import signals
+from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
@@ -51,9 +53,9 @@ class Asked:
         if self.images and self.source is not None:
             raise UserMistake(
                 "pictures and --source are two sources",
-                found=f"{self.images[0]} and --source {self.source}",
+                found=f"{shown(self.images[0])} and --source {shown(self.source)}",
                 expected="one of them",
-                attempt=f"--source {self.source}",
+                attempt=f"--source {shown(self.source)}",
             )
         if not self.images and self.source is None:
             raise UserMistake(
@@ -90,7 +92,8 @@ def run(asked: Asked) -> int:
     choices = task_of(bundle.task).choices(bundle, asked.options())
     from ..backends.load import load
     from ..pictures.save import saver
-    from ..pictures.video import frames, pictures, quiet
+    from ..pictures.video import frames, pictures
+    from ..pictures.video.capture import quiet
 
     quiet()
     with (
@@ -108,9 +111,10 @@ class _Run:
         self.asked, self.choices, self.session, self.source, self.out = asked, choices, session, source, out
         self.task = task_of(session.bundle.task)
         self.unit = "picture" if source.kind == "pictures" else "frame"
-        self.document: list[dict[str, Any]] = []
-        self.broken: list[UserMistake] = []
-        self.times: dict[str, list[float]] = defaultdict(list)
+        self.document = _Document() if asked.as_json else None
+        self.first_broken: UserMistake | None = None
+        self.broken = self.lost = 0  # pictures that are there and could not be read, frames that were damaged
+        self.times: dict[str, RunningMedian] = defaultdict(RunningMedian)
         self.done = 0
         self.started = self.told = time.perf_counter()
 
@@ -122,21 +126,25 @@ class _Run:
             code = signals.exit_code()
         except BrokenPipeError:  # the reader of our lines has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except BaseException:
+        except BaseException as error:
             with suppress(EdgesmithError):
                 self._finish("stopped early")
-            raise
-        if self.broken and not self.done and not code:
+            if not (isinstance(error, EdgesmithError) and self.document and self.document.begun):
+                raise
+            self.document.add({"error": _fields(error)})  # the answers until then are told: one document holds both
+            self.document.end()
+            _tell(str(error))
+            return error.exit_code
+        if self.first_broken and not self.done and not code:
             self._finish()
-            raise self.broken[0]
-        if self.asked.as_json:
-            _print_json(self.document)
+            raise self.first_broken
+        if self.document:
+            self.document.end()
         self._finish(signals.told() if code else "")
         self._summary()
-        if self.broken and not code:
-            _tell(
-                f"{len(self.broken)} of {len(self.broken) + self.done} pictures could not be read: {self.broken[0].what}"
-            )
+        if self.first_broken and not code:
+            missed, unit = (self.lost, "frames") if self.lost else (self.broken, "pictures")
+            _tell(f"{missed} of {missed + self.done} {unit} could not be read: {self.first_broken.what}")
             code = UserMistake.exit_code
         return code
 
@@ -146,7 +154,7 @@ class _Run:
                 self._broken(frame)
             else:
                 self._one(frame)
-            if self.done + len(self.broken) == self.asked.max_frames:
+            if self.done + self.broken == self.asked.max_frames:
                 break
 
     def _one(self, frame: Any) -> None:
@@ -160,7 +168,7 @@ class _Run:
             self.out.add(frame, drawn)
             latency_ms |= {"draw": (finished - started) * 1e3, "save": (time.perf_counter() - finished) * 1e3}
         for name, value in latency_ms.items():
-            self.times[name].append(value)
+            self.times[name].add(value)
         self.done += 1
         self._show(frame, answer, latency_ms)
 
@@ -168,8 +176,8 @@ class _Run:
         if self.asked.json_lines:
             entry = {**self._entry(frame, answer, timed=True), "latency_ms": latency_ms}
             print(json.dumps(_rounded(entry)), flush=True)
-        elif self.asked.as_json:
-            self.document.append(self._entry(frame, answer, timed=self.unit == "frame"))
+        elif self.document:
+            self.document.add(self._entry(frame, answer, timed=self.unit == "frame"))
         elif self.unit == "picture":
             print(one_line(frame.name))
             print(self.task.lines(answer, self.asked.top), flush=True)
@@ -189,14 +197,19 @@ class _Run:
         return entry | self.task.to_json(answer, self.asked.top)
 
     def _broken(self, frame: Any) -> None:
-        self.broken.append(frame.error)
-        fields = {"what": frame.error.what, "found": frame.error.found, "expected": frame.error.expected}
-        entry = {"image": frame.name, "error": {key: value for key, value in fields.items() if value}}
+        first = self.first_broken is None
+        self.first_broken = self.first_broken or frame.error
+        self.lost += frame.lost
+        self.broken += not frame.lost
+        entry: dict[str, Any] = {"image" if self.unit == "picture" else "source": frame.name}
+        entry |= {"error": _fields(frame.error)}
+        if frame.lost:
+            entry |= {"frame": frame.index, "lost": frame.lost}
         if self.asked.json_lines:
             print(json.dumps({**entry, "frame": frame.index}), flush=True)
-        elif self.asked.as_json:
-            self.document.append(entry)
-        if self.source.count != 1:
+        elif self.document:
+            self.document.add_broken(entry)
+        if self.source.count != 1 and (first or not frame.lost):  # a bad line loses frames for hours
             _tell(str(frame.error))
 
     def _finish(self, why: str = "") -> None:
@@ -214,7 +227,7 @@ class _Run:
         if not self.done:
             return
         took_s = time.perf_counter() - self.started
-        parts = [f"{name} {median(self.times[name]):.1f}" for name in LATENCIES if self.times[name]]
+        parts = [f"{name} {self.times[name].value:.1f}" for name in LATENCIES if name in self.times]
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
         print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
@@ -229,9 +242,40 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2), flush=True)
+class _Document:
+    """A JSON list on stdout whose entries are written as they come, as ``json.dumps(entries, indent=2)`` would.
+
+    It begins with the first answer: where there is none, the error is the document.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._before: list[dict[str, Any]] = []
+
+    def add_broken(self, entry: dict[str, Any]) -> None:
+        if self.begun:
+            self.add(entry)
+        else:
+            self._before.append(entry)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        before, self._before = self._before, []
+        for each in [*before, entry]:
+            self._write(each)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        text = json.dumps(entry, indent=2).replace("\n", "\n  ")
+        print(",\n  " if self.begun else "[\n  ", end=text, flush=True)
+        self.begun = True
+
+    def end(self) -> None:
+        print("\n]" if self.begun else "[]", flush=True)
+
+
+def _fields(error: EdgesmithError) -> dict[str, str]:
+    told = {"what": error.what, "found": error.found, "expected": error.expected}
+    return {key: value for key, value in told.items() if value}
 
 
 def _tell(text: str) -> None:
-    print(f"edgesmith: {text}", file=sys.stderr)
+    print(f"edgesmith: {shown_in(text)}", file=sys.stderr)

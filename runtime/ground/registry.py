@@ -3,7 +3,8 @@
     edgesmith.register_model(spec)                          in a program of one's own
     [project.entry-points."edgesmith"]  mine = "mine:add"   in a package that is installed: ``add`` is called once
 
-An entry point is called the first time that a table is asked for a name or listed, never at import.
+The entry points are called the first time that a table is listed or asked for a name that it does not have, never at import:
+looking for them takes longer than to open most bundles, and a name that is there cannot be replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _called: list[bool] = []  # whether the entry points were called, by whichever t
 
 
 class Registry(Mapping[str, T]):
-    """Names -> things of one ``kind``, in the order they were added; reading it calls the entry points of others first."""
+    """Names -> things of one ``kind``, in the order they were added, those of entry points when they are needed."""
 
     def __init__(self, kind: str, ours: Mapping[str, T] | None = None) -> None:
         self.kind = kind
@@ -49,7 +50,8 @@ class Registry(Mapping[str, T]):
             )
 
     def __getitem__(self, name: str) -> T:
-        call_entry_points()
+        if name not in self._things:
+            call_entry_points()
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:

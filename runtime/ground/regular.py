@@ -40,7 +40,9 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
     """The whole content; raises as ``open_regular``."""
     with open_regular(path, most_bytes) as file:
-        return file.read(most_bytes)
+        return file.read(
+            min(os.fstat(file.fileno()).st_size + 1, most_bytes)
+        )  # read makes room for what it is asked for
 
 
 def _check(path: str | os.PathLike[str], found: os.stat_result, most_bytes: int | None) -> None:

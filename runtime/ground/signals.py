@@ -5,9 +5,11 @@ Only commands do this, once, at their start (__main__.py); a program that import
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 STOPPED = (signal.SIGTERM, signal.SIGHUP)
 _received: list[int] = []
@@ -38,6 +40,22 @@ def exit_code() -> int:
 def told() -> str:
     """``interrupted``, or which signal it was."""
     return f"stopped by {signal.Signals(_received[0]).name}" if _received else "interrupted"
+
+
+def tell(more: str = "") -> int:
+    """Say it on stderr, also where that is a terminal that has gone; the exit code."""
+    with suppress(OSError):
+        print(f"edgesmith: {told()}{more}", file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # else the interpreter fails over it on its way out, with a code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return exit_code()
+
+
+def stopped() -> bool:
+    """Whether a signal has come; an error on the way out, such as a line for a terminal that has gone, is its doing."""
+    return bool(_received)
 
 
 def _stop(number: int, _frame: object) -> None:

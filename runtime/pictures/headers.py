@@ -9,6 +9,7 @@ EXIF 2.3, tag 274; PNG (third edition), eXIf and sBIT; TIFF 6.0, tags 258, 262, 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ import numpy as np
 
 JPEG, PNG, RIFF, WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"WEBP"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
-PNG_HEAD_BYTES = 26  # up to the bit depth
+PNG_HEAD_BYTES = 26  # up to the bit depth and the type of colour
 EXIF_MARKER, EXIF = 0xE1, b"Exif\0\0"
 SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
 CODED_PIXELS = 0xDA  # from behind this segment on, 0xFFD9 can only be the end of the picture
-BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # no content follows
+END_OF_PICTURE = 0xD9
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # that has content, or is the end of the picture
+MOST_PARTS = 1 << 17  # segments or chunks of a file; one of 200 megapixels has 75,000
 WIDTH, HEIGHT, SAMPLE_BITS, INVERSION = 256, 257, 258, 262  # tags of TIFF and EXIF
 ORIENTATION, HIGHEST, HIGHEST_OF_TYPE = 274, 281, 341
 WHOLE_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 16: "Q"}  # TIFF's types of whole numbers
@@ -104,7 +107,7 @@ def tags(tiff: bytes, wanted: Sequence[int]) -> dict[int, tuple[int, ...]]:
         (start,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, 8 if big else 4)
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), tiff, start)
         first = start + (8 if big else 2)
-        for entry in range(first, min(first + entry_bytes * count, len(tiff)), entry_bytes):
+        for entry in range(first, first + entry_bytes * min(count, 0xFFFF), entry_bytes):
             tag, kind, values = struct.unpack_from(head, tiff, entry)
             if tag not in wanted or tag in found or kind not in WHOLE_TYPES or not 0 < values <= MOST_VALUES:
                 continue
@@ -119,17 +122,16 @@ def tags(tiff: bytes, wanted: Sequence[int]) -> dict[int, tuple[int, ...]]:
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, where its content begins, where the next begins) of each segment, that of the coded pixels the last."""
-    at = data.find(b"\xff", len(JPEG))
-    while 0 <= at <= len(data) - 4:
-        marker = data[at + 1]
-        if marker == 0xFF or marker in BARE_MARKERS:  # fill bytes, and what libjpeg skips
-            at = data.find(b"\xff", at + 1)
-            continue
-        start, at = at + 4, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    at = len(JPEG)
+    for _ in range(MOST_PARTS):
+        found = MARKER.search(data, at)  # behind fill bytes, and what else libjpeg skips
+        if found is None or found.end() + 2 > len(data) or data[found.end() - 1] == END_OF_PICTURE:
+            return
+        marker, start = data[found.end() - 1], found.end() + 2
+        at = found.end() + int.from_bytes(data[found.end() : start], "big")
         yield marker, start, at
         if marker == CODED_PIXELS:
             return
-        at = data.find(b"\xff", at)
 
 
 def _jpeg(data: bytes) -> Header:
@@ -146,21 +148,23 @@ def _jpeg(data: bytes) -> Header:
 def _png(data: bytes) -> Header:
     if len(data) < PNG_HEAD_BYTES:
         return Header("PNG", complete=False)
-    width, height, sample_bits = struct.unpack_from(">IIB", data, 16)
+    width, height, sample_bits, colour_type = struct.unpack_from(">IIBB", data, 16)
     orientation = bits = 0
     name = b""
     for name, body in _chunks(data, len(PNG), ">I4s", 4):
         if name == b"eXIf":
             orientation = orientation or exif_orientation(body)
         elif name == b"sBIT" and sample_bits == 16:
-            bits = max(body, default=0)
+            bits = max(body[:3] if colour_type in (2, 6) else body[:1], default=0)  # without alpha
     bits = bits if 8 <= bits <= 16 else 0
     return Header("PNG", (height, width), orientation or 1, bits, True, False, sample_bits, complete=name == b"IEND")
 
 
 def _chunks(data: bytes, at: int, form: str, check_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     """(name, content) of each chunk of a PNG or a WebP; of one that is not all there, as much as there is."""
-    while at + 8 <= len(data):
+    for _ in range(MOST_PARTS):
+        if at + 8 > len(data):
+            return
         one, other = struct.unpack_from(form, data, at)
         length, name = (one, other) if isinstance(one, int) else (other, one)
         yield name, data[at + 8 : at + 8 + length] if name in (b"eXIf", b"sBIT", b"EXIF") else b""

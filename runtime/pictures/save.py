@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.places import check_outside
+from ..ground.scratch import sweep
 from .file import SUFFIXES, write_image
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
@@ -50,7 +52,7 @@ class OneVideo:
     """All frames in one video file."""
 
     def __init__(self, source: Source, path: Path) -> None:
-        self.file = VideoFile(path, source.fps, live=source.kind == "live")
+        self.file = VideoFile(path, source.rate(), timed=source.kind != "pictures")
 
     def add(self, frame: Frame, drawn: np.ndarray) -> None:
         self.file.add(drawn, frame.time_s)
@@ -88,7 +90,9 @@ def saver(place: str, source: Source, force: bool) -> Saver:
             attempt=f"--save {out.with_suffix('')}/, or --save {out.with_suffix('.mp4')}",
         )
     folder = out if is_folder else out.parent
+    check_outside(folder / "picture" if is_folder else out, "--save")
     _make(folder)
+    sweep(folder)
     check_room(folder)
     if is_folder:
         files = PictureFiles(source, folder)

@@ -20,7 +20,7 @@ def sized(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
     """((height, width) as it is decoded, whether EXIF turns or mirrors it); UserMistake for a file that is no picture."""
     found = _head(path)
     size = found.upright
-    if size is None:
+    if size is None or found.sample_bits > 8:  # whose depth may be unknown: found out now, not in the middle of a set
         height, width = read_image(path).shape[:2]
         size = height, width
     return size, found.orientation != 1

@@ -1,6 +1,6 @@
 """Drawn frames -> a video file, which appears under its name when it is finished.
 
-start    the codec is tried and the temporary sibling made, before the model has seen a frame
+start    a work folder is made beside it, before the model has seen a frame; a killed run's is removed
 add      a frame; of another size than the first it is fitted into that one, with black at the sides
 finish   the file gets its name; also after Ctrl-C and after an error, with the frames until then
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.scratch import work_folder
 
 # suffix: codecs, the better one first. H.264 plays everywhere, but few builds of OpenCV bring an encoder for it.
 CODECS = {".mp4": ("avc1", "mp4v"), ".avi": ("MJPG",), ".webm": ("VP80",)}
@@ -29,31 +29,31 @@ LOOK_EVERY = 16  # frames between two looks at the free space
 class VideoFile:
     """A video on its way to ``path``."""
 
-    def __init__(self, path: Path, fps: float | None, live: bool = False) -> None:
-        self.path, self.fps, self.live = path, fps or DEFAULT_FPS, live
+    def __init__(self, path: Path, fps: float | None, timed: bool = False) -> None:
+        self.path, self.fps, self.timed = path, fps or DEFAULT_FPS, timed
         self.frames = 0
         self.size: tuple[int, int] | None = None  # (height, width)
         self._writer: Any = None
+        self._last: np.ndarray | None = None  # as it was written
         check_room(path.parent)
+        self._open_folder = contextlib.ExitStack()
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".partial{path.suffix}", dir=path.parent)
+            self._partial = self._open_folder.enter_context(work_folder(path)) / f"video{path.suffix}"
         except OSError as error:
             raise cannot_write(path, error) from None
-        os.close(handle)
-        self._partial = Path(name)
-        self._partial.chmod(0o644)
 
     def add(self, image: np.ndarray, time_s: float | None = None) -> None:
-        """uint8 (H, W, 3) RGB. Of a live source a frame stays until the next: the file plays as long as it took."""
+        """uint8 (H, W, 3) RGB. With times, a frame stays until the next one's: the file plays as its source did."""
         if self._writer is None:
             self._open(image.shape[0], image.shape[1])
         if self.frames % LOOK_EVERY == 0:
             check_room(self.path.parent)
         pixels = cv2.cvtColor(_fitted(image, self.size or image.shape[:2]), cv2.COLOR_RGB2BGR)
-        until = max(round(time_s * self.fps), self.frames) if self.live and time_s is not None else self.frames
-        for _ in range(until - self.frames + 1):
+        until = max(round(time_s * self.fps), self.frames) if self.timed and time_s is not None else self.frames
+        for picture in [pixels if self._last is None else self._last] * (until - self.frames) + [pixels]:
             self.frames += 1  # first: an interrupt comes through when a call returns, and that frame is in the file
-            self._writer.write(pixels)
+            self._writer.write(picture)
+        self._last = pixels
 
     def _open(self, height: int, width: int) -> None:
         for codec in CODECS[self.path.suffix.lower()]:
@@ -92,8 +92,7 @@ class VideoFile:
         except OSError as error:
             raise cannot_write(self.path, error) from None
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                self._partial.unlink()
+            self._open_folder.close()
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 
-from .page import Html, tag
+from .page import Html, escaped, tag
 
 HEIGHT = 200  # px of the plot; x is in percent of the width, so that a phone and a desk see the same figures
 TOP, BOTTOM, LEFT, RIGHT = 24, 160, 12.0, 96.0
@@ -43,7 +42,7 @@ def curve(points: Sequence[tuple[float, float]], chosen: int, budget: float | No
     for cost in (high - pad, low + pad):
         parts.append(f'<text x="0" y="{place(left, cost)[1] + 5:.1f}" class="soft">{cost:.3g}</text>')
     parts += [
-        f'<text x="0" y="14">{escape(axis)}</text>',
+        f'<text x="0" y="14">{escaped(axis)}</text>',
         f'<text x="{LEFT}%" y="{BOTTOM + 20}" class="soft">{left:.1%}</text>',
         f'<text x="{RIGHT}%" y="{BOTTOM + 20}" text-anchor="end" class="soft">{right:.1%} of the MACs</text>',
     ]
@@ -59,11 +58,11 @@ def losers(rows: Sequence[tuple[str, float, str]], caption: str) -> Html:
     for index, (name, db, why) in enumerate(drawn):
         top, width = index * BAR, 100.0 * min(max(db, 0.0) / longest, 1.0)
         parts.append(
-            f"<g><title>{escape(name)}</title>"
-            f'<text x="0" y="{top + 16}">{escape(shortened(name))}</text>'
+            f"<g><title>{escaped(name)}</title>"
+            f'<text x="0" y="{top + 16}">{escaped(shortened(name))}</text>'
             f'<text x="100%" y="{top + 16}" text-anchor="end">{db:.1f} dB</text>'
             f'<rect x="0" y="{top + 22}" width="{width:.2f}%" height="12" rx="3" fill="var(--other)"/>'
-            f'<text x="0" y="{top + 50}" class="soft">{escape(shortened(why, 46, end=False))}</text></g>'
+            f'<text x="0" y="{top + 50}" class="soft">{escaped(shortened(why, 46, end=False))}</text></g>'
         )
     return _figure(len(drawn) * BAR, parts, caption) if drawn else Html("")
 
@@ -80,5 +79,5 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "
 
 
 def _figure(height: int, parts: Sequence[str], caption: str) -> Html:
-    drawing = f'<svg width="100%" height="{height}" role="img" aria-label="{escape(caption)}">{"".join(parts)}</svg>'
+    drawing = f'<svg width="100%" height="{height}" role="img" aria-label="{escaped(caption)}">{"".join(parts)}</svg>'
     return Html(drawing + tag("p", caption, "soft"))

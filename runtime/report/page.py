@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..errors import shown
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6470; --line: #d9dee5; --page: #ffffff; --panel: #f5f7fa;
   --ours: #0f766e; --other: #94a3b8; --good: #15803d; --bad: #b91c1c; }
@@ -44,6 +46,11 @@ class Html(str):
     """Text that is markup already; every other string is escaped where it enters the page."""
 
 
+def escaped(words: str) -> str:
+    """Words of anybody as text of a page: neither markup, nor what turns the direction of text round."""
+    return escape(shown(words))
+
+
 def text(value: Any) -> Html:
     """Any value as safe markup; floats with four figures."""
     if isinstance(value, Html):
@@ -58,7 +65,7 @@ def text(value: Any) -> Html:
         value = (
             " x ".join(map(str, value)) if all(isinstance(item, int) for item in value) else ", ".join(map(str, value))
         )
-    return Html(escape(str(value)))
+    return Html(escaped(str(value)))
 
 
 def join(parts: Iterable[Html]) -> Html:
@@ -113,9 +120,11 @@ def tiles(pairs: Iterable[tuple[Any, str]]) -> Html:
 
 def image(file: str, words: str, size_px: Sequence[int] | None = None) -> Html:
     """A picture beside the page, as wide as the page at most; a click shows it in full. ``size_px``: (width, height)."""
-    place, sides = escape(file), [side for side in size_px or () if isinstance(side, int)]
+    if ":" in file or file.startswith("/") or ".." in file.split("/"):  # a link may run scripts or lead elsewhere
+        return text(words)
+    place, sides = escaped(file), [side for side in size_px or () if isinstance(side, int)]
     room = f' width="{sides[0]}" height="{sides[1]}"' if len(sides) == 2 else ""  # so that nothing moves as it loads
-    return Html(f'<a href="{place}"><img src="{place}" alt="{escape(words)}"{room} loading="lazy"></a>')
+    return Html(f'<a href="{place}"><img src="{place}" alt="{escaped(words)}"{room} loading="lazy"></a>')
 
 
 def bars(rows: Sequence[tuple[str, float, float, str, bool]], caption: str) -> Html:
@@ -126,13 +135,13 @@ def bars(rows: Sequence[tuple[str, float, float, str, bool]], caption: str) -> H
         top, width, whisker = index * 48, 100 * value / longest, 100 * max(value, end) / longest
         colour = "var(--ours)" if ours else "var(--other)"
         lines.append(
-            f'<text x="0" y="{top + 16}">{escape(name)}</text>'
-            f'<text x="100%" y="{top + 16}" text-anchor="end">{escape(label)}</text>'
+            f'<text x="0" y="{top + 16}">{escaped(name)}</text>'
+            f'<text x="100%" y="{top + 16}" text-anchor="end">{escaped(label)}</text>'
             f'<rect x="0" y="{top + 24}" width="{width:.2f}%" height="14" rx="3" fill="{colour}"/>'
             f'<line x1="{width:.2f}%" x2="{whisker:.2f}%" y1="{top + 31}" y2="{top + 31}" stroke="{colour}" stroke-width="2"/>'
         )
     drawing = (
-        f'<svg width="100%" height="{len(rows) * 48}" role="img" aria-label="{escape(caption)}">{"".join(lines)}</svg>'
+        f'<svg width="100%" height="{len(rows) * 48}" role="img" aria-label="{escaped(caption)}">{"".join(lines)}</svg>'
     )
     return Html(drawing + tag("p", caption, "soft"))
 
@@ -143,7 +152,7 @@ def page(title: str, *content: Html) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>{join(content)}</body></html>\n"
+        f"<title>{escaped(title)}</title><style>{STYLE}</style></head>\n<body>{join(content)}</body></html>\n"
     )
 
 

@@ -10,6 +10,7 @@ from math import inf, log10
 from typing import Any
 
 from ..ground.limits import FP32, INT8
+from ..ground.words import speed_verdict, time_ratio
 from .page import figure, size
 
 Data = Mapping[str, Any]
@@ -71,8 +72,9 @@ def warnings(told: Data) -> list[str]:
         found.append(
             "CALIBRATED WITH RANDOM NUMBERS: ranges and accuracy say nothing about real pictures. Export again with --data."
         )
-    if (most := number(latency.get("high", latency.get("ratio")))) is not None and most >= 1:
-        found.append(f"{told.get('precision', INT8)} LOST on the machine that made this: {_latency(latency)}.")
+    if (taken := time_ratio_of(latency)) and taken[2] >= 1:
+        said = f"{told.get('precision', INT8)} {speed_verdict(*taken[1:])} on the machine that made this"
+        found.append(f"{said}: {_latency(latency)}.")
     audit = told.get("xray") or {}
     found += [
         f"FUSION LOST against fp16: attention of {', '.join(block)}" for block in audit.get("attention_lost") or []
@@ -170,14 +172,20 @@ def _sizes(told: Data) -> str:
     return f"{size(after)}, {after / before:.2f} of {size(before)} in float32"
 
 
-def _latency(told: Data) -> str:
-    ratio = number(told.get("ratio"))
+def time_ratio_of(told: Data) -> tuple[float, float, float] | None:
+    """The time ratio and its quartiles; bundles of version 0.1.0 call it a ``ratio``."""
+    ratio = number(told.get("time_ratio", told.get("ratio")))
     if ratio is None:
+        return None
+    keys = (("time_ratio_low", "ratio_low", "low"), ("time_ratio_high", "ratio_high", "high"))
+    ends = (next((value for key in names if (value := number(told.get(key))) is not None), None) for names in keys)
+    low, high = (ratio if end is None else end for end in ends)
+    return ratio, low, high
+
+
+def _latency(told: Data) -> str:
+    taken = time_ratio_of(told)
+    if taken is None:
         return ""
-    spread = (
-        f" ({figure(told.get('low'), '.2f')} to {figure(told.get('high'), '.2f')})"
-        if told.get("low") is not None
-        else ""
-    )
     runner = f", {told['runner']}" if told.get("runner") else ""
-    return f"{ratio:.2f}{spread} x the time of {told.get('against', 'the float bundle')}{runner}"
+    return time_ratio(*taken, str(told.get("against", "the float bundle"))) + runner

@@ -27,7 +27,7 @@ CLOCKS = {"wall": "wall time", "cpu": "CPU time of all threads"}
 
 @dataclass(frozen=True)
 class Timing:
-    """One candidate. Times in ms on the clock asked for; ratios are to the first candidate, below 1 is faster."""
+    """One candidate. Times in ms on the clock asked for; a time ratio is to the first candidate, lower is better."""
 
     name: str
     clock: str
@@ -39,9 +39,9 @@ class Timing:
     throughput_per_s: float  # items a second at the median
     wall_median_ms: float
     cpu_median_ms: float
-    ratio: float
-    ratio_low: float  # quartiles of the ratio over the rounds
-    ratio_high: float
+    time_ratio: float
+    time_ratio_low: float  # quartiles of the ratio over the rounds
+    time_ratio_high: float
     peak_rss_bytes: int  # of the whole process while this candidate ran first; all candidates are loaded
     rss_growth_bytes: int  # how far that lies above the memory before its first run
 
@@ -103,9 +103,9 @@ def measure(
             throughput_per_s=items * 1e3 / max(float(median), 1e-9),
             wall_median_ms=float(wall),
             cpu_median_ms=float(cpu),
-            ratio=float(ratio),
-            ratio_low=float(low),
-            ratio_high=float(high),
+            time_ratio=float(ratio),
+            time_ratio_low=float(low),
+            time_ratio_high=float(high),
             peak_rss_bytes=peak,
             rss_growth_bytes=growth,
         )

@@ -47,8 +47,13 @@ def self_test(session: Tested) -> list[SelfTestRow]:
     rows = task_of(bundle.task).selftest_rows(bundle, golden.outputs, parts, session.precision)
     if not rows:
         rows = [SelfTestRow("outputs", 0, float("inf"), -1.0, 0.0, "an output to compare", False)]
+    if others := list(bundle.graphs)[1:]:
+        rows = _and(rows, f"graphs not covered: {', '.join(others)}")
     if golden.picture is not None and golden.prepared is not None:
         return [*rows, pixel_row(golden.picture, golden.prepared, bundle.contract)]
-    if bundle.manifest.get("input_contract") is None:
-        return rows
-    return [*rows[:-1], replace(rows[-1], told=f"{rows[-1].told}, {UNCOVERED},")]
+    return rows if bundle.manifest.get("input_contract") is None else _and(rows, UNCOVERED)
+
+
+def _and(rows: list[SelfTestRow], more: str) -> list[SelfTestRow]:
+    """The same rows, and in the words of the last what no row tells."""
+    return [*rows[:-1], replace(rows[-1], told=f"{rows[-1].told}, {more},")]

@@ -201,6 +201,9 @@ class Session(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        own = threading.get_ident()
+        with self._state:  # a call that Ctrl-C broke off before it began to count itself out
+            self._calls = [caller for caller in self._calls if caller != own]
         self.close()
 
     def close(self) -> None:

@@ -13,14 +13,15 @@ from ..ground.numbers import class_logits
 from .task import Described, ImageSize, Task, Times
 
 TOP = 5
-UNNAMED = "class 0"  # what a checkpoint of one class is called where nobody named it
+UNNAMED = ("class 0", "0")  # what the class of a checkpoint with one is called where nobody named it
 
 
 def class_names(labels: Sequence[str], outputs: int) -> Sequence[str]:
     """The names of the classes of a network with so many outputs: of one output the two that its sign decides between."""
     if outputs != 1 or len(labels) != 1:
         return labels
-    return ("class 0", "class 1") if labels[0] == UNNAMED else (f"not {labels[0]}", labels[0])
+    (name,) = labels
+    return (name, name.replace("0", "1")) if name in UNNAMED else (f"not {name}", name)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numbered_pictures import CLASSES, Numbered, answers, one_hot
 
-from edgesmith.calibration.budget.choose import Candidate, choose
+from edgesmith.calibration.budget.choose import Candidate, Latency, choose
 from edgesmith.calibration.budget.search import meet
 from edgesmith.calibration.judge.accuracy import Metric
 from edgesmith.calibration.judge.classification import judge_logits
@@ -195,7 +195,7 @@ def candidate(precision: str, wrong: int, latency_ms: float | None = None, error
             raise EdgesmithError(error, because="a test")
         return wrong
 
-    timed = None if latency_ms is None else (lambda graph: latency_ms)
+    timed = None if latency_ms is None else (lambda graph: Latency(latency_ms, latency_ms * 0.95, latency_ms * 1.05))
     return Candidate(precision, make, lambda lost: answers(flipped([lost])), timed)
 
 
@@ -209,11 +209,20 @@ def test_the_fastest_within_the_budget(evaluation):
     assert found.precision == "bf16" and found.graph == 1
     assert (
         found.why
-        == "bf16 is the fastest within the budget (1.67 x as fast as fp32), timed here, and loses 0.10 of 0.3 points"
+        == "bf16 is the fastest within the budget (time ratio 0.60 to fp32), timed here, and loses 0.10 of 0.3 points"
     )
-    assert [(row.precision, row.holds, row.latency_ms) for row in found.rows] == [
+    assert [(row.precision, row.holds, row.latency.ms) for row in found.rows] == [
         ("fp32", True, 10.0), ("bf16", True, 6.0), ("int8", False, 4.0),
     ]  # fmt: skip
+
+
+def test_what_is_no_faster_within_the_spread_gives_way_to_what_loses_less(evaluation):
+    """9.7 lies within 5 % of 10.0: int8 would be chosen for nothing, and 2 of 1000 answers would be lost."""
+    found = choose([candidate("int8", 2, 9.7), candidate("fp32", 0, 10.0), candidate("bf16", 1, 14.0)], evaluation, 0.3)
+    assert found.precision == "fp32"
+    assert found.why.startswith(
+        "fp32 loses least, int8 no faster within the spread (time ratio 1.03 to int8, time ratio 0.71"
+    )
 
 
 def test_int8_that_is_slower_loses(evaluation):
@@ -223,7 +232,7 @@ def test_int8_that_is_slower_loses(evaluation):
 def test_without_a_clock_the_order_decides(evaluation):
     found = choose([candidate("fp8", 5), candidate("fp16", 0), candidate("int8", 0, 1.0)], evaluation, 0.3)
     assert found.precision == "fp16" and "not timed here: compare with fp8 and int8 on the device" in found.why
-    assert found.rows[2].why_not == "not tried: fp16 comes first and holds" and found.rows[2].latency_ms is None
+    assert found.rows[2].why_not == "not tried: fp16 comes first and holds" and found.rows[2].latency is None
 
 
 def test_a_candidate_that_cannot_be_made_is_a_row(evaluation):

@@ -39,7 +39,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 def test_a_bundle_is_measured_beside_pytorch_and_says_so(bundle: Path):
     result = bench(str(bundle), against="eager", rounds=4, memory=False)
     assert [row["name"] for row in result["rows"]] == ["PyTorch eager", "Edgesmith, onnxruntime, fp32"]
-    assert result["rows"][0]["ratio"] == 1.0
+    assert result["rows"][0]["time_ratio"] == 1.0
     assert all(row["median_ms"] <= row["p90_ms"] <= row["p99_ms"] for row in result["rows"])
     assert result["rows"][1]["max_abs"] <= 2e-5, "a fast wrong answer is no answer"
     written = open_bundle(bundle)
@@ -83,6 +83,19 @@ def test_a_peer_that_does_not_work_is_named(bundle: Path, monkeypatch: pytest.Mo
     result = bench(str(bundle), against="plain", rounds=2, memory=False)
     assert list(result["skipped"].values()) == ["RuntimeError: no compiler"]
     assert "no compiler" in rows(result)[-1][1]
+
+
+def test_a_table_that_the_bundle_cannot_keep_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def read_only(*_: object) -> None:
+        raise PermissionError(30, "Read-only file system", "small.edge")
+
+    monkeypatch.setattr("edgesmith.exporter.commands.measure.bench.update_bundle", read_only)
+    small = str(write_small_bundle(tmp_path / "small.edge"))
+    answer = command("bench", small, "--against", "none", "--rounds", "2", "--no-memory")
+    assert answer.code == 0 and "Edgesmith, onnxruntime, fp32" in answer.out, answer.err
+    assert "not kept in the bundle: [Errno 30] Read-only file system" in answer.out and "report.html" not in answer.out
+    told = json.loads(command("bench", small, "--against", "none", "--rounds", "2", "--no-memory", "--json").out)
+    assert "Read-only" in told["not_kept"] and len(told["rows"]) == 1
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path):

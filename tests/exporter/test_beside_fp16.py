@@ -12,6 +12,7 @@ from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
 from edgesmith.exporter.rivals import beside_fp16
+from edgesmith.runtime.backends.engine_build import BuildFailed
 from edgesmith.runtime.bundle.bundle import open_bundle
 
 pytestmark = pytest.mark.usefixtures("each_graph_traced_once")
@@ -66,6 +67,26 @@ def test_what_was_given_back_is_what_ships_and_what_is_told(jetson: Result, data
     assert all(makers.get(node.input[1]) != "DequantizeLinear" for node in shipped.node if node.name in kept)
     assert sum(node.name in kept for node in shipped.node) == 2
     assert WHY in (result.path / "report.html").read_text()
+
+
+def test_the_stand_in_is_the_nearest_chip_that_has_the_precision():
+    """Ada (sm89) has no fp4; Blackwell (sm120) is the first of ours that has."""
+    assert [beside_fp16.stand_in(None, precision) for precision in ("int8", "fp8", "int4", "nvfp4")] == [
+        "sm89", "sm89", "sm89", "sm120",
+    ]  # fmt: skip
+    assert (beside_fp16.stand_in("sm87", "int8"), beside_fp16.stand_in("sm110", "nvfp4")) == ("sm86", "sm120")
+
+
+@needs_rtx
+def test_a_stand_in_that_does_not_build_the_graph_ends_no_export(data: Path, tmp_path: Path, monkeypatch):
+    def refused(*_, **__):
+        raise BuildFailed("TensorRT-RTX did not build the graph", found="no implementation")
+
+    monkeypatch.setattr(rtx, "build_rtx", refused)
+    result = export(VIT, tmp_path / "vit.edge", data=data, **JETSON)
+    assert "xray" not in open_bundle(result.path).manifest["quantisation"]
+    (audited,) = [stage for stage in result.stages if stage.name == "audit"]
+    assert "did not build the graph" in audited.detail and "stands in" in audited.detail
 
 
 def test_without_the_builder_a_device_target_has_no_audit(data: Path, tmp_path: Path, monkeypatch):

@@ -75,8 +75,9 @@ def test_every_stage_finds_the_boxes_of_pytorch(exported: Result):
 
 def test_the_device_tests_itself_by_matching(exported: Result):
     with edgesmith.load(exported.path) as session:
-        (row,) = session.self_test()
+        row, pixels = session.self_test()
     assert row.passed and row.figures["detections"] > 10 and row.figures["missing"] == 0
+    assert pixels.passed and pixels.output == "preprocessing" and pixels.max_abs == 0.0
 
 
 def test_suppression_in_the_graph_finds_the_same(exported: Result, again: Any):

@@ -1,6 +1,7 @@
 """``edgesmith eval`` as it is typed: detectors with PyTorch beside them, classifiers on folders, mistakes in words."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -147,4 +148,41 @@ def test_an_interrupt_ends_an_evaluation_without_a_traceback(tmp_path, detector,
     monkeypatch.setattr(evaluate, "evaluate_boxes", stop)
     write_patches(tmp_path)
     found = edgesmith("eval", detector, "--data", "coco.json", "--save", "results.json")
-    assert found.code == 130 and "nothing half-written" in found.err and not (tmp_path / "results.json").exists()
+    assert found.code == 130 and "nothing half-written" in found.err
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 24, "the boxes were found: they are kept, whole"
+
+
+def test_without_pycocotools_it_ends_before_the_first_picture(tmp_path, detector, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    monkeypatch.setattr("edgesmith.runtime.tasks.detection.evaluate.run_all", lambda *_: pytest.fail("a picture ran"))
+    write_patches(tmp_path)
+    found = edgesmith("eval", detector, "--data", "coco.json", "--save", "results.json")
+    assert found.code == 2 and "pip install 'edgesmith[eval]'" in found.err, found.err
+
+
+def test_boxes_that_cannot_be_saved_after_all_do_not_lose_the_figures(tmp_path, detector, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edgesmith.runtime.tasks.detection.evaluate.replacing", full)
+    write_patches(tmp_path)
+    found = edgesmith("eval", detector, "--data", "coco.json", "--save", "results.json")
+    assert found.code == 1 and "100.00" in found.out and "NOT saved: [Errno 28] No space left" in found.out, found.err
+
+
+def test_boxes_are_not_saved_into_a_bundle(tmp_path, detector):
+    write_patches(tmp_path)
+    found = edgesmith("eval", detector, "--data", "coco.json", "--save", detector + "/results.json")
+    assert found.code == 2 and "inside the bundle" in found.err and edgesmith("test", detector).code == 0
+
+
+def test_no_row_has_a_time(tmp_path, detector):
+    """PyTorch's row ran in batches of 8 on threads of its own, the bundles' one by one: their times ranked the wrong way."""
+    bundle = str(write_small_bundle(tmp_path / "small.edge"))
+    colours(tmp_path / "photos", count=1)
+    write_patches(tmp_path)
+    for words in ((bundle, "--data", "photos"), (detector, "--data", "coco.json")):
+        found = edgesmith("eval", *words)
+        assert found.code == 0 and "ms" not in found.out.splitlines()[0], found.err
+        (row,) = json.loads(edgesmith("eval", *words, "--json").out)["rows"]
+        assert not [key for key in row if "ms" in key.split("_")]

@@ -88,6 +88,97 @@ def test_a_budget_decides_the_exit_code(folder: Path):
     assert any("clips" in note for note in found["quantisation"]["notes"])
 
 
+def reshaped(source: Path, out: Path, shape: list[int]) -> str:
+    """The file with its logits (B, 4) given as another shape."""
+    model = onnx.load(source)
+    (last,) = (node for node in model.graph.node if "logits" in node.output)
+    last.output[0] = "flat_logits"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape), "shape"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["flat_logits", "shape"], ["answers"]))
+    value = onnx.helper.make_tensor_value_info("answers", onnx.TensorProto.FLOAT, ["B", *shape[1:]])
+    del model.graph.output[:]
+    model.graph.output.append(value)
+    onnx.save(model, out)
+    return str(out)
+
+
+def with_features(source: Path, out: Path, name: str) -> str:
+    """The file with the 16 values before its last layer as a first output, its logits called ``name``."""
+    model = onnx.load(source)
+    for node in model.graph.node:
+        node.output[:] = [name if one == "logits" else one for one in node.output]
+    model.graph.output[0].name = name
+    features = onnx.helper.make_tensor_value_info("act", onnx.TensorProto.FLOAT, ["B", 16])
+    outputs = [features, *model.graph.output]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.save(model, out)
+    return str(out)
+
+
+@pytest.mark.parametrize("shape", [[-1, 4, 1, 1], [-1, 1, 4]])
+def test_logits_with_axes_of_one_entry_are_read_as_classes(folder: Path, tmp_path: Path, shape: list[int]):
+    quantised, exact = (
+        reshaped(folder / f"{name}.onnx", tmp_path / f"{name}.onnx", shape) for name in ("qdq", "float")
+    )
+    data = ("--data", str(folder / "images.npz"))
+    _, plain = asked(folder, str(folder / "qdq.onnx"), "--ref", str(folder / "float.onnx"), *data)
+    for ref in (exact, str(folder / "float.onnx")):
+        _, found = asked(folder, quantised, "--ref", ref, *data, "--sensitivity")
+        told = found["quantisation"]["accuracy"]
+        assert told["metric"] == "top1" and told["reference"]["value"] == 100.0
+        for key in ("sqnr_db", "agreement", "cosine"):
+            assert told[key] == pytest.approx(plain["quantisation"]["accuracy"][key]), key
+
+
+@pytest.mark.parametrize("name", ["logits", "y"])
+def test_of_two_outputs_the_logits_are_found_and_it_is_told(folder: Path, tmp_path: Path, name: str):
+    """By name; where they are called otherwise, features are read by the head and logits by nothing."""
+    quantised, exact = (
+        with_features(folder / f"{one}.onnx", tmp_path / f"{one}.onnx", name) for one in ("qdq", "float")
+    )
+    data = ("--data", str(folder / "images.npz"), "--sensitivity")
+    _, plain = asked(folder, str(folder / "qdq.onnx"), "--ref", str(folder / "float.onnx"), *data)
+    for ref in (exact, str(folder / "float.onnx")):
+        _, found = asked(folder, quantised, "--ref", ref, *data)
+        told = found["quantisation"]
+        assert told["accuracy"]["sqnr_db"] == pytest.approx(plain["quantisation"]["accuracy"]["sqnr_db"])
+        assert told["accuracy"]["reference"]["value"] == 100.0
+        assert any(f"{name} (B x 4) is compared, not act" in note for note in told["notes"])
+
+
+def test_logits_of_tokens_are_refused_in_words(folder: Path, tmp_path: Path):
+    tokens = reshaped(folder / "qdq.onnx", tmp_path / "tokens.onnx", [-1, 2, 2])
+    answer = edgesmith(
+        "quant-report", tokens, "--ref", str(folder / "float.onnx"), "--data", str(folder / "images.npz")
+    )
+    assert answer.code == 2 and "Which output" in answer.err and "answers B x 2 x 2" in answer.err, answer.err
+    assert "logits batch x classes" in answer.err and "Traceback" not in answer.err
+    assert edgesmith("quant-report", tokens).code == 0, "what the file holds can be read all the same"
+
+
+def test_one_logit_is_judged_by_its_sign(folder: Path, tmp_path: Path):
+    """A bias turns all answers of a file with one logit: it agreed on 100 % of the pictures, as there is one class only."""
+    files = []
+    for name, bias in (("float", 0.0), ("qdq", 1e4)):
+        model = onnx.load(folder / f"{name}.onnx")
+        (last,) = (node for node in model.graph.node if "logits" in node.output)
+        last.output[0] = "all_logits"
+        for key, value in (("column", np.array([0])), ("bias", np.float32(bias))):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(value, key))
+        model.graph.node.append(onnx.helper.make_node("Gather", ["all_logits", "column"], ["one"], axis=1))
+        model.graph.node.append(onnx.helper.make_node("Add", ["one", "bias"], ["logits"]))
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        files.append(str(tmp_path / f"{name}.onnx"))
+    logits = (np.maximum(IMAGES.reshape(len(IMAGES), -1) @ W1, 0) @ W2)[:, 0]
+    np.savez(tmp_path / "images.npz", images=IMAGES, labels=(logits > 0).astype(np.int64))
+    _, found = asked(folder, files[1], "--ref", files[0], "--data", str(tmp_path / "images.npz"))
+    told, share = found["quantisation"]["accuracy"], 100 * float((logits > 0).mean())
+    assert 0 < share < 100 and told["reference"]["value"] == 100.0
+    assert told["quantised"]["value"] == told["agreement"] == pytest.approx(share)
+
+
 def test_a_dynamic_file_says_that_it_cannot_be_scanned(folder: Path):
     words = ("--ref", str(folder / "float.onnx"), "--data", str(folder / "images.npz"), "--sensitivity")
     _, found = asked(folder, str(folder / "dynamic.onnx"), *words)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +103,23 @@ def test_started_with_nohup_a_closed_terminal_does_not_end_it(tmp_path):
         process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, "it was the second that ended it"
     assert left(tmp_path) == [] and ended(builder)
+
+
+def test_a_terminal_that_is_gone_takes_no_words_and_changes_no_code(tmp_path):
+    ours, its = pty.openpty()
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-c", STUCK, "van.edge"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        shown = ""
+        while not (builder := re.search(r"^(\d+)\s*$", shown, re.MULTILINE)):
+            shown += os.read(ours, 4096).decode()  # OSError where it ended early
+        assert len(left(tmp_path)) > 3
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert left(tmp_path) == [] and ended(int(builder[1]))
 
 
 def test_what_a_killed_export_leaves_goes_with_the_next_run_and_a_living_one_keeps_its_folder(tmp_path, monkeypatch):

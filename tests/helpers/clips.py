@@ -5,7 +5,7 @@ from __future__ import annotations
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -46,8 +46,11 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 
 @contextmanager
-def stream(frames: int, every_s: float = 0.02, hang_s: float = 0.0) -> Iterator[str]:
-    """The address of a motion JPEG stream; after its frames it hangs for a while, then ends."""
+def stream(frames: int, every_s: float = 0.02, hang_s: float = 0.0, damaged: Collection[int] = ()) -> Iterator[str]:
+    """The address of a motion JPEG stream; after its frames it hangs for a while, then ends.
+
+    Of the ``damaged`` ones nothing can be decoded.
+    """
     leave = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,6 +61,7 @@ def stream(frames: int, every_s: float = 0.02, hang_s: float = 0.0) -> Iterator[
             try:
                 for index in range(frames):
                     data = cv2.imencode(".jpg", picture(index)[:, :, ::-1])[1].tobytes()
+                    data = bytes(len(data)) if index in damaged else data
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                     self.wfile.write(head.encode() + data + b"\r\n")
                     time.sleep(every_s)

@@ -83,7 +83,7 @@ WRAPPED = {
     "plain": lambda s: s,
     "model": lambda s: {"model": s, "epoch": 3},
     "state_dict": lambda s: {"state_dict": s, "arch": "van", "args": argparse.Namespace(lr=1e-3)},
-    "ema beside": lambda s: {"model": s, "model_ema": {k: torch.zeros_like(v) for k, v in s.items()}},
+    "ema beside": lambda s: {"model": {k: torch.zeros_like(v) for k, v in s.items()}, "model_ema": s},
     "only ema": lambda s: {"model_ema": s},
     "nested": lambda s: {"state_dict": {"model": s}},
     "module prefix": lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
@@ -316,7 +316,7 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, van_state):
 
 def test_a_missing_file_and_a_folder_are_refused_as_weights(tmp_path):
     assert "no such file" in refusal("smt", weights=tmp_path / "nothing.pth")
-    assert "not a file" in refusal("smt", weights=tmp_path)
+    assert "no checkpoint in this folder" in refusal("smt", weights=tmp_path)
     assert "random, pretrained" in refusal("smt", weights="pretraned")
 
 

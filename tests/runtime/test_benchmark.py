@@ -42,8 +42,8 @@ def test_half_the_work_is_half_the_time(monkeypatch):
         "fast": clocks.work(9, computes_ms=1, later_ms=1),
     }
     timings = measure(candidates, rounds=7, warmup=1, items=4, progress=lambda *a: seen.append(a))
-    assert timings["slow"].ratio == timings["slow"].ratio_low == 1.0
-    assert timings["fast"].ratio == timings["fast"].ratio_low == timings["fast"].ratio_high == 0.5
+    assert timings["slow"].time_ratio == timings["slow"].time_ratio_low == 1.0
+    assert timings["fast"].time_ratio == timings["fast"].time_ratio_low == timings["fast"].time_ratio_high == 0.5
     assert timings["fast"].min_ms == 11 and timings["fast"].median_ms == 14  # the first turn warmed up
     assert timings["fast"].median_ms < timings["fast"].p90_ms < timings["fast"].p99_ms < 17
     assert timings["fast"].throughput_per_s == pytest.approx(4e3 / timings["fast"].median_ms)
@@ -63,7 +63,7 @@ def test_the_cpu_clock_does_not_see_waiting():
         work()
 
     timings = measure({"work": work, "wait": work_and_wait}, rounds=9, warmup=1, clock="cpu")
-    assert timings["wait"].ratio < 5 and timings["wait"].wall_median_ms > 20 > timings["wait"].median_ms
+    assert timings["wait"].time_ratio < 5 and timings["wait"].wall_median_ms > 20 > timings["wait"].median_ms
 
 
 def test_turns_are_interleaved_and_the_first_one_changes():

@@ -30,7 +30,7 @@ def test_a_detector_that_is_right_everywhere(tmp_path, bundle, scale):
     file = write_patches(tmp_path, scale=scale)
     (row,) = evaluate([bundle], file)["rows"]
     assert row["map"] == pytest.approx(100) and (row["low"], row["high"]) == (pytest.approx(100), pytest.approx(100))
-    assert (row["pictures"], row["boxes"], row["found"]) == (12, 24, 24) and row["ms_per_picture"] > 0
+    assert (row["pictures"], row["boxes"], row["found"]) == (12, 24, 24) and "ms_per_picture" not in row
     assert row["per_class"]["green"] == {"map": None, "map50": None, "boxes": 0}
     assert (row["small"] is None, row["medium"] is None) == ((False, True) if scale == 1 else (True, False))
 
@@ -81,7 +81,7 @@ def test_the_results_file_is_cocos(tmp_path, bundle):
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("coco.json", "holds the annotations"), (".", "is a folder"), ("gone/results.json", "there is no folder")],
+    [("coco.json", "holds the annotations"), (".", "found     a folder"), ("gone/results.json", "found     no folder")],
 )
 def test_places_that_cannot_be_written(tmp_path, bundle, place, words):
     file = write_patches(tmp_path)
@@ -146,7 +146,6 @@ def test_the_table_has_a_row_for_the_bundle_and_for_each_class(tmp_path, bundle)
         "small",
         "medium",
         "large",
-        "ms/picture",
         "pictures",
     ]
     assert lines[1].split()[:3] == ["colours.edge", "fp32", "66.67"] and lines[1].split()[-1] == "12"
@@ -244,4 +243,6 @@ def test_ctrl_c_on_a_device(tmp_path, bundle, monkeypatch):
 
     monkeypatch.setattr(module, "evaluate_boxes", stop)
     assert device(bundle, "--data", write_patches(tmp_path), "--save", tmp_path / "r.json") == 130
-    assert not (tmp_path / "r.json").exists()
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 24, (
+        "the boxes were found already: they are kept, whole"
+    )

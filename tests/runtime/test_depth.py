@@ -1,6 +1,7 @@
 """Samples of 10, 12, 14 and 16 bits, floats and other integers: the right bytes where white is known, else words."""
 
 import io
+import json
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from edgesmith.calibration.pictures.images import open_data
+from edgesmith.runtime.coco.annotations import read_coco
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.file import check_image, decode_image, read_image
 from edgesmith.runtime.pictures.preprocess import ImageContract, pixels
@@ -38,7 +40,8 @@ def png(samples: np.ndarray, significant: int = 0) -> bytes:
     """16 bits; with ``significant`` the chunk sBIT, one number a channel."""
     channels = {2: None, 3: [2, 1, 0], 4: [2, 1, 0, 3]}[samples.shape[2] if samples.ndim == 3 else 2]
     data = cv2.imencode(".png", samples if channels is None else samples[..., channels])[1].tobytes()
-    said = chunk(b"sBIT", bytes([significant] * (3 if samples.ndim == 3 else 1))) if significant else b""
+    bits = [significant, 16] if channels is None else [significant] * 3 + [16]  # that of alpha at the end
+    said = chunk(b"sBIT", bytes(bits[: samples.shape[2] if samples.ndim == 3 else 1])) if significant else b""
     return data[:33] + said + data[33:]
 
 
@@ -102,6 +105,11 @@ KNOWN = {  # a file whose white is known -> the bytes it shows
     # PNG (third edition), 13.12: samples are scaled to the whole depth, the upper bits repeated below
     "12 bits stretched, sBIT.png": (png((deep(GREY, 12) << 4) | (deep(GREY, 12) >> 8), 12), GREY),
     "12 bits stretched, sBIT, dark.png": (png(deep(GREY // 16, 12) << 4, 12), GREY // 16),
+    "12 bits and alpha, sBIT.png": (png(np.dstack([deep(RGB, 12), np.full_like(GREY, 65535, np.uint16)]), 12), RGB),
+    "12 bits and alpha, MaxSampleValue.tif": (
+        tiff(np.dstack([deep(RGB, 12), np.full_like(GREY, 65535, np.uint16)]), photometric=2,
+             more=[(281, "H", [4095] * 4), (338, "H", [2])]), RGB,
+    ),
     "16 bits, sBIT, dark.png": (png(deep(GREY // 8, 16), 16), GREY // 8),
     **{f"{bits} bits, MaxSampleValue.tif": (tiff(deep(RGB, bits), photometric=2, more=white(2**bits - 1)), RGB) for bits in (8, 10, 12, 14)},
     "12 bits, SMaxSampleValue.tif": (tiff(deep(RGB, 12), photometric=2, more=[(341, "H", [4095] * 3)]), RGB),
@@ -150,6 +158,15 @@ def test_a_file_that_nobody_can_tell_is_refused_in_words(tmp_path, name):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(UserMistake, match="no picture of .* can be used"):
         open_data(tmp_path, AS_IT_IS, held_out=0)
+
+
+def test_a_set_of_an_unknown_depth_is_refused_before_it_is_evaluated(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(deep(RGB, 12)))
+    found = {"images": [{"id": 1, "file_name": "a.png", "width": 24, "height": 16}], "categories": [{"id": 1, "name": "x"}],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}]}  # fmt: skip
+    (tmp_path / "coco.json").write_text(json.dumps(found))
+    with pytest.raises(UserMistake, match="a.png: uint16, values from 0 to 4.*: 12 bits, or 16 and dark"):
+        read_coco(tmp_path / "coco.json", None, ("x",))
 
 
 def test_the_words_say_the_range_and_what_to_do():
@@ -222,6 +239,7 @@ FLOATS = {
     "0..1 where 0..255 is due": (PLANES / 255, AS_IT_IS, False),
     "-1..1 where mean and std are due": (PLANES / 127.5 - 1, LIKE_TIMM, False),
     "-1..1 where 0..1 is due": (PLANES / 127.5 - 1, SHARES, False),
+    "mean and std where 0..255 is due": ((PLANES / 255 - 0.45) / 0.225, AS_IT_IS, False),
     "0..255": (PLANES, LIKE_TIMM, False),
     "0..255 where 0..1 is due": (PLANES, SHARES, False),
     "as due, mean and std": ((PLANES / 255 - 0.45) / 0.225, LIKE_TIMM, True),

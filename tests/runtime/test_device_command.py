@@ -155,3 +155,26 @@ def test_run_works_with_the_opencv_of_today_and_of_boards(folder: Path, release:
         [sys.executable, "-c", OTHER_OPENCV, release], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "0 [0]", done.stderr
+
+
+WHAT_IT_IMPORTS = """
+import sys
+from edgesmith.runtime.commands.run import Asked, run
+run(Asked("small.edge", ("blue.png",)))
+print(sorted(name for name in sys.argv[1:] if name in sys.modules))
+"""
+
+
+def test_a_run_imports_nothing_that_it_does_not_need(folder: Path):
+    """Each of these takes as long as to open a bundle: what finds extensions, what registers plugins, the other engines."""
+    unwanted = [
+        "importlib.metadata",
+        "email",
+        "statistics",
+        "argparse",
+        "edgesmith.runtime.plugins.register",
+        "openvino",
+    ]
+    command = [sys.executable, "-c", WHAT_IT_IMPORTS, *unwanted]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

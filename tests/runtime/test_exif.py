@@ -99,6 +99,8 @@ FILES = {
     "behind 300 kB.jpg": (
         jpeg(exif(6))[:2] + app1(bytes(65000)) * 5 + jpeg(exif(6))[2:], 6,
     ),
+    "behind fill bytes.jpg": (jpeg(exif(6))[:2] + b"\xff" * 9 + jpeg(exif(6))[2:], 6),
+    "behind stray bytes.jpg": (jpeg()[:20] + b"\0\0\xff\0" + jpeg(exif(6))[2:38] + jpeg()[20:], 6),
     "with the marker of a JPEG.png": (png(chunk(b"eXIf", b"Exif\0\0" + exif(6))), 6),
     "without the marker of a JPEG.webp": (saved("WEBP", lossless=True, exif=exif(6)), 6),
     "the letters eXIf in a text.png": (png(chunk(b"tEXt", b"Comment\0eXIf" + exif(6))), 1),

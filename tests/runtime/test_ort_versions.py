@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.backends.ort_versions import NEWEST, too_old
+from edgesmith.runtime.backends.onnxruntime import NEWEST, too_old
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused
 
 # what release 1.19.0 said of small graphs

@@ -46,6 +46,13 @@ def test_an_installed_package_registers_when_a_table_is_first_asked(installed):
     assert len(calls) == 1, "called once for all tables"
 
 
+def test_a_name_that_is_there_needs_no_search_for_extensions(installed, monkeypatch):
+    """Looking for them takes longer than to open a bundle, and they could not replace it."""
+    table = Registry("task", {"ours": 1})
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: pytest.fail("searched"))
+    assert table["ours"] == 1 and "ours" in table and table.get("ours") == 1
+
+
 def test_a_broken_extension_is_told_and_the_others_go_on(installed):
     table: Registry[int] = Registry("target")
 

@@ -71,9 +71,7 @@ def test_a_bundle_that_is_replaced_after_load_answers_as_it_was(make_tiny, tmp_p
                 make_tiny(batch, files=other_files(batch))
         best = session(RED).best
         assert (best.label, best.index) == ("red", 0)
-        if (
-            batch == "batch" and backend == "openvino"
-        ):  # not compiled yet for other sizes than the usual one: a late read
+        if batch == "batch" and backend == "openvino":  # another size than the usual one is compiled late
             for late in (lambda: session([RED, RED]), session.self_test):
                 with pytest.raises(BundleRefused, match=CHANGED):
                     late()

@@ -8,7 +8,7 @@ import pytest
 
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.report.curve import curve, shortened
-from edgesmith.runtime.report.words import loss_db, rule_words, summary, worst
+from edgesmith.runtime.report.words import loss_db, rule_words, summary, warnings, worst
 
 DROP = {"points": 0.3, "n": 1000, "low": -0.41, "high": 1.01, "lost": 5, "won": 2}
 STEP = {"sqnr_db": 33.9, "agreement": 99.1, "cosine": 0.999, "n": 1000}
@@ -39,7 +39,7 @@ QUANTISED = {
         {"high": 0, "share": 0.9990, "holds": False, "drop": {**DROP, "points": 0.9}, **STEP},
         {"high": 1, "share": 0.9712, "holds": True, "drop": DROP, **STEP}]},
     "sizes": {"fp32": 10_000_000, "quantised": 2_900_000},
-    "latency": {"ratio": 0.61, "low": 0.58, "high": 0.66, "runner": "ONNX Runtime", "against": "fp32"},
+    "latency": {"time_ratio": 0.61, "time_ratio_low": 0.58, "time_ratio_high": 0.66, "runner": "ONNX Runtime", "against": "fp32"},
     "xray": {"fp16": {"kernels": 37, "fused_attention": 4, "counts": {"gemm fp16 x fp16": 20}, "engine_bytes": 2_500_000},
              "quantised": {"kernels": 46, "fused_attention": 4, "counts": {"gemm int8 x int8": 18}, "moved_bytes": 1_600_000},
              "sites": 18, "sites_on_integer_kernels": 17, "in_name_only": {}, "attention_lost": [], "verdict": "may win: measure it"},
@@ -93,7 +93,7 @@ def said(**changes):
         "97.1% of the multiplications run in int8; top-1 falls by 0.30 points, 94.10 % to 93.80 % (95 % sure: -0.41 to +1.01, 1000 pictures)",
         "the budget of 0.5 points holds", "+0.30 points (95 % sure: -0.41 to +1.01; 5 lost, 2 won)", "94.10 % of 1000 (95 %: 92.5 to 95.4)",
         "34.8 dB SQNR, smallest cosine 0.999300", "99.20 % of the answers", "2.9 MB, 0.29 of 10.0 MB in float32",
-        "0.61 (0.58 to 0.66) x the time of fp32, ONNX Runtime", "128 pictures of photos", "ab" * 32, "5c" * 32, "1: torn.jpg (cut off)",
+        "time ratio 0.61 (0.58 to 0.66) to fp32, ONNX Runtime", "128 pictures of photos", "ab" * 32, "5c" * 32, "1: torn.jpg (cut off)",
         "1000 other pictures", "/stem/Conv Conv, stem 2.8% fp16 x fp16", "float: reads the picture itself",
         "/blocks/0/qkv/MatMul MatMul, linear 31.0% int8 x int8 0.0421 0 mse (minmax 1.5 x) 0.012% 31.5 42.0 outlier channel 7: 64 x the median channel quantised: constant weight",
         "2 steps of the search for the budget", "0 99.9% +0.90", "1 groups smoothed", "/blocks/0/norm1 0.5 12.5",
@@ -124,7 +124,7 @@ def test_a_missed_budget_is_marked():
 def test_random_calibration_a_lost_race_and_a_lost_fusion_are_loud():
     page = html(
         data={**QUANTISED["data"], "kind": "random"},
-        latency={"ratio": 0.97, "low": 0.9, "high": 1.04, "against": "fp32"},
+        latency={"time_ratio": 1.2, "time_ratio_low": 1.1, "time_ratio_high": 1.3, "against": "fp32"},
         xray={
             **QUANTISED["xray"],
             "attention_lost": [["/blocks/3/scores", "/blocks/3/mix"]],
@@ -134,10 +134,25 @@ def test_random_calibration_a_lost_race_and_a_lost_fusion_are_loud():
     loud = re.findall(r'<p><span class="bad">(.*?)</span></p>', page)
     assert len(loud) == 4
     assert loud[0].startswith("CALIBRATED WITH RANDOM NUMBERS") and "--data" in loud[0]
-    assert loud[1] == "int8 LOST on the machine that made this: 0.97 (0.90 to 1.04) x the time of fp32."
+    assert loud[1] == "int8 LOST on the machine that made this: time ratio 1.20 (1.10 to 1.30) to fp32."
     assert loud[2] == "FUSION LOST against fp16: attention of /blocks/3/scores, /blocks/3/mix"
     assert loud[3].startswith("QUANTISED IN NAME ONLY") and loud[3].endswith(": /fc")
     assert not re.findall(r'<p><span class="bad">', html())
+
+
+@pytest.mark.parametrize(
+    ("latency", "said"),
+    [
+        ({"time_ratio": 1.01, "time_ratio_low": 0.97, "time_ratio_high": 1.06}, "is no faster within the spread"),
+        ({"ratio": 0.97, "low": 0.9, "high": 1.04}, "is no faster within the spread"),  # as version 0.1.0 wrote it
+        ({"ratio": 1.3, "low": 1.2, "high": 1.4}, "LOST"),
+        ({"ratio": 1.3}, "LOST"),
+        ({"ratio": 0.8, "low": 0.7, "high": 0.9}, ""),
+    ],
+)
+def test_a_race_within_the_spread_is_not_lost(latency: dict, said: str):
+    loud = warnings({"precision": "int8", "latency": {**latency, "against": "fp32"}})
+    assert [one.split(" on the machine")[0] for one in loud] == ([f"int8 {said}"] if said else [])
 
 
 def test_agreement_is_not_called_accuracy():

@@ -19,6 +19,7 @@ from detection_bundle import RULES, paint, write_detection_bundle
 from small_bundle import write_small_bundle
 
 from edgesmith.runtime.commands.cli import main as device_main
+from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.file import read_image
 from edgesmith.runtime.tasks.detection.draw import class_colour
 
@@ -171,7 +172,7 @@ def test_a_stream_is_read_until_it_ends(folder):
 
 
 def test_a_stream_that_hangs_keeps_what_was_written(folder, monkeypatch):
-    monkeypatch.setattr("edgesmith.runtime.pictures.video.STALL_S", 0.5)
+    monkeypatch.setattr("edgesmith.runtime.pictures.video.live.STALL_S", 0.5)
     with stream(frames=5, hang_s=10) as url:
         answer = edgesmith("run", "d.edge", "--source", url, "--save", "live.mp4")
     assert answer.code == 2 and "stopped giving frames" in answer.err and "kept live.mp4" in answer.err
@@ -226,6 +227,17 @@ def test_an_interrupt_finishes_the_video(folder, interrupts_heard, number):
     assert list(folder.glob(".*")) == []
 
 
+def test_what_a_killed_run_leaves_goes_with_the_next_one_and_not_with_one_meanwhile(folder):
+    with long_run(folder, "--save", "out.mp4", "--json-lines") as process:
+        (folder / ".two.abcdefgh.edgesmith.part").write_bytes(b"half a picture")  # of another that was killed
+        assert edgesmith("run", "d.edge", "two.png", "--save", "one.png").code == 0
+        assert len(list(folder.glob(".*"))) == 1, "the living one's stays"
+        process.kill()
+    assert len(list(folder.glob(".*"))) == 1 and not (folder / "out.mp4").exists()
+    assert edgesmith("run", "d.edge", "two.png", "--save", "out.mp4").code == 0
+    assert list(folder.glob(".*")) == [] and len(frames_of(folder / "out.mp4")) == 1
+
+
 def test_a_reader_that_leaves_ends_the_run_quietly(folder):
     process = long_run(folder, "--save", "out.mp4", "--json-lines")
     process.stdout.close()
@@ -233,3 +245,60 @@ def test_a_reader_that_leaves_ends_the_run_quietly(folder):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in err and "saved out.mp4" in err, err
     assert 0 < len(frames_of(folder / "out.mp4")) < 4000
+
+
+def test_nothing_is_saved_inside_a_bundle(folder):
+    """Told before the work: a bundle with a file that it does not list could not be opened again."""
+    before = sorted(path.name for path in (folder / "d.edge").iterdir())
+    (folder / "link").symlink_to("d.edge")
+    for place in (
+        "d.edge/out.png",
+        "d.edge",
+        "d.edge/drawn/",
+        "c.edge/new/out.png",
+        "link/out.png",
+        "./x/../d.edge/out.png",
+    ):
+        answer = edgesmith("run", "d.edge", "two.png", "--save", place, "--force")
+        assert answer.code == 2 and "inside the bundle" in answer.err and not answer.out, place
+    for place in ("d.edge/out.mp4", "d.edge/frames"):
+        assert edgesmith("run", "d.edge", "--source", "clip.mp4", "--save", place).code == 2
+    assert sorted(path.name for path in (folder / "d.edge").iterdir()) == before
+    assert edgesmith("run", "d.edge", "two.png", "--save", "d.edge.png").code == 0
+
+
+def test_json_is_written_as_the_answers_come(folder, monkeypatch):
+    """One document all the same, and as it was when it was put together at the end; an error is its last entry."""
+    from edgesmith.runtime.pictures.video import film
+
+    answer = edgesmith("run", "d.edge", "--source", "clip.mp4", "--json")
+    document = json.loads(answer.out)
+    assert len(document) == 12 and answer.out == json.dumps(document, indent=2) + "\n"
+    kept = film.to_rgb
+
+    def breaks(pixels, calls=[]):  # noqa: B006 counts over the frames
+        calls.append(1)
+        if len(calls) > 4:
+            raise UserMistake("the disk went away", found="nothing")
+        return kept(pixels)
+
+    monkeypatch.setattr(film, "to_rgb", breaks)
+    answer = edgesmith("run", "d.edge", "--source", "clip.mp4", "--json")
+    *answers, error = json.loads(answer.out)
+    assert answer.code == 2 and "the disk went away" in answer.err
+    assert answers == document[:4] and error == {"error": {"what": "the disk went away", "found": "nothing"}}
+
+
+def test_medians_stay_those_of_all_frames(folder):
+    """The summary names each step once, with or without --save."""
+    told = edgesmith("run", "d.edge", "--source", "clip.mp4", "--save", "out.mp4").err
+    steps = told.split("median ms: ")[1].splitlines()[0]
+    assert [part.split()[0] for part in steps.split(", ")] == [
+        "read",
+        "preprocess",
+        "infer",
+        "postprocess",
+        "draw",
+        "save",
+    ]
+    assert all(float(part.split()[1]) >= 0 for part in steps.split(", "))

@@ -151,6 +151,17 @@ def test_a_bundle_without_a_picture_is_told_so(tiny):
     assert row.passed and selftest.UNCOVERED in row.told and "preprocessing not covered" in row.told
 
 
+def test_graphs_behind_the_first_are_told_as_not_covered(tiny):
+    from edgesmith.runtime.bundle.bundle import write_bundle
+
+    spec = {key: tiny.manifest[key] for key in ("inputs", "outputs")}
+    graphs = {"first": {"file": "model.onnx", **spec}, "second": {"file": "model.onnx", **spec}}
+    kept = {key: value for key, value in tiny.manifest.items() if key not in ("inputs", "outputs", "files")}
+    files = {name: tiny.path / name for name in tiny.manifest["files"]}
+    (row,) = rows_of(write_bundle(tiny.path.with_name("two.edge"), files, {**kept, "graphs": graphs}))
+    assert row.passed and "graphs not covered: second" in row.told
+
+
 # the file itself
 
 

@@ -158,3 +158,12 @@ def test_a_report_escapes_the_words_of_a_bundle(tmp_path):
     manifest |= {"notes": ["<b>\u202e"], "inputs": [], "outputs": [], "model": "<i>", "licence": {"code": "<u>"}}
     page = write_report(manifest)
     assert not any(tag in page for tag in ("<script", "<img src=x", "<b>\u202e", "<i>", "<u>"))
+
+
+@pytest.mark.parametrize("place", ["javascript:alert(1)", "/etc/passwd", "../x.png", "data:text/html,x"])
+def test_a_picture_of_a_report_is_one_of_the_bundle(place):
+    from edgesmith.runtime.report.page import image, text
+
+    assert "href" not in image(place, "words") and "words" in image(place, "words")
+    assert 'href="pictures/a.jpg"' in image("pictures/a.jpg", "words")
+    assert text("a\u202eb<") == "a\\u202eb&lt;"

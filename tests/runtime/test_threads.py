@@ -120,6 +120,13 @@ def test_close_from_inside_a_call_is_refused_and_does_not_hang(told):
     assert told.run(milliseconds(0)) and not told.freed.is_set()
 
 
+def test_a_call_that_was_broken_off_before_it_began_does_not_keep_the_session_open(tiny):
+    """Ctrl-C between the line that counts a call in and the block that counts it out."""
+    with Told(tiny).start() as session:
+        session._calls.append(threading.get_ident())
+    assert session.freed.is_set()
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_session_that_is_closed_under_its_callers_answers_or_refuses(make_tiny, name):
     session = open_or_skip(make_tiny(), name, threads=1)

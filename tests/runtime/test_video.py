@@ -12,8 +12,8 @@ import pytest
 from clips import frames_of, picture, stream, write_clip
 
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.pictures import video, video_file
-from edgesmith.runtime.pictures.video import Live, Pictures, Video, frames, pictures
+from edgesmith.runtime.pictures import video_file
+from edgesmith.runtime.pictures.video import Live, Pictures, Video, frames, live, pictures
 from edgesmith.runtime.pictures.video_file import VideoFile
 
 CODING_ERROR = 40  # what the codecs change of a saturated patch's mean, of 255
@@ -48,7 +48,7 @@ class Turns(Camera):
         with self.news:
             self.asked += 1
             self.news.notify_all()
-            self.news.wait_for(lambda: self.at < self.told)
+            self.news.wait_for(lambda: self.at < self.told or self.at >= self.count)
         return super().read()
 
     def give(self, frames):
@@ -89,14 +89,16 @@ def test_a_file_that_breaks_off_is_read_as_far_as_it_goes(tmp_path):
     (tmp_path / "half.avi").write_bytes(data[: len(data) * 2 // 3])
     for name in ("half.mp4", "half.avi"):
         with frames(tmp_path / name) as source:
-            found = list(source)
+            *found, end = list(source)
         assert 5 < len(found) < 36 and f"breaks off: {len(found)} of the 40 frames" in source.notes[0]
+        assert all(frame.image is not None for frame in found)
+        assert end.image is None and (end.index, end.lost) == (found[-1].index + 1, 40 - len(found))
 
 
 def test_a_count_that_is_not_kept_is_told(tmp_path):
     with frames(write_clip(tmp_path / "clip.mp4", frames=12)) as source:
         source.count = 20
-        list(source)
+        assert [frame.lost for frame in source] == [0] * 12 + [8]
     assert source.notes == [f"{tmp_path / 'clip.mp4'} breaks off: 12 of the 20 frames it promises can be read"]
 
 
@@ -219,7 +221,7 @@ def test_a_stream_over_the_network():
 
 
 def test_a_stream_that_hangs_is_ended_in_words(monkeypatch):
-    monkeypatch.setattr(video, "STALL_S", 0.5)
+    monkeypatch.setattr(live, "STALL_S", 0.5)
     with (
         stream(frames=10, every_s=0.01, hang_s=10) as url,
         frames(url) as source,
@@ -251,7 +253,7 @@ def test_a_written_video_holds_what_was_added(tmp_path, suffix, size):
 
 
 def test_a_live_video_plays_as_long_as_it_took(tmp_path):
-    out = VideoFile(tmp_path / "out.avi", 10, live=True)
+    out = VideoFile(tmp_path / "out.avi", 10, timed=True)
     for time_s, value in ((0.0, 0), (0.5, 100), (0.52, 200), (1.0, 250)):
         out.add(np.full((16, 16, 3), value, np.uint8), time_s)
     assert out.finish()

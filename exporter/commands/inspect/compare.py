@@ -1,11 +1,13 @@
 """``edgesmith compare A B``: two bundles, ONNX files or models by name, on the same inputs; A is the judge.
 
-How their answers are compared is the task's: classifiers number by number, detectors by their detections, after threshold
-and suppression of the judge (exporter/tasks).
+What a task makes of its outputs is compared as the task does it: classifiers number by number, detectors by their detections,
+after threshold and suppression of the judge (exporter/tasks). Every other output has a row of its own, and the worst row
+decides (compare_outputs.py). Where sizes are open they are compared at several (compare_shapes.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....runtime.errors import UserMistake
-from ....runtime.ground.limits import FP32
+from ....runtime.ground.limits import FP32, quantised
 from ....runtime.pictures.preprocess import preprocess
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
 from ...tasks.known import each
-from .compare_sides import Side, open_side
+from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
+from .compare_shapes import common_shapes, runs
+from .compare_sides import Side, aligned, open_side
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
-    from ...tasks.task import Row
+
+FEW = 8  # pictures at sizes beside the usual one
 
 
 def compare(
@@ -38,48 +43,83 @@ def compare(
 ) -> dict[str, Any]:
     """Rows of agreement on seeded numbers and on pictures, and for two graphs the first node that differs.
 
-    Raises UserMistake when one of the two cannot be opened, or their inputs, tasks or classes do not fit each other.
+    Raises UserMistake when one of the two cannot be opened, or their inputs, outputs, tasks or classes do not fit each other.
     """
     limit = arguments.precision(precision)
     judge = open_side(first, weights, num_classes)
     other = open_side(second, weights, num_classes)
     try:
         _check_tasks(judge, other)
-        shape = _common_shape(judge, other)
-        contract = replace(_contract(judge, other), size=(shape[2], shape[3]))
-        inputs = {"seeded": verify.seeded(shape, contract)}
-        if paths := [picture.path for picture in pictures(data)]:
-            inputs["pictures"] = preprocess(paths, contract)
-        rows, equal = [], True
-        for kind, images in inputs.items():
-            expected, found = (verify.run_all(side.run, images, shape[0]) for side in (judge, other))
-            rows.append(_row(judge, other, kind, shape, expected, found, limit))
-            equal = equal and np.array_equal(expected, found)
+        known = _contract(judge, other)
+        shapes = common_shapes(judge, other, known.size)
+        judge, other = aligned(judge, other)
+        pairs, notes = paired(judge, other)
+        paths = [picture.path for picture in pictures(data)]
+        rows: list[dict[str, Any]] = []
+        blamed: np.ndarray | None = None
+        for shape in shapes:
+            contract = replace(known, size=(shape[2], shape[3]))
+            inputs = {"seeded": verify.seeded(shape, contract)}
+            if some := paths if shape == shapes[0] else paths[:FEW]:
+                inputs["pictures"] = preprocess(some, contract)
+            if quantised(limit) and len(inputs) > 1 and shape[2:] != shapes[0][2:]:
+                del inputs["seeded"]  # it is judged on what it was calibrated for
+            if shape != shapes[0] and (able := runs(judge, other, verify.seeded(shape, contract))) != (True, True):
+                _not_run(judge, other, able, shape, rows, notes)
+                continue
+            for kind, images in inputs.items():
+                made, same = _rows(judge, other, pairs, kind, images, shape, limit)
+                rows += made
+                if blamed is None and not same:
+                    blamed = next(iter(verify.in_batches(images, shape[0])))
         difference = ""
-        if judge.graph and other.graph and not equal:
-            difference = _difference(judge.graph, other.graph, inputs["seeded"], limit)
+        if judge.graph and other.graph and blamed is not None:
+            difference = _difference(judge.graph, other.graph, blamed, limit)
     finally:
         judge.close()
         other.close()
     return {
         "first": first,
         "second": second,
-        "rows": [row.to_json() for row in rows],
-        "agree": all(row.passed for row in rows),
+        "rows": rows,
+        "notes": notes,
+        "agree": all(row["passed"] for row in rows),
         "first_difference": difference,
     }
 
 
-def _row(
+def _rows(
+    judge: Side, other: Side, pairs: list[Pair], kind: str, images: np.ndarray, shape: tuple[int, ...], precision: str
+) -> tuple[list[dict[str, Any]], bool]:
+    """The answer of the task, then the outputs beside it; and whether all of them are equal bit by bit."""
+    batches = list(verify.in_batches(images, shape[0]))
+    left, right = ([side.run(batch) for batch in batches] for side in (judge, other))
+    rows = [_answer_row(judge, other, kind, shape, left, right, len(images), precision)]
+    equal = judge.answers.keys() == other.answers.keys()
+    for pair in pairs:
+        ours, theirs = ([part[name] for part in parts] for parts, name in ((left, pair.judge), (right, pair.other)))
+        equal = equal and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        if not pair.answers:
+            rows.append(row_of(pair.title, kind, shape, ours, theirs, len(images), precision))
+    return rows, equal
+
+
+def _answer_row(
     judge: Side,
     other: Side,
     kind: str,
     shape: tuple[int, ...],
-    expected: np.ndarray,
-    found: np.ndarray,
+    left: list[dict[str, np.ndarray]],
+    right: list[dict[str, np.ndarray]],
+    count: int,
     precision: str,
-) -> Row:
-    """The agreement on one kind of inputs, by the task of the two."""
+) -> dict[str, Any]:
+    """The agreement of what the two answer, by their task."""
+    expected, found = (
+        gathered([side.answer(part) for part in parts], shape[0], count)
+        for side, parts in ((judge, left), (other, right))
+    )
+    title = " + ".join(judge.answers)
     counts = [side.classes_of(answer) for side, answer in ((judge, expected), (other, found))]
     if None not in counts and counts[0] != counts[1]:
         raise UserMistake(
@@ -91,11 +131,27 @@ def _row(
     task, rule = judge.task, judge.rule or other.rule
     if rule is None:
         _, rule = task.assumed()
+    by_task = bool(task.runtime.finished)  # then it compares answers of other shapes too
+    if why := unlike(expected, found, shapes=not by_task):
+        return Verdict(title, kind, shape, count, why).to_json()
     if judge.finished:
         expected = task.opened(expected, max(counts[0] or 0, counts[1] or 0))
-    return task.agreement(
+    row = task.agreement(
         "second", Path(other.name).name, kind, shape, expected, found, precision, rule=rule, in_graph=other.finished
     )
+    return {**row.to_json(), "output": title, "told": str(row), "verdict": "holds" if row.passed else "FAILS"}
+
+
+def _not_run(
+    judge: Side, other: Side, able: tuple[bool, bool], shape: tuple[int, ...], rows: list[Any], notes: list[str]
+) -> None:
+    """Open sizes that one of the two, or neither, computes."""
+    if not any(able):
+        notes.append(f"neither runs at {_spell(shape)}: not compared there")
+        return
+    able_one, unable = (judge, other) if able[0] else (other, judge)
+    why = f"{Path(able_one.name).name} runs at this size, {Path(unable.name).name} does not"
+    rows.append(Verdict("all", "seeded", shape, shape[0], why).to_json())
 
 
 def _check_tasks(judge: Side, other: Side) -> None:
@@ -126,18 +182,20 @@ def _difference(judge: Path, other: Path, images: np.ndarray, precision: str) ->
         return f"not looked for, ONNX Runtime does not run both graphs: {str(error).splitlines()[0][:120]}"
 
 
-def _common_shape(judge: Side, other: Side) -> tuple[int, int, int, int]:
-    """The one input shape that both take: a fixed size wins over an open one."""
-    usual = (1, 3, *_contract(judge, other).size)
-    sizes = []
-    for ours, theirs, default in zip(judge.shape, other.shape, usual, strict=True):
-        fixed = {size for size in (ours, theirs) if isinstance(size, int)}
-        if len(fixed) > 1:
-            raise UserMistake(
-                "The two do not take the same input",
-                found=f"{judge.name}: {arguments.spell(judge.shape)}, {other.name}: {arguments.spell(other.shape)}",
-                expected="the same sizes, or open ones",
-                attempt="export both with the same --image-size and --batch",
-            )
-        sizes.append(fixed.pop() if fixed else default)
-    return (sizes[0], sizes[1], sizes[2], sizes[3])
+def _spell(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def table_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table of the command: every output at every size, in words."""
+    return [
+        (
+            row["output"],
+            f"{row['count']} {row['inputs']}",
+            _spell(row["shape"]),
+            row["told"],
+            row["limit"],
+            row["verdict"],
+        )
+        for row in result["rows"]
+    ]

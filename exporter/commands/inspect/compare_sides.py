@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
-from ...run.runners import Runner, session_runner, torch_runner
+from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
     from ...tasks.task import ExportTask
+
+Limits = tuple[int, "int | None"]  # smallest and largest size, None where nothing bounds it
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class Side:
     """One of the two: how to run it, the input it wants, and its graph file where it has one."""
 
     name: str
-    run: Runner
+    run: Callable[[np.ndarray], dict[str, np.ndarray]]  # (B, 3, H, W) -> every output by its name
+    outputs: tuple[str, ...]
+    answers: dict[str, str]  # the outputs that the task knows: its name -> the file's
     shape: tuple[int | str, ...]
+    limits: tuple[Limits, ...]  # of each axis
     contract: ImageContract | None
     graph: Path | None
     close: Callable[[], None]
@@ -35,6 +39,10 @@ class Side:
     rule: Any = None
     classes: int | None = None  # where they cannot be counted in the answer
     finished: bool = False  # its graph holds the last step of the task, such as NMS
+
+    def answer(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the task makes of the outputs: one float32 array."""
+        return self.task.runtime.joined({ours: results[own] for ours, own in self.answers.items()})
 
     def classes_of(self, answer: np.ndarray) -> int | None:
         """How many classes an answer tells of; those of a finished graph alone do not say."""
@@ -58,15 +66,35 @@ def open_side(name: str, weights: str, num_classes: int | None) -> Side:
     return _open_model(name, weights, num_classes)
 
 
+def aligned(judge: Side, other: Side) -> tuple[Side, Side]:
+    """The two with one output as the answer of both, where each has one: of one name, else in the same place."""
+    if len(judge.answers) != 1 or len(other.answers) != 1:
+        return judge, other
+    ((ours, mine),), ((_, theirs),) = judge.answers.items(), other.answers.items()
+    if mine in other.outputs:
+        return judge, replace(other, answers={ours: mine})
+    if theirs in judge.outputs:
+        return replace(judge, answers={ours: theirs}), other
+    if len(judge.outputs) == len(other.outputs):
+        return judge, replace(other, answers={ours: other.outputs[judge.outputs.index(mine)]})
+    return judge, other
+
+
 def _open_bundle(path: Path) -> Side:
     from ....runtime.backends.load import load
 
     bundle = open_bundle(path)
     task = find_export(bundle.task)
     rule, spec = task.rule_of(bundle), bundle.picture_input
+    shapes = {one.name: list(one.shape) for one in bundle.outputs}
+    own = task.runtime.finished if task.in_graph(rule) else task.runtime.outputs
+    answers = {name: name for name in own} if set(own) <= set(shapes) else task.claims(shapes)
+    if not answers:
+        raise _neither(path, shapes)
     session = load(bundle)
     return Side(
-        str(path), session_runner(session), spec.shape, bundle.contract, bundle.graph, session.close, task,
+        str(path), lambda images: session.run({spec.name: images}), tuple(shapes), answers, spec.shape,
+        tuple(spec.limits(axis) for axis in range(len(spec.shape))), bundle.contract, bundle.graph, session.close, task,
         rule=rule, classes=bundle.manifest.get("num_classes"), finished=task.in_graph(rule),
     )  # fmt: skip
 
@@ -92,15 +120,16 @@ def _open_graph(path: Path) -> Side:
             expected="one input of shape batch x 3 x height x width",
             attempt="compare files of " + each("{}s"),
         )
-    task, names = _task_of(path, {one.name: one.shape for one in session.get_outputs()})
-    told = tuple(names)
+    outputs = tuple(one.name for one in session.get_outputs())
+    task, answers = _task_of(path, {one.name: one.shape for one in session.get_outputs()})
 
-    def run(images: np.ndarray) -> np.ndarray:
-        results = session.run(list(names.values()), {taken[0].name: images})
-        return task.runtime.joined(dict(zip(told, results, strict=True)))
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(outputs, session.run(list(outputs), {taken[0].name: images}), strict=True))
 
-    finished = told == task.runtime.finished
-    return Side(str(path), run, tuple(taken[0].shape), None, path, lambda: None, task, finished=finished)
+    shape = tuple(size if isinstance(size, int) else size or f"axis {axis}" for axis, size in enumerate(taken[0].shape))
+    limits = tuple(_limits(size) for size in shape)
+    finished = tuple(answers) == task.runtime.finished
+    return Side(str(path), run, outputs, answers, shape, limits, None, path, lambda: None, task, finished=finished)
 
 
 def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, dict[str, str]]:
@@ -108,7 +137,11 @@ def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, d
     for task in list(EXPORTS.values())[::-1]:
         if names := task.claims(shapes):
             return task, names
-    raise UserMistake(
+    raise _neither(path, shapes)
+
+
+def _neither(path: Path, shapes: Mapping[str, list[Any]]) -> UserMistake:
+    return UserMistake(
         f"{path} is neither {each('a {}', joiner=' nor ')}",
         found=f"outputs {list(shapes.items())}",
         expected=", or ".join(task.files for task in EXPORTS.values() if task.files),
@@ -116,12 +149,20 @@ def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, d
     )
 
 
-def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
-    from ....models import create
+def _limits(size: int | str) -> Limits:
+    return (size, size) if isinstance(size, int) else (1, None)
 
-    spec = find(name)
+
+def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
+    from ....models import as_recorded, create
+
+    spec = as_recorded(name, weights)
     module = create(spec.name, weights, num_classes)
     task = find_export(spec.task)
-    run = torch_runner(module, outputs=task.runtime.outputs)
+    outputs = task.runtime.outputs
+    run = torch_runner(module, outputs=outputs)
     shape = ("batch", 3, *spec.contract.size)
-    return Side(spec.name, run, shape, spec.contract, None, lambda: None, task, rule=task.usual(spec))
+    return Side(
+        spec.name, lambda images: task.runtime.separated(run(images)), outputs, {name: name for name in outputs}, shape,
+        tuple(_limits(size) for size in shape), spec.contract, None, lambda: None, task, rule=task.usual(spec),
+    )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from ....runtime.bundle.report import write_report
-from ....runtime.errors import UserMistake
+from ....runtime.errors import EdgesmithError, UserMistake
 from ....runtime.ground.scratch import temporary_folder
 from ....runtime.session.benchmark import measure, to_json
 from ...run.runners import session_runner
@@ -28,7 +28,7 @@ from .peers import Candidate, chosen_peers, peer_candidates, step
 if TYPE_CHECKING:
     from ...tasks.task import ExportTask
 
-COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "ratio", "quartiles", "peak MB", "max abs")
+COLUMNS = ("candidate", "median ms", "p90 ms", "p99 ms", "images/s", "time ratio", "quartiles", "peak MB", "max abs")
 MEGABYTE = 1e6
 
 
@@ -46,6 +46,8 @@ def bench(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure, print nothing, write the result into the bundle and return it (the ``benchmark`` of the manifest).
+
+    Where the bundle cannot be written to, ``not_kept`` says why.
 
     ``against``: peers, comma between; None is all of them, OpenVINO where it is installed. ``memory`` also runs each
     candidate in a process of its own, for its peak memory.
@@ -78,7 +80,13 @@ def bench(
                 for row, one in zip(result["rows"], candidates, strict=True):
                     peak = footprint({**one.alone, "threads": threads, "shape": list(shape)})
                     row["peak_rss_bytes"] = peak or 0
-    _into_bundle(opened, result)
+    try:
+        _into_bundle(opened, result)
+    except (
+        EdgesmithError,
+        OSError,
+    ) as error:  # read-only, full, replaced meanwhile: what was measured is worth showing
+        result["not_kept"] = str(error).splitlines()[0]
     return result
 
 
@@ -103,7 +111,7 @@ def columns(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table of the command, one row a candidate; ratios are to the first."""
+    """The table of the command, one row a candidate; time ratios are to the first, lower is better."""
     lines: list[tuple[str, ...]] = [
         (
             row["name"],
@@ -111,8 +119,8 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{row['p90_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
             f"{row['throughput_per_s']:.1f}",
-            f"{row['ratio']:.2f}",
-            f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}",
+            f"{row['time_ratio']:.2f}",
+            f"{row['time_ratio_low']:.2f}-{row['time_ratio_high']:.2f}",
             f"{row['peak_rss_bytes'] / MEGABYTE:.0f}",
             f"{row['max_abs']:.1e}",
             *([f"{row['matched']:.1%}"] if "matched" in row else []),

@@ -88,7 +88,7 @@ def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tupl
             attempt="--weights PATH, or --against none to measure the bundle alone",
         )
     size, classes = (shape[2], shape[3]), bundle.manifest["num_classes"]
-    made = prepare(name, weights, classes, size, int(told.get("seed", 0)))
+    made = prepare(name, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
     if made.sha256 != told.get("sha256"):
         raise UserMistake(
             "That is not the checkpoint of this bundle",

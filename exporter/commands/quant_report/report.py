@@ -6,20 +6,31 @@ whatever tool, is read (calibration/report/quantised_file.py) and measured again
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.ground.limits import FP32
 from ....runtime.ground.words import NOT_ON_HARDWARE
 from ...run.runners import run_all, session_runner
 from ...tasks.known import find_export
-from .sides import File, Reference, bundle_reference, file_bytes, open_file, open_reference, shape_of
+from .sides import (
+    File,
+    Reference,
+    answers_in,
+    bundle_reference,
+    file_bytes,
+    open_file,
+    open_reference,
+    shape_of,
+    task_in,
+)
 
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
@@ -106,8 +117,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         return {**told, "notes": [*told["notes"], *(bundle.manifest.get("notes") or [])]}
     data = told.get("data") or {}
     task = find_export(bundle.task)
+    labels = task.class_names(bundle.labels, int(bundle.manifest.get("num_classes") or len(bundle.labels)))
     images = _pictures(
-        asked, bundle.contract, bundle.labels, told["notes"], task, calibrated=int(data.get("images") or 128),
+        asked, bundle.contract, labels, told["notes"], task, calibrated=int(data.get("images") or 128),
         judged=int(data.get("held_out") or 0),
     )  # fmt: skip
     shape = shape_of(bundle.picture_input.shape, bundle.contract.size)
@@ -148,9 +160,14 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
             because="what quantisation cost is a difference",
             attempt="--ref model.onnx, or --model NAME --weights FILE",
         )
-    reference = open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, file.shape)
-    notes += reference.notes
-    classes = tuple(str(number) for number in range(reference.classes))
+    task = find_export(find(asked.model).task) if asked.model else task_in(file.runnable)
+    answers, told_apart = answers_in(file.runnable, task, path, asked.num_classes)
+    file = file.answering(answers)
+    reference = open_reference(
+        asked.ref, asked.model, asked.weights, asked.num_classes, file.shape, tuple(answers.values())
+    )
+    notes += [*reference.notes, *told_apart]
+    classes = reference.task.class_names([str(number) for number in range(reference.classes)], reference.classes)
     images = _pictures(asked, reference.contract, reference.labels or classes, notes, reference.task)
     few = next(images.batches(max(INNER, SCANNED)))
     told["nodes"] = measure_places(
@@ -237,6 +254,8 @@ def _accuracy(
 
     def fitting(some: np.ndarray) -> np.ndarray:
         found = run(some)
+        if _wide(found.shape[1:]) == _wide(outputs):  # (N, C, 1, 1) beside (N, C)
+            found = found.reshape(len(found), *outputs)
         if found.shape[-1] != outputs[-1] or found.ndim != len(outputs) + 1:
             raise UserMistake(
                 "The two models do not have the same outputs",
@@ -248,6 +267,11 @@ def _accuracy(
 
     notes += evaluation.notes(max_drop)
     return accuracy_report(evaluation.evaluate(counted(fitting)), evaluation.expected)
+
+
+def _wide(shape: Sequence[int]) -> list[int]:
+    """The axes that hold more than one entry."""
+    return [size for size in shape if size != 1]
 
 
 def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:

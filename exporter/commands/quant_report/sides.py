@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....graph.edit import clone
 from ....models.registry import find
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.bundle.onnx_scan import check_foreign
@@ -15,6 +17,7 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import BF16, FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
 from ...tasks.known import EXPORTS, find_export
+from ...tasks.task import shapes_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -40,6 +43,10 @@ class File:
     model: ir.Model
     places: tuple[Place, ...]
     shape: Shape
+
+    def answering(self, answers: Mapping[str, str]) -> File:
+        """The same file with these outputs alone."""
+        return replace(self, runnable=only(self.runnable, answers), model=only(self.model, answers))
 
     @property
     def precision(self) -> str:
@@ -97,11 +104,17 @@ def open_file(path: Path) -> File:
 
 
 def open_reference(
-    ref: str | None, model: str | None, weights: str | None, num_classes: int | None, shape: Shape
+    ref: str | None,
+    model: str | None,
+    weights: str | None,
+    num_classes: int | None,
+    shape: Shape,
+    like: Collection[str] = (),
 ) -> Reference:
     """An ONNX file, the graph of a bundle, or a model by name; it must take pictures of ``shape``.
 
-    With both, the file is the reference and the name says how its pictures are prepared.
+    With both, the file is the reference and the name says how its pictures are prepared. ``like``: outputs that hold the
+    answers in the quantised file; those of the same names do here.
     """
     if ref is None:
         assert model is not None
@@ -133,22 +146,26 @@ def open_reference(
 
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    classes, size = _classes(graph), _size(shape, _picture_shape(graph, file))
-    rule = None
+    size = _size(shape, _picture_shape(graph, file))
+    task = find_export(bundle.task) if bundle else find_export(find(model).task) if model else task_in(graph)
+    answers, told = answers_in(graph, task, file, num_classes, like)
+    shapes = shapes_of(graph.graph)
+    count = task.class_count([shapes[own] for own in answers.values()])
+    classes = count if isinstance(count, int) else 0
     if bundle:
-        task, contract, labels = find_export(bundle.task), bundle.contract, tuple(bundle.labels)
-        rule = task.rule_of(bundle)
+        contract, labels, rule = bundle.contract, tuple(bundle.labels), task.rule_of(bundle)
     elif model:
         spec = find(model)
-        task = find_export(spec.task)
         rule = task.usual(spec)
         contract = replace(spec.contract, size=size)
         labels = tuple(spec.labels(classes)) if classes else ()
     else:
-        task, contract = _task_of(graph), ImageContract(size=size)
+        contract = ImageContract(size=size)
         _, rule = task.assumed()
         notes = (ASSUMED,)
-    return Reference(any_batch(graph, optimise=True), contract, classes, task, graph, file, labels, notes, rule)
+    labels = tuple(task.class_names(labels, classes))
+    run = any_batch(only(graph, answers), optimise=True)
+    return Reference(run, contract, classes, task, graph, file, labels, (*notes, *told), rule)
 
 
 def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
@@ -158,7 +175,7 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
     words = [word for word in ("random", "pretrained") if source.startswith(word)]
     beside = str(bundle.path.parent / Path(source).name)  # a bundle is often left where the checkpoint lies
     chosen = weights or next(iter(words), beside if os.path.isfile(beside) else source)
-    if chosen not in ("random", "pretrained") and not os.path.isfile(chosen):
+    if chosen not in ("random", "pretrained") and not os.path.exists(chosen):
         raise UserMistake(
             "The checkpoint of this bundle was not found",
             found=f"nothing at {chosen}",
@@ -167,7 +184,7 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
         )
     return _named(
         str(bundle.manifest["model"]), chosen, bundle.manifest.get("num_classes"), shape, bundle.contract,
-        int(told.get("seed") or 0), told.get("sha256"),
+        int(told.get("seed") or 0), told.get("sha256"), bool(told.get("ema")),
     )  # fmt: skip
 
 
@@ -179,8 +196,9 @@ def _named(
     contract: ImageContract | None = None,
     seed: int = 0,
     sha256: str | None = None,
+    ema: bool | None = None,
 ) -> Reference:
-    from ....models import prepare
+    from ....models import as_recorded, prepare
     from ...run.runners import torch_runner
 
     spec = find(model)
@@ -192,8 +210,9 @@ def _named(
             because="with other weights the difference would not be that of the quantisation",
             attempt="--weights FILE, or --weights pretrained",
         )
+    spec = as_recorded(spec.name, weights)
     size = _size(shape, (0, *spec.contract.size))
-    made = prepare(spec.name, weights, num_classes, size, seed)
+    made = prepare(spec.name, weights, num_classes, size, seed, ema)
     if sha256 and made.sha256 and made.sha256 != sha256:
         raise UserMistake(
             "That is not the checkpoint of this bundle",
@@ -202,8 +221,8 @@ def _named(
             attempt="--weights with the file that the bundle was exported from",
         )
     wanted = contract or replace(spec.contract, size=size)
-    labels = tuple(spec.labels(made.num_classes))
     task = find_export(spec.task)
+    labels = tuple(task.class_names(spec.labels(made.num_classes), made.num_classes))
     run = torch_runner(made.module, os.cpu_count() or 1, task.runtime.outputs)
     return Reference(run, wanted, made.num_classes, task, labels=labels, rule=task.usual(spec))
 
@@ -227,17 +246,51 @@ def _size(first: Shape, second: Shape) -> tuple[int, int]:
     return first[1] or second[1] or 224, first[2] or second[2] or 224
 
 
-def _task_of(graph: ir.Model) -> ExportTask:
+def task_in(graph: ir.Model) -> ExportTask:
     """The task whose outputs the graph has; any other graph hands out numbers, as one of the first task does."""
-    shapes = {str(value.name): list(value.shape or ()) for value in graph.graph.outputs}
     first, *others = EXPORTS.values()
-    return next((task for task in others[::-1] if task.claims(shapes)), first)
+    return next((task for task in others[::-1] if task.claims(shapes_of(graph.graph))), first)
 
 
-def _classes(graph: ir.Model) -> int:
-    shape = graph.graph.outputs[0].shape
-    last = shape[-1] if shape is not None and len(shape) else 0
-    return last if isinstance(last, int) else 0
+def answers_in(
+    graph: ir.Model, task: ExportTask, path: Path, classes: int | None, like: Collection[str] = ()
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The outputs that hold the answers of the task, its name -> the file's, and a note where there are others too.
+
+    Raises UserMistake where it cannot be told which they are.
+    """
+    shapes = shapes_of(graph.graph)
+    answers = task.claims_in(graph.graph, classes)
+    if like and set(like) <= set(shapes):
+        answers = dict(zip(answers or task.runtime.outputs, like, strict=False))
+    if not answers:
+        raise UserMistake(
+            f"Which output of {path} holds what the {task.noun} answers?",
+            found="; ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()),
+            expected=task.files or "outputs " + ", ".join(task.runtime.outputs),
+            because="another axis, or several such outputs, would be compared as if they were classes",
+            attempt="--num-classes with their number, or onnx.utils.extract_model to take the output that is meant",
+        )
+    others = [name for name in shapes if name not in answers.values()]
+    named = ", ".join(f"{own} ({' x '.join(map(str, shapes[own]))})" for own in answers.values())
+    return answers, (f"{path.name}: {named} is compared, not {', '.join(others)}",) if others else ()
+
+
+def only(model: ir.Model, answers: Mapping[str, str]) -> ir.Model:
+    """A copy whose outputs are the answers of a task, under the task's names where there are several."""
+    if [str(value.name) for value in model.graph.outputs] == list(answers.values()) and len(answers) == 1:
+        return model
+    copy = clone(model)
+    outputs = {str(value.name): value for value in copy.graph.outputs}
+    copy.graph.outputs.clear()
+    copy.graph.outputs.extend(outputs[own] for own in answers.values())
+    inner = {str(value.name): value for node in copy.graph for value in node.outputs}
+    for ours, own in answers.items() if len(answers) > 1 else ():
+        if ours != own:
+            if ours in inner:
+                inner[ours].name = f"{ours}_inner"
+            outputs[own].name = ours
+    return copy
 
 
 def _load(path: Path) -> ir.Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ....runtime.tasks.evaluation import Asked, Progress
 
 BATCH = 8  # pictures at a time where the bundle takes any number
-COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "ms/picture", "pictures")
+COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "pictures")
 Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
 
 
@@ -123,11 +122,9 @@ def _tops(
     answer: Logits, items: Sequence[PictureFile], truth: np.ndarray, batch: int, name: str, progress: Progress | None
 ) -> dict[str, Any]:
     """Top-1 with its interval and top-5, in percent; of equal logits the first counts, a NaN is wrong."""
-    ranks, times_ms = [], []
+    ranks: list[int] = []
     for at in range(0, len(items), batch):
-        started = time.perf_counter()
         logits = class_logits(answer([one.path for one in items[at : at + batch]]))
-        times_ms.append((time.perf_counter() - started) * 1e3 / len(logits))
         order = np.argsort(-logits, axis=1, kind="stable")
         rank = (order == truth[at : at + batch, None]).argmax(axis=1)
         ranks += np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1]).tolist()
@@ -141,7 +138,6 @@ def _tops(
         "high": high,
         "top5": 100 * float((found < 5).mean()),
         "pictures": len(found),
-        "ms_per_picture": float(np.median(times_ms)),
     }
 
 
@@ -150,7 +146,7 @@ def show(result: dict[str, Any]) -> str:
     body = [
         (row["name"], row["precision"], row["why_not"]) if "why_not" in row else
         (row["name"], row["precision"], f"{row['top1']:.2f}", f"{row['low']:.1f}-{row['high']:.1f}", f"{row['top5']:.2f}",
-         f"{row['ms_per_picture']:.1f}", str(row["pictures"]))
+         str(row["pictures"]))
         for row in result["rows"]
     ]  # fmt: skip
     return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ....runtime.tasks.classification import class_names
-from ..task import ExportTask
+from ..task import ExportTask, shapes_of
+from .logits import classes_of, find_logits
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ....runtime.bundle.bundle import Bundle
     from ....runtime.tasks.evaluation import Asked, Progress
 
@@ -18,16 +21,25 @@ class ClassificationExport(ExportTask):
 
     name = "classification"
     noun, verb = "classifier", "classifies"
-    files = "logits batch x classes"
+    files = "logits batch x classes, or with further axes of one entry"
 
     def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
         """Of one output two: its sign decides between them."""
         return class_names(names, outputs)
 
     def claims(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-        """Two axes are enough: files of other tools call their logits what they like."""
-        first, shape = next(iter(shapes.items()))
-        return {self.runtime.outputs[0]: first} if len(shape) == 2 else {}
+        """By name, else by shape: files of other tools call their logits what they like."""
+        able = [name for name, shape in shapes.items() if classes_of(shape) is not None]
+        name = find_logits(shapes) or next(iter(able), "")
+        return {self.runtime.outputs[0]: name} if name else {}
+
+    def claims_in(self, graph: ir.Graph, classes: int | None) -> dict[str, str]:
+        unread = {str(value.name) for value in graph.outputs if not value.uses()}
+        name = find_logits(shapes_of(graph), classes, unread)
+        return {self.runtime.outputs[0]: name} if name else {}
+
+    def class_count(self, shapes: Sequence[Sequence[Any]]) -> Any:
+        return classes_of(shapes[-1])
 
     def evaluate(
         self, opened: Sequence[Bundle], data: str, asked: Asked, weights: str | None, save: str | None,

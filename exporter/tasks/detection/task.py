@@ -95,6 +95,9 @@ class DetectionExport(ExportTask):
         one_each = len(boxes) == len(scores) == 1
         return dict(zip(self.runtime.outputs, (boxes[0], scores[0]), strict=True)) if one_each else {}
 
+    def class_count(self, shapes: Sequence[Sequence[Any]]) -> Any:
+        return shapes[-1][-1]
+
     def assumed(self) -> tuple[ImageContract, DetectionRule]:
         """Those of the first family that detects."""
         spec = find(next(iter(families(self.name))))

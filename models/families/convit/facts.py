@@ -15,6 +15,10 @@ FACTS: dict[str, Any] = {
     "contract": crop_contract(0.875, IMAGENET),
     "fixed_size": True,
     "size_multiple": 16,
+    "arguments": (
+        *("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "local_up_to_layer"),
+        *("locality_strength", "use_pos_embed", "global_pool"),
+    ),
     "fused_ops": ("GatedPositionalAttention",),
 }
 

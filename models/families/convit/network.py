@@ -14,6 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ....runtime.errors import UserMistake
+
 
 def fix_positions(model: nn.Module) -> None:
     """Compute each gated block's (1, N, N, 3) table of (dx, dy, dx^2 + dy^2); a later forward finds it and keeps it."""
@@ -33,6 +35,13 @@ def build(num_classes: int, image_size: tuple[int, int], variant: str, **config:
     """``variant`` is timm's name; ``config`` narrows or deepens it."""
     import timm
 
+    if image_size[0] != image_size[1]:
+        raise UserMistake(
+            "ConViT has square pictures only",
+            found=f"{image_size[0]}x{image_size[1]}",
+            expected="as high as wide",
+            because="its position tables are of a square grid, whatever the sides are",
+        )
     model = timm.create_model(variant, num_classes=num_classes, img_size=image_size, **config)
     fix_positions(model)
     return model

@@ -13,6 +13,10 @@ FACTS: dict[str, Any] = {
     "licence_code": "Apache-2.0 (timm); the authors' repository is MIT",
     "licence_weights": "Apache-2.0 as timm states it; the authors' repository is MIT",
     "contract": crop_contract(0.95, IMAGENET),
+    "arguments": (
+        *("depths", "embed_dims", "num_heads", "window_size", "mlp_ratio", "qkv_bias", "norm_eps", "attn_types", "ffn"),
+        *("cpe_act", "down_kernel_size", "channel_attn_v2", "named_blocks", "global_pool", "head_norm_first"),
+    ),
     "fused_ops": ("WindowAttention", "ChannelGram", "ChannelApply"),
 }
 

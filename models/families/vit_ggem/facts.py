@@ -14,6 +14,20 @@ FACTS: dict[str, Any] = {
     "licence_weights": "Apache-2.0 (timm's ViT; nobody publishes weights trained with GGeM)",
     "contract": crop_contract(0.9, HALVES),
     "size_multiple": 16,
+    "arguments": (
+        *(
+            "patch_size",
+            "embed_dim",
+            "depth",
+            "num_heads",
+            "mlp_ratio",
+            "qkv_bias",
+            "qk_norm",
+            "init_values",
+            "pre_norm",
+        ),
+        *("final_norm", "fc_norm", "global_pool"),
+    ),
     "fused_ops": ("GGeMPool",),
 }
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...coco.annotations import CocoSet, read_coco
-from ...coco.average_precision import evaluate_boxes
+from ...coco.average_precision import evaluate_boxes, pycocotools
 from ...coco.files import read_annotated
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
+from ...ground.places import check_output
 from ..described import Described
 from ..evaluation import Asked, Load, Progress, not_by_boxes, table
 from .boxes import Kept
@@ -30,16 +29,8 @@ from .detection import rule_of as bundles_rule
 MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
 BATCH = 8  # pictures at a time where the bundle takes any number
-COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "ms/picture", "pictures")
+COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "pictures")
 Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one candidate finds in all pictures, and how long it took: a hint, the pictures are read in between."""
-
-    kept: list[Kept]
-    ms_per_picture: float
 
 
 def evaluate(
@@ -50,14 +41,16 @@ def evaluate(
     save: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """One row a bundle: COCO's figures, per class too, the interval, milliseconds a picture.
+    """One row a bundle: COCO's figures, per class too, the interval.
 
     ``save`` writes the boxes of the (one) bundle as a COCO results file.
     """
     rules = [rule_of(bundle, asked) for bundle in bundles]
+    pycocotools()  # without it nothing could be judged after the last picture
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
     rows: list[dict[str, Any]] = []
+    not_saved = ""
     for bundle, rule in zip(bundles, rules, strict=True):
         coco = sets[tuple(bundle.labels)]
         try:
@@ -69,11 +62,24 @@ def evaluate(
                 {"name": bundle.path.name, "precision": bundle.precision, "why_not": str(error).splitlines()[0]}
             )
             continue
+        if place is not None:
+            not_saved = _saved(place, coco, found)
         row = {"name": bundle.path.name, "precision": bundle.precision, "backend": backend}
         rows.append(row | figures(found, coco, bundle.labels, rule))
-        if place is not None:
-            write_results(place, coco, found.kept)
-    return result_of(data, list(sets.values()), rows)
+    result = result_of(data, list(sets.values()), rows)
+    if not_saved:
+        result["not_saved"] = not_saved
+        result["notes"].append(f"the boxes were NOT saved: {not_saved}")
+    return result
+
+
+def _saved(place: Path, coco: CocoSet, found: Sequence[Kept]) -> str:
+    """Write the boxes before they are judged; what went wrong in words, because the figures are worth showing all the same."""
+    try:
+        write_results(place, coco, found)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def result_of(data: str | os.PathLike[str], sets: Sequence[CocoSet], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
 
 def run_bundle(
     bundle: Described, coco: CocoSet, rule: DetectionRule, asked: Asked, load: Load, progress: Progress | None
-) -> tuple[Found, str]:
+) -> tuple[list[Kept], str]:
     """Every picture through one bundle, and the name of its backend."""
     iou = None if rule.nms == "none" else rule.iou
     sizes = sizes_of(coco)
@@ -123,29 +129,26 @@ def sizes_of(coco: CocoSet) -> dict[Path, tuple[int, int]]:
     return {path: truth.image_size for path, truth in zip(coco.paths, coco.truths, strict=True)}
 
 
-def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> Found:
+def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> list[Kept]:
     """Every picture through ``answer``, ``batch`` at a time."""
     kept: list[Kept] = []
-    times_ms = []
     for some in in_batches(coco.paths, batch):
-        started = time.perf_counter()
         kept += answer(some)
-        times_ms.append((time.perf_counter() - started) * 1e3 / len(some))
         if progress is not None:
             progress(name, len(kept), len(coco))
-    return Found(kept, float(np.median(times_ms)))
+    return kept
 
 
 def in_batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     return (paths[at : at + size] for at in range(0, len(paths), size))
 
 
-def figures(found: Found, coco: CocoSet, labels: Sequence[str], rule: DetectionRule) -> dict[str, Any]:
+def figures(found: Sequence[Kept], coco: CocoSet, labels: Sequence[str], rule: DetectionRule) -> dict[str, Any]:
     """COCO's figures of one candidate, with what they were measured with."""
-    measured = evaluate_boxes(found.kept, coco.truths, labels)
-    boxes = sum(len(one.scores) for one in found.kept)
+    measured = evaluate_boxes(found, coco.truths, labels)
+    boxes = sum(len(one.scores) for one in found)
     settings = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
-    return {**settings, **measured, "found": boxes, "ms_per_picture": found.ms_per_picture}
+    return {**settings, **measured, "found": boxes}
 
 
 def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundles: int) -> Path:
@@ -154,14 +157,8 @@ def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundl
     wrong = ""
     if bundles != 1:
         wrong = f"{bundles} bundles"
-    elif place.is_dir():
-        wrong = f"{place} is a folder"
-    elif not place.absolute().parent.is_dir():
-        wrong = f"there is no folder {place.absolute().parent}"
-    elif place.exists() and place.samefile(data):
+    elif place.is_file() and Path(data).exists() and place.samefile(data):
         wrong = f"{place} holds the annotations"
-    elif not os.access(place.absolute().parent, os.W_OK):
-        wrong = f"nothing may be written in {place.absolute().parent}"
     if wrong:
         raise UserMistake(
             "The boxes cannot be saved",
@@ -169,6 +166,7 @@ def check_save(save: str | os.PathLike[str], data: str | os.PathLike[str], bundl
             expected="one bundle and a file that may be written",
             attempt="--save results.json, a bundle at a time",
         )
+    check_output(place, "--save")
     return place
 
 
@@ -219,8 +217,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "" if row["low"] is None else f"{row['low']:.1f}-{row['high']:.1f}"
     aps = [_number(row[name]) for name in ("map50", "map75", "small", "medium", "large")]
     return (
-        row["name"], row["precision"], _number(row["map"], 2), interval, *aps, f"{row['ms_per_picture']:.1f}",
-        str(row["pictures"]),
+        row["name"], row["precision"], _number(row["map"], 2), interval, *aps, str(row["pictures"]),
     )  # fmt: skip
 
 

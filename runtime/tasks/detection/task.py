@@ -130,10 +130,8 @@ class DetectionTask(Task):
         return {"size": list(answer.image_size), "detections": answer.to_json()}
 
     def in_short(self, answer: Detections) -> str:
-        return (
-            ", ".join(f"{one_line(label)} {n}" for label, n in Counter(d.label for d in answer).most_common())
-            or "nothing found"
-        )
+        found = Counter((one.label, one.index) for one in answer)  # two classes may have one name
+        return ", ".join(f"{one_line(label)} {n}" for (label, _), n in found.most_common()) or "nothing found"
 
     def evaluate(
         self,

@@ -1,0 +1,57 @@
+"""Where pictures come from: files, a video, a camera, a stream -> frames, one after the other.
+
+    "clip.mp4"             every frame, in order, none left out
+    "0", "rtsp://..."      the newest frame there is: what comes in while the model works is left out, not queued
+    "folder", "a/*.jpg"    the pictures, in the order of their names
+
+A damaged frame is left out and counted, and reading goes on. A file that breaks off, a stream that ends and one that stalls
+are three things: the first two end the frames and are told in ``notes``, the third is a UserMistake after ``STALL_S`` seconds,
+and after ``OPEN_S`` when not one frame came (capture.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...addresses import shown
+from ...errors import UserMistake
+from ..file import SUFFIXES
+from .capture import count_of, open_camera, open_stream, open_video
+from .film import Video
+from .frame import Frame, Pictures, Source, pictures
+from .live import Live
+
+__all__ = ["Frame", "Live", "Pictures", "Source", "Video", "frames", "pictures"]
+URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def frames(source: str | os.PathLike[str] | Sequence[str]) -> Source:
+    """Open a video file, a camera ("0"), a URL, a folder of pictures, a glob, or a list of picture files.
+
+    Raises UserMistake, before anything is read, when there is nothing to open.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return pictures([str(path) for path in source])
+    word = os.fspath(source)
+    if word.isascii() and word.isdigit():
+        return Live(f"camera {word}", open_camera(int(word)))
+    if URL.match(word):
+        capture = open_stream(word)
+        return Video(shown(word), capture) if count_of(capture) else Live(shown(word), capture)
+    path = Path(word)
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        return pictures([word])
+    if path.exists():
+        return Video(word, open_video(path), again=lambda: open_video(path))
+    if glob.has_magic(word):
+        return pictures([word])
+    raise UserMistake(
+        f"cannot open the source {shown(word)}",
+        found="no such file or folder",
+        expected="a video, a folder of pictures, a camera as 0, or a URL",
+        attempt="check the path and the folder you are in",
+    )

@@ -1,0 +1,127 @@
+"""One picture on its way, where pictures come from, and the plainest of sources: picture files."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import UserMistake
+from ..file import SUFFIXES, read_image
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".mjpeg")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture on its way: its pixels, or why there are none."""
+
+    index: int  # from 0; of a camera or stream counted as it came in, so left-out frames are gaps
+    name: str  # of the file, the camera or the stream
+    time_s: float | None  # of a file as its container tells, of a camera since the first frame; None for picture files
+    image: np.ndarray | None  # uint8 (H, W, 3) RGB
+    error: UserMistake | None = None
+    read_ms: float = 0.0
+    lost: int = 0  # so many frames from ``index`` on could not be read: no picture, but an error
+
+
+class Source:
+    """Frames to iterate over once; ``close`` frees what is behind them."""
+
+    kind = "pictures"  # or "video", "live"
+    fps: float | None = None
+    count: int | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notes: list[str] = []  # what the user should know of the end
+
+    def rate(self) -> float | None:
+        """Frames a second of a video in which every frame of this source has its time."""
+        return self.fps
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Pictures(Source):
+    """Picture files; one that cannot be read is a frame with an error, so that the others still get their turn."""
+
+    def __init__(self, name: str, paths: Sequence[str]) -> None:
+        super().__init__(name)
+        self.paths, self.count = list(paths), len(paths)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, path in enumerate(self.paths):
+            started = time.perf_counter()
+            try:
+                image, error = read_image(path), None
+            except UserMistake as mistake:
+                image, error = None, mistake
+            yield Frame(index, path, None, image, error, (time.perf_counter() - started) * 1e3)
+
+
+def unread(name: str, index: int, lost: int) -> Frame:
+    """In the place of ``lost`` frames from ``index`` on that could not be read."""
+    error = UserMistake(
+        f"{lost} frame{'s' if lost > 1 else ''} of {name} could not be read",
+        found=f"damaged data from frame {index} on",
+        because="the file or the connection lost some of it",
+    )
+    return Frame(index, name, None, None, error, lost=lost)
+
+
+def pictures(words: Sequence[str]) -> Pictures:
+    """Files, folders and globs -> their pictures. A word that leads to none is a mistake now, before any is read."""
+    paths: list[str] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir() or (glob.has_magic(word) and not path.exists()):
+            entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
+            found = sorted(str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file())
+        else:
+            found = [word]
+        if not found:
+            raise UserMistake(
+                f"no pictures in {word}" if path.is_dir() else f"no picture fits {word}",
+                found=_kinds(path) if path.is_dir() else "nothing",
+                expected="files that end in " + " ".join(SUFFIXES),
+                attempt="name the folder that holds the pictures itself",
+            )
+        paths += found
+    for name in paths:
+        path = Path(name)
+        if not path.is_file():
+            raise UserMistake(
+                f"cannot read the picture {name}",
+                found="no such file",
+                attempt="check the path and the folder you are in",
+            )
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise UserMistake(f"{name} is no picture", found="a video", attempt=f"--source {name}")
+    return Pictures(words[0] if len(words) == 1 else f"{len(paths)} pictures", paths)
+
+
+def _kinds(folder: Path) -> str:
+    kinds = sorted({entry.suffix or entry.name for entry in folder.iterdir()})[:5]
+    return f"an empty folder: {folder}" if not kinds else "files of kind " + ", ".join(kinds)

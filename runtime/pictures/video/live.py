@@ -1,0 +1,99 @@
+"""A camera or a stream: the newest frame there is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...errors import UserMistake
+from .capture import OPEN_S, STALL_S, fps_of, to_rgb
+from .frame import Frame, Source, unread
+
+MOST_IN_A_ROW = 100  # reads that may fail one after the other before the source counts as ended
+
+
+class Live(Source):
+    """A camera or a stream: a thread reads, the newest frame is handed out.
+
+    A read that fails is a lost frame when another one comes behind it. After ``MOST_IN_A_ROW`` of them, or when they have
+    taken ``stall_s``, the source has ended.
+    """
+
+    kind = "live"
+
+    def __init__(self, name: str, capture: Any, stall_s: float | None = None) -> None:
+        super().__init__(name)
+        self.capture, self.stall_s = capture, STALL_S if stall_s is None else stall_s
+        self.fps = fps_of(capture)
+        self._news = threading.Condition()
+        self._newest: tuple[int, float, np.ndarray, int] | None = (
+            None  # number, when, pixels, how many were lost so far
+        )
+        self._ended = self._stopped = False
+        self._failing_s = 0.0  # since the last frame, in reads that gave none
+        self._reader = threading.Thread(target=self._read, name="edgesmith-reader", daemon=True)
+
+    def _read(self) -> None:
+        index = lost = failed = 0
+        begun = time.perf_counter()  # the first of the reads that failed since the last frame
+        while not (self._stopped or self._ended):
+            asked = time.perf_counter()
+            there, pixels = self.capture.read()
+            now = time.perf_counter()
+            if there:
+                index, lost, failed = index + failed, lost + failed, 0
+            else:
+                begun = begun if failed else asked
+                failed += 1
+            with self._news:
+                self._failing_s = 0.0 if there else now - begun
+                if there:
+                    self._newest = (index, now, pixels, lost)
+                self._ended = failed >= MOST_IN_A_ROW or self._failing_s >= 0.9 * self.stall_s
+                if there or self._ended:
+                    self._news.notify()
+            index += there
+        self.capture.release()  # here: releasing under a read of another thread crashes FFmpeg
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._reader.start()
+        first_s, seen, taken, told = None, -1, 0, 0
+        while True:
+            waited = time.perf_counter()
+            with self._news:
+                self._news.wait_for(lambda: self._newest is not None or self._ended, self.stall_s if taken else OPEN_S)
+                newest, self._newest = self._newest, None
+                ended, failing_s = self._ended, self._failing_s
+            if newest is None:
+                # the reads that gave up may have begun long before we came to wait for them
+                wait_s = max(time.perf_counter() - waited, failing_s if ended else 0)
+                if not ended or wait_s >= 0.9 * self.stall_s or taken == 0:
+                    raise self._stalled(taken, wait_s)
+                self.notes.append(f"{self.name} ended after {seen + 1} frames")
+                return
+            index, at, pixels, lost = newest
+            if lost > told:
+                yield unread(self.name, seen + 1, lost - told)
+            first_s = at if first_s is None else first_s
+            seen, taken, told = index, taken + 1, lost
+            yield Frame(seen, self.name, at - first_s, to_rgb(pixels), None, (time.perf_counter() - waited) * 1e3)
+
+    def _stalled(self, taken: int, wait_s: float) -> UserMistake:
+        return UserMistake(
+            f"{self.name} gives no frames" if not taken else f"{self.name} stopped giving frames",
+            found=f"{f'{taken} frames, then ' if taken else ''}nothing for {wait_s:.0f} s",
+            expected=f"a frame at least every {self.stall_s:.0f} s",
+            because="the network or the sender hangs, or another program holds the camera",
+            attempt="look at it in a player; then run again",
+        )
+
+    def close(self) -> None:
+        self._stopped = True
+        if self._reader.is_alive():
+            self._reader.join(timeout=2.0)  # a hanging read ends with the process
+        elif self._reader.ident is None:
+            self.capture.release()
