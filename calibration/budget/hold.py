@@ -27,7 +27,7 @@ from ..statistics.collect import collect
 from ..statistics.moments import collect_moments
 from .promote import promote
 from .search import Budget, Row
-from .within import Progress, keep_within
+from .within import Progress, first_pictures, keep_within
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..pictures.images import CalibrationData, ImageSet
     from ..statistics.observers import Statistics
 
+DOUBTED = 32  # pictures of those that calibrate, where no others are held out
 Moments = dict[str, np.ndarray]  # tensor -> E[x x^T]
 
 
@@ -74,6 +75,9 @@ class Facts:
     integer_kernels: bool  # the engine computes with those of ONNX Runtime's CPU, which ask for nodes of their own
     evaluation: Callable[[ImageSet, Runner], Evaluation]  # held-out pictures and the float32 graph -> what judges
     distance: Distance  # between two graphs' answers, as the task means it
+    doubts: Callable[[np.ndarray], list[str]] = (
+        lambda answers: []
+    )  # what the float32 graph's answers say against the pictures
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,16 @@ def evaluation_of(facts: Facts, model: ir.Model) -> Evaluation | None:
     return facts.evaluation(data.held_out, any_batch(model, optimise=True))
 
 
+def doubts(facts: Facts, model: ir.Model, evaluation: Evaluation | None) -> list[str]:
+    """What the answers to the held-out pictures, or else to those that calibrate, say against all of them."""
+    data = facts.calibration.data
+    if data is None or data.calibration.kind == "random":
+        return []
+    if evaluation is not None:
+        return facts.doubts(evaluation.reference.whole)
+    return facts.doubts(any_batch(model)(first_pictures(data.calibration, DOUBTED)))
+
+
 def judged(facts: Facts, model: ir.Model) -> Runner:
     """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
     return any_batch(model, optimise=facts.integer_kernels)
@@ -174,6 +188,7 @@ def within_budget(
         if calibration.max_drop is not None:
             raise
         evaluation, graph = None, replace(graph, notes=(*graph.notes, f"accuracy not measured: {nothing.what}"))
+    graph = replace(graph, notes=(*graph.notes, *doubts(facts, model, evaluation)))
     if evaluation is None or calibration.data is None:
         if calibration.max_drop is not None:
             raise not_measured(facts)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..pictures.images import ImageSet
 
 BATCH = 32
+FEW = 8  # pictures below which one class for all says nothing
 
 
 class ClassificationJudge(TaskJudge):
@@ -29,6 +30,16 @@ class ClassificationJudge(TaskJudge):
     ) -> Evaluation:
         labels = None if images.labels is None else np.asarray(images.labels)
         return judge_logits(images, reference, labels, batch=batch)
+
+    def doubts(self, answers: np.ndarray) -> list[str]:
+        """One class for every picture is what black pictures and wrong preprocessing give."""
+        classes = np.unique(class_logits(answers).argmax(axis=1))
+        if len(answers) < FEW or len(classes) > 1:
+            return []
+        said = f"ONE ANSWER FOR ALL: the float32 graph says class {classes[0]} to each of {len(answers)} pictures. Are they"
+        return [
+            f"{said} prepared as it was trained (mean, std, scale, bits, colour), of several classes, and the weights trained?"
+        ]
 
 
 def judge_logits(

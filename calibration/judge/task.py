@@ -42,6 +42,10 @@ class TaskJudge(ABC):
         Raises NothingFound where there is nothing to judge by.
         """
 
+    def doubts(self, answers: np.ndarray) -> list[str]:
+        """What the float32 graph's answers (n, ...) to some pictures say against them, in words; they are calibrated with."""
+        return []
+
     def distance(self, reference: np.ndarray, found: np.ndarray) -> float:
         """Two graphs' answers (n, ...) -> dB; ranks layers. inf when equal, -inf when ``found`` is not finite."""
         return sqnr_db(reference, found)

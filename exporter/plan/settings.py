@@ -14,6 +14,7 @@ from typing import Any
 from ...runtime.errors import UserMistake
 from ...runtime.ground.words import NOT_ON_HARDWARE
 from ..run.arguments import nearest
+from .kinds import check_kinds
 
 Place = str | os.PathLike[str]
 Data = Place | Iterable[Any]
@@ -342,6 +343,7 @@ def check_names(given: Iterable[str], also: Iterable[str] = ("dry_run", "progres
 
 
 def settings_of(model: str, weights: Place, choices: dict[str, Any]) -> Settings:
-    """The settings of a call; UserMistake for a choice that there is not."""
+    """The settings of a call; UserMistake for a choice that there is not, and for a value of another kind."""
     check_names(choices)
+    check_kinds(fields(Settings), {"model": model, "weights": weights, **choices})
     return Settings(model=model, weights=weights, **choices)

@@ -61,6 +61,7 @@ def facts_of(plan: Plan) -> Facts:
         integer_kernels=plan.target.engine.integer_kernels,
         evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
         distance=judge.distance,
+        doubts=judge.doubts,
     )
 
 

@@ -24,6 +24,10 @@ def load(
         BackendUnavailable: the engine's library or device is not here; the text says what is missing.
         UserMistake: no such backend or option.
     """
+    if not isinstance(bundle, (str, os.PathLike, Bundle)):
+        raise UserMistake(
+            "this is no bundle", found=f"{bundle!r}"[:80], expected="a path, or a Bundle", attempt='load("smt.edge")'
+        )
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     cls = find_backend(backend or default_backend(opened.target, opened.manifest.get("engine")))
     check_engine(opened, cls.backend)

@@ -1,5 +1,6 @@
 """Calibration carried out from a handful of facts: no plan, no run, whoever asks."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from linear_graph import LINEARS, feeds, linear_graph
 
 from edgesmith.calibration.budget import hold
 from edgesmith.calibration.judge.accuracy import sqnr_db
-from edgesmith.calibration.judge.classification import judge_logits
+from edgesmith.calibration.judge.classification import ClassificationJudge, judge_logits
 from edgesmith.calibration.judge.evaluation import Evaluation, NothingFound
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
@@ -105,3 +106,23 @@ def test_a_budget_finer_than_one_picture_holds_only_where_none_is_lost(max_drop,
     assert quantised.met and quantised.report["budget"]["met"] and quantised.report["accuracy"]["n"] == 400
     assert (quantised.figures.drop.points == 0) or not high
     assert high == any("in steps of 0.25 points" in note for note in quantised.notes)
+
+
+@pytest.mark.parametrize("count", [0, 40])
+def test_one_answer_to_all_pictures_is_told_of_held_out_and_of_calibrating_ones(count, tmp_path):
+    """The same picture forty times, as black ones are the same: whatever the network says, it says it to all."""
+    asked = facts(tmp_path, judge=count)
+    data = asked.calibration.data
+    for part in (data.calibration, data.held_out):
+        part.array[:] = part.array[:1] if len(part) else part.array
+    doubted = held(replace(asked, doubts=ClassificationJudge().doubts), [])
+    said = [note for note in doubted.notes if note.startswith("ONE ANSWER FOR ALL")]
+    assert len(said) == 1 and f"each of {count or 16} pictures" in said[0] and "mean, std" in said[0]
+    assert not any("ONE ANSWER" in note for note in held(asked, []).notes), "who asks for no doubts hears of none"
+
+
+def test_different_answers_few_pictures_and_one_logit_raise_no_wrong_doubt():
+    doubts = ClassificationJudge().doubts
+    assert doubts(np.eye(10, dtype=np.float32)) == [] == doubts(np.ones((7, 10), np.float32))
+    assert doubts(np.array([[-1.0], [2.0]] * 5, np.float32)) == [], "the sign of one logit is its answer"
+    assert len(doubts(np.full((8, 1), 3.0, np.float32))) == 1

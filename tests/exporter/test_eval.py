@@ -56,7 +56,7 @@ def test_pytorch_has_a_row_of_its_own_beside_the_bundle(tmp_path, detector, monk
             return found[..., :4], found[..., 4:].flip(-1)
 
     asked = []
-    monkeypatch.setattr(models, "create", lambda *words, ema: asked.append(words) or Colours())
+    monkeypatch.setattr(models, "create", lambda *words, **_: asked.append(words) or Colours())
     write_patches(tmp_path)
     found = edgesmith("eval", detector, "--data", "coco.json", "--weights", "w.pth", "--json", "--threads", "1")
     assert found.code == 0, found.err
@@ -73,7 +73,7 @@ def test_pytorch_agrees_with_the_bundle(tmp_path, detector, monkeypatch):
             found = torch.from_numpy(judge(images.numpy()))
             return found[..., :4], found[..., 4:]
 
-    monkeypatch.setattr(models, "create", lambda *words, ema: Colours())
+    monkeypatch.setattr(models, "create", lambda *words, **_: Colours())
     write_patches(tmp_path, missed=4, scale=3)
     found = edgesmith("eval", detector, "--data", "coco.json", "--weights", "w.pth", "--json", "--score", "0.02")
     first, second = json.loads(found.out)["rows"]
