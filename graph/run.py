@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, one array of all outputs
+# on x86 without VNNI, sums of products of uint8 and int8 saturate unless weights are kept as uint8; elsewhere it changes nothing
+EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 
 
 def open_session(
@@ -35,6 +37,7 @@ def open_session(
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name in known - have)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_PRODUCTS)
     options.intra_op_num_threads = threads
     # a thread that spins while it waits takes the core from PyTorch, which runs in turns with it here
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads else "0")

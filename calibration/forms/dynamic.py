@@ -13,7 +13,7 @@ depend on the pictures beside it, so there each row of x has its own range, symm
     r = max |x| of each row / 127                     q = QuantizeLinear(x / r, 1, 128)
     MatMul(x, w)  ->  Mul(Mul(Cast(MatMulInteger(q, codes, 128)), scale), r)
 
-No engine fuses that: a product of a ViT gains 1.1 to 1.4 where the other gains 1.6 to 2.1.
+No engine fuses that: a product of a ViT runs at 0.8 to 1.4 of its float32 speed where the other runs at 1.3 to 2.1 (AVX2).
 """
 
 from __future__ import annotations

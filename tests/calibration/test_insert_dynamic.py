@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from linear_graph import LINEARS, feeds, linear_graph
 from onnx.reference import ReferenceEvaluator
+from saturation import exact_products
 from scale_tables import int8_weights
 from silu_detector import silu_detector
 
@@ -44,12 +45,14 @@ def test_every_linear_is_an_integer_product_and_the_rest_stays(model, sites, ins
     assert ops["DynamicQuantizeLinear"] == 4, "q, k and v read one quantised input"
 
 
+@exact_products
 def test_the_numbers_are_those_of_the_float_graph_but_for_eight_bits(model, inserted):
     expected, found = run_values(model, feeds(1), None), run_values(inserted, feeds(1), None)
     for name in ("y", "side"):
         assert 28 < sqnr_db(expected[name], found[name]) < 60  # 31 and 34 dB measured; a bit less would cost 6
 
 
+@exact_products
 def test_it_computes_what_the_scales_say(model, sites, inserted):
     """One linear by hand: (codes of x - zero point) times codes of w, times both scales, plus the bias."""
     parts = [f"normal_{part}" for part in ("codes", "scale", "zero")]

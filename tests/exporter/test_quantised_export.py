@@ -10,6 +10,7 @@ import pytest
 from command_line import edgesmith as command
 from digit_pictures import WEIGHTS, arrays, export, write_folder
 from outliers import inject
+from saturation import exact_products
 
 import edgesmith
 from edgesmith.calibration.statistics.cache import read
@@ -101,8 +102,8 @@ def test_parity_stands_on_the_held_out_pictures_and_the_bundle_tests_itself(stat
     cosine = manifest(static)["precision_report"]["golden_cosine"]
     assert 0.99 < cosine < 1
     answer = command("test", str(static.path), "--json")
-    (row,) = json.loads(answer.out)
-    assert answer.code == 0 and row["passed"]
+    row, pixels = json.loads(answer.out)
+    assert answer.code == 0 and row["passed"] and pixels["passed"] and pixels["output"] == "preprocessing"
     assert float(row["limit"].removeprefix("cosine >= ")) == pytest.approx(1 - 4 * (1 - cosine), abs=1e-5)
 
 
@@ -122,6 +123,7 @@ def test_the_numbered_graphs_are_kept_when_asked(static: Result):
     }
 
 
+@exact_products
 def test_the_default_for_a_transformer_on_a_cpu_is_dynamic(dynamic: Result):
     told = manifest(dynamic)["quantisation"]
     assert told["form"] == "dynamic" and told["share"] > 0.9
@@ -293,7 +295,7 @@ def test_json_is_one_document(data: Path, tmp_path: Path, monkeypatch):
     document = json.loads(answer.out)
     assert document["quantisation"]["budget"]["met"] and document["plan"]["quantise"]["max_drop"] == 2
     assert document["plan"]["quantise"]["calibration"]["sha256"] == document["quantisation"]["data"]["sha256"]
-    assert document["beside"] in (None, "vit.fp32.edge")
+    assert document["beside"] in (None, str(tmp_path / "vit.fp32.edge"))
     assert [line.split()[0] for line in answer.err.splitlines()][3:5] == ["calibrate", "quantise"]
 
 
