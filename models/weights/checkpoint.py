@@ -23,7 +23,7 @@ from .place import weights_file
 from .recorded import PREPARED, Recorded, recorded_in
 from .values import as_float32
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights")
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "module", "weights", "shadow")
 AVERAGED = (  # first choice, as timm's: they are what a training that keeps them is judged by
     *(
         "state_dict_ema",

@@ -215,3 +215,23 @@ def test_numbers_without_a_batch_in_front_are_compared_as_they_are(tmp_path: Pat
     off = one(tmp_path / "c.onnx", body.replace("ReduceMax", "ReduceMin"), more=", float best")
     found = run(first, off)
     assert verdicts(found, "best") == {"FAILS"} and np.isfinite(found["rows"][0]["max_abs"])
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_a_file_that_takes_floats_of_another_width_is_given_them(tmp_path: Path, kind: str):
+    text = ONE.format(batch="B", high=8, wide=8, more="", body=PLAIN)
+    wide = text.replace("float[B, 3, 8, 8] images", f"{kind}[B, 3, 8, 8] given").replace(
+        "mean =", "images = Cast<to = 1>(given)\n  mean ="
+    )
+    found = compare(save(tmp_path / "a.onnx", text), save(tmp_path / "b.onnx", wide))
+    assert {row["output"] for row in found["rows"]} == {"logits"}
+
+
+def test_a_file_that_takes_bytes_is_refused(tmp_path: Path):
+    text = ONE.format(batch="B", high=8, wide=8, more="", body=PLAIN)
+    given = text.replace("float[B, 3, 8, 8] images", "uint8[B, 3, 8, 8] given").replace(
+        "mean =", "images = Cast<to = 1>(given)\n  mean ="
+    )
+    path = save(tmp_path / "a.onnx", given)
+    with pytest.raises(UserMistake, match="of floats: prepared pictures"):
+        compare(path, path)

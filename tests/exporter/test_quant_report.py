@@ -147,6 +147,27 @@ def test_of_two_outputs_the_logits_are_found_and_it_is_told(folder: Path, tmp_pa
         assert any(f"{name} (B x 4) is compared, not act" in note for note in told["notes"])
 
 
+def with_winner(source: Path, out: Path) -> str:
+    """The file with its logits called ``scores``, and the number of the largest as a second output."""
+    model = onnx.load(source)
+    for node in model.graph.node:
+        node.output[:] = ["scores" if one == "logits" else one for one in node.output]
+    model.graph.output[0].name = "scores"
+    model.graph.node.append(onnx.helper.make_node("ArgMax", ["scores"], ["winner"], axis=1, keepdims=0))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("winner", onnx.TensorProto.INT64, ["B"]))
+    onnx.save(model, out)
+    return str(out)
+
+
+def test_the_number_of_the_winner_is_not_taken_for_a_logit(folder: Path, tmp_path: Path):
+    quantised, exact = (with_winner(folder / f"{one}.onnx", tmp_path / f"{one}.onnx") for one in ("qdq", "float"))
+    data = ("--data", str(folder / "images.npz"))
+    _, plain = asked(folder, str(folder / "qdq.onnx"), "--ref", str(folder / "float.onnx"), *data)
+    _, found = asked(folder, quantised, "--ref", exact, *data)
+    told, expected = found["quantisation"]["accuracy"], plain["quantisation"]["accuracy"]
+    assert told["sqnr_db"] == pytest.approx(expected["sqnr_db"]) and told["agreement"] == expected["agreement"]
+
+
 def test_logits_of_tokens_are_refused_in_words(folder: Path, tmp_path: Path):
     tokens = reshaped(folder / "qdq.onnx", tmp_path / "tokens.onnx", [-1, 2, 2])
     answer = edgesmith(

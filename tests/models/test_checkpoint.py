@@ -84,6 +84,10 @@ WRAPPED = {
     "model": lambda s: {"model": s, "epoch": 3},
     "state_dict": lambda s: {"state_dict": s, "arch": "van", "args": argparse.Namespace(lr=1e-3)},
     "ema beside": lambda s: {"model": {k: torch.zeros_like(v) for k, v in s.items()}, "model_ema": s},
+    "ema as a shadow": lambda s: {
+        "model": {k: torch.zeros_like(v) for k, v in s.items()},
+        "ema": {"decay": 0.9, "shadow": s},
+    },
     "only ema": lambda s: {"model_ema": s},
     "nested": lambda s: {"state_dict": {"model": s}},
     "module prefix": lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 Limits = tuple[int, "int | None"]  # smallest and largest size, None where nothing bounds it
 
+FLOATS = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}  # as ONNX Runtime says
+
 
 @dataclass(frozen=True)
 class Side:
@@ -113,18 +119,19 @@ def _open_graph(path: Path) -> Side:
             attempt="edgesmith inspect, or export it again",
         ) from None
     taken = session.get_inputs()
-    if len(taken) != 1 or len(taken[0].shape) != 4:
+    dtype = FLOATS.get(taken[0].type) if len(taken) == 1 else None
+    if dtype is None or len(taken[0].shape) != 4:
         raise UserMistake(
             f"{path} does not take pictures",
-            found=f"inputs {[(one.name, one.shape) for one in taken]}",
-            expected="one input of shape batch x 3 x height x width",
+            found=f"inputs {[(one.name, one.type, one.shape) for one in taken]}",
+            expected="one input of shape batch x 3 x height x width, of floats: prepared pictures",
             attempt="compare files of " + each("{}s"),
         )
     outputs = tuple(one.name for one in session.get_outputs())
     task, answers = _task_of(path, {one.name: one.shape for one in session.get_outputs()})
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(outputs, session.run(list(outputs), {taken[0].name: images}), strict=True))
+        return dict(zip(outputs, session.run(list(outputs), {taken[0].name: images.astype(dtype)}), strict=True))
 
     shape = tuple(size if isinstance(size, int) else size or f"axis {axis}" for axis, size in enumerate(taken[0].shape))
     limits = tuple(_limits(size) for size in shape)

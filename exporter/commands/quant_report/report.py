@@ -256,7 +256,7 @@ def _accuracy(
         found = run(some)
         if _wide(found.shape[1:]) == _wide(outputs):  # (N, C, 1, 1) beside (N, C)
             found = found.reshape(len(found), *outputs)
-        if found.shape[-1] != outputs[-1] or found.ndim != len(outputs) + 1:
+        if found.ndim != len(outputs) + 1 or found.shape[-1] != outputs[-1]:
             raise UserMistake(
                 "The two models do not have the same outputs",
                 found=f"reference {outputs}, quantised {found.shape[1:]}",

@@ -35,7 +35,9 @@ class ClassificationExport(ExportTask):
 
     def claims_in(self, graph: ir.Graph, classes: int | None) -> dict[str, str]:
         unread = {str(value.name) for value in graph.outputs if not value.uses()}
-        name = find_logits(shapes_of(graph), classes, unread)
+        whole = {str(value.name) for value in graph.outputs if value.dtype and not value.dtype.is_floating_point()}
+        shapes = {name: shape for name, shape in shapes_of(graph).items() if name not in whole}  # an ArgMax is no logit
+        name = find_logits(shapes, classes, unread)
         return {self.runtime.outputs[0]: name} if name else {}
 
     def class_count(self, shapes: Sequence[Sequence[Any]]) -> Any:
