@@ -29,8 +29,11 @@ HARMLESS = frozenset(
         "quality",
     ]
 )
-ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/+\S*")
-SCHEME = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:/*|//)(?!\Z)")
+MISTYPED = r"(?:rtsp|rtmp|http)s?:?[/\\]+"  # rtsp//me:secret@camera, http:\\me:secret@camera
+ADDRESS = re.compile(
+    rf"""[a-zA-Z][a-zA-Z0-9+.-]*:/+\S*|\b{MISTYPED}\S*|(?<![\w.%+-])[\w.%+-]+:[^\s@"']+@[\w\[]\S*""", re.IGNORECASE
+)
+SCHEME = re.compile(rf"(?:{MISTYPED}|[a-zA-Z][a-zA-Z0-9+.-]*:/*|//)(?!\Z)", re.IGNORECASE)
 HOST = re.compile(r"[\w.-]+(:\d{1,5})?")
 CREDENTIAL = re.compile(r"[/?&;](user|usr|login|account|pass|pwd|psw|token|key|auth|secret)\w*=", re.IGNORECASE)
 ENDS = re.compile(r"([/?#])")
@@ -41,6 +44,9 @@ def shown(address: str) -> str:
     scheme = SCHEME.match(address)
     start = scheme[0] if scheme else ""
     rest = address[len(start) :]
+    if start and "@" not in rest:  # one written %40 for the program, too: no host has that in its name
+        host, *path = ENDS.split(rest, maxsplit=1)
+        rest = "".join([host.replace("%40", "@"), *path])
     before, at, after = rest.rpartition("@")
     if not start and not (at and ":" in before) and not ("?" in rest and "=" in rest):
         return address
@@ -62,7 +68,7 @@ def shown(address: str) -> str:
 
 def shown_in(text: str) -> str:
     """A text, with every address in it as it may be shown."""
-    return ADDRESS.sub(lambda found: shown(found[0]), text) if ":/" in text else text
+    return ADDRESS.sub(lambda found: shown(found[0]), text) if "/" in text or "@" in text else text
 
 
 def _pairs(part: str) -> str:

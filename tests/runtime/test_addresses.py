@@ -34,6 +34,9 @@ from edgesmith.runtime.pictures.video import frames
         ("rtsp://me:se@cr/e=t@camera/live", "rtsp://***"),
         ("rtsp:/user:secret@camera/live", "rtsp:/camera/live"),
         ("//user:secret@camera/live", "//camera/live"),
+        ("rtsp//user:secret@camera/live", "rtsp//camera/live"),
+        ("http:\\\\user:secret@camera/live", "http:\\\\camera/live"),
+        ("rtsp://user%3Asecret%40camera/live", "rtsp://camera/live"),
         ("camera/live?user=me&pwd=secret", "camera/live?user=***&pwd=***"),
     ],
 )  # fmt: skip
@@ -54,6 +57,27 @@ def test_what_is_none_stays(word: str):
 def test_a_text_keeps_all_but_the_secrets():
     text = "cannot open rtsp://me:secret@camera/live, nor http://camera/a?pwd=secret now"
     assert shown_in(text) == "cannot open rtsp://camera/live, nor http://camera/a?pwd=*** now"
+
+
+@pytest.mark.parametrize(
+    ("address", "as_shown"),
+    [("me:secret@camera:554/live", "me:camera:554/live"), ("rtsp//me:secret@camera/live", "rtsp//camera/live"),
+     ("http:\\\\me:se@cret@camera", "http:\\\\camera"), ("rtsp:me:secret@camera", "rtsp:camera"),
+     ("rtsp://me%3Asecret%40camera", "rtsp://camera")],
+)  # fmt: skip
+def test_a_mistyped_address_in_a_text(address: str, as_shown: str):
+    assert shown_in(f"cannot open '{address} now") == f"cannot open '{as_shown} now"
+
+
+def test_a_text_without_an_address_stays():
+    text = "s.edge: golden@home, a/b:c d@e, N:1, 12:30 and C:/clips/a.mp4"
+    assert shown_in(text) == text
+
+
+def test_a_password_with_a_blank_given_as_a_picture():
+    with pytest.raises(UserMistake) as caught:
+        next(iter(frames(["rtsp://me:se cret@camera/live"])))
+    assert "cret" not in str(caught.value) and "camera/live" in str(caught.value)
 
 
 def test_every_error_passes_through():

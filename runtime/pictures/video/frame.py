@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...addresses import shown
 from ...errors import UserMistake
 from ..file import SUFFIXES, read_image
 
@@ -113,7 +114,7 @@ def pictures(words: Sequence[str]) -> Pictures:
         path = Path(name)
         if not path.is_file():
             raise UserMistake(
-                f"cannot read the picture {name}",
+                f"cannot read the picture {shown(name)}",  # people give an address as well, with blanks in its password
                 found="no such file",
                 attempt="check the path and the folder you are in",
             )
