@@ -54,9 +54,10 @@ def _say_zero_points(proto: onnx.ModelProto) -> None:
 
     held = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
-        codes, scale = (held.get(name) for name in (*node.input, "", "")[:2])
-        plain = node.op_type == "DequantizeLinear" and len(node.input) == 2 and codes is not None and scale is not None
-        if plain and codes.data_type == onnx.TensorProto.INT8:
+        if node.op_type != "DequantizeLinear" or len(node.input) != 2:
+            continue
+        codes, scale = (held.get(name) for name in node.input)
+        if codes is not None and scale is not None and codes.data_type == onnx.TensorProto.INT8:
             zero = onnx.numpy_helper.from_array(np.zeros(tuple(scale.dims), np.int8), f"{node.output[0]}_no_zero_point")
             proto.graph.initializer.append(zero)
             node.input.append(zero.name)
