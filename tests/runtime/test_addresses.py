@@ -76,9 +76,10 @@ def test_a_text_without_an_address_stays():
     assert shown_in(text) == text
 
 
-def test_a_password_with_a_blank_given_as_a_picture():
+@pytest.mark.parametrize("address", ["rtsp://me:se cret@camera/live", "http://camera/live?user=me&pwd=se cret"])
+def test_a_password_with_a_blank_given_as_a_picture(address: str):
     with pytest.raises(UserMistake) as caught:
-        next(iter(frames(["rtsp://me:se cret@camera/live"])))
+        next(iter(frames([address])))
     assert "cret" not in str(caught.value) and "camera/live" in str(caught.value)
 
 
