@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 INSIDE = ("args", "hyper_parameters", "pretrained_cfg", "default_cfg", "data_config", "config", "cfg", "meta")
 OWN = ("mean", "std", "input_size", "img_size", "interpolation", "crop_pct", "crop_mode", "num_classes")
-OF_PROCESSORS = ("image_processor_type", "feature_extractor_type", "image_mean", "do_normalize")
+OF_PROCESSORS = (
+    *("image_processor_type", "feature_extractor_type", "image_mean", "image_std", "do_normalize", "do_rescale"),
+    *("do_resize", "do_center_crop", "do_flip_channel_order", "rescale_factor"),
+)
 PREPARED = frozenset(
     ("mean", "std", "resize", "crop_fraction")
 )  # what flags say; the network itself is not changed by it
-SHOWN = ("mean", "std", "resize", "crop_fraction", "fit")  # in a note
+SHOWN = ("mean", "std", "resize", "crop_fraction", "fit", "colour")  # in a note
 USUAL = (("global_pool", "avg"), ("global_pool", "token"))  # what timm's models have that nobody asked for another
 MOST_BYTES = 16_000_000  # of a file beside the checkpoint
 
@@ -130,18 +133,28 @@ def _inside(content: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not isinstance(content, Mapping):
         return
     for key in INSIDE:
-        words = vars(content[key]) if isinstance(content.get(key), argparse.Namespace) else content.get(key)
-        if isinstance(words, Mapping):
+        words = _words(content.get(key))
+        if words is not None:
             yield f"{name} ({key})", words
+            inner = ((other, _words(words.get(other))) for other in INSIDE)  # Lightning's hyper_parameters hold args
+            yield from ((f"{name} ({key}.{other})", found) for other, found in inner if found is not None)
     own = {key: content.get(key) for key in OWN if isinstance(content.get(key), (int, float, str, list, tuple))}
+    if any(isinstance(content.get(key), Mapping) for key in ("state_dict", "model", "model_state_dict")):
+        own |= {key: content[key] for key in OWN[:2] if content.get(key) is not None}  # a tensor is said to be one
     maps = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, (Mapping, list))}
     yield name, {**{key: value for key, value in maps.items() if key not in (*INSIDE, *OWN)}, **own}
 
 
+def _words(value: Any) -> Mapping[str, Any] | None:
+    value = vars(value) if isinstance(value, argparse.Namespace) else value
+    return value if isinstance(value, Mapping) else None
+
+
 def _beside(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The same of the files in its folder."""
-    if isinstance(words := _read(folder / "args.yaml"), Mapping):
-        yield "args.yaml", words
+    for name in ("args.yaml", "hparams.yaml"):  # timm's and Lightning's
+        if isinstance(words := _read(folder / name), Mapping):
+            yield name, words
     if isinstance(words := _read(folder / "config.json"), Mapping):
         inner = words.get("pretrained_cfg")
         yield "config.json", {**inner, **words} if isinstance(inner, Mapping) else words
@@ -157,7 +170,7 @@ def _read(file: Path) -> Any:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"{file.stat().st_size} bytes")
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         if file.suffix == ".json":
             return json.loads(text)
         import yaml  # type: ignore[import-untyped]

@@ -32,13 +32,17 @@ def timm_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozense
     if words.get("interpolation") and "resize" not in flagged:
         fields["resize"] = _resize(words["interpolation"], origin)
         fields["antialias"] = True
-    if words.get("crop_pct") and "crop_fraction" not in flagged:
-        fields["crop_fraction"] = _fraction(words["crop_pct"], origin)
+    share = words.get("crop_pct") or words.get("eval_crop_ratio")  # the second of DeiT's trainings
+    if share and "crop_fraction" not in flagged:
+        fields["crop_fraction"] = _fraction(share, origin)
     if words.get("crop_mode"):
         fields["fit"] = _one_of(FITS, words["crop_mode"], "crop_mode", origin)
     if size := timm_size(words):
         fields["size"] = size
-    return fields
+    seen, resized = (_size(words.get(name)) for name in ("val_crop_size", "val_resize_size"))
+    if seen and resized:  # of torchvision's trainings
+        fields |= {"size": seen, "fit": "crop", "crop_fraction": fraction_of(min(seen), min(resized))}
+    return {name: value for name, value in fields.items() if name not in flagged}
 
 
 def timm_size(words: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -49,7 +53,7 @@ def timm_size(words: Mapping[str, Any]) -> tuple[int, int] | None:
     whole = words.get("input_size")
     if isinstance(whole, (list, tuple)) and len(whole) == 3:
         return _size(whole[1:])
-    return _size(words.get("img_size"))
+    return _size(whole) or _size(words.get("img_size"))  # DeiT's trainings say input_size 224
 
 
 def transformers_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozenset()) -> dict[str, Any]:
@@ -60,13 +64,18 @@ def transformers_says(words: Mapping[str, Any], origin: str, flagged: Flagged = 
         value = none if plain else words.get(key)
         if value is not None and name not in flagged:
             fields[name] = three_numbers(value, key, origin)
-    factor = words.get("rescale_factor", 1 / 255)
+    factor = words.get("rescale_factor")
+    factor = 1 / 255 if factor is None else factor
     if not _number(factor) or not 0 < factor <= 1:
         raise _unusable("rescale_factor", factor, "more than 0, at most 1", origin, "--mean and --std")
     if raw and (plain or max(fields.get("mean", (0,))) > 1):
         factor = 1.0  # else pictures of 0..1 are what such a processor is given
+    elif words.get("rescale_offset") and "mean" in fields:  # EfficientNet's: a pixel is scaled to -1..1 first
+        fields["mean"] = tuple(value + 1 for value in fields["mean"])
     if fields:
         fields["scale"] = float(factor)
+    if words.get("do_flip_channel_order") and "colour" not in flagged:
+        fields["colour"] = "BGR"
     if words.get("resample") is not None and "resize" not in flagged:
         fields["resize"] = _resize(PIL.get(words["resample"], words["resample"]), origin)
         fields["antialias"] = True
@@ -109,9 +118,17 @@ def _size(value: Any) -> tuple[int, int] | None:
     """(height, width) out of a side, a pair or a mapping with height and width."""
     if isinstance(value, Mapping):
         value = (value.get("height"), value.get("width"))
-    pair = value if isinstance(value, (list, tuple)) else (value, value)
+    pair = value if isinstance(value, (list, tuple)) and len(value) != 1 else (value, value)
+    pair = [_whole(side[0] if isinstance(side, (list, tuple)) and len(side) == 1 else side) for side in pair]
     whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in pair)
     return (pair[0], pair[1]) if whole else None
+
+
+def _whole(side: Any) -> Any:
+    """A side as a whole number where it is a text or a float of one: 224 of "224" and of 224.0."""
+    if isinstance(side, str) and side.strip().isdecimal():
+        return int(side)
+    return int(side) if isinstance(side, float) and side.is_integer() else side
 
 
 def _resize(value: Any, origin: str) -> str:
@@ -125,7 +142,7 @@ def _fraction(value: Any, origin: str) -> float:
 
 
 def _one_of(known: Mapping[str, str], value: Any, name: str, origin: str) -> str:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         attempt = "--resize bicubic, and measure" if name == "interpolation" else "a checkpoint without it"
         raise _unusable(name, value, "one of " + ", ".join(known), origin, attempt)
     return known[value]

@@ -2,7 +2,7 @@
 
     .NAME.k3j2h1g0.work/          a folder to work in; the file ``lock`` in it is held by the process that made it
     NAME.k3j2h1g0.edgesmith.part  a file on its way to its name (files.py), held itself
-    .NAME.lock                    held while NAME is replaced, gone when nobody does that
+    .NAME.edgesmith.lock          held while NAME is replaced, gone when nobody does that
 
 A lock dies with its process, whatever ends it. The number of a process would not do: the system gives it again. Whoever takes a
 lock looks whether the file still has its name, for it may have been removed in between.

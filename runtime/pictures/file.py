@@ -129,6 +129,13 @@ def _checked(data: bytes, name: str) -> Header:
         raise _cut_off(name, "JPEG", len(data))
     if head.size is not None and head.size[0] * head.size[1] > MAX_PIXELS:
         raise _too_large(name, f"{head.size[1]} x {head.size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
+    if head.planes and head.sample_bits > 8:
+        raise UserMistake(
+            f"the picture {name} keeps its channels one behind the other",
+            found=f"a TIFF of {head.sample_bits} bits in planes (PlanarConfiguration 2)",
+            because="OpenCV takes its planes for pixels, without a word",
+            attempt="save it with the channels of a pixel together (PlanarConfiguration 1)",
+        )
     if data[4:8] == b"ftyp" and any(turn in data[:AVIF_HEAD_BYTES] for turn in (b"irot", b"imir")):
         raise UserMistake(
             f"the picture {name} must be turned to be seen",

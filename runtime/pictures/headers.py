@@ -4,7 +4,7 @@ The decoder and whoever asks for a size read it here, so that they cannot differ
 library (of two EXIF segments of a JPEG the first that says an orientation counts, a PNG's ``eXIf`` may stand behind the
 pixels, the number may be of any whole type).  A TIFF is turned by OpenCV, whatever it is told.
 
-EXIF 2.3, tag 274; PNG (third edition), eXIf and sBIT; TIFF 6.0, tags 258, 262, 281 and 341; RIFF container of WebP.
+EXIF 2.3, tag 274; PNG (third edition), eXIf and sBIT; TIFF 6.0, tags 258, 262, 281, 284 and 341; RIFF container of WebP.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ END_OF_PICTURE = 0xD9
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # that has content, or is the end of the picture
 MOST_PARTS = 1 << 17  # segments or chunks of a file; one of 200 megapixels has 75,000
 WIDTH, HEIGHT, SAMPLE_BITS, INVERSION = 256, 257, 258, 262  # tags of TIFF and EXIF
-ORIENTATION, HIGHEST, HIGHEST_OF_TYPE = 274, 281, 341
+ORIENTATION, HIGHEST, PLANES, HIGHEST_OF_TYPE = 274, 281, 284, 341
 WHOLE_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 16: "Q"}  # TIFF's types of whole numbers
 MOST_VALUES = 16  # of a tag: those asked for have one a channel
 TURNS = {  # EXIF orientation -> (rows and columns change places, rows backwards, columns backwards)
@@ -52,6 +52,7 @@ class Header:
     inverted: bool = False  # 0 is white
     sample_bits: int = 8  # as stored
     pixels_at: int = 0  # where the coded pixels begin
+    planes: bool = False  # the channels stand one behind the other
     complete: bool = True  # nothing that says more can follow
 
     @property
@@ -172,9 +173,10 @@ def _chunks(data: bytes, at: int, form: str, check_bytes: int) -> Iterator[tuple
 
 
 def _tiff(data: bytes) -> Header:
-    found = tags(data, (SAMPLE_BITS, INVERSION, HIGHEST, HIGHEST_OF_TYPE))
+    found = tags(data, (SAMPLE_BITS, INVERSION, HIGHEST, PLANES, HIGHEST_OF_TYPE))
     sample_bits = max(found.get(SAMPLE_BITS, (1,)))
     inverted = found.get(INVERSION) == (0,)
     # OpenCV spreads packed samples of 10, 12 and 14 bits over 16
     bits = 16 if 8 < sample_bits < 16 else depth_of_tags(found) if sample_bits == 16 else 0
-    return Header("TIFF", None, 1, bits, False, inverted, sample_bits)
+    planes = found.get(PLANES) == (2,) and len(found.get(SAMPLE_BITS, ())) > 1
+    return Header("TIFF", None, 1, bits, False, inverted, sample_bits, planes=planes)

@@ -1,4 +1,4 @@
-"""Whether sums of products of uint8 and int8 saturate here: on x86 with AVX2 and without VNNI (findings/ort-matmulinteger-saturates-without-vnni.sh).
+"""Whether sums of products of uint8 and int8 saturate here: on x86 with AVX2 and without VNNI (findings/ort_matmulinteger_saturates_without_vnni.sh).
 
 ONNX Runtime keeps the weights of Q/DQ products as uint8 there when it is asked to, as we do; ``MatMulInteger``, which the
 dynamic form is made of, it does not mend.

@@ -393,3 +393,45 @@ def test_the_facts_of_a_family_stay_where_nothing_is_recorded(tmp_path):
     torch.save({"state_dict": TENSORS, "epoch": 3, "arch": "davit_tiny"}, tmp_path / "net.pth")
     assert as_recorded("davit_tiny", tmp_path / "net.pth") == find("davit_tiny")
     assert as_recorded("davit_tiny", "random") == find("davit_tiny")
+
+
+@pytest.mark.parametrize(("content", "expected"), [
+    ({"args": argparse.Namespace(input_size=112, eval_crop_ratio=0.9)}, {"size": (112, 112), "crop_fraction": 0.9}),  # DeiT
+    ({"args": {"val_resize_size": 232, "val_crop_size": 192}},  # torchvision
+     {"size": (192, 192), "fit": "crop", "crop_fraction": fraction_of(192, 232)}),
+    ({"hyper_parameters": {"args": argparse.Namespace(mean=HALF, img_size=[112])}},  # Lightning
+     {"mean": (0.5,) * 3, "scale": 1 / 255, "size": (112, 112)}),
+    ({"args": {"img_size": "112"}}, {"size": (112, 112)}),
+    ({"args": {"img_size": 112.0}}, {"size": (112, 112)}),
+])  # fmt: skip
+def test_other_trainings_say_it_in_other_words(written, content, expected):
+    assert recorded(written({"state_dict": TENSORS, **content})).fields == expected
+
+
+def test_a_file_of_lightning_beside_the_checkpoint(written, tmp_path):
+    path = written({"state_dict": TENSORS})
+    (tmp_path / "hparams.yaml").write_text("mean: [0.5, 0.5, 0.5]\n")
+    assert recorded(path).fields["mean"] == (0.5,) * 3 and recorded(path).origins["mean"] == "hparams.yaml"
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    ({"do_rescale": False, "rescale_factor": None, "image_mean": HALF}, {"mean": (0.5,) * 3, "scale": 1 / 255}),
+    ({"image_std": HALF}, {"std": (0.5,) * 3, "scale": 1 / 255}),
+    ({"do_flip_channel_order": True}, {"colour": "BGR"}),  # MobileViT's
+    ({"do_normalize": False, "rescale_factor": 1 / 127.5, "rescale_offset": True},  # x / 127.5 - 1
+     {"mean": (1.0,) * 3, "std": (1.0,) * 3, "scale": 1 / 127.5}),
+])  # fmt: skip
+def test_what_else_an_image_processor_says(tmp_path, words, expected):
+    (tmp_path / "preprocessor_config.json").write_text("\ufeff" + json.dumps(words), encoding="utf-8")
+    torch.save({"state_dict": TENSORS}, tmp_path / "net.pth")
+    assert recorded(tmp_path / "net.pth").fields == expected
+
+
+def test_a_crop_mode_that_is_no_word_is_a_mistake(written):
+    with pytest.raises(UserMistake, match="crop_mode"):
+        recorded(written({"state_dict": TENSORS, "args": {"crop_mode": ["center"]}}))
+
+
+def test_a_mean_kept_as_a_tensor_beside_the_weights_is_not_passed_over(written):
+    with pytest.raises(UserMistake, match="--mean 0.5,0.5,0.5"):
+        recorded(written({"state_dict": TENSORS, "mean": torch.tensor(HALF), "std": torch.tensor(HALF)}))

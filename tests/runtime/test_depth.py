@@ -292,3 +292,14 @@ def test_a_picture_of_pillow_that_nobody_can_tell_is_refused(what):
     picture, words = PIL_UNKNOWN[what]
     with pytest.raises(UserMistake, match=words):
         pixels(picture)
+
+
+def test_sixteen_bits_in_planes_are_refused():
+    """OpenCV takes the planes of 16 bits for pixels: every colour would be another one, without a word."""
+    together = tiff(deep(RGB, 16), photometric=2)
+    one, two = (struct.pack("<HHIH", 284, 3, 1, planes) for planes in (1, 2))
+    assert together.count(one) == 1
+    for read in (decode_image, check_image):
+        read(together, "a.tif")
+        with pytest.raises(UserMistake, match="one behind the other"):
+            read(together.replace(one, two), "a.tif")
