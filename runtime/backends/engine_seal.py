@@ -65,6 +65,13 @@ def secret() -> bytes:
             because="with a shorter one anybody could seal an engine",
             attempt="delete that file: a new one is made, and engines are built again",
         )
+    if not any(content):  # what some file systems leave of a file after a power cut, and everybody knows
+        raise NoSecret(
+            "the secret that seals engines is damaged",
+            found=f"{path} holds nothing but zeros",
+            expected=f"{SECRET_BYTES} random bytes",
+            attempt="delete that file: a new one is made, and engines are built again",
+        )
     return content
 
 

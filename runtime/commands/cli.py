@@ -34,6 +34,7 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
 
 # of the full command alone
 WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report")
+WORKSTATION_FLAGS = ("-w", "--weights")  # of its eval, which then needs PyTorch
 
 EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--images": (str, "Folder of the pictures that the .json names."),
@@ -67,8 +68,8 @@ def main(words: list[str] | None = None) -> None:
     import argparse  # the full command reads the tables above and has its own parser
 
     words = sys.argv[1:] if words is None else words
-    if words and words[0] in WORKSTATION:
-        print(f"edgesmith: {_belongs_to_the_workstation(words[0])}", file=sys.stderr)
+    if asked := _asks_for_the_workstation(words):
+        print(f"edgesmith: {_of_the_workstation(asked)}", file=sys.stderr)
         sys.exit(UserMistake.exit_code)
 
     class Parser(argparse.ArgumentParser):
@@ -111,9 +112,18 @@ def _do(asked: dict[str, Any]) -> NoReturn:
         sys.exit(signals.tell())
 
 
-def _belongs_to_the_workstation(verb: str) -> UserMistake:
+def _asks_for_the_workstation(words: Sequence[str]) -> str:
+    """``export is a command``, ``eval --weights is an option``; empty where the device has all that is asked for."""
+    verb = words[0] if words else ""
+    flags = [flag for word in words if (flag := word.partition("=")[0]) in WORKSTATION_FLAGS]
+    if verb == "eval" and flags:
+        return f"eval {flags[0]} is an option"
+    return f"{verb} is a command" if verb in WORKSTATION else ""
+
+
+def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
-        f"edgesmith {verb} is a command of the workstation",
+        f"edgesmith {what} of the workstation",
         found="the base install, which is for devices: run, test and eval",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",

@@ -11,6 +11,7 @@ Nothing that exists is replaced without ``--force``, and never the source itself
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from .file import SUFFIXES, write_image
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
 
+NO_NAME = re.compile(r'[<>:"\\|?*\x00-\x1f]')  # a memory card (FAT) takes none of these in a name; addresses have them
+
 
 class PictureFiles:
     """One picture file a frame: ``only`` that one, or in ``folder`` under the name of the frame."""
@@ -30,7 +33,7 @@ class PictureFiles:
     def __init__(self, source: Source, folder: Path, only: Path | None = None) -> None:
         self.folder, self.only, self.saved = folder, only, 0
         self._names = _names(source.paths) if isinstance(source, Pictures) else None
-        self._stem = Path(source.name).stem.replace(" ", "_") or "frame"
+        self._stem = NO_NAME.sub("", Path(source.name).stem.replace(" ", "_")) or "frame"
 
     def place(self, frame: Frame) -> Path:
         if self.only is not None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from clips import stream
@@ -13,6 +14,7 @@ from detection_bundle import write_detection_bundle
 
 from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.pictures.save import PictureFiles
 from edgesmith.runtime.pictures.video import frames
 
 
@@ -74,9 +76,10 @@ def test_a_text_without_an_address_stays():
     assert shown_in(text) == text
 
 
-def test_a_password_with_a_blank_given_as_a_picture():
+@pytest.mark.parametrize("address", ["rtsp://me:se cret@camera/live", "http://camera/live?user=me&pwd=se cret"])
+def test_a_password_with_a_blank_given_as_a_picture(address: str):
     with pytest.raises(UserMistake) as caught:
-        next(iter(frames(["rtsp://me:se cret@camera/live"])))
+        next(iter(frames([address])))
     assert "cret" not in str(caught.value) and "camera/live" in str(caught.value)
 
 
@@ -137,6 +140,15 @@ def test_a_stream_that_runs_is_named_without_it(folder: Path):
     assert done.returncode == 0, done.stderr
     told = done.stdout + done.stderr + " ".join(path.name for path in (folder / "out").iterdir())
     assert "cret" not in told and "me:" not in told and "?pwd=***" in json.loads(done.stdout.splitlines()[0])["source"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("rtsp://camera/user=***", "user=_000003.jpg"), ("rtsp://***", "frame_000003.jpg"), ("my clip.mp4", "my_clip_000003.jpg")],
+)  # fmt: skip
+def test_a_saved_frame_has_a_name_that_a_memory_card_takes(tmp_path: Path, source: str, name: str):
+    files = PictureFiles(SimpleNamespace(name=source), tmp_path)
+    assert files.place(SimpleNamespace(index=3)).name == name
 
 
 def test_python_does_not_tell_either(capfd: pytest.CaptureFixture[str]):

@@ -15,6 +15,7 @@ from edgesmith.runtime.bundle.onnx_scan import MAX_NODES, NotOnnx, check_foreign
 from edgesmith.runtime.errors import BundleRefused, UserMistake
 from edgesmith.runtime.ground.members import read_members
 from edgesmith.runtime.ground.regular import check_regular, open_regular, read_regular
+from edgesmith.runtime.pictures.video import frames
 
 
 def test_a_regular_file_is_read_up_to_its_limit(tmp_path):
@@ -45,6 +46,12 @@ def test_what_is_no_file_is_not_opened(tmp_path, kind):
         for use in (open_regular, check_regular, lambda it: read_regular(it, 10)):
             with pytest.raises(UserMistake, match=f"is no file(.|\n)*{kind}"):
                 use(path)
+
+
+def test_a_pipe_in_place_of_a_picture_is_called_one(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UserMistake, match="a.png is no file(.|\n)*a pipe"):
+        frames([tmp_path / "a.png"])
 
 
 PIPES = {

@@ -108,6 +108,14 @@ def test_a_command_of_the_workstation_names_the_extra_that_brings_it(folder: Pat
     assert f"edgesmith {verb} " in done.stderr and "pip install 'edgesmith[export]'" in done.stderr
 
 
+@pytest.mark.parametrize("flag", ["-w", "--weights", "--weights=x.pth"])
+def test_an_option_of_the_workstation_does_as_well(folder: Path, flag: str):
+    done = device(folder, "eval", "small.edge", "--data", "set.json", flag, "x.pth")
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"edgesmith eval {flag.split('=')[0]} is an option of the workstation" in done.stderr
+    assert "pip install 'edgesmith[export]'" in done.stderr
+
+
 def test_the_commands_of_the_workstation_are_those_that_the_device_lacks():
     from typer.main import get_command
 

@@ -67,6 +67,14 @@ def test_an_engine_sealed_with_nothing_is_not_loaded(tiny, secret_file):
     assert engine_cache.load_engine(tiny, key) is None
 
 
+def test_a_secret_of_zeros_is_none(secret_file):
+    """The length is right, but everybody knows it: what a power cut may leave of a file."""
+    engine_seal.secret_path().parent.mkdir(parents=True, exist_ok=True)
+    engine_seal.secret_path().write_bytes(bytes(32))
+    with pytest.raises(engine_seal.NoSecret, match="zeros"):
+        engine_seal.secret()
+
+
 def test_many_first_users_have_one_secret():
     code = "import sys; sys.stdin.read(1); from edgesmith.runtime.backends.engine_seal import secret; print(secret().hex())"
     children = [

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...addresses import shown
 from ...errors import UserMistake
+from ...ground.regular import check_regular
 from ..file import SUFFIXES, read_image
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def pictures(words: Sequence[str]) -> Pictures:
             found = [word]
         if not found:
             raise UserMistake(
-                f"no pictures in {word}" if path.is_dir() else f"no picture fits {word}",
+                f"no pictures in {word}" if path.is_dir() else f"no picture fits {shown(word)}",
                 found=_kinds(path) if path.is_dir() else "nothing",
                 expected="files that end in " + " ".join(SUFFIXES),
                 attempt="name the folder that holds the pictures itself",
@@ -113,6 +114,8 @@ def pictures(words: Sequence[str]) -> Pictures:
     for name in paths:
         path = Path(name)
         if not path.is_file():
+            if path.exists():
+                check_regular(path)  # says what it is
             raise UserMistake(
                 f"cannot read the picture {shown(name)}",  # people give an address as well, with blanks in its password
                 found="no such file",
