@@ -37,7 +37,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def interrupts_heard() -> Iterator[None]:
-    """Processes started inside hear SIGINT. A shell has what it puts into the background ignore it, and so would they."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Processes started inside hear SIGINT and SIGHUP. A shell and nohup have what they start ignore them, and so would they."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

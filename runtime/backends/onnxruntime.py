@@ -25,9 +25,6 @@ NEWEST: dict[str, tuple[int, int]] = {
 OPSET = re.compile(r"Opset (\d+) is under development.*?support for domain ai\.onnx is till opset (\d+)", re.DOTALL)
 IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 
-# on x86 without VNNI, sums of products of uint8 and int8 saturate unless weights are kept as uint8; elsewhere it changes nothing
-EXACT_PRODUCTS = ("session.x64quantprecision", "1")
-
 
 @backend(ONNXRUNTIME)
 class OnnxRuntimeSession(Session):
@@ -39,7 +36,6 @@ class OnnxRuntimeSession(Session):
         ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors come as exceptions, warnings of its optimizer tell a user nothing
-        options.add_session_config_entry(*EXACT_PRODUCTS)
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1

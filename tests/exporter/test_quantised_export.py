@@ -348,6 +348,7 @@ def test_an_interrupt_anywhere_leaves_nothing(stage: str, data: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@exact_products
 def test_any_batch_from_one_to_four(data: Path, tmp_path: Path):
     result = export(VIT, tmp_path / "vit.edge", data=data, batch="1..4", **STATIC)
     assert {row.shape[0] for row in result.parity if row.stage == "bundle"} >= {1, 4}
