@@ -105,7 +105,7 @@ def test_started_with_nohup_a_closed_terminal_does_not_end_it(tmp_path):
     assert left(tmp_path) == [] and ended(builder)
 
 
-def test_a_terminal_that_is_gone_takes_no_words_and_changes_no_code(tmp_path):
+def test_a_terminal_that_is_gone_takes_no_words_and_changes_no_code(tmp_path, interrupts_heard):
     ours, its = pty.openpty()
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
