@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from command_line import edgesmith as command
+from saturation import exact_products
 
 import edgesmith
 from edgesmith.exporter.pipeline import Result, export
@@ -142,6 +143,7 @@ def test_a_graph_that_finds_other_boxes_fails_at_the_first_node(exported: Result
     assert "first at Conv" in str(failed.value)
 
 
+@exact_products
 def test_int8_without_annotations_is_judged_by_its_own_boxes(again: Any):
     pictures = [path.path for path in packaged_pictures()] * 4
     arrays = [np.roll(_read(path), 17 * index, axis=1) for index, path in enumerate(pictures)]
