@@ -94,6 +94,7 @@ def test_a_working_directory_that_changes_changes_nothing(make_tiny, tmp_path, m
     assert open_bundle("tiny.edge").path == tmp_path / "tiny.edge" and open_bundle("tiny.edge").graph.is_absolute()
 
 
+@workstation
 def test_a_link_that_leads_to_another_bundle_by_now_changes_nothing(make_tiny, tmp_path):
     first = make_tiny("batch").path.rename(tmp_path / "v1.edge")
     second = make_tiny("batch", files=other_files("batch")).path.rename(tmp_path / "v2.edge")
@@ -107,6 +108,7 @@ def test_a_link_that_leads_to_another_bundle_by_now_changes_nothing(make_tiny, t
             session([RED, RED])
 
 
+@workstation
 def test_what_is_replaced_by_the_same_is_the_same(make_tiny):
     """A benchmark that is written into the bundle makes a new folder with the same graph in it."""
     bundle = make_tiny("batch")

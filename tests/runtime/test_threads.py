@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from any_backend import BACKENDS, open_or_skip
+from floor import workstation
 from many_threads import CALLERS, all_at_once, wrong_answers
 
 from edgesmith.runtime.backends import openvino_requests
@@ -146,6 +147,7 @@ def test_a_session_that_is_closed_under_its_callers_answers_or_refuses(make_tiny
     assert all_at_once(until_closed) == [0] * CALLERS
 
 
+@workstation
 def test_openvino_compiles_what_it_needs_once(make_tiny, monkeypatch):
     monkeypatch.setattr(openvino_requests, "processors", lambda: 4)
     with load(make_tiny("batch"), backend="openvino", threads=1) as session:
@@ -168,6 +170,7 @@ def test_openvino_compiles_what_it_needs_once(make_tiny, monkeypatch):
         assert compiled == [1, 3, 3], "one more of each graph in which two calls met"
 
 
+@workstation
 def test_a_call_alone_keeps_the_one_request(make_tiny):
     with load(make_tiny(), backend="openvino", threads=1) as session:
         wrong_answers(session, 0, runs=3)
@@ -177,6 +180,7 @@ def test_a_call_alone_keeps_the_one_request(make_tiny):
         assert [len(idle) for idle in (requests._idle_alone, requests._idle_beside)] == [1, 2]
 
 
+@workstation
 def test_the_copy_for_several_callers_is_not_needed_for_right_answers(make_tiny, monkeypatch, caplog):
     monkeypatch.setattr(openvino_requests, "processors", lambda: 4)
     with load(make_tiny(), backend="openvino", threads=1) as session:
@@ -190,6 +194,7 @@ def test_the_copy_for_several_callers_is_not_needed_for_right_answers(make_tiny,
         assert all_at_once(lambda caller: wrong_answers(session, caller)) == [0] * CALLERS
 
 
+@workstation
 def test_openvino_does_not_hold_a_session_of_few_threads_to_the_first_core(make_tiny):
     with load(make_tiny(), backend="openvino", threads=1) as session:
         assert session._usual.alone.get_property("ENABLE_CPU_PINNING") is False
