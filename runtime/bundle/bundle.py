@@ -153,7 +153,10 @@ class Bundle:
     def reading(self, *names: str) -> Iterator[None]:
         """What is read inside is what was checked: BundleRefused before where it is not, and after if it was replaced meanwhile."""
         check_same(self.path, names, self.seen, self.manifest)
-        yield
+        try:
+            yield
+        except FileNotFoundError:
+            raise changed(self.path, ", ".join(names)) from None
         check_same(self.path, names, self.seen, self.manifest)
 
     def files_of(self, graph: GraphSpec) -> tuple[str, list[str]]:
@@ -174,9 +177,17 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         before = _identity(folder)
         try:
             bundle = _open(folder, check)
-        except (BundleRefused, OSError):
+        except BundleRefused:
             if not left or _identity(folder) == before:
                 raise
+        except OSError as error:
+            if not left or (before is not None and _identity(folder) == before):
+                raise BundleRefused(
+                    f"cannot open the bundle {folder}",
+                    found=f"{error.strerror or error}: {error.filename or folder}",
+                    because="a file of it cannot be read, or the folder was moved away meanwhile",
+                    attempt="look at its permissions, or try again when nobody writes to it",
+                ) from error
         else:
             if _identity(folder) == before:
                 return bundle

@@ -212,3 +212,21 @@ def test_a_bundle_exchanged_again_and_again_while_it_is_loaded_is_one_of_the_two
         over.set()
         writer.join()
     assert found <= {(0, "red"), (1, "cat")}
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_told_in_words(make_tiny):
+    bundle = make_tiny()
+    with pytest.raises(BundleRefused, match=CHANGED), bundle.reading("golden.npz"):
+        (bundle.path / "golden.npz").unlink()
+        (bundle.path / "golden.npz").read_bytes()
+
+
+def test_a_manifest_that_cannot_be_read_is_told_in_words(make_tiny, monkeypatch):
+    bundle = make_tiny()
+
+    def gone(folder):
+        raise FileNotFoundError(2, "No such file or directory", str(folder / "manifest.json"))
+
+    monkeypatch.setattr("edgesmith.runtime.bundle.bundle.read_manifest", gone)
+    with pytest.raises(BundleRefused, match="No such file or directory: .*manifest.json"):
+        open_bundle(bundle.path)
