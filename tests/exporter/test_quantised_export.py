@@ -89,6 +89,7 @@ def test_it_was_raced_against_the_float_bundle_on_one_thread(static: Result):
     assert latency["won"] == (latency["time_ratio_high"] < 1) == (static.beside is None)
 
 
+@exact_products
 def test_parity_stands_on_the_held_out_pictures_and_the_bundle_tests_itself(static: Result):
     rows = {(row.stage, row.inputs): row for row in static.parity}
     assert set(rows) == {
