@@ -98,13 +98,25 @@ def test_why_the_bias_is_subtracted_and_scalars_are_not_shared(tmp_path):
     assert optimised(ir.from_proto(shared), tmp_path)["MatMulIntegerToFloat"] == len(LINEARS) - 3, "q, k and v are lost"
 
 
-def test_onnxruntime_quantises_a_shared_input_once_in_the_dynamic_form(linears, tmp_path):
-    model, sites = linears
-    ops = optimised(insert_dynamic(model, sites, int8_weights(model, sites)), tmp_path)
+def dynamic(batch: int | str) -> ir.Model:
+    model = linear_graph(batch)
+    sites = find_sites(model, feeds(1))
+    return insert_dynamic(model, sites, int8_weights(model, sites))
+
+
+def test_onnxruntime_quantises_a_shared_input_once_in_the_dynamic_form(tmp_path):
+    ops = optimised(dynamic(1), tmp_path)
     assert ops["MatMulIntegerToFloat"] == 3, "q, k and v, whose input is quantised once"
     assert ops["DynamicQuantizeLinear"] == 1
     assert ops["DynamicQuantizeMatMul"] == len(LINEARS) - 3
     assert not ops.keys() & {"MatMulInteger", "Gemm", "Cast"}
+
+
+def test_ranges_of_rows_leave_onnxruntime_the_integer_products(tmp_path):
+    """Nothing of what several pictures at a time need is fused (forms/dynamic.py), and nothing falls back to floating point."""
+    ops = optimised(dynamic("B"), tmp_path)
+    assert ops["MatMulInteger"] == len(LINEARS)
+    assert not ops.keys() & {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "Gemm"}
 
 
 def test_onnxruntime_runs_all_between_stem_and_head_in_the_u8_form(detector, tmp_path):
