@@ -101,6 +101,7 @@ def test_what_was_not_measured_holds_no_budget(measured: dict[str, Any], tmp_pat
     hold_budget(make_plan(VIT, precision="int8"), unknown, SimpleNamespace())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_command_measures_tells_and_writes_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """100 pictures in class folders, all of which calibrated and none judged: 0.0001 points held."""
     monkeypatch.chdir(tmp_path)

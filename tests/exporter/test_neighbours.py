@@ -60,6 +60,7 @@ def test_a_graph_that_mixes_pictures_is_no_bundle(tmp_path: Path, monkeypatch: p
     assert any("answers depend on the pictures beside them" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_several_pictures_take_fixed_ranges_where_there_are_pictures_to_find_them(tmp_path: Path):
     result = export(VIT, tmp_path / "vit.edge", precision="int8", batch="1..4", data=arrays(32, 40))
     assert open_bundle(result.path).manifest["quantisation"]["form"] == "qdq"

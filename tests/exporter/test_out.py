@@ -109,6 +109,7 @@ class Taking(Silent):
             Path("van.edge/mine.txt").write_text("mine")
 
 
+@pytest.mark.slow
 def test_a_finished_bundle_whose_place_was_taken_meanwhile_is_kept_beside_it(bundle):
     with pytest.raises(UserMistake) as caught:
         export("van_b0", num_classes=2, image_size=32, out="van.edge", progress=Taking())
