@@ -15,7 +15,7 @@ from ...graph.run import Runner
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.words import time_ratio
 from ..judge.evaluation import Evaluation, Figures
-from .search import SLACK
+from .search import is_within
 
 G = TypeVar("G")  # whatever a candidate makes: a graph, a bundle in the making
 
@@ -91,7 +91,7 @@ def choose(candidates: Sequence[Candidate[G]], evaluation: Evaluation, max_drop:
             rows.append(Tried(candidate.precision, why_not=str(error).splitlines()[0]))
             continue
         figures = evaluation.evaluate(candidate.run(graph))
-        holds = figures.drop.points <= max_drop + SLACK
+        holds = is_within(figures.drop.points, max_drop)
         latency = candidate.latency(graph) if timed and candidate.latency is not None else None
         rows.append(Tried(candidate.precision, figures, latency, holds))
         if holds:

@@ -24,6 +24,11 @@ DEAR = 0.05  # share of the MACs: what the last pictures cost is worth a note fr
 G = TypeVar("G")  # a QuantisedGraph, or whatever ``make`` makes
 
 
+def is_within(drop_points: float, max_drop: float) -> bool:
+    """Whether what was lost, in points, is within the budget."""
+    return bool(drop_points <= max_drop + SLACK)
+
+
 @dataclass(frozen=True)
 class Row:
     """One point of the trade curve."""
@@ -84,7 +89,7 @@ def meet(
         if count not in tried:
             graph = make({found.node: _alone(found) for found in ranked[:count]})
             figures = evaluation.evaluate(run(graph))
-            row = Row(count, share(graph), figures, figures.drop.points <= max_drop + SLACK)
+            row = Row(count, share(graph), figures, is_within(figures.drop.points, max_drop))
             tried[count] = graph, row
             if progress is not None:
                 progress(row)

@@ -123,6 +123,8 @@ def quantised_lines(result: Result) -> list[str]:
 
 def next_commands(result: Result) -> list[str]:
     """What works from here: on this machine, or on the device when the engine could not run here."""
+    from ...models.weights.place import NAMED
+
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
     inspect = f"edgesmith inspect {out}"
     if not any(row.stage == "bundle" for row in result.parity):
@@ -132,7 +134,7 @@ def next_commands(result: Result) -> list[str]:
             f"edgesmith test {out}",
             f"edgesmith run {out} photo.jpg",
         ]
-    checkpoint = "" if weights in ("random", "pretrained") else f" --weights {shlex.quote(weights)}"
+    checkpoint = "" if weights in NAMED else f" --weights {shlex.quote(weights)}"
     return [f"edgesmith run {out} photo.jpg", f"edgesmith bench {out}{checkpoint}", inspect]
 
 

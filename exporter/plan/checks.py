@@ -11,7 +11,7 @@ from ...models.registry import ModelSpec
 from ...models.weights.place import NAMED, weights_file
 from ...runtime.bundle.publish import check_place, pick_up
 from ...runtime.errors import UserMistake
-from ...runtime.ground.places import check_outside, real_place
+from ...runtime.ground.places import MANIFEST, check_outside, real_place
 from ...runtime.ground.scratch import work_folder
 from ..run import arguments
 from ..run.nouns import Shapes
@@ -98,7 +98,7 @@ def check_out(out: Path, overwrite: bool, data: Data | None, needed_bytes: int) 
     pick_up(place)
     if not os.path.lexists(place):
         return
-    if not (out / "manifest.json").is_file():
+    if not (out / MANIFEST).is_file():
         raise UserMistake(
             f"{out} exists and is not a bundle",
             found="a file" if not out.is_dir() else "a folder without manifest.json",
@@ -138,7 +138,7 @@ def check_weights(weights: str) -> None:
     problem = "nothing at that path" if not path.exists() else "an empty file" if path.stat().st_size == 0 else ""
     if problem:
         beside = [name.name for name in path.parent.glob("*") if name.suffix in (".safetensors", ".pth", ".pt", ".bin")]
-        hint = arguments.nearest(path.name, beside) or arguments.nearest(weights, ("random", "pretrained"))
+        hint = arguments.nearest(path.name, beside) or arguments.nearest(weights, NAMED)
         raise UserMistake(
             f"There is no checkpoint at {weights}",
             found=problem,

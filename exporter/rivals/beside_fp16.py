@@ -92,7 +92,7 @@ def stand_in(arch: str | None, precision: str) -> str:
 def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:
     """The same with fewer nodes quantised: what ships is described, and held to the budget on the same pictures."""
     from ...calibration.budget.hold import evaluation_of, judged
-    from ...calibration.budget.search import SLACK
+    from ...calibration.budget.search import is_within
     from ...calibration.report.report import accuracy_report, describe
     from ..precision.quantise import facts_of
 
@@ -108,7 +108,7 @@ def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Qua
     quantised.report["accuracy"] = accuracy_report(figures, evaluation.expected)
     if plan.calibration.max_drop is None:
         return quantised
-    met = figures.drop.points <= plan.calibration.max_drop + SLACK
+    met = is_within(figures.drop.points, plan.calibration.max_drop)
     quantised.report["budget"] = {**before["budget"], "met": met}
     return replace(quantised, figures=figures, met=met)
 

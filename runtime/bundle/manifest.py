@@ -16,14 +16,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import BundleRefused
+from ..ground.places import MANIFEST, MAX_MANIFEST_BYTES
 from ..ground.regular import read_regular
 from .contents import check_contents
 from .seal import HASH, hash_of, read_json, sealed
 
 SCHEMA = 2
 SEALED = 2  # the first schema whose manifests have a hash
-MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "task": str,

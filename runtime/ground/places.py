@@ -14,7 +14,7 @@ from .scratch import sweep
 
 MANIFEST = "manifest.json"  # of a bundle; browser extensions and web pages have files of this name too
 OF_A_BUNDLE = ("schema", "files")
-MOST_BYTES = 64 * 1024 * 1024
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
 
 def check_output(path: Path, what: str) -> None:
@@ -68,7 +68,7 @@ def is_bundle(folder: Path) -> bool:
     """Whether a folder is a bundle, be it whole or not; never raises."""
     path = folder / MANIFEST
     try:
-        if not stat.S_ISREG(path.lstat().st_mode) or path.stat().st_size > MOST_BYTES:
+        if not stat.S_ISREG(path.lstat().st_mode) or path.stat().st_size > MAX_MANIFEST_BYTES:
             return False
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):  # not to be read, or damaged

@@ -341,10 +341,10 @@ def _file_runner(file: File, notes: list[str]) -> Runner:
 
 def _budget(told: dict[str, Any], asked: float | None) -> dict[str, Any]:
     """The budget asked for, or the bundle's own, held against the accuracy just measured (or the one in the manifest)."""
-    from ....calibration.budget.search import SLACK
+    from ....calibration.budget.search import is_within
 
     old = dict(told.get("budget") or {})
     limit = asked if asked is not None else old["max_drop"]
     drop = ((told.get("accuracy") or {}).get("drop") or {}).get("points")
-    met = old.get("met") if drop is None else bool(drop <= limit + SLACK)
+    met = old.get("met") if drop is None else is_within(drop, limit)
     return {**old, "max_drop": limit, "met": met}

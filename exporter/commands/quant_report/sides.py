@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....graph.edit import clone
 from ....models.registry import find
+from ....models.weights.place import NAMED
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
@@ -172,10 +173,10 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
     """The PyTorch model that a bundle was made from; its checkpoint must be the same."""
     told = bundle.manifest.get("weights") or {}
     source = str(told.get("source", ""))
-    words = [word for word in ("random", "pretrained") if source.startswith(word)]
+    words = [word for word in NAMED if source.startswith(word)]
     beside = str(bundle.path.parent / Path(source).name)  # a bundle is often left where the checkpoint lies
     chosen = weights or next(iter(words), beside if os.path.isfile(beside) else source)
-    if chosen not in ("random", "pretrained") and not os.path.exists(chosen):
+    if chosen not in NAMED and not os.path.exists(chosen):
         raise UserMistake(
             "The checkpoint of this bundle was not found",
             found=f"nothing at {chosen}",
