@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .scratch import hold
+from .scratch import TRIES, hold
 
 MOST_OF_THE_STEM = 60  # characters: a name may be as long as the file system allows, and its sibling is longer
 
@@ -39,11 +39,15 @@ def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: b
 
 def _make(folder: Path, prefix: str) -> tuple[int, str]:
     """Handle and path of a new file that this process holds."""
-    while True:
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+    for _ in range(TRIES):
         if hold(handle, name):
-            return handle, name
+            break
         os.close(handle)  # a sweep came in between
+        with suppress(OSError):
+            os.unlink(name)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+    return handle, name
 
 
 def replace_file(path: Path, content: bytes) -> None:

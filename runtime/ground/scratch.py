@@ -31,6 +31,7 @@ OLD = (
 )
 STALE_S = 24 * 3600.0  # without a lock only the age tells
 WAIT_S, LOOK_EVERY_S = 600.0, 0.01  # for another process that replaces the same bundle: seconds, a slow card minutes
+TRIES = 20  # a sweep comes in between once; a file system whose numbers of files change (some in user space) does every time
 
 
 @contextmanager
@@ -132,23 +133,28 @@ def hold(handle: int, path: Path | str) -> bool:
 
 def _make(place: Path) -> tuple[Path, int]:
     """A work folder and the handle that holds it."""
-    while True:
+    for left in reversed(range(TRIES)):
         folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".work", dir=place.parent))
-        with suppress(FileNotFoundError):  # removed by a sweep that saw it empty
+        try:
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            if hold(handle, folder / LOCK):
-                return folder, handle
-            os.close(handle)
+        except FileNotFoundError:  # removed by a sweep that saw it empty
+            continue
+        if hold(handle, folder / LOCK) or not left:
+            return folder, handle
+        os.close(handle)
+        remove(folder)
+    raise FileNotFoundError(f"what is made in {place.parent} is gone at once")
 
 
 def _wait_for(path: Path, place: Path) -> int:
     """The handle of a lock file that is ours now."""
-    until = time.monotonic() + WAIT_S
+    until, left = time.monotonic() + WAIT_S, TRIES
     while True:
         handle = _open_lock(path)
         free = _try(handle)
-        if free is not False and _is_at(path, handle):
+        if free is not False and (_is_at(path, handle) or not left):
             return handle
+        left -= free is not False
         os.close(handle)
         if time.monotonic() > until:
             raise UserMistake(

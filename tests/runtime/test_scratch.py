@@ -11,7 +11,7 @@ import pytest
 
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.ground import scratch
-from edgesmith.runtime.ground.files import replacing
+from edgesmith.runtime.ground.files import replace_file, replacing
 from edgesmith.runtime.ground.places import check_output
 from edgesmith.runtime.ground.scratch import abandoned, alone, sweep, work_folder
 
@@ -145,3 +145,12 @@ def test_without_locks_nothing_young_is_removed_and_everything_works(tmp_path, m
         sweep(tmp_path)
         assert not work.exists(), "a day without a sign of life"
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_where_files_do_not_keep_their_numbers_all_is_written_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "_is_at", lambda path, handle: False)  # some file systems in user space
+    replace_file(tmp_path / "a.json", b"written")
+    with alone(tmp_path / "a.edge"), work_folder(tmp_path / "a.edge") as work:
+        assert work.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"written"
