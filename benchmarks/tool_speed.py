@@ -2,8 +2,8 @@
 
     python benchmarks/tool_speed.py [--rounds 21] [--against CHECKOUT]      writes benchmarks/tool_speed.{json,md}
 
-Commands are `edgesmith --help`, `edgesmith list` and `edgesmith run` of a small classifier on one picture
-(tests/data/bundles), each as `python -m edgesmith ...` with bytecode already written. --against is another checkout, whose
+Commands are `edgesmith --help`, `edgesmith list`, and `edgesmith run` (on one picture) and `edgesmith test` of a small
+classifier (tests/data/bundles), each as `python -m edgesmith ...` with bytecode already written. --against is another checkout, whose
 commands take turns with ours. Every round runs all of them, and each round starts with another one; a ratio is taken within
 a round, then its median: to `python -c pass`, and to the same command of the other checkout. Wall time is what a user waits;
 CPU time is that of the process and its threads.
@@ -33,6 +33,7 @@ COMMANDS = {
     "--help": ["--help"],
     "list": ["list"],
     "run": ["run", str(BUNDLES / "classifier_fp32"), str(BUNDLES / "digit.png")],
+    "test": ["test", str(BUNDLES / "classifier_fp32")],
 }
 NOTHING = "python -c pass"
 OURS, OTHER = "edgesmith", "the other checkout"
