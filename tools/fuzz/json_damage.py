@@ -11,7 +11,8 @@ from typing import Any
 WHOLE = (0, 1, -1, 2, 3, 17, 255, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 10**17, -(10**17))
 BROKEN = (0.0, -0.0, 0.5, -1.5, 1e-300, 5e-324, 1e300, -1e300, 1.7e308)
 TEXTS = (
-    "", " ", "x", "main", "inf", "nan", "-inf", "1e999", "true", "fp32", "int8", "detection", "classification", "batch", "images",
+    "", " ", "x", "main", "inf", "nan", "-inf", "1e999", "true", "fp32", "int8", "detection", "classification", "batch", "images", "float16", "bfloat16",
+    "int64", "bool", "graph", "none", "aot", "native", "weights", "nbits", "agreement", "random", "edgesmith",
     "../outside", "/etc/passwd", "a/b", "a\\b", "model.onnx", "golden.npz", "labels.json", "manifest.json", "\u0000", "\u202e\u200b",
     "line\nline", "\x1b[2J", "x" * 999, "y" * 5000, "é" * 200, "\U0001f600", "%s %d {0} {name}", "<script>alert(1)</script>", "[red]x[/]",
 )  # fmt: skip
