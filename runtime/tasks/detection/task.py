@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BundleRefused, UserMistake, one_line
+from ...report.kinds import refuse
 from ..described import Described
 from ..task import ImageSize, Task, Times
 from .detection import TASK, DetectionRule, Detections, in_image, keep_parts, kept_rows, rule_of
+from .told import TOLD
 
 if TYPE_CHECKING:
     from ...report.parts import Parts
@@ -52,6 +54,7 @@ class DetectionTask(Task):
         return dict(zip(self.outputs, (answers[..., :4], answers[..., 4:]), strict=True))
 
     def check_bundle(self, bundle: Described) -> None:
+        refuse(bundle.path, TOLD(bundle.manifest))
         rule, found = rule_of(bundle), [spec.name for spec in bundle.outputs]
         expected = NMS_OUTPUTS if rule.nms == "graph" else self.outputs
         if set(found) != set(expected):
