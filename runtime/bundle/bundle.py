@@ -24,7 +24,7 @@ from ..ground.version import __version__
 from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
-from .graphs import EngineFile, GraphSpec, read_graphs
+from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
 from .kept import Held, State, changed, check_same, states, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, pick_up, publish, writing
@@ -220,7 +220,9 @@ def _open(folder: Path, check: bool) -> Bundle:
     seen = states(folder, map(check_name, manifest["files"]))
     check_folder(folder, manifest, hashes=check)
     bundle = Bundle(folder.absolute(), manifest, seen)
-    _ = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
+    graphs = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
+    if manifest.get("input_contract") is not None:
+        check_pictures(folder, graphs, bundle.contract)
     task_of(bundle.task).check_bundle(bundle)
     return bundle
 

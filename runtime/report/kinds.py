@@ -3,7 +3,7 @@
     check = fields({"stage": TEXT, "seconds": FIGURE, "refused": listed(fields({"why": TEXT}))})
     check(value)  ->  None, or the first value that is of another kind: where it stands, and what is expected there
 
-null stands for "not known" and is right everywhere. Keys that a table does not name are nobody's business: a newer version,
+null stands for "not known" and is right for every key that a table does not need. Keys that a table does not name are nobody's business: a newer version,
 or a task of others, may have written them.
 """
 
@@ -97,8 +97,8 @@ def listed(each: Check) -> Check:
     return check
 
 
-def named(each: Check) -> Check:
-    """An object of any keys whose values are all of one kind."""
+def named(each: Check, nulls: bool = False) -> Check:
+    """An object of any keys whose values are all of one kind, none of them null without ``nulls``."""
 
     def check(value: Any) -> Wrong | None:
         if value is None:
@@ -106,7 +106,8 @@ def named(each: Check) -> Check:
         if not isinstance(value, dict):
             return Wrong("", value, "an object")
         for key, one in value.items():
-            if (wrong := each(one)) is not None:
+            wrong = Wrong("", one, "something") if one is None and not nulls else each(one)
+            if wrong is not None:
                 return wrong.inside(key)
         return None
 
@@ -151,6 +152,7 @@ TEXT, LONG_TEXT = text(), text(None)
 FLAG: Check = _flag
 PLAIN: Check = _plain  # shown as it is
 COUNT = whole(0)
+TIME = number(0, 1e300)
 FIGURE = number(-1e300, 1e300, words=True)
 DECIBEL = number(-3000, 3000, words=True)  # float64 holds the ratio that it stands for
 

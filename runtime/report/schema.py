@@ -6,12 +6,12 @@ One table a part, in the order of the page. Whoever reads a part relies on its t
 
 from __future__ import annotations
 
-from .kinds import COUNT, DECIBEL, FIGURE, FLAG, LONG_TEXT, PLAIN, TEXT, either, fields, listed, named
+from .kinds import COUNT, DECIBEL, FIGURE, FLAG, LONG_TEXT, PLAIN, TEXT, TIME, either, fields, listed, named
 
 NOTES = listed(LONG_TEXT)
 SIZES = listed(either(COUNT, TEXT))  # a shape, of which some axes may have names
 COUNTS = named(COUNT)
-FACTS = named(PLAIN)
+FACTS = named(PLAIN, nulls=True)
 
 STAGES = listed(
     fields({"name": TEXT, "seconds": FIGURE, "size_bytes": FIGURE, "bytes": FIGURE, "detail": PLAIN, "file": PLAIN})
@@ -50,11 +50,11 @@ RATIO = {
 BENCHMARK = fields(
     {
         "clock": TEXT, "rounds": COUNT, "baseline": PLAIN, "threads": PLAIN, "shape": SIZES, "machine": FACTS,
-        "skipped": named(PLAIN),
+        "skipped": FACTS,
         "rows": listed(
             fields(
                 {
-                    "name": TEXT, "median_ms": FIGURE, "p90_ms": FIGURE, "p99_ms": FIGURE, "min_ms": FIGURE,
+                    "name": TEXT, "median_ms": TIME, "p90_ms": TIME, "p99_ms": FIGURE, "min_ms": FIGURE,
                     "throughput_per_s": FIGURE, "peak_rss_bytes": FIGURE, "max_abs": FIGURE, "matched": FIGURE, **RATIO,
                 },
                 needed=("name", "median_ms", "p90_ms"),
@@ -76,7 +76,7 @@ NODE = fields(
     {
         "node": TEXT, "op": TEXT, "kind": TEXT, "share": FIGURE, "quantised": FLAG, "why": PLAIN, "types": PLAIN,
         "reasons": listed(TEXT), "scale": FIGURE, "zero_point": FIGURE, "low": FIGURE, "high": FIGURE, "rule": TEXT,
-        "tried": named(FIGURE), "clipped": FIGURE, "activation_sqnr_db": DECIBEL, "weight_sqnr_db": DECIBEL,
+        "tried": named(FIGURE, nulls=True), "clipped": FIGURE, "activation_sqnr_db": DECIBEL, "weight_sqnr_db": DECIBEL,
         "output_sqnr_db": DECIBEL, "weight_rule": PLAIN, "weight_scales": PLAIN, "block": PLAIN,
     }
 )  # fmt: skip
@@ -100,7 +100,7 @@ QUANTISATION = fields(
                 "skipped": listed(fields({"name": PLAIN, "why": PLAIN})), "notes": NOTES,
             }
         ),
-        "sizes": named(FIGURE), "latency": fields({**RATIO, "runner": PLAIN, "against": PLAIN}),
+        "sizes": named(FIGURE, nulls=True), "latency": fields({**RATIO, "runner": PLAIN, "against": PLAIN}),
         "recipe": fields({}), "xray": AUDIT,
     }
 )  # fmt: skip
