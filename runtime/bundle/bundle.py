@@ -110,6 +110,13 @@ class Bundle:
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
         name = check_name(self._labels_file)
+        if name not in self.manifest["files"]:
+            raise BundleRefused(
+                f"{self.path} does not name its classes",
+                found=f"no file {name}",
+                expected="a JSON list of names, one a class",
+                attempt="export it again, with --labels",
+            )
         try:
             with self.reading(name):
                 labels = json.loads(read_regular(self.path / name, MAX_LABELS_BYTES).decode())

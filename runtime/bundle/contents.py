@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import BundleRefused, UserMistake
 from ..pictures.contract import ImageContract
 from ..report import schema
-from ..report.kinds import COUNT, PLAIN, TEXT, Check, fields, listed, named, number, refuse, whole
+from ..report.kinds import COUNT, PLAIN, TEXT, Check, Wrong, fields, listed, named, number, refuse, whole
 from .seal import HASH
 
 MAX_CLASSES = 1_000_000
@@ -55,6 +55,8 @@ MANIFEST = fields(
 def check_contents(folder: Path, manifest: Mapping[str, Any]) -> None:
     """BundleRefused for the first value of another kind or out of its range; a key may be absent or null."""
     refuse(folder, MANIFEST(manifest))
+    if (labels := manifest.get("labels")) is not None and labels not in manifest["files"]:
+        refuse(folder, Wrong("labels", labels, "a file of the bundle"))
     if (contract := manifest.get("input_contract")) is not None:
         try:
             ImageContract.from_json(contract)
