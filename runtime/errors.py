@@ -63,6 +63,10 @@ class BackendUnavailable(UserMistake):
     """The library or the device that a backend needs is not here."""
 
 
+class EngineFailed(UserMistake):
+    """The engine is here and gives up: not enough memory, a kernel that it lacks, a graph that is not the manifest's."""
+
+
 class ParityFailed(EdgesmithError):
     """The graph or engine does not compute what the PyTorch model computes."""
 

@@ -35,7 +35,9 @@ class OnnxRuntimeSession(Session):
     def open(self) -> None:
         ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors come as exceptions, warnings of its optimizer tell a user nothing
+        options.log_severity_level = (
+            4  # errors come as exceptions, in our words; what it prints beside tells a user nothing
+        )
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1

@@ -24,7 +24,7 @@ from ..ground.version import __version__
 from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
-from .graphs import EngineFile, GraphSpec, read_graphs
+from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
 from .kept import Held, State, changed, check_same, states, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
 from .publish import Content, check_place, pick_up, publish, writing
@@ -110,6 +110,13 @@ class Bundle:
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
         name = check_name(self._labels_file)
+        if name not in self.manifest["files"]:
+            raise BundleRefused(
+                f"{self.path} does not name its classes",
+                found=f"no file {name}",
+                expected="a JSON list of names, one a class",
+                attempt="export it again, with --labels",
+            )
         try:
             with self.reading(name):
                 labels = json.loads(read_regular(self.path / name, MAX_LABELS_BYTES).decode())
@@ -220,7 +227,9 @@ def _open(folder: Path, check: bool) -> Bundle:
     seen = states(folder, map(check_name, manifest["files"]))
     check_folder(folder, manifest, hashes=check)
     bundle = Bundle(folder.absolute(), manifest, seen)
-    _ = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
+    graphs = bundle.graphs  # a spec that cannot be read is refused now, not at the first picture
+    if manifest.get("input_contract") is not None:
+        check_pictures(folder, graphs, bundle.contract)
     task_of(bundle.task).check_bundle(bundle)
     return bundle
 

@@ -22,7 +22,8 @@ from ..ground.members import read_members
 
 GOLDEN = "golden.npz"
 PICTURE, PREPARED = "edgesmith.picture", "edgesmith.prepared"
-MAX_BYTES = 2**30  # unpacked; eight pictures of 1280 x 1280 with the boxes of all cells are a tenth of it
+MAX_BYTES = 2**29  # unpacked; 64 pictures of 640 x 640 with the boxes of all cells
+MAX_CASES = 4096  # an export writes one batch, or four
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,22 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
     """Read golden.npz and check that it covers these inputs and outputs; nothing in it is unpickled.
 
     Raises:
-        BundleRefused: it is not there, no plain npz, too large, does not fit the graph, or holds NaN or infinity: a limit
+        BundleRefused: it is not there, or it is damaged: no plain npz, too large, does not fit the graph, or holds NaN or infinity: a limit
             that is made from infinity holds always.
     """
     try:
         members = read_members(path, MAX_BYTES)
         arrays = {name.removesuffix(".npy"): _array(name, data) for name, data in members.items()}
+    except FileNotFoundError:
+        raise BundleRefused(
+            "the bundle has no golden file to test against", found=f"no {GOLDEN}", attempt="export it again"
+        ) from None
     except (OSError, ValueError, UserMistake) as error:
         raise BundleRefused(
-            "the bundle has no golden file to test against",
-            found=f"{GOLDEN}: {error.found if isinstance(error, UserMistake) else error}",
-            attempt="export it again",
+            "the golden file of the bundle cannot be read",
+            found=f"{GOLDEN}: {error.found if isinstance(error, UserMistake) else error}"[:300],
+            expected="an .npz of numbers, as an export writes it",
+            attempt="copy the bundle again, or export it again",
         ) from None
     expected = [*inputs, *outputs]
     fits = bool(inputs) and bool(outputs) and all(name in arrays and arrays[name].size for name in expected)
@@ -78,6 +84,10 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
             "the golden file does not fit the graph",
             found=shapes or "no arrays",
             expected=f"{', '.join(expected)}, as many cases of each",
+        )
+    if (cases := len(arrays[expected[0]])) > MAX_CASES:
+        raise BundleRefused(
+            "the golden file holds too many cases", found=f"{cases:,}", expected=f"at most {MAX_CASES:,}"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -105,7 +115,7 @@ def _array(name: str, data: bytes) -> np.ndarray:
     if len(data) - file.tell() != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name} claims {shape} of {dtype} and has {len(data):,} bytes")
     array = np.frombuffer(data, dtype, offset=file.tell())
-    return array.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="))
+    return array.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), copy=False)
 
 
 def _picture(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleRefused
+from ..pictures.contract import ImageContract
 from .manifest import TensorSpec
 from .vet import check_name, graph_rows
 
@@ -49,15 +50,41 @@ def read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, GraphSpe
     for name, row in graph_rows(manifest).items():
         if not name or not name.isprintable() or len(name) > 100:
             raise BundleRefused(f"{folder} has a graph without a usable name", found=repr(name)[:100])
-        inputs, outputs = (_specs(folder, name, row[key]) for key in ("inputs", "outputs"))
-        engines = tuple(_engine(folder, one, manifest["files"]) for one in _engine_rows(folder, row))
+        inputs, outputs = (_specs(folder, name, key, row[key]) for key in ("inputs", "outputs"))
+        engines = tuple(_engine(folder, one, manifest["files"]) for one in row.get("engines") or [])
         found[name] = GraphSpec(name, folder / row["file"], inputs, outputs, engines)
     return found
 
 
-def _specs(folder: Path, graph: str, rows: list[Any]) -> tuple[TensorSpec, ...]:
+def check_pictures(folder: Path, graphs: Mapping[str, GraphSpec], contract: ImageContract) -> None:
+    """BundleRefused where the one input cannot be what the input contract makes of a picture, (B, 3, height, width)."""
+    main = next(iter(graphs.values()))
+    if len(graphs) > 1 or len(main.inputs) > 1:
+        return  # then pictures alone do not feed it
+    (spec,) = main.inputs
+    made = (contract.channels, *contract.size)
+    bounds = [spec.limits(axis) for axis in range(1, len(spec.shape))]
+    if len(spec.shape) != 4 or any(
+        size < least or (most is not None and size > most) for size, (least, most) in zip(made, bounds, strict=True)
+    ):
+        raise BundleRefused(
+            f"{folder} contradicts itself",
+            found=f"input {spec.name} ({', '.join(map(str, spec.shape))}), and pictures of {' x '.join(map(str, made))}",
+            expected="an input that takes what the input contract makes of a picture",
+            attempt="copy the bundle again, or export it again",
+        )
+
+
+def _specs(folder: Path, graph: str, key: str, rows: list[Any]) -> tuple[TensorSpec, ...]:
     specs = tuple(TensorSpec.from_json(row) for row in rows)
     names = [spec.name for spec in specs]
+    if not names:
+        raise BundleRefused(
+            f"{folder} describes a graph that takes or gives nothing",
+            found=f"graph {graph}: {key} []",
+            expected="one tensor or more",
+            attempt="copy the bundle again, or export it again",
+        )
     if len(set(names)) < len(names):
         raise BundleRefused(
             f"{folder} describes two tensors of one name",
@@ -67,19 +94,8 @@ def _specs(folder: Path, graph: str, rows: list[Any]) -> tuple[TensorSpec, ...]:
     return specs
 
 
-def _engine_rows(folder: Path, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    rows = row.get("engines") or []
-    if not isinstance(rows, list) or not all(isinstance(one, Mapping) for one in rows):
-        raise BundleRefused(
-            f"the manifest of {folder} is damaged",
-            found=f"engines: {rows!r}"[:200],
-            expected='a list of {"file": ..., "arch": ..., "builder": ..., "version": ...}',
-        )
-    return rows
-
-
 def _engine(folder: Path, row: Mapping[str, Any], listed: Mapping[str, Any]) -> EngineFile:
     name = check_name(row.get("file"))
     if name not in listed:
         raise BundleRefused(f"{folder} names an engine that is not listed", found=Path(name).name)
-    return EngineFile(folder / name, *(str(row.get(key, "")) for key in ("arch", "builder", "version", "seal")))
+    return EngineFile(folder / name, *(row.get(key) or "" for key in ("arch", "builder", "version", "seal")))

@@ -59,7 +59,7 @@ class TensorSpec:
             right = right and all(_fits(sizes, shape) for sizes in bounds) and _rising(bounds)
         except (KeyError, TypeError, AttributeError):
             right = False
-        if not right or math.prod(_largest(shape, bounds[2])) > MAX_ELEMENTS:
+        if not right or math.prod(_largest(shape, bounds[2] or bounds[1] or bounds[0])) > MAX_ELEMENTS:
             raise BundleRefused(
                 "the bundle describes a tensor that cannot be",
                 found=json.dumps(fields)[:300],

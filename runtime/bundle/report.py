@@ -85,7 +85,7 @@ def _headline(manifest: Data, parts: Parts) -> list[tuple[Any, str]]:
             found.append((f"{points:+.2f}", f"points lost, {drop.get('n')} pictures"))
     rewrite = manifest.get("rewrite") or {}
     if rewrite.get("nodes_after"):
-        counts = (sum(rewrite[key].values()) for key in ("nodes_before", "nodes_after"))
+        counts = (sum((rewrite.get(key) or {}).values()) for key in ("nodes_before", "nodes_after"))
         found.append(("\u202f→\u202f".join(f"{count:,}" for count in counts), "nodes in the graph"))
     if (speed := manifest.get("benchmark")) and (row := _ours(speed.get("rows") or [])):
         found.append((f"{row['median_ms']:.4g} ms", f"median {CLOCKS.get(speed.get('clock'), '')}"))
@@ -104,14 +104,14 @@ def _stages(stages: Sequence[Data]) -> Html:
     rows = [
         (
             s.get("name"),
-            f"{s.get('seconds', 0):.1f} s",
+            f"{number(s.get('seconds')) or 0:.1f} s",
             size(s.get("size_bytes", s.get("bytes"))),
             s.get("detail", s.get("file")),
         )
         for s in stages
     ]
     if rows:
-        rows.append(("all", f"{sum(s.get('seconds', 0) for s in stages):.1f} s", "", ""))
+        rows.append(("all", f"{sum(number(s.get('seconds')) or 0 for s in stages):.1f} s", "", ""))
     return table(("stage", "time", "size", ""), rows, ("", "number", "number", "words"))
 
 

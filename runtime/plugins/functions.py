@@ -75,7 +75,10 @@ class PluginFunctions:
         return launch.entry, self.ptx[launch.entry], parameters, scalars
 
     def _value(self, text: str, names: Mapping[str, Size]) -> Size:
-        return parse(text).value(names, self.algebra)
+        try:
+            return parse(text).value(names, self.algebra)
+        except ZeroDivisionError:
+            raise self._by_zero(text) from None
 
     def _tensors(self) -> Sequence[Tensor]:
         return (*self.schema.inputs, *self.schema.outputs)
@@ -107,6 +110,8 @@ class PluginFunctions:
         fixed = known(names)
         try:
             return chosen(self.kernels.launches, t, fixed)
+        except ZeroDivisionError:
+            raise self._by_zero(", ".join(dict.fromkeys(one.when for one in self.kernels.launches))) from None
         except KeyError as error:
             raise UserMistake(
                 f"a node {self.schema.name} leaves a size open that its kernels have to know",
@@ -114,6 +119,13 @@ class PluginFunctions:
                 because="a kernel is compiled for it",
                 attempt="export with this size fixed",
             ) from None
+
+    def _by_zero(self, text: str) -> UserMistake:
+        return UserMistake(
+            f"a node {self.schema.name} has sizes or attributes that its kernels cannot be started with",
+            found=f"{text} divides by 0",
+            attempt="export the bundle again",
+        )
 
     def _no_kernel(self, what: str, names: Mapping[str, Size]) -> EdgesmithError:
         rules = dict.fromkeys(f"{launch.type} when {launch.when}" for launch in self.kernels.launches)

@@ -19,6 +19,7 @@ from .engine import ROUTES
 from .library import load_plugin_library, plugin_library
 from .pack import PACK, read_pack
 from .register import register_plugins
+from .vet import check_pack
 
 
 def only_there(bundle: Bundle, error: BackendUnavailable) -> BackendUnavailable:
@@ -71,6 +72,7 @@ def add_plugins(trt: Any, asked: dict[str, Any] | None, stack: ExitStack) -> Non
     if asked is None:
         return
     pack = read_pack(Path(asked["pack"]))
+    check_pack(pack)
     if asked["route"] == "aot":
         register_plugins(trt, pack, asked["ops"])
     else:

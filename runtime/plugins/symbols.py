@@ -76,7 +76,11 @@ def bind(schema: OpSchema, shapes: Sequence[Sequence[Size]], attributes: Mapping
         for size, text in zip(shape, tensor.shape, strict=True):
             if not isinstance(size, int) or any(name not in fixed for name in parse(text).names):
                 continue  # not known before the engine runs
-            if (wanted := parse(text).value(fixed)) != size:
+            try:
+                wanted = parse(text).value(fixed)
+            except ZeroDivisionError:
+                raise _unfit(schema, tensor.name, tensor.shape, f"{text} divides by 0") from None
+            if wanted != size:
                 raise _unfit(schema, tensor.name, tensor.shape, f"{text} is {size}, the others make it {wanted}")
     return names
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..bundle.manifest import TensorSpec
-from ..errors import EdgesmithError, UserMistake
+from ..errors import EngineFailed, UserMistake
 
 
 def check_feeds(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
@@ -33,12 +33,14 @@ def _check(array: np.ndarray, spec: TensorSpec, open_sizes: dict[str, tuple[str,
     wanted = "(" + ", ".join(map(str, spec.shape)) + ")"
     if not isinstance(array, np.ndarray):
         raise UserMistake(f"input {spec.name!r} is no numpy array", found=type(array).__name__, attempt="np.asarray(x)")
-    if array.dtype != np.dtype(spec.dtype):
+    if str(array.dtype) != spec.dtype:  # numpy itself has no bfloat16
+        cast = f"x.astype(np.{spec.dtype})" if hasattr(np, spec.dtype) else ""
         raise UserMistake(
             f"input {spec.name!r} has the wrong type",
             found=str(array.dtype),
             expected=spec.dtype,
-            attempt=f"x.astype(np.{spec.dtype}), or session(picture), which also scales and normalises",
+            attempt=cast
+            + (", or session(picture), which also scales and normalises" if spec.dtype == "float32" else ""),
         )
     if array.ndim != len(spec.shape):
         hint = "x[None] adds the batch" if array.ndim == len(spec.shape) - 1 else ""
@@ -64,18 +66,41 @@ def _check(array: np.ndarray, spec: TensorSpec, open_sizes: dict[str, tuple[str,
 
 
 def check_results(
-    results: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], backend: str
+    results: Mapping[str, np.ndarray],
+    specs: Sequence[TensorSpec],
+    backend: str,
+    feeds: Mapping[str, np.ndarray],
+    inputs: Sequence[TensorSpec],
 ) -> dict[str, np.ndarray]:
-    """The outputs in the order of the specs; EdgesmithError when the engine is not the one of this bundle."""
+    """The outputs in the order of the specs; EngineFailed when the graph is not the one that the manifest describes.
+
+    A size that has a name in the manifest is that of the ``inputs`` of this name.
+    """
+    sizes = {
+        symbol: size
+        for spec in inputs
+        for symbol, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
+        if isinstance(symbol, str)
+    }
     for spec in specs:
         found = results.get(spec.name)
-        if found is None or found.dtype != np.dtype(spec.dtype) or found.ndim != len(spec.shape):
-            raise EdgesmithError(
+        wanted = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape)
+        if found is None or str(found.dtype) != spec.dtype or not _fits(found.shape, wanted):
+            raise EngineFailed(
                 f"{backend} did not return {spec.name!r} as the bundle promises",
                 found=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in results.items()),
-                expected=f"{spec.name} {spec.dtype} {spec.shape}",
+                expected=f"{spec.name} {spec.dtype} {wanted}",
+                because="the graph is not the one that the manifest describes",
+                attempt="copy the bundle again, or export it again",
             )
     return {spec.name: results[spec.name] for spec in specs}
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    """Whether an array of this shape is what is promised; a size that still has a name may be any."""
+    return len(shape) == len(wanted) and all(
+        isinstance(size, str) or size == found for found, size in zip(shape, wanted, strict=True)
+    )
 
 
 def at_least(batch: np.ndarray, least: int) -> np.ndarray:

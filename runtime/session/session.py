@@ -27,6 +27,7 @@ from ..tasks.known import task_of
 from ..tasks.selftest import SelfTestRow
 from ..tasks.task import Task, Times
 from .checks import at_least, check_feeds, check_results
+from .failures import in_words
 from .selftest import self_test
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Session(ABC):
         try:
             with self.bundle.reading(graph, *weights):
                 self._weights = [Held(self.bundle.path / name) for name in weights] if self.maps_weights else []
-                self.open()
+                with in_words(self.backend, self.bundle.name, "load"):
+                    self.open()
         except BaseException:
             self.release()
             raise
@@ -110,12 +112,13 @@ class Session(ABC):
                 return results
             feeds = check_feeds(feeds, self.inputs)
             started = time.perf_counter()
-            results = self.infer(feeds)
+            with in_words(self.backend, self.bundle.name, "run"):
+                results = self.infer(feeds)
             self._own.infer_ms = (time.perf_counter() - started) * 1e3
             for weights in self._weights:
                 if not weights.is_untouched():
                     raise changed(self.bundle.path, weights.name_of.name)
-        return check_results(results, self.outputs, self.backend)
+        return check_results(results, self.outputs, self.backend, feeds, self.inputs)
 
     def _other(self, name: str) -> Session:
         graphs = self.bundle.graphs

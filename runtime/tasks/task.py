@@ -109,7 +109,7 @@ class Task(ABC):
         precision: str,
     ) -> list[SelfTestRow]:
         """What a device computed in some runs beside the golden outputs; ``precision`` is what it is held to."""
-        cosine = bundle.manifest.get("precision_report", {}).get("golden_cosine")
+        cosine = (bundle.manifest.get("precision_report") or {}).get("golden_cosine")
         return [
             agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, cosine)
             for name in self.golden_outputs(bundle)

@@ -232,7 +232,7 @@ def test_a_contract_holds_finite_numbers(field, value):
         ({"benchmark": []}, "benchmark: "),
         ({"quantisation": 1}, "quantisation: 1"),
         ({"notes": "none"}, "notes: 'none'"),
-        ({"notes": [None]}, "notes: "),
+        ({"notes": [None]}, r"notes\[0\]: None"),
         ({"parity": {}}, "parity: "),
     ],
 )

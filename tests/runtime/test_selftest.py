@@ -123,7 +123,6 @@ def test_the_picture_is_prepared_as_where_the_bundle_was_made(make_tiny, contrac
         ("crop", {"crop_fraction": 0.7}),
         ("crop", {"fit": "stretch"}),
         ("crop", {"fit": "letterbox"}),
-        ("crop", {"size": [8, 9]}),
         ("letterbox", {"anchor": "corner"}),
         ("letterbox", {"fit": "crop"}),
         ("letterbox", {"mean": [0.0, 0.0, 0.0]}),
@@ -195,7 +194,7 @@ def test_a_golden_file_that_claims_more_than_it_has_is_refused_before_room_is_ma
     bundle = make_tiny(files={"golden.npz": npz(**members)})
     tracemalloc.start()
     try:
-        with pytest.raises(BundleRefused, match=f"no golden file(.|\n)*({said})"):
+        with pytest.raises(BundleRefused, match=f"golden file of the bundle cannot be read(.|\n)*({said})"):
             _ = bundle.golden
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:

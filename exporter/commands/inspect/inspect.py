@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import onnx
     from rich.console import Console
 
+    from ....runtime.bundle.manifest import TensorSpec
+
 ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}
 BUILD_LIMIT_S = 3600.0  # the largest of our models takes some minutes
 BETWEEN = {"Add", "Mul", "Div", "Cast", "Where", "Reshape", "Transpose", "Identity", "Sub", "Expand", "Unsqueeze"}
@@ -72,7 +74,7 @@ def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, An
         file = engine.path.relative_to(path).as_posix()
         engines.append({"file": file, "arch": engine.arch, "version": engine.version, "xray": seen.to_json(),
                         "summary": seen.summary()})  # fmt: skip
-    graph = _onnx(bundle.graph, arch, shapes or _manifest_shapes(bundle.manifest))
+    graph = _onnx(bundle.graph, arch, shapes or _manifest_shapes(bundle.inputs))
     if engines and "xray" not in graph:
         _mark_fused(graph["attention"], xrays[0])
     manifest = {key: bundle.manifest.get(key) for key in keys}
@@ -82,11 +84,10 @@ def _bundle(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, An
     return told
 
 
-def _manifest_shapes(manifest: dict[str, Any]) -> Shapes | None:
+def _manifest_shapes(inputs: tuple[TensorSpec, ...]) -> Shapes | None:
     """The shapes that the bundle was exported for, when it is open in any."""
-    first = (manifest.get("inputs") or [{}])[0]
-    sides = [first.get(side) for side in ("min", "opt", "max")]
-    return Shapes(*(tuple(side) for side in sides)) if all(sides) else None
+    first = inputs[0]
+    return Shapes(first.min, first.opt, first.max) if first.min and first.opt and first.max else None
 
 
 def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:

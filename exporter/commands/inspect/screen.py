@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from ....runtime.report.page import figure
 from ...tasks.known import EXPORTS
 
 LONGEST = 12
@@ -20,7 +21,7 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
         chip = f", {manifest['gpu_arch']}" if manifest.get("gpu_arch") else ""
         yield f"bundle {manifest['name']}: {manifest['model'] or manifest['task']}, {manifest['precision']} for {manifest['target']}{chip}"
         for row in manifest.get("parity") or []:
-            yield f"  parity {row['stage']} on {row['runner']}: {_agreement(row)}"
+            yield f"  parity {row.get('stage')} on {row.get('runner')}: {_agreement(row)}"
         yield from (f"  {task.rule_words(manifest[task.key])}" for task in EXPORTS.values() if manifest.get(task.key))
         yield from (f"  note: {note}" for note in manifest.get("notes") or [])
         for graph in (data["graph"], *data.get("others", ())):
@@ -40,9 +41,10 @@ def _agreement(row: dict[str, Any]) -> str:
     """What one parity row found: numbers of a classifier, detections of a detector."""
     verdict = "holds" if row.get("passed") else "DOES NOT HOLD"
     if "detections" not in row:
-        return f"max abs {row['max_abs']:.1e}, cosine {row['cosine']:.6f}, {verdict}"
-    found = f"{row['matched']:.1%} of {row['detections']} detections match, boxes within {row['box_px']:.2g} px"
-    return f"{found}, scores within {row['score_abs']:.1e}, {verdict}"
+        return f"max abs {figure(row.get('max_abs'), '.1e')}, cosine {figure(row.get('cosine'), '.6f')}, {verdict}"
+    found = f"{figure(row.get('matched'), '.1%')} of {row['detections']} detections match"
+    near = f"boxes within {figure(row.get('box_px'), '.2g')} px, scores within {figure(row.get('score_abs'), '.1e')}"
+    return f"{found}, {near}, {verdict}"
 
 
 def _graph(data: dict[str, Any]) -> Iterator[str]:

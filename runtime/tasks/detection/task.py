@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BundleRefused, UserMistake, one_line
+from ...report.kinds import refuse
 from ..described import Described
 from ..task import ImageSize, Task, Times
 from .detection import TASK, DetectionRule, Detections, in_image, keep_parts, kept_rows, rule_of
+from .shapes import BOXES, CELLS, NMS_OUTPUTS, SCORES, SUPPRESSED, expected, unfit
+from .told import TOLD
 
 if TYPE_CHECKING:
     from ...report.parts import Parts
     from ..evaluation import Asked, Load, Progress
     from ..selftest import SelfTestRow
 
-NMS_OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
 SHOWN_SCORE = 0.3
 
@@ -37,7 +39,7 @@ class DetectionTask(Task):
     """Boxes and scores -> the boxes that count."""
 
     name = TASK
-    outputs = ("boxes", "scores")
+    outputs = (BOXES, SCORES)
     finished = NMS_OUTPUTS
 
     def joined(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -52,15 +54,23 @@ class DetectionTask(Task):
         return dict(zip(self.outputs, (answers[..., :4], answers[..., 4:]), strict=True))
 
     def check_bundle(self, bundle: Described) -> None:
+        refuse(bundle.path, TOLD(bundle.manifest))
         rule, found = rule_of(bundle), [spec.name for spec in bundle.outputs]
-        expected = NMS_OUTPUTS if rule.nms == "graph" else self.outputs
-        if set(found) != set(expected):
+        wanted = SUPPRESSED if rule.nms == "graph" else CELLS
+        if set(found) != set(wanted):
             raise BundleRefused(
                 f"{bundle.path} contradicts itself",
                 found=f"nms {rule.nms} and the outputs {', '.join(found)}",
-                expected=", ".join(expected),
+                expected=", ".join(wanted),
                 because="where the suppression happens decides what the graph returns",
                 attempt="export it again",
+            )
+        if wrong := unfit({spec.name: spec.shape for spec in bundle.outputs}, wanted):
+            raise BundleRefused(
+                f"{bundle.path} describes outputs that are no detections",
+                found=wrong,
+                expected=expected(wanted),
+                attempt="copy the bundle again, or export it again",
             )
 
     def golden_outputs(self, bundle: Described) -> Sequence[str]:
@@ -78,6 +88,7 @@ class DetectionTask(Task):
         times: Times,
     ) -> list[Detections]:
         labels, contract = bundle.labels, bundle.contract
+        _check_shapes(f"the results of {bundle.name} are no detections", results, chosen)
         started = time.perf_counter()
         if chosen.nms == "graph":
             kepts = [kept_rows(row, chosen) for row in self.joined(results)[: len(sizes)]]
@@ -104,9 +115,20 @@ class DetectionTask(Task):
         """One row for all outputs, "detections", as what is judged is what comes out of them."""
         from .verdict import row
 
+        rule = rule_of(bundle)
+        if wrong := unfit({name: golden[name].shape for name in CELLS}, CELLS):
+            raise BundleRefused("the golden file does not fit the graph", found=wrong, expected=expected(CELLS))
+        for part in parts:
+            _check_shapes(f"the results of {bundle.name} are no detections", part, rule)
+        if rule.nms != "graph" and (classes := parts[0][SCORES].shape[2]) != golden[SCORES].shape[2]:
+            raise BundleRefused(
+                "the golden file does not fit the graph",
+                found=f"{SCORES} of {golden[SCORES].shape[2]} classes",
+                expected=f"{classes}, as the graph gives",
+            )
         found = np.concatenate([self.joined(part) for part in parts])
-        measured = bundle.manifest.get("precision_report", {}).get("golden_detections")
-        return [row(self.joined(golden), found, rule_of(bundle), precision, measured)]
+        measured = (bundle.manifest.get("precision_report") or {}).get("golden_detections")
+        return [row(self.joined(golden), found, rule, precision, measured)]
 
     def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
         if (top := options.get("top")) is not None:
@@ -155,6 +177,18 @@ class DetectionTask(Task):
         from .report import parts
 
         return parts(manifest)
+
+
+def _check_shapes(what: str, results: Mapping[str, np.ndarray], rule: DetectionRule) -> None:
+    wanted = SUPPRESSED if rule.nms == "graph" else CELLS
+    if wrong := unfit({name: results[name].shape for name in wanted}, wanted):
+        raise UserMistake(
+            what,
+            found=wrong,
+            expected=expected(wanted),
+            because="the graph is not the one that the manifest describes",
+            attempt="copy the bundle again, or export it again",
+        )
 
 
 def _check_labels(classes: int, labels: Sequence[str], fits: bool) -> None:

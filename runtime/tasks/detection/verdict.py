@@ -95,6 +95,8 @@ def _off(answer: np.ndarray, found: Kept, rule: DetectionRule) -> tuple[float, f
     """Largest differences (box, score) between detections and the candidates of the judge's ``answer`` (N, 4 + K)."""
     box_px = score_abs = 0.0
     for label in np.unique(found.classes):
+        if label >= answer.shape[1] - 4:
+            continue  # a class that the judge does not have: without a partner
         own = found.classes == label
         cells = answer[answer[:, 4 + label] > rule.score / 2]  # half: also those that rounding lifts over the threshold
         if not len(cells):
