@@ -111,19 +111,23 @@ def insert_node(
 
 
 def replace_value(old: ir.Value, new: ir.Value) -> None:
-    """Everyone who read ``old`` reads ``new``; a graph output keeps its name."""
+    """Everyone who read ``old`` reads ``new``; a graph output keeps its name.
+
+    What cannot take a second name, an input, a constant or another output, is handed out through an Identity.
+    """
     import onnx_ir as ir
 
     if old.is_graph_output():
-        graph = old.graph
-        assert graph is not None
-        if new.is_initializer() or new.is_graph_input():  # an output must be computed: keep its node, feed it the value
-            raise ValueError(f"output {old.name} would be a plain copy of {new.name}")
+        graph, name, result = old.graph, old.name, new
+        assert isinstance(graph, ir.Graph)
+        if new.is_initializer() or new.is_graph_input() or new.is_graph_output() or new.graph is not graph:
+            result = ir.Value()
+            graph.append(ir.node("Identity", [new], outputs=[result]))
+        old.name = None
+        result.name, result.shape, result.type = name, old.shape or new.shape, old.type or new.type
         for index, value in enumerate(graph.outputs):
             if value is old:
-                name, old.name = old.name, None
-                new.name, new.shape, new.type = name, old.shape or new.shape, old.type or new.type
-                graph.outputs[index] = new
+                graph.outputs[index] = result
     ir.convenience.replace_all_uses_with(old, new)
 
 

@@ -39,16 +39,18 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
 
 
 def only_consumer(value: ir.Value | None) -> ir.Node | None:
-    """The one node that reads a value which is no graph output, else None."""
+    """The one node that reads a value which is no graph output, else None; None too where it stands in a branch or a loop."""
     if value is None or value.is_graph_output():
         return None
     users = [usage.node for usage in value.uses()]
-    return users[0] if len(users) == 1 else None
+    if len(users) != 1:
+        return None
+    return users[0] if value.graph is None or users[0].graph is value.graph else None
 
 
-def is_read(node: ir.Node) -> bool:
-    """Whether another node or the outside reads anything that ``node`` makes."""
-    return any(value.is_graph_output() or value.uses() for value in node.outputs)
+def is_read(node: ir.Node, first: int = 0) -> bool:
+    """Whether another node or the outside reads anything that ``node`` makes, from its output ``first`` on."""
+    return any(value.is_graph_output() or value.uses() for value in node.outputs[first:])
 
 
 def behind_views(value: ir.Value | None, through: Collection[str] = VIEWS) -> ir.Node | None:

@@ -6,7 +6,7 @@ Paper: d'Ascoli et al., ConViT, arXiv:2103.10697, equations 7 and 8; heads H, to
     P = softmax(W [dx, dy, d2] + b) (1, H, N, N)  does not; b is the same for every key and cancels
     A = (1 - g) S + g P;  A / sum(A);  A v
 
-Both rows sum to 1, so sum(A) = 1: ReduceSum, Unsqueeze and Div go. P is computed here, in float64, once. What is left is
+Both rows sum to 1, S being a softmax over the keys, so sum(A) = 1: ReduceSum, Unsqueeze and Div go. P is computed here, in float64, once. What is left is
 written in one of two ways, each exact:
 
     GateBesideAttention   (1 - g) (S v) + (g P) v    the attention stays whole, so that it can become one fused kernel
@@ -23,7 +23,7 @@ import onnx_ir as ir
 from ....graph.edit import insert, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, only_consumer, sizes
 from ..base import Pattern
-from ..matchers.heads import Heads, find_heads
+from ..matchers.heads import Heads, find_heads, read_only_by
 
 LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half
 
@@ -72,16 +72,25 @@ class _GpsaGate(Pattern):
                 break
         else:
             return ""
+        shape = sizes(content[1])
+        if shape is None or not _is_softmax(content[1], len(shape)):
+            return "the content half is no softmax over the keys, so the rows would need their own sum"
+        if shape[1:] != position.shape[1:]:
+            return f"a position term of shape {position.shape} beside a content half of shape {shape}"
         keep = content[0].astype(np.float64).reshape(1, -1, 1, 1)
-        if keep.shape[1] != position.shape[1] or np.abs(keep[..., 0] + position.sum(-1) - 1).max() > 1e-5:
+        if keep.shape[1] != shape[1] or np.abs(keep[..., 0] + position.sum(-1) - 1).max() > 1e-5:
             return f"gate {keep.ravel()} and the position term do not sum to 1, so the rows would need their own sum"
         product = product_with_v(added.outputs[0])
         if isinstance(product, str):
             return product
-        if product.inputs[1] is None:
-            return "the product has no v"
         short = product.inputs[0] is added.outputs[0] and constant(added.inputs[1 - index]) is not None
-        return _Gate(content[1], product.inputs[1], keep, position, product, short)
+        return _Gate(content[1], product.inputs[1], keep, position, product, short)  # type: ignore[arg-type]
+
+
+def _share(model: ir.Model, name: str, numbers: np.ndarray, like: ir.Value) -> ir.Value:
+    """A constant in the type of ``like``, in which these graphs are written throughout."""
+    kind = like.dtype.numpy() if like.dtype is not None else np.float32
+    return shared_constant(model, name, numbers.astype(kind))
 
 
 class GateBesideAttention(_GpsaGate):
@@ -89,8 +98,8 @@ class GateBesideAttention(_GpsaGate):
 
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.product.outputs[0])
-        weighed = shared_constant(model, "position_term", gate.position.astype(np.float32))
-        keep = shared_constant(model, "content_share", gate.keep.astype(np.float32))
+        weighed = _share(model, "position_term", gate.position, gate.content)
+        keep = _share(model, "content_share", gate.keep, gate.content)
         content = insert(product, "MatMul", [gate.content, gate.values], shape=shape)
         content = insert(product, "Mul", [content, keep], shape=shape)
         position = insert(product, "MatMul", [weighed, gate.values], shape=shape)
@@ -103,17 +112,15 @@ class GateInAttention(_GpsaGate):
 
     def write(self, model: ir.Model, gate: _Gate) -> int:
         product, shape = gate.product, sizes(gate.content)
-        values = find_heads(gate.values)
-        folded = (gate.keep * LARGEST_RATIO > 1).all() and isinstance(values, Heads)
-        if folded and _scale_columns(model, values, gate.keep.ravel()):  # type: ignore[arg-type]
+        if (gate.keep * LARGEST_RATIO > 1).all() and _scale_columns(model, gate):
             position, content = gate.position / gate.keep, gate.content
         elif gate.short:
             return 0
         else:
             position = gate.position
-            keep = shared_constant(model, "content_share", gate.keep.astype(np.float32))
+            keep = _share(model, "content_share", gate.keep, gate.content)
             content = insert(product, "Mul", [gate.content, keep], shape=shape)
-        weighed = shared_constant(model, "position_term", position.astype(np.float32))
+        weighed = _share(model, "position_term", position, gate.content)
         mixed = insert(product, "Add", [content, weighed], shape=shape)
         product.replace_input_with(0, mixed)
         return 1
@@ -131,21 +138,23 @@ def gated(value: ir.Value | None) -> tuple[np.ndarray, ir.Value] | None:
     return None
 
 
+def _is_softmax(value: ir.Value, rank: int) -> bool:
+    """Whether every row of ``value`` along its last axis is a softmax, so that it sums to 1."""
+    node = value.producer()
+    if node is None or node.op_type != "Softmax" or node.domain:
+        return False
+    return attribute(node, "axis", -1) in (-1, rank - 1)
+
+
 def _position_term(value: ir.Value | None) -> np.ndarray | None:
     """g P (1, H, N, N) in float64 where ``value`` does not depend on the image: a constant, or gated position scores."""
     known = constant(value)
     if known is not None:
         return known.astype(np.float64) if known.ndim == 4 and known.shape[0] == 1 else None
     share = gated(value)
-    softmax = share[1].producer() if share is not None else None
-    if (
-        share is None
-        or softmax is None
-        or softmax.op_type != "Softmax"
-        or attribute(softmax, "axis", -1) not in (-1, 3)
-    ):
+    if share is None or not _is_softmax(share[1], 4):
         return None
-    scores = position_scores(softmax.inputs[0])
+    scores = position_scores(share[1].producer().inputs[0])  # type: ignore[union-attr]
     if scores is None or scores.ndim != 4 or scores.shape[0] != 1 or scores.shape[1] != share[0].size:
         return None
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
@@ -199,29 +208,33 @@ def product_with_v(rows: ir.Value) -> ir.Node | str:
 
 def _is_row_sum(value: ir.Value | None, rows: ir.Value) -> bool:
     node = value.producer() if value is not None else None
-    if node is not None and node.op_type == "Unsqueeze":
-        axes = constant(node.inputs[1])
-        if axes is None or axes.ravel().tolist() not in ([-1], [3]):
-            return False
+    kept = node is not None and node.op_type == "ReduceSum"
+    if node is not None and node.op_type == "Unsqueeze" and _last_axis(node):
         node = node.inputs[0].producer() if node.inputs[0] is not None else None
     if node is None or node.op_type != "ReduceSum" or node.inputs[0] is not rows:
         return False
+    return _last_axis(node) and attribute(node, "keepdims", 1) == kept
+
+
+def _last_axis(node: ir.Node) -> bool:
     axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
     return axes is not None and axes.ravel().tolist() in ([-1], [3])
 
 
-def _scale_columns(model: ir.Model, values: Heads, share: np.ndarray) -> bool:
+def _scale_columns(model: ir.Model, gate: _Gate) -> bool:
     """Fold one factor a head into the projection of v; False where others read it or it is not a plain product."""
-    node = values.root.producer()
-    factors = np.repeat(share, values.width)
-    if values.offset or values.columns != values.dim or node is None or _readers(values.root) != 1:
+    values = find_heads(gate.values)
+    if not isinstance(values, Heads) or only_consumer(gate.values) is not gate.product:
+        return False
+    node, factors = values.root.producer(), np.repeat(gate.keep.ravel(), values.width)
+    if values.offset or values.columns != values.dim or node is None or not read_only_by(values.root, {gate.values}):
         return False
     bias = None
     if node.op_type == "Add":
         bias = next((value for value in node.inputs if constant(value) is not None), None)
         inner = next((value for value in node.inputs if value is not bias), None)
         adder, node = node, inner.producer() if inner is not None else None
-        if bias is None or node is None or _readers(node.outputs[0]) != 1:
+        if bias is None or node is None or only_consumer(inner) is not adder:
             return False
     weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
     if weights is None or weights.ndim != 2:
@@ -234,7 +247,3 @@ def _scale_columns(model: ir.Model, values: Heads, share: np.ndarray) -> bool:
         moved = (array.astype(np.float64) * factors).astype(array.dtype)
         adder.replace_input_with(list(adder.inputs).index(bias), shared_constant(model, f"{bias.name}_gated", moved))
     return True
-
-
-def _readers(value: ir.Value) -> int:
-    return len(list(value.uses())) + value.is_graph_output()

@@ -104,7 +104,7 @@ class _Rows:
                 inside.add(node)
 
     def of(self, value: ir.Value) -> ir.Value:
-        """The chosen rows of ``value`` (B, N, C)."""
+        """The chosen rows of ``value`` (..., N, C)."""
         if value not in self.done:
             node = value.producer()
             if node is None or node not in self.reach:
@@ -135,9 +135,11 @@ class _Rows:
         array = constant(value)
         if array is not None:
             return shared_constant(self.model, f"{value.name}_rows", array[..., self.first : self.last, :])
-        shape = sizes(value) or (None, None, None)
-        bounds = [shared_constant(self.model, "token", np.array([n], np.int64)) for n in (self.first, self.last, 1)]
-        return insert(self.anchor, "Slice", [value, *bounds], shape=(shape[0], self.last - self.first, shape[2]))
+        shape = sizes(value) or ()
+        axis = len(shape) - 2  # of the tokens: a position term may come without a batch
+        bounds = [shared_constant(self.model, "token", np.array([n], np.int64)) for n in (self.first, self.last, axis)]
+        rows = (*shape[:axis], self.last - self.first, shape[-1])
+        return insert(self.anchor, "Slice", [value, *bounds], shape=rows)
 
     def _again(self, node: ir.Node) -> ir.Value:
         """The node once more, on the chosen rows of its inputs."""
@@ -172,7 +174,7 @@ class _Rows:
             full = (heads.batch, tokens, heads.heads, heads.width)
             ready.append(self._node("Transpose", [value], [full[axis] for axis in perm], perm=perm))
         grid = (q.batch, q.heads, rows, k.tokens)
-        scale = shared_constant(self.model, "scale", np.float32(block.scale))
+        scale = shared_constant(self.model, "scale", np.array(block.scale, layers[0].weights.dtype))
         scores = self._node("Mul", [self._node("MatMul", ready[:2], grid), scale], grid)
         context = self._node("Softmax", [scores], grid, axis=-1)
         context = self._node("MatMul", [context, ready[2]], (q.batch, q.heads, rows, v.width))

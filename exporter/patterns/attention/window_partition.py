@@ -103,14 +103,14 @@ class MergeWindows(Pattern):
         after = sizes(image.result) or ()
         replace_value(
             image.result,
-            product if after == (*shape[:3], found.weight.shape[1]) else reshaped(model, last, product, after),
+            product if after == (*shape[:3], found.outputs) else reshaped(model, last, product, after),
         )
         return 1
 
 
 def layer_on(found: Linear, before: ir.Node, x: ir.Value, shape: tuple) -> ir.Value:
     """The linear layer on another value, with its own weights."""
-    after = (*shape[:-1], found.weight.shape[1])
+    after = (*shape[:-1], found.outputs)
     value = insert(before, "MatMul", [x, found.matmul.inputs[1]], name=found.matmul.name or "", shape=after)
     if found.add is not None:
         bias = next(value for value in found.add.inputs if constant(value) is not None)

@@ -54,13 +54,14 @@ class FocusConvolution(Pattern):
         set_weights(model, found, woven(found.weight, starts))
         node.replace_input_with(0, x)
         strides = attribute(node, "strides", (1, 1))
-        for name, numbers in (("kernel_shape", found.weight.shape[2:]), ("strides", strides), ("pads", found.pads)):
+        node.attributes.pop("auto_pad", None)  # VALID is no padding, and may not stand beside pads
+        for name, numbers in (("kernel_shape", found.kernel), ("strides", strides), ("pads", found.pads)):
             node.attributes[name] = ir.AttrInt64s(name, [2 * int(number) for number in numbers])
         return True
 
     def _unfit(self, found: Convolution | None, x: ir.Value, phases: list[dict[int, Cut]]) -> str:
         """Why these slices and this convolution are no Focus; empty when they are."""
-        if found is None or found.weight.ndim != 4:
+        if found is None or found.axes != 2:
             return "the weights of the convolution must be constants"
         if only_consumer(found.x) is not found.node:
             return "the concatenated phases have other uses"
@@ -111,6 +112,6 @@ def _cuts_of(node: ir.Node) -> dict[int, Cut] | None:
         return None
     starts, ends, axes, *steps = (array.ravel().tolist() for array in arrays if array is not None)
     step_list = steps[0] if steps else [1] * len(starts)
-    if min(*axes, *starts, *ends) < 0:
+    if not axes or min(*axes, *starts, *ends) < 0:
         return None
     return {axis: cut for axis, *cut in zip(axes, starts, ends, step_list, strict=True)}  # type: ignore[misc]

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import replace_value
-from ....graph.read import attribute, constant, only_consumer
+from ....graph.read import attribute, constant, is_read, only_consumer
 from ..base import Pattern
 from ..matchers.layers import Convolution, convolution, set_weights
 
@@ -24,6 +24,8 @@ def affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
     arrays = [constant(value) for value in node.inputs[1:5]]
     if attribute(node, "training_mode", 0) or len(arrays) != 4 or any(array is None for array in arrays):
         return None
+    if is_read(node, first=1):
+        return None  # the statistics of training, up to opset 13
     weight, bias, mean, variance = (array.astype(np.float64) for array in arrays if array is not None)
     scale = weight / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     return scale, bias - scale * mean
@@ -39,7 +41,14 @@ class FoldBatchNorm(Pattern):
     """Fold every BatchNorm that only convolutions touch; refuses padded convolutions behind it and other readers."""
 
     def apply(self, model: ir.Model) -> int:
-        return sum(self._fold(model, node) for node in list(model.graph) if node.op_type == "BatchNormalization")
+        nodes = [node for node in model.graph if node.op_type == "BatchNormalization" and not node.domain]
+        count, folded = 0, True
+        while folded:  # one that stood behind another BatchNorm may stand beside a convolution now
+            self.refusals, before = [], len(nodes)
+            nodes = [node for node in nodes if not self._fold(model, node)]
+            folded = 0 < len(nodes) < before
+            count += before - len(nodes)
+        return count
 
     def _fold(self, model: ir.Model, node: ir.Node) -> bool:
         numbers = affine(node)
@@ -50,8 +59,7 @@ class FoldBatchNorm(Pattern):
         scale, shift = numbers
         before = convolution(x.producer())
         if before is not None and only_consumer(x) is node:
-            spread = scale.reshape(-1, *(1,) * (before.weight.ndim - 1))
-            set_weights(model, before, before.weight * spread, before.bias * scale + shift)
+            set_weights(model, before, before.scaled_outputs(scale), before.bias * scale + shift)
             replace_value(y, x)
             model.graph.remove(node, safe=True)
             return True

@@ -25,24 +25,24 @@ class WidenGroups(Pattern):
         count = 0
         for node in list(model.graph):
             found = convolution(node)
-            if found is None or found.groups == 1 or found.depthwise or found.weight.shape[1] >= BLOCK:
+            if found is None or found.groups == 1 or found.depthwise or found.inputs >= BLOCK:
                 continue
-            if set(found.weight.shape[2:]) != {1}:
-                self.decline(node, f"a {'x'.join(map(str, found.weight.shape[2:]))} kernel would multiply many zeros")
+            if set(found.kernel) != {1}:
+                self.decline(node, f"a {'x'.join(map(str, found.kernel))} kernel would multiply many zeros")
                 continue
-            join = BLOCK // found.weight.shape[1]
-            if BLOCK % found.weight.shape[1] or found.groups % join:
-                self.decline(node, f"{found.groups} groups of {found.weight.shape[1]} channels do not join to {BLOCK}")
+            join = BLOCK // found.inputs
+            if BLOCK % found.inputs or found.groups % join:
+                self.decline(node, f"{found.groups} groups of {found.inputs} channels do not join to {BLOCK}")
                 continue
             self._widen(model, found, join)
             count += 1
         return count
 
     def _widen(self, model: ir.Model, found: Convolution, join: int) -> None:
-        out, per_group = found.weight.shape[0] // found.groups, found.weight.shape[1]
+        out, per_group = found.outputs // found.groups, found.inputs
         narrow = found.weight.reshape(found.groups // join, join, out, per_group)
         wide = np.zeros((found.groups // join, join, out, join, per_group))
         for index in range(join):
             wide[:, index, :, index] = narrow[:, index]
-        set_weights(model, found, wide.reshape(found.weight.shape[0], join * per_group, 1, 1))
+        set_weights(model, found, wide.reshape(found.outputs, join * per_group, *found.kernel))
         found.node.attributes["group"] = ir.AttrInt64("group", found.groups // join)

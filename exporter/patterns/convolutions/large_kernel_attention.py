@@ -22,7 +22,7 @@ import onnx_ir as ir
 from ....graph.edit import insert, replace_value, shared_constant
 from ....graph.read import only_consumer, sizes
 from ..base import Pattern
-from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
+from ..matchers.layers import Convolution, channel_vector, convolution, set_weights, spread
 from .fold_batchnorm import affine, fold_before
 
 
@@ -38,7 +38,7 @@ class FoldNormalisedShortcut(Pattern):
         if len(adds) != 1 or x is None:
             return False  # another kind of BatchNorm, FoldBatchNorm's business
         readers = [convolution(usage.node) for usage in y.uses() if usage.node is not adds[0]]
-        last = self._branch(adds[0], y)
+        last = _branch(adds[0], y)
         numbers = affine(norm)
         if last is None or numbers is None or y.is_graph_output():
             self.decline(norm, "the shortcut from the BatchNorm does not meet a convolution with no other uses")
@@ -50,7 +50,7 @@ class FoldNormalisedShortcut(Pattern):
             return False
         scale_node = only_consumer(adds[0].outputs[0])
         outer = only_consumer(scale_node.outputs[0]) if scale_node is not None else None
-        layer_scale = self._layer_scale(scale_node, adds[0].outputs[0], last)
+        layer_scale = _layer_scale(scale_node, adds[0].outputs[0], last)
         if (
             scale_node is None
             or outer is None
@@ -61,25 +61,32 @@ class FoldNormalisedShortcut(Pattern):
             self.decline(norm, "expected a layer scale and the block's own shortcut after the inner one")
             return False
         scale, shift = numbers
+        if last.outputs != len(scale):
+            self.decline(norm, f"{len(scale)} channels of the BatchNorm are broadcast to {last.outputs}")
+            return False
         for reader in readers:
             fold_before(model, reader, scale, shift, x)  # type: ignore[arg-type]
-        weight = last.weight * layer_scale.reshape(-1, 1, 1, 1)
-        set_weights(model, last, weight, last.bias * layer_scale + layer_scale * shift)
-        factor = (1 + layer_scale * scale).reshape(-1, 1, 1).astype(x.dtype.numpy())  # type: ignore[union-attr]
+        last = convolution(last.node)  # read again: a branch of one layer is reader and last at once
+        assert last is not None
+        set_weights(model, last, last.scaled_outputs(layer_scale), (last.bias + shift) * layer_scale)
+        factor = spread(1 + layer_scale * scale, last.axes).astype(last.stored.dtype)
         carried = insert(outer, "Mul", [x, shared_constant(model, "shortcut_scale", factor)], shape=sizes(x))
-        replace_value(outer.outputs[0], insert(outer, "Add", [carried, last.y], shape=sizes(x), name=outer.name or ""))
+        total = insert(outer, "Add", [carried, last.y], shape=sizes(outer.outputs[0]), name=outer.name or "")
+        replace_value(outer.outputs[0], total)
         for node in (outer, scale_node, adds[0], norm):
             model.graph.remove(node, safe=True)
         return True
 
-    def _branch(self, add: ir.Node, shortcut: ir.Value) -> Convolution | None:
-        """The convolution whose output meets ``shortcut`` in ``add`` and goes nowhere else."""
-        other = add.inputs[1] if add.inputs[0] is shortcut else add.inputs[0]
-        found = convolution(other.producer()) if other is not None else None
-        return found if found is not None and only_consumer(found.y) is add else None
 
-    def _layer_scale(self, node: ir.Node | None, value: ir.Value, last: Convolution) -> np.ndarray | None:
-        if node is None or node.op_type != "Mul":
-            return None
-        factor = node.inputs[0] if node.inputs[1] is value else node.inputs[1]
-        return channel_vector(factor, last.weight.shape[0], last.weight.ndim - 2)
+def _branch(add: ir.Node, shortcut: ir.Value) -> Convolution | None:
+    """The convolution whose output meets ``shortcut`` in ``add`` and goes nowhere else."""
+    other = add.inputs[1] if add.inputs[0] is shortcut else add.inputs[0]
+    found = convolution(other.producer()) if other is not None else None
+    return found if found is not None and only_consumer(found.y) is add else None
+
+
+def _layer_scale(node: ir.Node | None, value: ir.Value, last: Convolution) -> np.ndarray | None:
+    if node is None or node.op_type != "Mul" or node.domain:
+        return None
+    factor = node.inputs[0] if node.inputs[1] is value else node.inputs[1]
+    return channel_vector(factor, last.outputs, last.axes, last.stored.ndim)

@@ -32,7 +32,8 @@ class FoldLayerScale(Pattern):
             array = constant(scale)
             if array is None or x is None or constant(x) is not None:
                 continue
-            if array.size == 1 and (convolution(x.producer()) is None or array.ndim > len(sizes(x) or ())):
+            layer = convolution(x.producer()) if array.size == 1 else None
+            if array.size == 1 and (layer is None or array.ndim > layer.stored.ndim):
                 continue
             if not self._into(model, node, scale, x):
                 return False
@@ -49,8 +50,9 @@ class FoldLayerScale(Pattern):
         layer, dense = convolution(x.producer()), linear(x)
         if layer is None and dense is None:
             return False  # no layer before it, so nothing was refused
-        channels = layer.weight.shape[0] if layer else dense.weight.shape[1]  # type: ignore[union-attr]
-        vector = channel_vector(scale, channels, len(sizes(x) or ()) - 2 if layer else 0)
+        channels = layer.outputs if layer else dense.outputs  # type: ignore[union-attr]
+        rank = layer.stored.ndim if layer else len(sizes(x) or (None,))
+        vector = channel_vector(scale, channels, layer.axes if layer else 0, rank)
         array = constant(scale)
         if layer is not None and array is not None and array.size == 1:
             vector = np.full(channels, array.item(), np.float64)
@@ -62,8 +64,7 @@ class FoldLayerScale(Pattern):
             self.decline(node, "the layer before it has other uses")
             return False
         if layer is not None:
-            spread = vector.reshape(-1, *(1,) * (layer.weight.ndim - 1))
-            set_weights(model, layer, layer.weight * spread, layer.bias * vector)
+            set_weights(model, layer, layer.scaled_outputs(vector), layer.bias * vector)
         elif dense is not None:
             set_linear(model, dense, dense.weight * vector, dense.bias * vector)
         return True

@@ -11,6 +11,7 @@ real numbers; sums are taken in float64 and rounded once, as models/families/dam
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class FoldRepConvolution(Pattern):
     def _fold(self, model: ir.Model, add: ir.Node) -> bool:
         branches = [convolution(value.producer()) if value is not None else None for value in add.inputs]
         kernels = sorted(
-            (found for found in branches if found is not None), key=lambda found: -np.prod(found.weight.shape[2:])
+            (found for found in branches if found is not None), key=lambda found: -math.prod(found.kernel)
         )
         if not kernels or (
             len(kernels) == 2 and (kernels[0].x is not kernels[1].x or kernels[0].node is kernels[1].node)
@@ -75,7 +76,7 @@ class FoldRepConvolution(Pattern):
 
     def _apart(self, large: Convolution, small: Convolution) -> str:
         """Why two convolutions of one map do not add up to one of the larger kernel; empty when they do."""
-        if large.groups != small.groups or large.weight.shape[0] != small.weight.shape[0]:
+        if large.groups != small.groups or large.outputs != small.outputs:
             return f"branches of {_outline(large)} and {_outline(small)}, expected equal groups and channels"
         if any(attribute(found.node, "auto_pad", "NOTSET") != "NOTSET" for found in (large, small)):
             return "the padding is computed at run time (auto_pad)"
@@ -93,8 +94,8 @@ class FoldRepConvolution(Pattern):
         """Why x beside a convolution is no 1x1 kernel of it; empty when it is."""
         if not found.same_size:
             return "beside the shortcut the convolution has a stride, a dilation or padding that moves its centre"
-        if found.weight.shape[0] != found.channels:
-            return f"{found.channels} channels of the shortcut beside {found.weight.shape[0]} of the convolution"
+        if found.outputs != found.channels:
+            return f"{found.channels} channels of the shortcut beside {found.outputs} of the convolution"
         if shortcut.norm is not None and shortcut.scale is None:
             return "scale, bias, mean and variance of the BatchNorm must be constants of inference"
         return ""
@@ -104,7 +105,7 @@ def added(large: Convolution, small: Convolution) -> tuple[np.ndarray, np.ndarra
     """Weight and bias of the sum of two branches that ``_apart`` has nothing against."""
     weight, first = large.weight.copy(), _first_taps(large, small)
     assert first is not None
-    inside = tuple(slice(start, start + size) for start, size in zip(first, small.weight.shape[2:], strict=True))
+    inside = tuple(slice(start, start + size) for start, size in zip(first, small.kernel, strict=True))
     weight[(slice(None), slice(None), *inside)] += small.weight
     return weight, large.bias + small.bias
 
@@ -132,7 +133,7 @@ def _first_taps(large: Convolution, small: Convolution) -> tuple[int, ...] | Non
     first = []
     steps = _dilations(large), _dilations(small)
     for axis, (step, other) in enumerate(zip(*steps, strict=True)):
-        sizes = large.weight.shape[2 + axis], small.weight.shape[2 + axis]
+        sizes = large.kernel[axis], small.kernel[axis]
         start, rest = divmod(large.pads[axis] - small.pads[axis], step)
         if rest or start < 0 or start + sizes[1] > sizes[0] or (sizes[1] > 1 and step != other):
             return None
@@ -142,18 +143,18 @@ def _first_taps(large: Convolution, small: Convolution) -> tuple[int, ...] | Non
 
 def _reach(found: Convolution) -> tuple[int, ...]:
     """What an axis gains by padding and loses to the kernel: with the stride, this decides the size of the result."""
-    rank = found.weight.ndim - 2
-    lost = (step * (size - 1) for step, size in zip(_dilations(found), found.weight.shape[2:], strict=True))
+    rank = found.axes
+    lost = (step * (size - 1) for step, size in zip(_dilations(found), found.kernel, strict=True))
     return tuple(found.pads[axis] + found.pads[rank + axis] - loss for axis, loss in enumerate(lost))
 
 
 def _strides(found: Convolution) -> tuple[int, ...]:
-    return tuple(attribute(found.node, "strides", (1,) * (found.weight.ndim - 2)))
+    return tuple(attribute(found.node, "strides", (1,) * found.axes))
 
 
 def _dilations(found: Convolution) -> tuple[int, ...]:
-    return tuple(attribute(found.node, "dilations", (1,) * (found.weight.ndim - 2)))
+    return tuple(attribute(found.node, "dilations", (1,) * found.axes))
 
 
 def _outline(found: Convolution) -> str:
-    return f"{found.weight.shape[0]} channels in {found.groups} group{'s' * (found.groups != 1)}"
+    return f"{found.outputs} channels in {found.groups} group{'s' * (found.groups != 1)}"

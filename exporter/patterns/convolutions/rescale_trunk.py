@@ -20,7 +20,7 @@ import onnx_ir as ir
 from ....graph.edit import replace_value, shared_constant
 from ....graph.read import only_consumer
 from ..base import Pattern
-from ..matchers.layers import Convolution, channel_vector, convolution, set_weights
+from ..matchers.layers import Convolution, channel_vector, convolution, set_weights, spread
 
 LIMIT = 16.0
 
@@ -53,15 +53,16 @@ class RescaleTrunk(Pattern):
     def _trunk(self, start: Convolution) -> list[Link]:
         """The links from the convolution that starts a trunk up to the first value that something else reads."""
         links: list[Link] = []
-        value, channels = start.y, start.weight.shape[0]
-        while (link := self._link(value, channels)) is not None:
+        value = start.y
+        while (link := self._link(value, start)) is not None:
             links.append(link)
             value = link.add.outputs[0]
         while links and links[-1].mul is None:  # behind the last factor nothing has to change
             links.pop()
         return links
 
-    def _link(self, value: ir.Value, channels: int) -> Link | None:
+    def _link(self, value: ir.Value, start: Convolution) -> Link | None:
+        channels, rank = start.outputs, start.stored.ndim
         if value.is_graph_output():
             return None
         found = [(usage.node, convolution(usage.node) if usage.idx == 0 else None) for usage in value.uses()]
@@ -70,8 +71,9 @@ class RescaleTrunk(Pattern):
         if len(carry) != 1:
             return None
         node, factor, mul = carry[0], np.ones(channels), None
-        if node.op_type == "Mul":
-            vector = channel_vector(node.inputs[1] if node.inputs[0] is value else node.inputs[0], channels, 2)
+        if node.op_type == "Mul" and not node.domain:
+            other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+            vector = channel_vector(other, channels, start.axes, rank)
             add = only_consumer(node.outputs[0])
             if vector is None or add is None:
                 return None
@@ -81,7 +83,7 @@ class RescaleTrunk(Pattern):
         carried = value if mul is None else mul.outputs[0]
         other = node.inputs[1] if node.inputs[0] is carried else node.inputs[0]
         branch = convolution(other.producer()) if other is not None else None
-        if branch is None or only_consumer(branch.y) is not node or branch.weight.shape[0] != channels:
+        if branch is None or only_consumer(branch.y) is not node or branch.outputs != channels:
             return None
         return Link(value, tuple(readers), mul, factor, node, branch)
 
@@ -100,7 +102,7 @@ class RescaleTrunk(Pattern):
             if link.mul is None:
                 continue
             if link in kept:
-                left = (link.factor / after).reshape(-1, 1, 1).astype(link.value.dtype.numpy())  # type: ignore[union-attr]
+                left = spread(link.factor / after, start.axes).astype(start.stored.dtype)
                 link.mul.replace_input_with(
                     int(link.mul.inputs[0] is link.value), shared_constant(model, "trunk_scale", left)
                 )
@@ -127,4 +129,4 @@ class RescaleTrunk(Pattern):
     def _scale_output(self, model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
         found = convolution(node)
         assert found is not None
-        set_weights(model, found, found.weight / scale.reshape(-1, 1, 1, 1), found.bias / scale)
+        set_weights(model, found, found.scaled_outputs(1 / scale), found.bias / scale)

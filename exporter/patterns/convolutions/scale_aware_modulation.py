@@ -40,7 +40,7 @@ class MergeScaleHeads(Pattern):
     def apply(self, model: ir.Model) -> int:
         count = 0
         for node in list(model.graph):
-            if node.op_type != "Split" or convolution(only_consumer(node.outputs[0])) is None:
+            if node.op_type != "Split" or node.domain or convolution(only_consumer(node.outputs[0])) is None:
                 continue
             heads = self._heads(node)
             if heads is not None and self._reorder(model, heads):
@@ -54,7 +54,7 @@ class MergeScaleHeads(Pattern):
             self.decline(split, "its parts do not all go into one depthwise convolution that keeps the size of the map")
             return None
         heads = tuple(head for head in found if head is not None)
-        if len({head.weight.shape[0] for head in heads}) != 1 or attribute(split, "axis", 0) != 1:
+        if len({head.outputs for head in heads}) != 1 or attribute(split, "axis", 0) != 1:
             self.decline(split, "expected groups of channels of one size")
             return None
         stacked = [only_consumer(head.y) for head in heads]
@@ -72,7 +72,7 @@ class MergeScaleHeads(Pattern):
             self.decline(split, "the results are not interleaved by channel, or have other uses on the way")
             return None
         whole, result = sizes(split.inputs[0]), sizes(reshape.outputs[0])
-        if whole is None or whole != result:
+        if whole is None or None in whole or whole != result:
             self.decline(split, f"the heads come from {whole} and end as {result}, expected the same known shape")
             return None
         return Heads(split, heads, reshape.outputs[0])
@@ -80,7 +80,7 @@ class MergeScaleHeads(Pattern):
     def _reorder(self, model: ir.Model, heads: Heads) -> bool:
         """Write the channels of the layer before the split in the order of the result."""
         source = heads.split.inputs[0]
-        group = heads.convolutions[0].weight.shape[0]
+        group = heads.convolutions[0].outputs
         order = np.arange(group * len(heads.convolutions)).reshape(-1, group).T.ravel()  # j * n + i > i * G + j
         if only_consumer(source) is heads.split and source is not None:
             tokens = transposed(source, TO_MAP)
@@ -98,22 +98,23 @@ class MergeScaleHeads(Pattern):
         return False
 
     def _merge(self, model: ir.Model, heads: Heads) -> None:
-        largest = max((head.weight.shape[2:] for head in heads.convolutions), key=max)
-        weight = np.zeros((heads.convolutions[0].weight.shape[0], len(heads.convolutions), *largest))  # (G, n, k, k)
+        first = heads.convolutions[0]
+        largest = tuple(max(sizes) for sizes in zip(*(head.kernel for head in heads.convolutions), strict=True))
+        weight = np.zeros((first.outputs, len(heads.convolutions), *largest))  # (G, n, k, k)
         for index, head in enumerate(heads.convolutions):
-            top, left = ((full - size) // 2 for full, size in zip(largest, head.weight.shape[2:], strict=True))
-            weight[:, index, top : top + head.weight.shape[2], left : left + head.weight.shape[3]] = head.weight[:, 0]
+            starts = [(full - size) // 2 for full, size in zip(largest, head.kernel, strict=True)]
+            inside = tuple(slice(start, start + size) for start, size in zip(starts, head.kernel, strict=True))
+            weight[(slice(None), index, *inside)] = head.weight[:, 0]
         weight = weight.reshape(-1, 1, *largest)
         bias = np.stack([head.bias for head in heads.convolutions], axis=1).ravel()
-        dtype = constant(heads.convolutions[0].node.inputs[1]).dtype  # type: ignore[union-attr]
-        name = heads.convolutions[0].node.inputs[1].name  # type: ignore[union-attr]
+        dtype, name = first.stored.dtype, first.node.inputs[1].name  # type: ignore[union-attr]
         constants = [shared_constant(model, f"{name}_{part}", array.astype(dtype))
                      for part, array in (("merged", weight), ("merged_bias", bias))]  # fmt: skip
         half = [size // 2 for size in largest]
         merged = insert(
             heads.convolutions[-1].node, "Conv", [heads.split.inputs[0], *constants], group=weight.shape[0],
-            kernel_shape=list(largest), pads=half + half, strides=[1, 1], dilations=[1, 1], auto_pad="NOTSET",
-            name=heads.convolutions[0].node.name or "", shape=sizes(heads.result),
+            kernel_shape=list(largest), pads=half + half, strides=[1] * first.axes, dilations=[1] * first.axes,
+            auto_pad="NOTSET", name=first.node.name or "", shape=sizes(heads.result),
         )  # fmt: skip
         reshape = heads.result.producer()
         replace_value(heads.result, merged)
@@ -124,5 +125,5 @@ class MergeScaleHeads(Pattern):
 
 
 def _axes(node: ir.Node) -> list[int] | None:
-    axes = constant(node.inputs[1])
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
     return None if axes is None else axes.ravel().tolist()

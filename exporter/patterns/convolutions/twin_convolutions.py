@@ -65,8 +65,9 @@ class MergeTwinConvolutions(Pattern):
         if any([level[number].flat for level in branches] != list(join.inputs) for number, join in enumerate(joins)):
             self.decline(joins[0], "the two joins have the levels in different orders")
             return False
-        widths = [branch.layer.weight.shape[0] for branch in branches[0]]
-        last = max(joins, key=list(model.graph).index)
+        widths = [branch.layer.outputs for branch in branches[0]]
+        order = {node: place for place, node in enumerate(model.graph)}
+        last = max(joins, key=order.__getitem__)
         flats = [self._level(model, last, level) for level in branches]
         shape = [*(sizes(joins[0].outputs[0]) or (None, None, None))]
         shape[1] = sum(widths)
@@ -85,14 +86,14 @@ class MergeTwinConvolutions(Pattern):
         """The convolution of all branches of one level, its cells in a row."""
         layers = [branch.layer for branch in branches]
         first = layers[0].node
-        dtype = constant(first.inputs[1]).dtype  # type: ignore[union-attr]
+        dtype = layers[0].stored.dtype
         name = first.inputs[1].name  # type: ignore[union-attr]
-        weight = shared_constant(model, f"{name}_twins", np.concatenate([each.weight for each in layers]).astype(dtype))
+        weight = shared_constant(model, f"{name}_twins", np.concatenate([each.stored for each in layers]))
         bias = shared_constant(
             model, f"{name}_twins_bias", np.concatenate([each.bias for each in layers]).astype(dtype)
         )
         shape, flat = [*(sizes(layers[0].y) or (None,) * 4)], [*(sizes(branches[0].flat) or (None,) * 3)]
-        shape[1] = flat[1] = sum(len(each.weight) for each in layers)
+        shape[1] = flat[1] = sum(each.outputs for each in layers)
         kept = {key: attribute(first, key) for key in GEOMETRY if key in first.attributes}
         y = insert(before, "Conv", [layers[0].x, weight, bias], shape=shape, name=first.name or "", **kept)
         row = shared_constant(model, "cells_in_a_row", np.array([0, flat[1], -1], np.int64))
@@ -116,13 +117,13 @@ def _twins(graph: ir.Graph) -> list[tuple[Branch, ...]]:
         branch = _branch(convolution(node))
         if branch is not None:
             geometry = tuple((key, attribute(node, key)) for key in GEOMETRY)
-            found[branch.layer.x, branch.layer.weight.shape[1:], geometry].append(branch)
+            found[branch.layer.x, branch.layer.stored.shape[1:], geometry].append(branch)
     return [tuple(branches) for branches in found.values() if len(branches) > 1]
 
 
 def _branch(layer: Convolution | None) -> Branch | None:
     """A convolution of one group whose map goes only into a join of levels, cells in a row."""
-    if layer is None or layer.groups != 1 or layer.weight.ndim != 4:
+    if layer is None or layer.groups != 1 or layer.axes != 2:
         return None
     reshape = only_consumer(layer.y)
     if reshape is None or reshape.op_type != "Reshape" or reshape.domain:

@@ -34,7 +34,7 @@ class UpsampleLate(Pattern):
     def _move(self, model: ir.Model, concat: ir.Node) -> bool:
         resizes = {value: _resize(value) for value in concat.inputs if value is not None}
         large = [value for value in concat.inputs if value is not None and resizes[value] is None]
-        readers = [convolution(usage.node) for usage in concat.outputs[0].uses() if usage.idx == 0]
+        readers = [convolution(usage.node) if usage.idx == 0 else None for usage in concat.outputs[0].uses()]
         if attribute(concat, "axis") != 1 or not large or len(large) == len(concat.inputs) or not any(readers):
             return False
         widths = [(sizes(value) or (None, None))[1] for value in concat.inputs]
@@ -70,7 +70,7 @@ class UpsampleLate(Pattern):
         """Why nothing can move before the Resize; empty when it can."""
         if concat.outputs[0].is_graph_output() or any(reader is None for reader in readers):
             return "the joined maps have other uses than convolutions with constant weights"
-        if any(set(reader.weight.shape[2:]) != {1} or reader.groups != 1 for reader in readers if reader):
+        if any(set(reader.kernel) != {1} or reader.groups != 1 for reader in readers if reader):
             return "a convolution of more than one pixel, or of groups, reads the joined maps"
         if any(reader.padded or set(attribute(reader.node, "strides", (1,))) != {1} for reader in readers if reader):
             return "a convolution with a stride or padding reads the joined maps"
@@ -80,7 +80,9 @@ class UpsampleLate(Pattern):
             scales = constant(resize.inputs[2]) if len(resize.inputs) == 3 else None
             if attribute(resize, "mode", "nearest") != "nearest":
                 return f"the map is enlarged by {attribute(resize, 'mode')} interpolation, expected copies (nearest)"
-            if scales is None or scales.size != 4 or scales[:2].tolist() != [1, 1] or min(scales[2:]) < 1:
+            if attribute(resize, "coordinate_transformation_mode") == "tf_crop_and_resize":
+                return "the map is cropped, and what lies outside is a number of its own"
+            if "axes" in resize.attributes or scales is None or scales.size != 4 or scales[:2].tolist() != [1, 1] or min(scales[2:]) < 1:
                 return "expected constant scales, 1 for batch and channels and not below 1 for the sides"
             if only_consumer(resize.outputs[0]) is not concat:
                 return "the enlarged map has other uses"
@@ -89,7 +91,7 @@ class UpsampleLate(Pattern):
     def _convolve(
         self, model: ir.Model, reader: Convolution, x: ir.Value, weight: np.ndarray, bias: np.ndarray | None
     ) -> ir.Value:
-        name, dtype = reader.node.inputs[1].name, constant(reader.node.inputs[1]).dtype  # type: ignore[union-attr]
+        name, dtype = reader.node.inputs[1].name, reader.stored.dtype  # type: ignore[union-attr]
         inputs = [x, shared_constant(model, f"{name}_part", weight.astype(dtype))]
         if bias is not None:
             inputs.append(shared_constant(model, f"{name}_bias", bias.astype(dtype)))

@@ -84,6 +84,6 @@ class FuseWindowAttention(Fuse):
         shape = (*image, q.dim)
         (y,) = fused(model, last, OP, [qkv], [shape], attributes, name=block.softmax.name or "")
         made, wanted = layer_on(found, last, y, shape), sizes(join.result) or ()
-        same = wanted == (*image, found.weight.shape[1])
+        same = wanted == (*image, found.outputs)
         replace_value(join.result, made if same else reshaped(model, last, made, wanted))
         return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -25,9 +26,38 @@ class Convolution:
     """A Conv node with constant weights."""
 
     node: ir.Node
-    weight: np.ndarray  # (O, I / groups, ...), float64
-    bias: np.ndarray  # (O,), float64, zeros where the node has none
+    stored: np.ndarray  # (O, I / groups, ...), in the type of the graph
+    stored_bias: np.ndarray | None
     groups: int
+
+    @cached_property  # widened only where it is computed with: most convolutions are looked at and left alone
+    def weight(self) -> np.ndarray:
+        """(O, I / groups, ...), float64"""
+        return self.stored.astype(np.float64)
+
+    @cached_property
+    def bias(self) -> np.ndarray:
+        """(O,), float64, zeros where the node has none"""
+        return np.zeros(self.outputs) if self.stored_bias is None else self.stored_bias.astype(np.float64)
+
+    @property
+    def outputs(self) -> int:
+        """Output channels."""
+        return int(self.stored.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        """Input channels of a group."""
+        return int(self.stored.shape[1])
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.stored.shape[2:]
+
+    @property
+    def axes(self) -> int:
+        """Axes of the map: 2 of an image."""
+        return self.stored.ndim - 2
 
     @property
     def x(self) -> ir.Value:
@@ -41,11 +71,11 @@ class Convolution:
     @property
     def channels(self) -> int:
         """Input channels."""
-        return self.weight.shape[1] * self.groups
+        return self.inputs * self.groups
 
     @property
     def pads(self) -> tuple[int, ...]:
-        return tuple(attribute(self.node, "pads", (0,) * 2 * (self.weight.ndim - 2)))
+        return tuple(attribute(self.node, "pads", (0,) * 2 * self.axes))
 
     @property
     def padded(self) -> bool:
@@ -53,27 +83,29 @@ class Convolution:
 
     @property
     def depthwise(self) -> bool:
-        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0]
+        return self.inputs == 1 and self.groups == self.outputs
 
     @property
     def same_size(self) -> bool:
         """Odd kernel, stride and dilation 1, zeros around: the map keeps its size and its centre."""
-        kernel = self.weight.shape[2:]
-        half = tuple(size // 2 for size in kernel)
+        half = tuple(size // 2 for size in self.kernel)
         return (
-            all(size % 2 for size in kernel)
+            all(size % 2 for size in self.kernel)
             and set(attribute(self.node, "strides", (1,))) == {1}
             and set(attribute(self.node, "dilations", (1,))) == {1}
             and attribute(self.node, "auto_pad", "NOTSET") == "NOTSET"
             and self.pads == half + half
         )
 
+    def scaled_outputs(self, scale: np.ndarray) -> np.ndarray:
+        """The weight that gives ``scale`` times what this one gives, one factor an output channel."""
+        return self.weight * spread(scale, self.axes + 1)
+
     def scaled_inputs(self, scale: np.ndarray) -> np.ndarray:
         """The weight that gives on ``x`` what this one gives on ``scale * x``, one factor an input channel."""
-        per_group = scale.reshape(self.groups, 1, -1)  # (groups, 1, I / groups)
+        per_group = scale.reshape(self.groups, 1, -1, *(1,) * self.axes)  # (groups, 1, I / groups, ...)
         grouped = self.weight.reshape(self.groups, -1, *self.weight.shape[1:])
-        spread = per_group.reshape(*per_group.shape, *(1,) * (self.weight.ndim - 2))
-        return (grouped * spread).reshape(self.weight.shape)
+        return (grouped * per_group).reshape(self.weight.shape)
 
     def shifted_inputs(self, shift: np.ndarray) -> np.ndarray:
         """What ``shift`` added to every input channel adds to every output channel; exact only without padding."""
@@ -90,10 +122,12 @@ def convolution(node: ir.Node | None) -> Convolution | None:
     bias = constant(node.inputs[2]) if has_bias else None
     if weight is None or (has_bias and bias is None):
         return None
-    zeros = np.zeros(weight.shape[0])
-    return Convolution(
-        node, weight.astype(np.float64), zeros if bias is None else bias.astype(np.float64), attribute(node, "group", 1)
-    )
+    return Convolution(node, weight, bias, attribute(node, "group", 1))
+
+
+def spread(vector: np.ndarray, axes_after: int) -> np.ndarray:
+    """(C,) > (C, 1, ...), with so many axes of size 1 behind it."""
+    return vector.reshape(-1, *(1,) * axes_after)
 
 
 def set_weights(
@@ -101,7 +135,7 @@ def set_weights(
 ) -> None:
     """Give the node new weights of its own, in the type of the old ones; the old tensors stay for other readers."""
     name = found.node.inputs[1].name  # type: ignore[union-attr]
-    dtype = constant(found.node.inputs[1]).dtype  # type: ignore[union-attr]
+    dtype = found.stored.dtype
     bias = found.bias if bias is None else bias
     if weight is not None:
         found.node.replace_input_with(1, shared_constant(model, f"{name}_folded", weight.astype(dtype)))
@@ -116,9 +150,31 @@ class Linear:
 
     matmul: ir.Node
     add: ir.Node | None
-    weight: np.ndarray  # (I, O), float64
-    bias: np.ndarray  # (O,), float64
-    dtype: np.dtype
+    stored: np.ndarray  # (I, O), in the type of the graph
+    stored_bias: np.ndarray | None
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """(I, O), float64"""
+        return self.stored.astype(np.float64)
+
+    @cached_property
+    def bias(self) -> np.ndarray:
+        """(O,), float64, zeros where there is none"""
+        bias = self.stored_bias
+        return np.zeros(self.outputs) if bias is None else bias.astype(np.float64).ravel()
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.stored.dtype
+
+    @property
+    def inputs(self) -> int:
+        return int(self.stored.shape[0])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.stored.shape[1])
 
     @property
     def x(self) -> ir.Value:
@@ -150,12 +206,17 @@ def linear(value: ir.Value | None) -> Linear | None:
 
 def _linear(matmul: ir.Node, add: ir.Node | None, bias: np.ndarray | None) -> Linear | None:
     weight = constant(matmul.inputs[1])
-    if weight is None or weight.ndim != 2 or (bias is not None and bias.shape[-1:] != weight.shape[1:]):
+    if weight is None or weight.ndim != 2:
         return None
-    if bias is not None and bias.size != weight.shape[1]:
+    if bias is not None and not _one_a_channel(bias, weight.shape[1], matmul.outputs[0]):
         return None
-    vector = np.zeros(weight.shape[1]) if bias is None else bias.astype(np.float64).ravel()
-    return Linear(matmul, add, weight.astype(np.float64), vector, weight.dtype)
+    return Linear(matmul, add, weight, bias)
+
+
+def _one_a_channel(array: np.ndarray, channels: int, value: ir.Value) -> bool:
+    """Whether a constant holds one number for each entry of the last axis of ``value`` and adds no axis to it."""
+    rank = len(sizes(value) or (None,))
+    return array.size == channels and array.shape[-1:] == (channels,) and array.ndim <= rank
 
 
 def set_linear(model: ir.Model, found: Linear, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -168,10 +229,13 @@ def set_linear(model: ir.Model, found: Linear, weight: np.ndarray, bias: np.ndar
         found.add.replace_input_with(index, shared_constant(model, f"{name}_folded", bias.astype(found.dtype)))
 
 
-def channel_vector(value: ir.Value | None, channels: int, axes_after: int) -> np.ndarray | None:
-    """A constant with one number a channel and ``axes_after`` axes of size 1 behind it, as a (channels,) vector."""
+def channel_vector(value: ir.Value | None, channels: int, axes_after: int, rank: int) -> np.ndarray | None:
+    """A constant with one number a channel and ``axes_after`` axes of size 1 behind it, as a (channels,) vector.
+
+    ``rank`` is that of what it multiplies: a constant of more axes would give the product more.
+    """
     array = constant(value)
-    if array is None or array.size != channels or channels == 1 or array.ndim < axes_after + 1:
+    if array is None or array.size != channels or channels == 1 or not axes_after < array.ndim <= rank:
         return None
     return array.astype(np.float64).ravel() if array.shape[array.ndim - 1 - axes_after] == channels else None
 

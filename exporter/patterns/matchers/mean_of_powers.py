@@ -12,11 +12,14 @@ import onnx_ir as ir
 
 from ....graph.read import constant, only_consumer
 
+FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
+
 
 def means_of_powers(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node]]:
     """(mean, power) of every ReduceMean that reads a Pow."""
     for mean in list(graph):
-        power = mean.inputs[0].producer() if mean.op_type == "ReduceMean" and mean.inputs[0] is not None else None
+        source = mean.inputs[0] if mean.op_type == "ReduceMean" and not mean.domain else None
+        power = source.producer() if source is not None else None
         if power is not None and power.op_type == "Pow" and not power.domain:
             yield mean, power
 
@@ -31,12 +34,14 @@ def refusal(mean: ir.Node, power: ir.Node) -> str:
     p, inverse = constant(power.inputs[1]), constant(root.inputs[1])
     if p is None or inverse is None:
         return "the exponents are not constants"
+    if power.inputs[0] is None or power.inputs[0].dtype not in FLOATS:
+        return f"powers of {power.inputs[0].dtype if power.inputs[0] is not None else None}, expected floating point"
     # 1e-5 covers p -> 1/p in float32; a wider gap is another operator, not rounding
     if p.size != inverse.size or not np.allclose(p.ravel() * inverse.ravel(), 1.0, rtol=1e-5):
         return f"exponents {p.ravel()} and {inverse.ravel()} are not reciprocal"
     bound = bound_of(power.inputs[0])
     low = constant(bound.inputs[1]) if bound is not None and len(bound.inputs) > 1 else None
-    if low is None or not low.item() > 0:
+    if low is None or not (low > 0).all():
         return "no positive lower bound before the power, so there is no logarithm"
     return ""
 

@@ -12,6 +12,7 @@ win on large maps: on small ones (14 x 14) it turns the convolution back into a 
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import insert, replace_value, shared_constant, sweep
@@ -37,7 +38,7 @@ class BranchesOnMaps(Pattern):
     def _branch(self, model: ir.Model, node: ir.Node) -> int:
         tokens = transposed(node.outputs[0], TO_MAP) if node.op_type == "Transpose" else None
         total = tokens.producer() if tokens is not None else None
-        if total is None or total.op_type != "Add" or only_consumer(tokens) is not node:
+        if total is None or total.op_type != "Add" or total.domain or only_consumer(tokens) is not node:
             return 0
         for index in (0, 1):
             base, found = transposed(total.inputs[index], TO_TOKENS), linear(total.inputs[1 - index])
@@ -48,7 +49,7 @@ class BranchesOnMaps(Pattern):
         if only_consumer(found.y) is not total:
             self.decline(total, "the branch has other uses")
             return 0
-        wide, narrow = found.weight.shape
+        wide, narrow = found.inputs, found.outputs
         if wide <= narrow:
             source = transpose_of(node, found.x, TO_MAP)
         else:
@@ -60,7 +61,7 @@ class BranchesOnMaps(Pattern):
             attributes = {name: item.value for name, item in activation.attributes.items()}
             source = insert(node, activation.op_type, [source], shape=sizes(source), **attributes)
         branch = _convolve(model, node, found, source)
-        replace_value(node.outputs[0], insert(node, "Add", [base, branch], name=total.name or "", shape=sizes(branch)))
+        replace_value(node.outputs[0], insert(node, "Add", [base, branch], name=total.name or "", shape=sizes(node.outputs[0])))
         return 1
 
     def _hidden(self, node: ir.Node, found: Linear) -> tuple[Linear, ir.Node] | None:
@@ -69,10 +70,10 @@ class BranchesOnMaps(Pattern):
         if not isinstance(height, int) or not isinstance(width, int) or height * width < LARGE:
             return None
         activation = found.x.producer()
-        if activation is None or activation.op_type not in ("Gelu", "Relu"):
+        if activation is None or activation.op_type not in ("Gelu", "Relu") or activation.domain:
             return None
         first = linear(activation.inputs[0])
-        if first is None or only_consumer(first.y) is not activation or only_consumer(found.x) is not found.matmul:
+        if first is None or sizes(first.x) is None or only_consumer(first.y) is not activation or only_consumer(found.x) is not found.matmul:
             return None
         return (first, activation) if any(usage.node.op_type == "Conv" for usage in node.outputs[0].uses()) else None
 
@@ -80,10 +81,10 @@ class BranchesOnMaps(Pattern):
 def _convolve(model: ir.Model, before: ir.Node, found: Linear, source: ir.Value) -> ir.Value:
     name, shape = found.matmul.inputs[1].name, sizes(source)  # type: ignore[union-attr]
     assert shape is not None
-    inputs = [source, shared_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))]
+    inputs = [source, shared_constant(model, f"{name}_1x1", np.ascontiguousarray(found.stored.T)[:, :, None, None])]
     if found.add is not None:
         inputs.append(shared_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype)))
     return insert(
         before, "Conv", inputs, name=found.matmul.name or "", group=1, kernel_shape=[1, 1], strides=[1, 1],
-        pads=[0, 0, 0, 0], dilations=[1, 1], auto_pad="NOTSET", shape=[shape[0], found.weight.shape[1], *shape[2:]],
+        pads=[0, 0, 0, 0], dilations=[1, 1], auto_pad="NOTSET", shape=[shape[0], found.outputs, *shape[2:]],
     )  # fmt: skip

@@ -69,6 +69,10 @@ def _flattened(value: ir.Value | None, maps: set[Map]) -> ir.Value | None:
     return node.inputs[0] if same else None
 
 
+def _open(shape: tuple[int | str | None, ...]) -> int:
+    return sum(not isinstance(size, int) for size in shape)
+
+
 def _sink(model: ir.Model, node: ir.Node, maps: set[Map]) -> bool:
     """Move the flattening from an input of ``node`` to its output."""
     views = [_flattened(value, maps) for value in node.inputs]
@@ -76,7 +80,7 @@ def _sink(model: ir.Model, node: ir.Node, maps: set[Map]) -> bool:
     if index is None or node.domain or len(node.outputs) != 1 or node.outputs[0].is_graph_output():
         return False
     shape, after = sizes(views[index]), sizes(node.outputs[0])
-    if shape is None or after is None or len(after) != 3:
+    if shape is None or after is None or len(after) != 3 or _open(shape) > 1 or _open(after) > 1:
         return False
     inputs = list(node.inputs)
     if node.op_type in ("Add", "Mul"):
@@ -84,7 +88,10 @@ def _sink(model: ir.Model, node: ir.Node, maps: set[Map]) -> bool:
         if constant(inputs[other]) is None:
             if sizes(inputs[other]) != after or sizes(inputs[index]) != after:
                 return False
-            inputs[other] = views[other] or reshaped(model, node, inputs[other], shape)  # type: ignore[arg-type]
+            if sizes(views[other]) == shape:  # a view of another map of as many tokens is none of this one
+                inputs[other] = views[other]
+            else:
+                inputs[other] = reshaped(model, node, inputs[other], shape)  # type: ignore[arg-type]
         elif len(sizes(inputs[other]) or ()) > 1:
             return False
     elif node.op_type == "MatMul":

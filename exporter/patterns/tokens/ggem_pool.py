@@ -38,13 +38,16 @@ class GGeMPowers(Pattern):
                 continue
             p = constant(power.inputs[1])
             assert p is not None and power.inputs[0] is not None
-            value, before = power.inputs[0], power
-            if p.size > 1 and (p == p.flat[0]).all() and p.flat[0] in (2, 3):
+            value, before, shape = power.inputs[0], power, sizes(power.outputs[0])
+            one = p.size > 1 and (p == p.flat[0]).all() and p.flat[0] in (2, 3)
+            if one and shape is not None and None not in shape and shape == sizes(value):  # no group is made by p
                 power.replace_input_with(1, shared_constant(model, "exponent", p.ravel()[0]))
             elif p.size > 1:
-                shape = sizes(value)
-                logarithm = insert(before, "Log", [value], shape=shape)
-                exponent = insert(before, "Mul", [logarithm, power.inputs[1]], shape=shape)
+                exponents = power.inputs[1]
+                if exponents.dtype != value.dtype:  # a power takes whole numbers, a product does not  # type: ignore[union-attr]
+                    exponents = shared_constant(model, "exponents", p.astype(value.dtype.numpy()))  # type: ignore[union-attr]
+                logarithm = insert(before, "Log", [value], shape=sizes(value))
+                exponent = insert(before, "Mul", [logarithm, exponents], shape=shape)
                 replace_value(power.outputs[0], insert(before, "Exp", [exponent], shape=shape))
                 for node in (logarithm.producer(), exponent.producer(), mean.inputs[0].producer(), mean):  # type: ignore[union-attr]
                     _mark(node)

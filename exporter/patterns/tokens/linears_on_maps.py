@@ -12,6 +12,7 @@ LayerNorm. ONNX Runtime keeps the whole branch in its blocked layout, TensorRT-R
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import drop_unread, insert, replace_value, shared_constant
@@ -23,10 +24,13 @@ UNARY = frozenset({"Gelu", "Relu", "Sigmoid", "Tanh", "Erf", "HardSwish", "HardS
 
 
 class LinearsOnMaps(Pattern):
-    """Move transposes away from convolutions through linear layers and what stands between; counts layers converted."""
+    """Move transposes away from convolutions through linear layers and what stands between.
+
+    Counts layers converted, or the moves where there was none.
+    """
 
     def apply(self, model: ir.Model) -> int:
-        count, changed = 0, True
+        count, moves, changed = 0, 0, True
         while changed:
             changed = False
             for node in list(model.graph):
@@ -34,8 +38,9 @@ class LinearsOnMaps(Pattern):
                     continue
                 converted = self._step(model, node)
                 changed |= converted is not None
+                moves += converted is not None
                 count += converted or 0
-        return count
+        return count or moves
 
     def _step(self, model: ir.Model, node: ir.Node) -> int | None:
         """Try every move at one node: linear layers converted, None when nothing moved."""
@@ -66,9 +71,9 @@ class LinearsOnMaps(Pattern):
         if only_consumer(value) is not node:
             self.decline(node, "the linear layer before the transpose has other uses")
             return None
-        if found.weight.shape[0] > found.weight.shape[1]:
+        if found.inputs > found.outputs:
             self.decline(
-                node, f"the transpose would widen from {found.weight.shape[1]} to {found.weight.shape[0]} channels"
+                node, f"the transpose would widen from {found.outputs} to {found.inputs} channels"
             )
             return None
         source = transpose_of(node, found.x, TO_MAP)
@@ -79,7 +84,7 @@ class LinearsOnMaps(Pattern):
     def _below(self, model: ir.Model, found: Linear) -> int | None:
         """Transpose to tokens > Linear: the layer becomes a convolution, the transpose goes below."""
         source, last = transposed(found.x, TO_TOKENS), found.add or found.matmul
-        if source is None or found.weight.shape[0] < found.weight.shape[1]:
+        if source is None or sizes(source) is None or found.inputs < found.outputs:
             return None
         if found.add is None and (reader := only_consumer(found.y)) is not None and linear(reader.outputs[0]):
             return None  # its Add is looked at next
@@ -125,12 +130,12 @@ class LinearsOnMaps(Pattern):
         shape = sizes(source)
         assert shape is not None
         name = found.matmul.inputs[1].name  # type: ignore[union-attr]
-        weight = shared_constant(model, f"{name}_1x1", found.weight.T[:, :, None, None].astype(found.dtype))
+        weight = shared_constant(model, f"{name}_1x1", np.ascontiguousarray(found.stored.T)[:, :, None, None])
         inputs = [source, weight, shared_constant(model, f"{name}_1x1_bias", found.bias.astype(found.dtype))]
         return insert(
             before, "Conv", inputs if found.add is not None else inputs[:2], name=found.matmul.name or "", group=1,
             kernel_shape=[1, 1], strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], auto_pad="NOTSET",
-            shape=[shape[0], found.weight.shape[1], *shape[2:]],
+            shape=[shape[0], found.outputs, *shape[2:]],
         )  # fmt: skip
 
     def _known_map(self, tokens: ir.Value) -> ir.Value | None:

@@ -46,7 +46,9 @@ class MeanBeforeLinear(Pattern):
             return 0
         layer = next((layer for value in total.inputs if (layer := linear(value)) is not None), None)
         base = next((value for value in total.inputs if layer is None or value is not layer.y), None)
-        if layer is None or sizes(base) != shape or len(sizes(layer.x) or ()) != 3:
+        if layer is None or sizes(base) != shape or None in shape or (sizes(layer.x) or ())[:-1] != shape[:2]:
+            return 0  # one of the two is broadcast, and the mean of it is another
+        if sum(not isinstance(size, int) for size in after) > 1:
             return 0
         if only_consumer(total.outputs[0]) is None or only_consumer(layer.y) is not total:
             self.decline(node, "the tokens before the mean have other uses")
@@ -54,12 +56,13 @@ class MeanBeforeLinear(Pattern):
         axis = shared_constant(model, "tokens", np.array([1], np.int64))
         pooled = [
             insert(node, "ReduceMean", [value, axis], keepdims=0, shape=(shape[0], channels))
-            for value, channels in ((layer.x, layer.weight.shape[0]), (base, shape[2]))
+            for value, channels in ((layer.x, layer.inputs), (base, shape[2]))
         ]
         rows = (shape[0], shape[2])
         value = insert(node, "MatMul", [pooled[0], layer.matmul.inputs[1]], name=layer.matmul.name or "", shape=rows)
         if layer.add is not None:
-            bias = next(value for value in layer.add.inputs if constant(value) is not None)
+            name = f"{layer.matmul.inputs[1].name}_bias"  # type: ignore[union-attr]
+            bias = shared_constant(model, name, layer.bias.astype(layer.dtype))  # of one axis: a row has one less now
             value = insert(node, "Add", [value, bias], name=layer.add.name or "", shape=rows)
         value = insert(node, "Add", [pooled[1], value], name=total.name or "", shape=rows)
         replace_value(node.outputs[0], value if after == rows else reshaped(model, node, value, after))
@@ -77,8 +80,8 @@ def _pooled(node: ir.Node) -> tuple[ir.Value, tuple[int | str | None, ...]] | No
         return source, after
     view = transposed(source, TO_MAP) if len(shape) == 4 and over == [2, 3] else None
     reshape = view.producer() if view is not None else None
-    if reshape is None or reshape.op_type != "Reshape" or any(only_consumer(v) is None for v in (source, view)):
+    if reshape is None or reshape.op_type != "Reshape" or reshape.domain or any(only_consumer(v) is None for v in (source, view)):
         return None
     tokens, before = reshape.inputs[0], sizes(reshape.inputs[0])
-    inside = before is not None and len(before) == 3 and (before[0], before[2]) == shape[:2]
+    inside = before is not None and len(before) == 3 and None not in before and (before[0], before[2]) == shape[:2]
     return (tokens, after) if tokens is not None and inside else None
