@@ -21,8 +21,18 @@ from forks import Job, answers
 SLOWEST = 4.0  # seconds of one test
 BUDGET = 15.0  # seconds that the tests of one mutant take together
 FILE_SECONDS = 400.0
-PYTEST = ["-q", "--no-header", "--tb=no", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow and not gpu",
-          "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
+PYTEST = [
+    "-q",
+    "--no-header",
+    "--tb=no",
+    "-m",
+    "not slow and not gpu",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+]
+PYTEST += [
+    word for name in ("cacheprovider", "unraisableexception", "threadexception") for word in ("-p", f"no:{name}")
+]
 
 
 @dataclass
