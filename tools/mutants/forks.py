@@ -29,13 +29,14 @@ LARGE = (
     "skimage", "sklearn.datasets", "pycocotools.cocoeval", "typer", "rich", "safetensors.torch",
 )  # fmt: skip
 MEMORY_BYTES = 8 << 30
+WAITING = 5  # times as long on the clock: others use the machine too, and a child may sleep for ever
 TIMED_OUT = "timed out"
 CRASHED = "crashed"
 
 
 @dataclass
 class Job:
-    """``work(folder)`` answers with what JSON can hold; ``folder`` is empty and goes afterwards."""
+    """``work(folder)`` answers with what JSON can hold, in ``seconds`` of its processor; ``folder`` is empty and goes."""
 
     name: Any
     work: Callable[[Path], Any]
@@ -64,14 +65,15 @@ def answers(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Any, float
             folder = Path(tempfile.mkdtemp(prefix="mutant-"))
             running[_start(job, folder)] = job, folder, time.monotonic()
         for child, (job, folder, start) in list(running.items()):
-            ended, _ = os.waitpid(child, os.WNOHANG)
-            late = time.monotonic() - start > job.seconds
+            ended, status = os.waitpid(child, os.WNOHANG)
+            late = time.monotonic() - start > WAITING * job.seconds
             if not ended and not late:
                 continue
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             if not ended:
                 os.waitpid(child, 0)
+            late |= bool(ended) and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
             answer = folder / "answer.json"
             found = json.loads(answer.read_text()) if answer.exists() else TIMED_OUT if late else CRASHED
             if found == CRASHED and os.environ.get("MUTANTS_LOG"):
@@ -90,6 +92,7 @@ def _start(job: Job, folder: Path) -> int:
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(job.seconds) + 1, int(job.seconds) + 2))
         log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY)
         os.dup2(log, 1)
         os.dup2(log, 2)
