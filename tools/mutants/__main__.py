@@ -91,7 +91,9 @@ def judge(some: list[Mutant], tests: Mapping[str, Reached], kept: Path, workers:
 
     def open_ones() -> Iterator[Job]:
         for mutant, place in places.items():
-            if place.exists() and not (again and json.loads(place.read_text())["end"] in (SURVIVED, UNREACHED, TIMED_OUT)):
+            if place.exists() and not (
+                again and json.loads(place.read_text())["end"] in (SURVIVED, UNREACHED, TIMED_OUT)
+            ):
                 continue
             scope = range(mutant.scope[0], mutant.scope[1] + 1) if mutant.scope else None
             names = nearest(tests, mutant.path, range(mutant.first, mutant.last + 1), scope)

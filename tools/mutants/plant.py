@@ -33,7 +33,7 @@ TELLING = re.compile(
 )
 NOT_PLANTED = {  # keywords: words for people, names, time limits, and what only guards or spells
     "found", "expected", "because", "attempt", "why", "help", "name", "strict", "encoding", "errors", "timeout", "flush",
-    "daemon", "description", "title", "indent", "maxsize",
+    "daemon", "description", "title", "indent", "maxsize", "output", "exist_ok", "parents", "usedforsecurity",
 }  # fmt: skip
 CHOICE = re.compile(r"[\w.:/+-]*\w")
 
@@ -183,7 +183,7 @@ def _changes(node: ast.AST) -> list[Change]:
         case ast.Compare(ops=ops, comparators=right):
             swaps = [Change("comparison", COMPARE[type(op)](), "ops", at) for at, op in enumerate(ops)]
             texts = [
-                Change("string", ast.Constant(f"{one.value}_"), "comparators", at)
+                Change("string", ast.Constant(_other(one.value, ops[at])), "comparators", at)
                 for at, one in enumerate(right)
                 if isinstance(one, ast.Constant) and isinstance(one.value, str) and CHOICE.fullmatch(one.value)
             ]
@@ -217,6 +217,11 @@ def _changes(node: ast.AST) -> list[Change]:
                 if one.arg and one.arg not in NOT_PLANTED
             ]
     return []
+
+
+def _other(text: str, op: ast.cmpop) -> str:
+    """Another string than the one compared with; of letters that one may be among, one less."""
+    return text[1:] if isinstance(op, ast.In | ast.NotIn) else f"{text}_"
 
 
 def _text(node: ast.expr) -> bool:
