@@ -4,7 +4,7 @@
     python tools/mutants --count 150 --only calibration/balance calibration     mutants of some files only
 
 A mutant is killed by a failing test, or by a test that never ends. Each is judged by the tests that run the changed line,
-at most 15 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
+at most 10 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
 ``build/mutants``: the same command goes on where it was stopped. ``--again`` judges the survivors once more, after tests
 were written. Mutants are drawn evenly from all kinds. The exit status is 1 below ``--least`` percent in an area.
 """

@@ -19,7 +19,7 @@ import pytest
 from forks import Job, answers
 
 SLOWEST = 4.0  # seconds of one test
-BUDGET = 15.0  # seconds that the tests of one mutant take together
+BUDGET = 10.0  # seconds that the tests of one mutant take together
 FILE_SECONDS = 400.0
 PYTEST = [
     "-q",
