@@ -138,6 +138,28 @@ def test_engines_of_another_library_or_chip_stay(tiny, change):
     assert len(kept) == 2 and set(names(tiny.path / "engines")) == kept
 
 
+def test_modules_of_one_gpu_name_but_another_board_have_engines_of_their_own(tiny, monkeypatch):
+    """Orin NX and AGX Orin say the same of their GPU; only the board tells them apart, and both engines stay."""
+    kept = []
+    for board in ("NVIDIA Jetson AGX Orin", "NVIDIA Jetson Orin NX", ""):
+        monkeypatch.setattr(engine_cache, "_board", lambda board=board: board)
+        kept.append((engine_cache.engine_key(tiny, "tensorrt", "10.3.0", DEVICE), saved(tiny).name))
+    assert len({key.split("-")[0] for key, _ in kept}) == len({key.split("-")[1] for key, _ in kept}) == 3
+    assert set(names(tiny.path / "engines")) == {name for _, name in kept}
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "10.3.1"}, {"device": replace(DEVICE, driver=1)}, {"device": replace(DEVICE, runtime=1)},
+               {"device": replace(DEVICE, arch="sm89")}, {"device": replace(DEVICE, memory_bytes=1)}, {"library": "rtx"}],
+    ids=str,
+)  # fmt: skip
+def test_an_engine_of_anything_else_is_not_found(tiny, change):
+    same = {"library": "tensorrt", "version": "10.3.0", "device": DEVICE}
+    assert engine_cache.engine_key(tiny, **same) != engine_cache.engine_key(tiny, **{**same, **change})
+    less = replace(DEVICE, free_bytes=1)  # what others use at the moment makes no other engine
+    assert engine_cache.engine_key(tiny, **same) == engine_cache.engine_key(tiny, **{**same, "device": less})
+
+
 def test_what_an_older_build_of_ours_left_is_removed(tiny):
     folder = tiny.path / "engines"
     folder.mkdir()

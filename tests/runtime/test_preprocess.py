@@ -150,6 +150,20 @@ def test_where_a_letterboxed_picture_lies(anchor):
     assert (np.delete(seen, range(left, left + 12), axis=1) == mean).all()
 
 
+@pytest.mark.parametrize("colour", ["RGB", "BGR"])
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_the_fill_is_the_mean_colour_and_nothing_to_the_network(colour, scale):
+    """``mean`` is in the order ``colour`` and in units after ``scale``; the picture is still RGB where it is filled."""
+    mean = tuple(level * scale for level in (100.0, 50.0, 10.0))
+    contract = ImageContract((32, 32), "bilinear", True, 1.0, "letterbox", mean, (1, 2, 4), colour, scale)
+    seen = fit_image(np.full((15, 40, 3), 200, np.uint8), contract)
+    filled = (100, 50, 10) if colour == "RGB" else (10, 50, 100)
+    assert seen[0, 0].tolist() == seen[-1, -1].tolist() == list(filled) and seen[16, 16].tolist() == [200] * 3
+    tensor = preprocess([np.full((15, 40, 3), 200, np.uint8)], contract)[0]
+    np.testing.assert_allclose(tensor[:, 0, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(tensor[:, 16, 16], (200 - np.array([100, 50, 10])) * scale / [1, 2, 4], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
