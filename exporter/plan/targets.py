@@ -154,7 +154,6 @@ TENSORRT_8 = {
     FP8: OLD_QUANTISING,
     NVFP4: OLD_QUANTISING,
 }
-OTHER_INT4 = "OpenVINO packs int4 weights in a format of its own, which this version of Edgesmith does not write"
 # what "auto" tries first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on
 # every model tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
 ON_THOR = {"sm110": (FP8, FP16, INT8)}
@@ -180,14 +179,11 @@ OURS: dict[str, Target] = {
         Target(
             "openvino",
             ENGINES[OPENVINO],
-            "OpenVINO on x86 CPUs; bf16 runs on AMX where the CPU has it and is emulated or ignored where not",
-            precisions=(*FLOATS, INT8),
+            "OpenVINO on x86 CPUs; bf16 runs where the CPU has units for it (AMX, avx512_bf16) and is emulated or ignored "
+            "where not; beside int4 weights OpenVINO rounds activations to 8 bits",
+            precisions=(*FLOATS, INT8, INT4, NVFP4),
             tries=(INT8, BF16, FP32),
-            missing={
-                INT4: OTHER_INT4,
-                FP8: "OpenVINO has no fp8 kernels on the CPU",
-                NVFP4: "OpenVINO has no nvfp4 kernels on the CPU",
-            },
+            missing={FP8: "OpenVINO computes fp8 products in float32 on the CPU: no faster, and less exact"},
         ),
         Target(
             "rtx",

@@ -61,7 +61,7 @@ def test_unknown_target_names_the_nearest():
 # DESIGN.md's table: what each target has on its first able chip
 OFFERED = {
     "cpu": {"int8", "int4"},
-    "openvino": {"int8"},
+    "openvino": {"int8", "int4", "nvfp4"},
     "rtx": {"int8", "fp8", "int4", "nvfp4"},
     "tensorrt": {"int8", "fp8", "int4", "nvfp4"},
     "jetpack7": {"int8", "fp8", "int4", "nvfp4"},
