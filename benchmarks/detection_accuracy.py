@@ -84,7 +84,10 @@ EXPORTS = {  # row -> choices of edgesmith.export
 PLAIN = {"ours, no exceptions, rtx": ("rtx", "qdq"), "ours, no exceptions, cpu": ("cpu", "u8")}
 PLAIN_PEERS = ("ORT static, defaults", "ORT static, u8")
 ON_OPENVINO = ", OpenVINO"
-PEER_ROWS = (*PLAIN_PEERS, *(name + where for name in DETECTOR_PEERS for where in ("", ON_OPENVINO) if not where or name[:4] == "NNCF"))
+PEER_ROWS = (
+    *PLAIN_PEERS,
+    *(name + where for name in DETECTOR_PEERS for where in ("", ON_OPENVINO) if not where or name[:4] == "NNCF"),
+)
 
 
 @dataclass(frozen=True)

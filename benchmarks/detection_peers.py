@@ -64,7 +64,9 @@ def make(peer: str, plain: Path, images: np.ndarray, output: Path) -> None:
     listing.write_text(json.dumps([job]))
     command = [PEERS_PYTHON, Path(__file__), listing]
     code = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=False).returncode
-    found = json.loads(result.read_text()) if result.is_file() else {"failed": f"the process ended with exit code {code}"}
+    found = (
+        json.loads(result.read_text()) if result.is_file() else {"failed": f"the process ended with exit code {code}"}
+    )
     if "failed" in found:
         raise RuntimeError(found["failed"])
 

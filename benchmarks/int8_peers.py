@@ -45,7 +45,9 @@ def ort_static(but: Names | None = None, **options: Any) -> Peer:
         with tempfile.TemporaryDirectory() as folder:
             prepared = _prepared(source, Path(folder))
             left = but(prepared) if but is not None else []
-            if "extra_options" in options:  # by hand: MatMulConstBOnly does not keep static Q/DQ from attention products
+            if (
+                "extra_options" in options
+            ):  # by hand: MatMulConstBOnly does not keep static Q/DQ from attention products
                 left += _attention_products(prepared)
             if left:
                 chosen["nodes_to_exclude"] = left

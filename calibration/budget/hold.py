@@ -78,8 +78,8 @@ class Facts:
     doubts: Callable[[np.ndarray], list[str]] = (
         lambda answers: []
     )  # what the float32 graph's answers say against the pictures
-    engine: Callable[[ir.Model, Recipe], Runner | None] = (
-        lambda model, recipe: None
+    engine: Callable[[ir.Model, Recipe], Runner | None] = lambda model, recipe: (
+        None
     )  # the graph on the engine itself, where it is another than ONNX Runtime and runs here
 
 

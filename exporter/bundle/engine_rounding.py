@@ -34,4 +34,6 @@ def rounding_notes(judge: Judge, typed: ir.Model, bundle: Runner) -> list[str]:
     apart = sqnr_db(exact(images), verify.run_all(bundle, images, plan.shapes.opt[0]))
     if apart >= EXACT_DB:
         return []
-    return [f"{plan.target.engine.words} rounds what meets {plan.precision} weights to 8 bits, which is faster: {apart:.1f} dB from the file as it is written"]
+    return [
+        f"{plan.target.engine.words} rounds what meets {plan.precision} weights to 8 bits, which is faster: {apart:.1f} dB from the file as it is written"
+    ]

@@ -106,7 +106,9 @@ def _write_out(model: ir.Model, node: ir.Node) -> None:
     name, kind = str(node.name), q.dtype.numpy()
     scale = attribute(node, "scale", 1 / math.sqrt(channels))
     root = add_constant(model, f"{name}_root_of_scale", np.asarray(math.sqrt(scale), kind))
-    turned = insert(node, "Transpose", [k], perm=[0, 1, 3, 2], name=f"{name}/keys", shape=(batch, heads, channels, columns))
+    turned = insert(
+        node, "Transpose", [k], perm=[0, 1, 3, 2], name=f"{name}/keys", shape=(batch, heads, channels, columns)
+    )
     queries = insert(node, "Mul", [q, root], name=f"{name}/scaled_queries", shape=sizes(q))
     keys = insert(node, "Mul", [turned, root], name=f"{name}/scaled_keys", shape=sizes(turned))
     square = (batch, heads, rows, columns)
@@ -126,15 +128,21 @@ def _write_out(model: ir.Model, node: ir.Node) -> None:
                 node, "Add", [scores, insert(node, "Max", [one, lowest], name=f"{name}/bias", shape=sizes(one))],
                 name=f"{name}/biased", shape=square,
             )  # fmt: skip
-            blocked = insert(node, "Equal", [one, never], name=f"{name}/blocked", dtype=ir.DataType.BOOL, shape=sizes(one))
+            blocked = insert(
+                node, "Equal", [one, never], name=f"{name}/blocked", dtype=ir.DataType.BOOL, shape=sizes(one)
+            )
             kept.append(insert(node, "Not", [blocked], name=f"{name}/kept", shape=sizes(one)))
     for number, one in enumerate(kept):
         lowest = add_constant(model, f"{name}_lowest", np.asarray(np.finfo(kind).min, kind))
-        scores = insert(node, "Where", [one, scores, lowest], name=f"{name}/masked_{number}", dtype=q.dtype, shape=square)
+        scores = insert(
+            node, "Where", [one, scores, lowest], name=f"{name}/masked_{number}", dtype=q.dtype, shape=square
+        )
     share = insert(node, "Softmax", [scores], axis=-1, name=f"{name}/shares", shape=square)
     for number, one in enumerate(kept):
         nothing = add_constant(model, f"{name}_nothing", np.asarray(0, kind))
-        share = insert(node, "Where", [one, share, nothing], name=f"{name}/shares_{number}", dtype=q.dtype, shape=square)
+        share = insert(
+            node, "Where", [one, share, nothing], name=f"{name}/shares_{number}", dtype=q.dtype, shape=square
+        )
     made = insert(node, "MatMul", [share, v], name=f"{name}/mixed", shape=(batch, heads, rows, (sizes(v) or ())[3]))
     if packed:
         made = insert(node, "Transpose", [made], perm=[0, 2, 1, 3], name=f"{name}/heads_last")
@@ -151,5 +159,7 @@ def _heads_apart(model: ir.Model, node: ir.Node, index: int, shape: Shape | None
         return value
     split = add_constant(model, f"{node.name}_split_{index}", np.array([0, 0, shape[1], -1], np.int64))
     batch, heads, tokens, channels = shape
-    apart = insert(node, "Reshape", [value, split], name=f"{node.name}/split_{index}", shape=(batch, tokens, heads, channels))
+    apart = insert(
+        node, "Reshape", [value, split], name=f"{node.name}/split_{index}", shape=(batch, tokens, heads, channels)
+    )
     return insert(node, "Transpose", [apart], perm=[0, 2, 1, 3], name=f"{node.name}/heads_{index}", shape=shape)

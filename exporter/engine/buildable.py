@@ -75,7 +75,11 @@ def _asymmetric(node: ir.Node, engine: str) -> Why | None:
     if not unsigned and not codes.astype("float32").any():
         return None
     found = f"zero point {float(codes.astype('float32').ravel()[0]):g} of type {codes.dtype.name}"
-    return found, "int8 codes with zero point 0", "TensorRT has symmetric codes only; uint8 ones are read as int8, up to 127"
+    return (
+        found,
+        "int8 codes with zero point 0",
+        "TensorRT has symmetric codes only; uint8 ones are read as int8, up to 127",
+    )
 
 
 REFUSED: dict[str, Callable[[ir.Node, str], Why | None]] = {

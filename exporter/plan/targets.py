@@ -140,7 +140,9 @@ class Target:
         return ", or ".join(words) or f"--precision {self.default_precision}"
 
 
-NO_BF16_KERNELS = "ONNX Runtime has LayerNormalization and moves of data in bfloat16 on the CPU, but no products: nothing would load"
+NO_BF16_KERNELS = (
+    "ONNX Runtime has LayerNormalization and moves of data in bfloat16 on the CPU, but no products: nothing would load"
+)
 NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with {}: the numbers would come from float32"
 OLD_TYPING = "TensorRT 8 has no bfloat16 and no strongly typed networks"
 OLD_QUANTISING = (

@@ -28,7 +28,9 @@ def on_engine(model: ir.Model, engine: str, *, exact: bool = False) -> Runner | 
         return None
     try:
         return _on_openvino(model, exact)
-    except BackendUnavailable:  # a graph can be made without the library; what was measured is then ONNX Runtime's answer
+    except (
+        BackendUnavailable
+    ):  # a graph can be made without the library; what was measured is then ONNX Runtime's answer
         return None
 
 

@@ -10,8 +10,8 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 import pytest
-from saturation import exact_products
 from quantised_flow import quantised
+from saturation import exact_products
 from scale_tables import chain_table
 from silu_detector import silu_detector
 

@@ -167,7 +167,9 @@ def test_an_export_for_rtx_in_float32_gets_an_engine_although_it_has_an_attentio
 
 @needs_rtx
 def test_the_note_says_built_where_it_was_built_and_only_parsed_where_not(tmp_path, monkeypatch):
-    model = parse(f"{HEADER} {IMAGES}".replace('"" : 23', '"" : 20').replace("Attention(images, images, images)", "Relu(images)"))
+    model = parse(
+        f"{HEADER} {IMAGES}".replace('"" : 23', '"" : 20').replace("Attention(images, images, images)", "Relu(images)")
+    )
     assert "and built for sm89" in build(model, TARGETS["tensorrt"], None, PICTURE, tmp_path).notes[-1]
 
     def refuse(*_args, **_options):

@@ -93,7 +93,10 @@ def test_u8_for_openvino_runs_and_keeps_its_budget_there(tmp_path: Path):
     openvino_or_skip()
     result = export(VAN, tmp_path / "van.edge", data=arrays(40, 100), precision="int8", target="openvino", int8_form="u8", max_drop=3.0)  # fmt: skip
     assert result.quantisation is not None and result.quantisation["form"] == "u8"
-    assert {node.op_type for node in ir.load(result.path / "model.onnx").graph} >= {"QuantizeLinear", "DequantizeLinear"}
+    assert {node.op_type for node in ir.load(result.path / "model.onnx").graph} >= {
+        "QuantizeLinear",
+        "DequantizeLinear",
+    }
     assert result.quantisation["budget"]["met"] and all(row.passed for row in result.parity)
     with edgesmith.load(result.path) as session:
         assert session.backend == "openvino" and all(row.passed for row in session.self_test())
@@ -106,7 +109,9 @@ def test_four_bits_for_openvino(precision, kind, rounds, tmp_path: Path):
     openvino_or_skip()
     result = export(VIT, tmp_path / "vit.edge", data=arrays(40, 100), precision=precision, target="openvino", max_drop=10.0)  # fmt: skip
     model = ir.load(result.path / "model.onnx")
-    codes = [value for value in model.graph.initializers.values() if value.dtype is not None and value.dtype.name == kind]
+    codes = [
+        value for value in model.graph.initializers.values() if value.dtype is not None and value.dtype.name == kind
+    ]
     assert len(codes) >= 4 and all(row.passed for row in result.parity)
     notes = [note for note in result.notes if "to 8 bits" in note]
     assert bool(notes) is rounds and all("OpenVINO rounds what meets int4 weights" in note for note in notes)

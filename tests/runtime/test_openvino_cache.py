@@ -23,7 +23,7 @@ def test_a_cache_that_somebody_set_is_not_used(tmp_path: Path, monkeypatch: pyte
         __version__ = library.__version__
 
         @staticmethod
-        def Core() -> Any:  # noqa: N802  the library's name
+        def Core() -> Any:
             core = library.Core()
             core.set_property({"CACHE_DIR": str(cache)})
             return core
