@@ -105,6 +105,7 @@ bench-int8: $(STAMP)  ## measure int8 against ONNX Runtime's tools, ModelOpt and
 	$(RUN) benchmarks/int8.py
 
 bench-detection: $(STAMP)  ## measure detectors against every CPU peer, and what int8 costs them (benchmarks/README.md)
+	@$(MAKE) --no-print-directory peers || echo "no environment for ModelOpt and NNCF: their rows will say so"
 	$(RUN) benchmarks/detection.py
 	$(RUN) benchmarks/detection_accuracy.py
 

@@ -11,6 +11,8 @@ was chosen on. mAP is COCO's by pycocotools; "points lost" is the paired differe
                          run on ONNX Runtime with every 16-bit value rounded and Q and DQ as they are written
     ours, no exceptions  every convolution of our graph in int8, minimum and maximum as ranges, no smoothing: plain PTQ with our tools
     ORT ...              ONNX Runtime's quantize_static on the plain export of the deploy form: its defaults, and per channel
+    ... by hand, ...     that file by ONNX Runtime's tools, ModelOpt and NNCF, each with its defaults and as one would tune it
+                         (detection_peers.py); run by ONNX Runtime, those of NNCF by OpenVINO too, which it is made for
 
 "MACs in int8" is the share of the multiplications whose two factors are codes. Writes detection_accuracy.json and .md beside
 this file.
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from detection_peers import DETECTOR_PEERS, make
 from int8_figures import int8_share
 from int8_peers import PEERS, first_line
 
@@ -38,7 +41,7 @@ from edgesmith.calibration.judge.accuracy import drop_between
 from edgesmith.calibration.judge.accuracy import judge as judged
 from edgesmith.calibration.judge.detection import judge_boxes
 from edgesmith.exporter.bundle.parity import typed_runner
-from edgesmith.exporter.commands.measure.peers import deploy_form
+from edgesmith.exporter.commands.measure.peers import deploy_form, openvino_runner
 from edgesmith.exporter.patterns import order_for
 from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.pipeline import export
@@ -80,6 +83,11 @@ EXPORTS = {  # row -> choices of edgesmith.export
 }
 PLAIN = {"ours, no exceptions, rtx": ("rtx", "qdq"), "ours, no exceptions, cpu": ("cpu", "u8")}
 PLAIN_PEERS = ("ORT static, defaults", "ORT static, u8")
+ON_OPENVINO = ", OpenVINO"
+PEER_ROWS = (
+    *PLAIN_PEERS,
+    *(name + where for name in DETECTOR_PEERS for where in ("", ON_OPENVINO) if not where or name[:4] == "NNCF"),
+)
 
 
 @dataclass(frozen=True)
@@ -162,13 +170,19 @@ def no_exceptions(graph: ir.Model, form: str, pictures: Scenes) -> Row:
 
 
 def peer_row(name: str, plain: Path, images: np.ndarray, folder: Path) -> Row:
-    """A file of ONNX Runtime's tools, run by ONNX Runtime."""
+    """A file of ONNX Runtime's tools, ModelOpt or NNCF, run by ONNX Runtime, or by OpenVINO where the name says so."""
     import onnx_ir
 
-    out, held = folder / f"{name.replace(', ', '-').replace(' ', '-')}.onnx", folder / "images.npz"
-    PEERS[name](plain, images, out)
+    peer = name.removesuffix(ON_OPENVINO)
+    out, held = folder / f"{peer.replace(', ', '-').replace(' ', '-')}.onnx", folder / "images.npz"
+    if not out.is_file():
+        if peer in PLAIN_PEERS:
+            PEERS[peer](plain, images, out)
+        else:
+            make(peer, plain, images, out)
     np.savez(held, images=images[:1])
-    return Row(one_by_one(graph_runner(onnx_ir.load(out), threads=1)), int8_share(out, held))
+    run = openvino_runner(out, 1, "f32") if name != peer else graph_runner(onnx_ir.load(out), threads=1)
+    return Row(one_by_one(run), int8_share(out, held))
 
 
 def figures(row: Row, judge: Evaluation, truths: Sequence[Truth], labels: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +273,7 @@ def measured(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
     fair = trace(deploy_form(module)[0], Shapes.fixed(1, 3, *size), name="plain", outputs=DetectionTask.outputs)
     onnx_ir.save(fair.model, plain)
     images = np.concatenate(list(pictures.batches(32)))
-    for name in PLAIN_PEERS:
+    for name in PEER_ROWS:
         add(name, partial(peer_row, name, plain, images, folder))
     return {
         "pictures": len(scenes),

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ import numpy as np
 
 WEIGHTED = ["Conv", "Gemm", "MatMul"]
 Peer = Callable[[Path, np.ndarray, Path], None]  # float file, calibration pictures, file to write
+Names = Callable[[Path], list[str]]  # file -> names of nodes in it
 
 
-def ort_static(**options: Any) -> Peer:
-    """``quantize_static`` behind ``quant_pre_process``, which its documentation asks for."""
+def ort_static(but: Names | None = None, **options: Any) -> Peer:
+    """``quantize_static`` behind ``quant_pre_process``, which its documentation asks for; ``but`` names nodes to leave."""
 
     def quantise(source: Path, images: np.ndarray, output: Path) -> None:
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -42,10 +44,13 @@ def ort_static(**options: Any) -> Peer:
         chosen = {key: QuantType[value] if key.endswith("_type") else value for key, value in options.items()}
         with tempfile.TemporaryDirectory() as folder:
             prepared = _prepared(source, Path(folder))
+            left = but(prepared) if but is not None else []
             if (
                 "extra_options" in options
             ):  # by hand: MatMulConstBOnly does not keep static Q/DQ from attention products
-                chosen["nodes_to_exclude"] = _attention_products(prepared)
+                left += _attention_products(prepared)
+            if left:
+                chosen["nodes_to_exclude"] = left
             quantize_static(prepared, output, Reader(), **chosen)
 
     return quantise
@@ -66,22 +71,23 @@ def ort_dynamic(**options: Any) -> Peer:
     return quantise
 
 
-def modelopt(**options: Any) -> Peer:
-    """``modelopt.onnx.quantization.quantize`` of the slimmed file."""
+def modelopt(but: Names | None = None, **options: Any) -> Peer:
+    """``modelopt.onnx.quantization.quantize`` of the slimmed file; ``but`` names nodes to leave."""
 
     def quantise(source: Path, images: np.ndarray, output: Path) -> None:
         from modelopt.onnx.quantization import quantize
 
         with tempfile.TemporaryDirectory() as folder:
             slimmed = _slimmed(source, Path(folder))
+            left = {} if but is None else {"nodes_to_exclude": [re.escape(name) for name in but(slimmed)]}
             quantize(str(slimmed), calibration_data=images, calibration_eps=["cpu"], output_path=str(output),
-                     log_level="ERROR", **options)  # fmt: skip
+                     log_level="ERROR", **left, **options)  # fmt: skip
 
     return quantise
 
 
-def nncf(**options: str) -> Peer:
-    """``nncf.quantize`` of the slimmed file; its model type and preset are given by name."""
+def nncf(but: Names | None = None, **options: str) -> Peer:
+    """``nncf.quantize`` of the slimmed file; its model type and preset are given by name; ``but`` names nodes to leave."""
 
     def quantise(source: Path, images: np.ndarray, output: Path) -> None:
         import nncf as tool
@@ -93,8 +99,10 @@ def nncf(**options: str) -> Peer:
         if "preset" in options:
             chosen["preset"] = tool.QuantizationPreset[options["preset"]]
         with tempfile.TemporaryDirectory() as folder:
-            model = onnx.load(_slimmed(source, Path(folder)))
-            name = _input(source)
+            slimmed = _slimmed(source, Path(folder))
+            if but is not None:
+                chosen["ignored_scope"] = tool.IgnoredScope(names=but(slimmed))
+            model, name = onnx.load(slimmed), _input(source)
             data = tool.Dataset([{name: image[None]} for image in images])
             onnx.save(tool.quantize(model, data, subset_size=len(images), **chosen), output)
 
@@ -171,13 +179,13 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else '(no text)'}"[:160]
 
 
-def run(job: dict[str, str]) -> dict[str, Any]:
-    """Carry out one job; never raises for what the peer does."""
+def run(job: dict[str, str], peers: Mapping[str, Peer] = PEERS) -> dict[str, Any]:
+    """Carry out one job of one of ``peers``; never raises for what the peer does."""
     started = time.process_time()
     try:
         with np.load(job["pictures"]) as held:
             images = held["images"]
-        PEERS[job["peer"]](Path(job["source"]), images, Path(job["output"]))
+        peers[job["peer"]](Path(job["source"]), images, Path(job["output"]))
         if not Path(job["output"]).is_file():
             raise RuntimeError("it ended without an error and without a file")
     except (Exception, SystemExit) as error:  # noqa: BLE001  a peer's failure is a row of the table
@@ -185,9 +193,9 @@ def run(job: dict[str, str]) -> dict[str, Any]:
     return {"cpu_seconds": round(time.process_time() - started, 1), "versions": versions()}
 
 
-def main() -> None:
+def main(peers: Mapping[str, Peer] = PEERS) -> None:
     for job in json.loads(Path(sys.argv[1]).read_text()):
-        found = run(job)
+        found = run(job, peers)
         print(job["peer"], found.get("failed") or f"{found['cpu_seconds']} s", flush=True)
         Path(job["result"]).write_text(json.dumps(found))
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -58,3 +59,20 @@ def test_accuracies_are_told_with_what_was_lost_and_why(monkeypatch: pytest.Monk
     assert "| ORT static, u8 | failed: no |" in page
     assert "| `/head/reg` | conv | 2.00% | - | float | the last layer |" in page
     assert "1 layers stay in floating point; below them the 10 quantised ones that cost most" in page
+
+
+def test_the_tail_that_stays_in_floating_point_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The last convolution before each output and what decodes behind it; nothing before those."""
+    module = script("detection_peers", monkeypatch)
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    net (float[1, 4, 8, 8] x, float[4, 4, 1, 1] w) => (float[1, 4, 8, 8] boxes, float[1, 4, 8, 8] scores)
+    { [body] a = Conv(x, w) [act] b = Sigmoid(a) [reg] c = Conv(b, w) [decode] boxes = Mul(c, c) [cls] d = Conv(b, w) [score] scores = Sigmoid(d) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
+    assert sorted(module.tail(tmp_path / "net.onnx")) == ["cls", "decode", "reg", "score"]
+
+
+def test_a_peer_without_its_environment_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    module = script("detection_peers", monkeypatch)
+    monkeypatch.setattr(module, "PEERS_PYTHON", tmp_path / "python")
+    with pytest.raises(RuntimeError, match="make peers"):
+        module.make("NNCF, by hand", tmp_path / "a.onnx", np.zeros((1, 3, 8, 8), np.float32), tmp_path / "b.onnx")

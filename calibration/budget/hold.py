@@ -78,6 +78,9 @@ class Facts:
     doubts: Callable[[np.ndarray], list[str]] = (
         lambda answers: []
     )  # what the float32 graph's answers say against the pictures
+    engine: Callable[[ir.Model, Recipe], Runner | None] = lambda model, recipe: (
+        None
+    )  # the graph on the engine itself, where it is another than ONNX Runtime and runs here
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,10 @@ def doubts(facts: Facts, model: ir.Model, evaluation: Evaluation | None) -> list
 
 
 def judged(facts: Facts, model: ir.Model) -> Runner:
-    """The graph as its engine computes it: integer kernels on target cpu; elsewhere Q and DQ as they are written."""
-    return any_batch(model, optimise=facts.integer_kernels)
+    """The graph as its engine computes it: on the engine itself where that runs here, with ONNX Runtime's integer kernels on
+    target cpu; elsewhere Q and DQ as they are written."""
+    engine = facts.engine(model, facts.calibration.recipe)
+    return any_batch(model, optimise=facts.integer_kernels) if engine is None else engine
 
 
 def within_budget(

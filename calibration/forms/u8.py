@@ -24,6 +24,8 @@ from ..sites.observed import chain_nodes, chain_values
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+MOST_BIAS = 2**30  # half of what int32 holds: the sums of the products come on top
+
 
 def insert_u8(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recipe: Recipe) -> ir.Model:
     """A copy of ``model`` (float32) whose chains through the sites in ``scales.weights`` run on uint8 codes.
@@ -54,16 +56,16 @@ def _weight(model: ir.Model, node: ir.Node, weight: WeightScales, source: Range)
     import onnx_ir as ir
 
     name, axis = str(node.name), weight.axis
-    scale = weight.scale.astype(np.float32).reshape(-1)
+    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    scale, integers = _fit_for_bias(weight, bias, np.float32(source.scale))
     steps = add_constant(model, f"{name}_weight_scale", scale)
-    codes = add_constant(model, f"{name}_weight_codes", weight.codes)
+    codes = add_constant(model, f"{name}_weight_codes", integers)
     zero = add_constant(model, f"{name}_weight_zero", np.zeros(scale.shape, np.int8))
     real = insert(
         node, "DequantizeLinear", [codes, steps, zero], output=f"{name}_weight", name=f"{name}_weight_DQ",
         dtype=ir.DataType.FLOAT, shape=ir.Shape(weight.codes.shape), axis=axis,
     )  # fmt: skip
     node.replace_input_with(1, real)
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is None:
         return
     sums = (scale * np.float32(source.scale)).astype(np.float32)
@@ -74,6 +76,24 @@ def _weight(model: ir.Model, node: ir.Node, weight: WeightScales, source: Range)
         output=f"{name}_bias", name=f"{name}_bias_DQ", dtype=ir.DataType.FLOAT, shape=ir.Shape(bias.shape), axis=0,
     )  # fmt: skip
     node.replace_input_with(2, real)
+
+
+def _fit_for_bias(weight: WeightScales, bias: np.ndarray | None, source: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Scales (N,) and int8 codes of a weight, coarser where a channel's bias would not fit into int32 at the scale of its sums.
+
+    So it is for a channel of zeros, or nearly so: all that it says is its bias. The scale of the sums stays a normal number,
+    too: OpenVINO computes with none smaller.
+    """
+    scale = weight.scale.astype(np.float32).reshape(-1)
+    if bias is None:
+        return scale, weight.codes
+    least = np.maximum(np.abs(bias.astype(np.float64)) / MOST_BIAS, np.finfo(np.float32).tiny) / np.float64(source)
+    fitted = np.where(scale < least, least * (1 + 1e-6), scale).astype(np.float32)  # rounded down it would be too small
+    if np.array_equal(fitted, scale):
+        return scale, weight.codes
+    shape = [1] * weight.codes.ndim
+    shape[weight.axis] = -1
+    return fitted, np.rint(weight.codes * (scale.astype(np.float64) / fitted).reshape(shape)).astype(np.int8)
 
 
 def _quantise(model: ir.Model, value: ir.Value, found: Range, chains: Mapping[ir.Node, None]) -> None:

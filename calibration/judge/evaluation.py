@@ -63,7 +63,15 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
     """
     session = open_session(model, optimise=optimise, threads=threads)
     feed, outputs = session.get_inputs()[0], [output.name for output in session.get_outputs()]
-    fixed = feed.shape[0] if isinstance(feed.shape[0], int) else 0
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(dict(zip(outputs, session.run(outputs, {feed.name: images}), strict=True)))
+
+    return in_batches_of(run, feed.shape[0] if isinstance(feed.shape[0], int) else 0)
+
+
+def in_batches_of(runner: Runner, fixed: int) -> Runner:
+    """``runner`` on any number of pictures: ``fixed`` at a time, the last ones filled up; 0 where it takes any number."""
 
     def run(images: np.ndarray) -> np.ndarray:
         found = []
@@ -71,8 +79,7 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
             some = images[start : start + (fixed or BATCH)]
             missing = max(fixed - len(some), 0)
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
-            results = dict(zip(outputs, session.run(outputs, {feed.name: filled}), strict=True))
-            found.append(joined(results)[: len(some)])
+            found.append(runner(filled)[: len(some)])
         return np.concatenate(found)
 
     return run

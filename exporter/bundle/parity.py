@@ -17,6 +17,7 @@ from ..run import runners as verify
 from ..run.runners import Runner, session_runner
 from ..run.stages import Run, keep
 from ..tasks.task import Row
+from .engine_rounding import rounding_notes
 from .judge import Judge
 from .jump import first_jump
 from .neighbours import check_neighbours
@@ -41,7 +42,7 @@ def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row]
     if plan.precision != FP32:
         typed = typed_runner(made.typed.model)
         rows += judge.rows(plan.precision, "ONNX Runtime, rounded", typed, plan.precision, shapes)
-    found, notes = bundle_rows(judge, bundle, shapes, run)
+    found, notes = bundle_rows(judge, made.typed.model, bundle, shapes, run)
     rows += found
     if not found:  # its engine does not run here
         notes += check_neighbours(judge, typed_runner(made.typed.model), run)
@@ -65,7 +66,9 @@ def typed_runner(typed: ir.Model) -> Runner:
     return verify.graph_runner(typed if rest == FP32 else emulate(typed, rest), optimise=False)
 
 
-def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]], run: Run) -> tuple[list[Row], list[str]]:
+def bundle_rows(
+    judge: Judge, typed: ir.Model, bundle: Bundle, shapes: list[tuple[int, ...]], run: Run
+) -> tuple[list[Row], list[str]]:
     """The bundle as the device will open it; a backend that cannot run here gives a note instead of rows."""
     from ...runtime.backends.load import load
 
@@ -75,6 +78,7 @@ def bundle_rows(judge: Judge, bundle: Bundle, shapes: list[tuple[int, ...]], run
             runner = session_runner(session)
             rows = judge.rows("bundle", session.backend, runner, plan.precision, shapes)
             moved = check_neighbours(judge, runner, run) if all(row.passed for row in rows) else []
+            moved += rounding_notes(judge, typed, runner)
     except BackendUnavailable as unavailable:
         what = (
             "engine built, not run here"

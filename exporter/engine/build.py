@@ -1,7 +1,7 @@
 """rewritten, typed graph -> what the target loads: the ONNX file, and for TensorRT-RTX the engine beside it.
 
 For a target whose engine is built on the device the file is made fit for that device's parser (opset and IR version),
-and TensorRT-RTX, where it is installed, parses it as a check: the same family of parser, not the device's version.
+and TensorRT-RTX, where it is installed, parses and builds it: the same family of library, not the device's version.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...calibration.precisions import PRECISIONS
 from ...runtime.backends.engine_seal import seal_of
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP32
@@ -20,9 +21,10 @@ from ...runtime.plugins.schema import DOMAIN
 from ..plan.targets import Target, check_arch
 from ..run.nouns import Shapes
 from . import rtx
+from .buildable import buildable
 from .fused_ops import lower, lowered_report
 from .lower_opset import lower_opset
-from .rtx import build_rtx, build_rtx_engine
+from .rtx import build_rtx, build_rtx_engine, stand_in
 from .xray import XRay, read_engine
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
+TRIED_S = 300.0  # for an engine that nobody will run
 ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
 
 
@@ -119,10 +122,14 @@ def _build(
     if target.builds_here:
         model, _ = finish(model, target.engine.name)
     if target.builds_here and target.engine.compiled:
-        return _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
-    notes: list[str] = []
+        model, notes = _for_builder(model, target, shapes)
+        built = _with_engine(model, target, arch or target.archs[0], shapes, Path(out_dir), progress, name)
+        return replace(built, notes=(*notes, *built.notes))
+    notes = []
     if not target.builds_here:
         model, notes = _fit_for_device(model, target, shapes)
+        model, more = _for_builder(model, target, shapes)
+        notes += more
         model, more = finish(model, target.engine.name)
         notes += more
     files = _save(model, Path(out_dir))
@@ -132,7 +139,7 @@ def _build(
         notes.append(
             f"not parsed here: {', '.join(sorted(foreign))}: a plugin computes it; {NOT_ON_HARDWARE}"
             if foreign
-            else _parsed_here(files["model.onnx"])
+            else _tried_here(files["model.onnx"], stand_in(arch, precision_of(model)), precision_of(model), shapes)
         )
     where = f"for {target.engine}" if target.builds_here else f"ready for TensorRT {target.library}, engine built there"
     return Built(
@@ -215,6 +222,12 @@ def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir
     return model, notes
 
 
+def _for_builder(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
+    """The graph as TensorRT's builder takes it, compared with the one before where it had to change; UserMistake: it never does."""
+    made, notes = buildable(model, target.engine.name)
+    return made, notes if made is model else [*notes, _same_numbers(model, made, shapes)]
+
+
 def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     """Run both graphs on one seeded input; the note on how far they are apart, or EdgesmithError."""
     import numpy as np
@@ -230,20 +243,31 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     error = max(relative_error(wanted[name], found[name]) for name in wanted)
     if not error <= limit:
         raise EdgesmithError(
-            "The lowered graph does not compute the same",
+            "The graph as the device reads it does not compute the same",
             found=f"relative error {error:.1e}",
             expected=f"at most {limit:.0e}",
-            because="a replacement for the older opset is wrong: a bug of ours",
+            because="a replacement for an operator that it does not have is wrong: a bug of ours",
         )
-    return f"the lowered file gives the same numbers here: relative error {error:.1e}"
+    return f"the changed file gives the same numbers here: relative error {error:.1e}"
 
 
-def _parsed_here(file: Path) -> str:
-    """The note on what could be checked without the device; a graph that the parser refuses is an error."""
+def _tried_here(file: Path, chip: str, precision: str, shapes: Shapes) -> str:
+    """The note on what could be tried without the device; a graph that the parser refuses is an error.
+
+    A parser that says yes has checked little: TensorRT-RTX builds the file too, for a chip like the device's. What it does not
+    build the device's own version may, so that is a note. Of a quantised graph the audit builds two engines anyway.
+    """
     if not rtx.installed():
-        return "not parsed by any TensorRT here: pip install 'edgesmith[rtx]' adds that check"
-    layers = rtx.parse_only(file)
-    return f"parsed by TensorRT-RTX as a check ({layers} layers); {NOT_ON_HARDWARE}"
+        return "neither parsed nor built by any TensorRT here: pip install 'edgesmith[rtx]' tries both"
+    parsed = f"parsed by TensorRT-RTX, {rtx.parse_only(file)} layers"
+    if PRECISIONS[precision].quantised:
+        return f"{parsed}, not built; {NOT_ON_HARDWARE}"
+    try:
+        built = rtx.build_rtx(file, chip, shapes, timeout_s=TRIED_S)
+    except rtx.BuildFailed as failed:
+        why = failed.found.splitlines()[0] if failed.found else failed.what
+        return f"{parsed}, but NOT built for {chip}, which stands in for the device: {why}; {NOT_ON_HARDWARE}"
+    return f"{parsed}, and built for {chip} ({built.build_seconds:.1f} s), which stands in for the device; {NOT_ON_HARDWARE}"
 
 
 def _save(model: ir.Model, out: Path) -> dict[str, Path]:

@@ -11,17 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calibration.precisions import PRECISIONS
 from ...runtime.backends.engine_build import BuildFailed, EngineBuilt, Progress, Request, run_builder
 from ...runtime.bundle.engines import TENSORRT_RTX
 from ...runtime.errors import BackendUnavailable, UserMistake
 from ...runtime.ground.scratch import temporary_folder
-from ..plan.targets import check_arch
+from ..plan.targets import RTX_ARCHS, check_arch
 from ..run.nouns import Shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["BuildFailed", "build_rtx", "build_rtx_engine", "installed", "parse_only"]
+__all__ = ["BuildFailed", "build_rtx", "build_rtx_engine", "installed", "parse_only", "stand_in"]
+
+STAND_IN = {"sm87": "sm86", "sm110": "sm120", None: "sm89"}  # chip of the target -> the one TensorRT-RTX builds for
 
 
 def build_rtx_engine(
@@ -53,10 +56,17 @@ def build_rtx(
 
 
 def parse_only(model: ir.Model | bytes | str | Path, timeout_s: float | None = None) -> int:
-    """The real TensorRT parser as a check; the number of layers it made.  Raises as ``build_rtx`` does."""
+    """The real TensorRT parser; the number of layers it made, which says nothing of building.  Raises as ``build_rtx`` does."""
     with _as_file(model) as file:
         _needs_library()
         return run_builder(Request(TENSORRT_RTX, str(file)), _refused, engine=False, timeout_s=timeout_s).layers
+
+
+def stand_in(arch: str | None, precision: str) -> str:
+    """The chip that TensorRT-RTX builds for in place of the device's: the nearest, or the first that has the precision."""
+    able = [chip for chip in RTX_ARCHS if int(chip.removeprefix("sm")) >= PRECISIONS[precision].first_chip]
+    nearest = STAND_IN.get(arch, STAND_IN[None])
+    return nearest if nearest in able else able[0]
 
 
 def installed() -> bool:

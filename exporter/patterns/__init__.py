@@ -96,7 +96,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
     (MergeLevels, GPUS),
     (MergeTwinConvolutions, GPUS_FLOAT),  # on CPUs lost in the noise; int8: the two heads get precisions of their own
-    (DistancesByReduction, GPUS),  # the table of both: box_distances.py
+    (DistancesByReduction, GPUS),  # both measured by benchmarks/detector_rewrites.py
     (DistancesOnMaps, CPUS),
     (CleanUp, ALL),
 )

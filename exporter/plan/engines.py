@@ -20,7 +20,10 @@ class Engine:
     order: str  # of the rewrites that win on it
     extra: str  # of our package that brings its library
     distributions: tuple[str, ...]  # that hold the library; any of them will do
-    forms: tuple[str, ...] = ("qdq",)  # of int8 that it has kernels for; "qdq" is legal everywhere
+    forms: tuple[str, ...] = ("qdq",)  # of int8 that it has kernels for, its own first; "qdq" is legal everywhere
+    no_other_form: str = (
+        "it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of CPU kernels"  # why, in words
+    )
     form_of_weights: str = "weights"  # that 4-bit weights are written in
     domains: frozenset[str] = frozenset()  # operators besides ONNX's own that it knows
     integer_kernels: bool = False  # it takes Q/DQ apart itself: judged as it runs, not as the graph is written
@@ -55,7 +58,13 @@ ENGINES: dict[str, Engine] = {
             integer_kernels=True,
         ),
         Engine(
-            ON_DEVICE[OPENVINO], "OpenVINO", order="openvino", extra="openvino", distributions=("openvino",),
+            ON_DEVICE[OPENVINO],
+            "OpenVINO",
+            order="openvino",
+            extra="openvino",
+            distributions=("openvino",),
+            forms=("qdq", "u8"),
+            no_other_form="OpenVINO computes the dynamic form in float32, slower than the float graph",
         ),
         Engine(
             ON_DEVICE[TENSORRT_RTX],

@@ -2,7 +2,8 @@
 
 --precision int8 --target cpu, a transformer          dynamic: no pictures needed
                               several pictures a time  qdq where there are pictures: dynamic ranges of each row are slower
---precision int8 --target cpu, a convolutional net    u8: static, asymmetric, what ONNX Runtime's convolutions take
+--precision int8 --target cpu, a convolutional net    u8: static, asymmetric, what ONNX Runtime's convolutions take;
+                                                      target openvino has it where it is asked for
 --precision int8 or fp8, every other target           qdq: static, symmetric, legal for TensorRT 10.3 to 11
 --precision int4 or nvfp4                             weights only; pictures are optional and improve the rounding
 """
@@ -130,13 +131,13 @@ def form_of(row: Precision, target: Target, spec: ModelSpec, asked: str = "auto"
         raise UserMistake(
             f"Target {target.name} does not take the int8 form {word}",
             found=f"--int8-form {word} --target {target.name}",
-            expected="--int8-form static",
-            because="it needs symmetric Q/DQ with fixed scales; dynamic and u8 are forms of ONNX Runtime's CPU kernels",
+            expected="--int8-form " + " or ".join(word for word, known in FORMS.items() if known in engine.forms),
+            because=engine.no_other_form,
             attempt="leave --int8-form out, or --target cpu",
         )
     usual = (
         engine.forms[0]
-        if len(engine.forms) == 1
+        if not engine.integer_kernels
         else "u8"
         if spec.convolutional
         else "qdq"

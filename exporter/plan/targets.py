@@ -140,7 +140,9 @@ class Target:
         return ", or ".join(words) or f"--precision {self.default_precision}"
 
 
-NO_BF16_KERNELS = "ONNX Runtime has no bfloat16 kernels on the CPU, so the graph would load nowhere"
+NO_BF16_KERNELS = (
+    "ONNX Runtime has LayerNormalization and moves of data in bfloat16 on the CPU, but no products: nothing would load"
+)
 NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with {}: the numbers would come from float32"
 OLD_TYPING = "TensorRT 8 has no bfloat16 and no strongly typed networks"
 OLD_QUANTISING = (
@@ -154,7 +156,6 @@ TENSORRT_8 = {
     FP8: OLD_QUANTISING,
     NVFP4: OLD_QUANTISING,
 }
-OTHER_INT4 = "OpenVINO packs int4 weights in a format of its own, which this version of Edgesmith does not write"
 # what "auto" tries first on a device that cannot be timed here (docs/quantisation.md). int8 has more kernels than fp16 on
 # every model tried, so it is not preferred on a GPU unless a clock says so; fp8 is Thor's own eight bits. See docs/hardware.md.
 ON_THOR = {"sm110": (FP8, FP16, INT8)}
@@ -180,14 +181,11 @@ OURS: dict[str, Target] = {
         Target(
             "openvino",
             ENGINES[OPENVINO],
-            "OpenVINO on x86 CPUs; bf16 runs on AMX where the CPU has it and is emulated or ignored where not",
-            precisions=(*FLOATS, INT8),
+            "OpenVINO on x86 CPUs; bf16 runs where the CPU has units for it (AMX, avx512_bf16) and is emulated or ignored "
+            "where not; beside int4 weights OpenVINO rounds activations to 8 bits",
+            precisions=(*FLOATS, INT8, INT4, NVFP4),
             tries=(INT8, BF16, FP32),
-            missing={
-                INT4: OTHER_INT4,
-                FP8: "OpenVINO has no fp8 kernels on the CPU",
-                NVFP4: "OpenVINO has no nvfp4 kernels on the CPU",
-            },
+            missing={FP8: "OpenVINO computes fp8 products in float32 on the CPU: no faster, and less exact"},
         ),
         Target(
             "rtx",

@@ -50,6 +50,8 @@ def quantise_within(plan: Plan, model: ir.Model, run: Run) -> Quantised:
 def facts_of(plan: Plan) -> Facts:
     """What calibration needs of a plan."""
     from ...calibration.budget.hold import Facts
+    from ...calibration.nouns import WEIGHT_ONLY
+    from ..run.on_engine import on_engine
 
     assert plan.calibration is not None
     judge = plan.task.judge
@@ -62,6 +64,7 @@ def facts_of(plan: Plan) -> Facts:
         evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
         distance=judge.distance,
         doubts=judge.doubts,
+        engine=lambda model, recipe: on_engine(model, plan.target.engine.name, exact=recipe.form in WEIGHT_ONLY),
     )
 
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...calibration.precisions import PRECISIONS
 from ...runtime.backends.engine_build import BuildFailed
 from ..engine import rtx
 from ..engine.audit import Audited, build_audited, quantised_products
+from ..engine.buildable import buildable
+from ..engine.rtx import stand_in
 from ..plan.plan import Plan
-from ..plan.targets import RTX_ARCHS
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..precision.casts import PrecisionResult
 
     Parts = tuple[Quantised, PrecisionResult, Built]
-
-STAND_IN = {"sm87": "sm86", "sm110": "sm120", None: "sm89"}  # chip of the target -> the one TensorRT-RTX builds for
 
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
@@ -53,15 +51,19 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
         model = tried[-1][1].model
         return model, quantised_products(model)
 
+    def built_for(model: ir.Model) -> bytes:
+        made, _ = buildable(model, plan.target.engine.name)
+        return rtx.build_rtx(made, chip, plan.shapes, progress=run.progress.step).data
+
     def engine(model: ir.Model) -> bytes:
         if here and model is typed.model:
             return next(path for name, path in built.files.items() if name.startswith("engines/")).read_bytes()
-        return rtx.build_rtx(model, chip, plan.shapes, progress=run.progress.step).data
+        return built_for(model)
 
     with run.stage("audit", f"against fp16 for {chip}") as stage:
         rival = make_variant(in_floating_point(plan), traced).typed.model
         try:
-            beside = read_engine(rtx.build_rtx(rival, chip, plan.shapes, progress=run.progress.step).data)
+            beside = read_engine(built_for(rival))
             found = build_audited(make, beside, engine)
         except BuildFailed as error:
             if here:
@@ -80,13 +82,6 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
             route=plan.plugin_route,
         )  # fmt: skip
     return quantised, typed, built
-
-
-def stand_in(arch: str | None, precision: str) -> str:
-    """The chip that TensorRT-RTX builds for in place of the device's: the nearest, or the first that has the precision."""
-    able = [chip for chip in RTX_ARCHS if int(chip.removeprefix("sm")) >= PRECISIONS[precision].first_chip]
-    nearest = STAND_IN.get(arch, STAND_IN[None])
-    return nearest if nearest in able else able[0]
 
 
 def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:

@@ -19,6 +19,11 @@ from .openvino_library import openvino
 from .openvino_requests import Requests, streams_beside
 
 HINTS = {FP32: "f32", BF16: "bf16"}
+# of products with 4-bit weights: OpenVINO rounds what they read to 8 bits, 32 values a scale, unless it is told not to
+EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+# a cached model answers with the weights that it was compiled with, whatever lies beside the graph now: there is no cache,
+# and none that somebody else set for this process
+UNCACHED = {"CACHE_DIR": ""}
 
 
 @backend(OPENVINO)
@@ -90,7 +95,11 @@ class OpenVinoSession(Session):
 
     def _compile(self, sizes: Mapping[str, list[int | str]], streams: int) -> Any:
         """The graph with these inputs of fixed sizes. BundleRefused when its file is not the one that was loaded."""
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.computes], "PERFORMANCE_HINT": "LATENCY"}
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": HINTS[self.computes],
+            "PERFORMANCE_HINT": "LATENCY",
+            **UNCACHED,
+        }
         if self.threads is not None:
             # pinned, as is its default, every model of every process on this machine would begin at the first core
             config |= {

@@ -20,6 +20,7 @@ class OnDevice:
     targets: tuple[str, ...]  # whose bundles it runs unless another is asked for (TensorRT: those of every jetpack too)
     on_cpu: bool = False
     nms: str = NMS  # the node that suppresses boxes in its graph; "" where it has none
+    keeps_at_threshold: bool = True  # whether that node keeps a box whose overlap is the threshold itself, as ours does
     bodies: bool = True  # whether it runs a fused op from the body in the graph, where no plugin takes it
     plugins: bool = False  # whether the plugins of the kernel pack can be put into it
 
@@ -28,7 +29,7 @@ ENGINES: dict[str, OnDevice] = {
     engine.name: engine
     for engine in (
         OnDevice(ONNXRUNTIME, "onnxruntime", ("cpu",), on_cpu=True),
-        OnDevice(OPENVINO, "openvino", ("openvino",), on_cpu=True, bodies=False),
+        OnDevice(OPENVINO, "openvino", ("openvino",), on_cpu=True, keeps_at_threshold=False, bodies=False),
         OnDevice(TENSORRT, "tensorrt", ("tensorrt",), nms="EfficientNMS_TRT", plugins=True),
         OnDevice(TENSORRT_RTX, "tensorrt", ("rtx",), nms=""),
     )

@@ -10,6 +10,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 import pytest
+from quantised_flow import quantised
 from saturation import exact_products
 from scale_tables import chain_table
 from silu_detector import silu_detector
@@ -167,3 +168,22 @@ def test_the_other_forms_observe_the_inputs_of_the_sites(net):
     sites = find_sites(net, FEEDS)
     for form in ("qdq", "dynamic", "weights"):
         assert tensors_for(form, sites, net) == {"x": 1, "zeroed": 1, "curved": 1, "pooled": 1}
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-12, 1e-6], ids=["dead", "tiny", "small"])
+def test_a_channel_of_no_or_tiny_weights_keeps_its_bias(net, weight):
+    """Its bias in int32 would be at the scale of the weights times that of the input: subnormal, or too small for the bias."""
+    model = net.clone()
+    for name in ("w1", "b1"):
+        array = model.graph.initializers[name].const_value.numpy().copy()
+        array[2] = weight if name == "w1" else 3.0
+        model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    also = tuple(site.node for site in find_sites(model, FEEDS))
+    found = quantised(model, FEEDS, form="u8", smooth=0.0, equalise=False, low="fp32", also=also)
+    scales = [
+        value.const_value.numpy() for name, value in found.model.graph.initializers.items() if name.endswith("_scale")
+    ]
+    assert all((each >= np.finfo(np.float32).tiny).all() for each in scales)
+    wanted, got = (run_values(each, FEEDS, ["zeroed"])["zeroed"] for each in (model, found.model))
+    np.testing.assert_allclose(got[:, 2], wanted[:, 2], atol=0.05)
+    assert np.abs(wanted[:, 2] - 3).max() < 1e-4

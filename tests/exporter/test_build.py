@@ -102,7 +102,7 @@ def test_without_the_library_it_says_how_to_get_it(monkeypatch, tmp_path):
     with pytest.raises(BackendUnavailable, match=r"edgesmith\[rtx\]"):
         build_rtx_engine(vit())
     built = build(vit(), TARGETS["jetpack6"], None, ONE, tmp_path)
-    assert "not parsed by any TensorRT here" in built.notes[-1]
+    assert "neither parsed nor built by any TensorRT here" in built.notes[-1]
 
 
 def test_a_crash_of_the_builder_is_an_error_and_not_the_end(monkeypatch):
@@ -155,7 +155,7 @@ def test_a_device_gets_a_file_that_its_parser_reads(target, opset, precision, tm
     assert proto.opset_import[0].version == opset == built.opset and proto.ir_version <= TARGETS[target].max_ir
     ops = {node.op_type for node in proto.graph.node}
     assert ("Gelu" in ops) == (opset >= 20) and ("LayerNormalization" in ops) == (opset >= 17)
-    for words in ("lowered from opset 20", "the lowered file gives the same numbers here"):
+    for words in ("lowered from opset 20", "the changed file gives the same numbers here"):
         assert any(words in note for note in built.notes) == (opset < 20)
     assert "not yet run on hardware" in " ".join(built.notes) or not rtx.installed()
     ours, wanted = run(ir.from_proto(proto), images()), run(vit(), images())

@@ -110,6 +110,53 @@ def test_openvino_keeps_the_same_detections():
     check({name: results[name] for name in NMS_OUTPUTS}, boxes, scores, RULE)
 
 
+def ties(seed, cells, classes=2):
+    """Boxes with whole corners, so that overlaps are ratios of small whole numbers: many are the threshold itself."""
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 8, (1, cells, 2)) * 2
+    boxes = np.concatenate([low, low + rng.integers(1, 7, (1, cells, 2)) * 2], axis=-1).astype(np.float32)
+    return boxes, rng.uniform(0.1, 0.9, (1, cells, classes)).astype(np.float32)
+
+
+THRESHOLDS = [0.0, 0.25, 1 / 3, 0.4, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 1.0]
+
+
+@pytest.mark.parametrize("iou", THRESHOLDS)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_overlap_at_the_threshold_is_kept_by_every_engine(engine, iou):
+    """Two boxes whose overlap is the threshold, and 200 with many such pairs: the rule is "more than", in float32."""
+    rule = DetectionRule("graph", 0.05, iou, 300)
+    model = append_nms(detector(1, "cells", 2), rule, engine)
+    if engine == "openvino":
+        core = openvino_or_skip().Core()
+        compiled = core.compile_model(core.read_model(ir.to_proto(model).SerializeToString()), "CPU")
+
+        def run(boxes, scores):
+            found = compiled({"given_boxes": boxes, "given_scores": scores})
+            return {name: found[name] for name in NMS_OUTPUTS}
+    else:
+        opened = session(model)
+
+        def run(boxes, scores):
+            return answers(opened, boxes, scores)
+
+    for seed in range(3):
+        boxes, scores = ties(seed, 200)
+        check(run(boxes, scores), boxes, scores, rule)
+
+
+def test_a_pair_at_the_threshold_stays_on_openvino():
+    """IoU 1/2 exactly: boxes of 2 and 1 units, one in the other; both stay at 0.5, one goes a step below."""
+    boxes = np.float32([[[0, 0, 2, 1], [0, 0, 1, 1]]])
+    scores = np.float32([[[0.9], [0.8]]])
+    core = openvino_or_skip().Core()
+    for iou, kept in ((0.5, 2), (np.nextafter(np.float32(0.5), np.float32(0)), 1)):
+        model = append_nms(detector(1, 2, 1), DetectionRule("graph", 0.05, float(iou), 5), "openvino")
+        compiled = core.compile_model(core.read_model(ir.to_proto(model).SerializeToString()), "CPU")
+        found = compiled({"given_boxes": boxes, "given_scores": scores})
+        assert found["num_detections"].item() == kept
+
+
 def test_nothing_found_is_nothing():
     boxes, scores = crowd(3, 2, 30, 3)
     results = answers(session(append_nms(detector(), RULE, "onnxruntime")), boxes, scores * 0)

@@ -218,7 +218,13 @@ def test_five_hundred_boxes_can_be_drawn():
     rng = np.random.default_rng(1)
     low = rng.uniform(0, 400, (500, 2))
     boxes = np.concatenate([low, low + rng.uniform(5, 100, (500, 2))], axis=1)
-    draw(grey(480, 640), detections((480, 640), *boxes, classes=rng.integers(0, 4, 500).tolist()))
+    picture = grey(480, 640)
+    drawn = draw(picture, detections((480, 640), *boxes, classes=rng.integers(0, 4, 500).tolist()))
+    assert drawn.shape == picture.shape and drawn.dtype == np.uint8 and (picture == 127).all()
+    changed = (drawn != picture).any(axis=2)
+    # in the middle of two sides of every box something was drawn: its own edge, or a box or label that came later
+    edges = [(x1, (y1 + y2) / 2) for x1, y1, _, y2 in boxes] + [((x1 + x2) / 2, y2) for x1, _, x2, y2 in boxes]
+    assert all(changed[min(round(y), 479), min(round(x), 639)] for x, y in edges)
 
 
 def test_a_class_in_the_corner():

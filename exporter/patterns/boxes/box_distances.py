@@ -9,17 +9,9 @@ counts is its mean:
     maps > Transpose a level, Concat (B, N, 4*(R+1)) > the same
     maps > Concat (B, 4*(R+1), N) > Reshape (B, 4, R+1, N) > Softmax > Mul > ReduceSum (B, 4, N) > Transpose (B, N, 4)
                                                                                                      DistancesOnMaps
-The product has one column, which no library kernel is made for; as a sum it melts into the softmax.  The literature
-writes it as a 1x1 convolution on the maps.  Measured from the six maps to boxes and scores, 640 x 640, 80 classes:
-
-                               ONNX Runtime   OpenVINO    TensorRT-RTX
-                                CPU time of one thread    kernels, bytes moved
-    as exported                   8.7 ms       7.6 ms      10, 28 MB
-    1x1 convolution R+1 > 1      12.5 ms       5.9 ms       6, 18 MB
-    1x1 convolution 4(R+1) > 4    4.2 ms       5.2 ms       7, 23 MB
-    DistancesOnMaps               4.3 ms       5.2 ms       5, 14 MB
-    MergeLevels and
-    DistancesByReduction          5.3 ms       8.1 ms       2,  8 MB
+The product has one column, which no library kernel is made for; as a sum it melts into the softmax.  On maps it is faster
+on CPUs, by cells on TensorRT-RTX: what each pass brings alone and what its absence costs, in time, kernels and bytes, is
+measured by ``python benchmarks/detector_rewrites.py``, and tests/exporter/test_detector_decoding.py holds the kernels.
 
 A sum is no layer with weights either: nothing would quantise the distances 0..R.
 """

@@ -16,9 +16,8 @@ and what is lost are weaker ones.  M is twice the 500 detections that the publis
 It is no part of ORDER: its rows come in an order of their own, so two graphs could no longer be compared row by row,
 which every check between export and bundle does.  ``select_candidates`` puts it in last, just before suppression.
 
-Measured at 640 x 640 on one thread, from the six maps to boxes and scores: 4.3 > 3.2 ms on ONNX Runtime, 5.2 > 4.8 ms on
-OpenVINO; suppression after it in the graph 3.0 > 0.6 and 5.2 > 1.0 ms, in the runtime 1.5 > 0.6 ms.  TensorRT-RTX
-launches 3 kernels instead of 2 and hands out 0.3 MB instead of 2.8: worth it where the runtime suppresses.
+Fewer cells to decode and to suppress make it faster on CPUs.  TensorRT-RTX launches up to two kernels more (the slow test
+of tests/exporter/test_detector_decoding.py) and hands out the eighth of the bytes: worth it where the runtime suppresses.
 """
 
 from __future__ import annotations

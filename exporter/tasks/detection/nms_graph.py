@@ -12,7 +12,8 @@ ONNX Runtime and OpenVINO take the standard operator, whose answer is a list of 
     NonMaxSuppression > (S, 3) picture, class, cell > their scores in a row of zeros for each picture (B, N * K)
       > TopK D > boxes, scores and classes of the best
 
-The answer is that of ``runtime.detection.keep`` bit by bit, order of equal scores included.
+The answer is that of ``runtime.detection.keep`` bit by bit, order of equal scores included. OpenVINO drops a box whose
+overlap is exactly the threshold, where the others keep it: it is told the next number above (``told_threshold``).
 TensorRT takes its plugin instead (efficient_nms.py says why).  TensorRT-RTX 1.7 can do neither: its parser reads the
 operator, its builder has no kernel for it, and it brings no plugin for suppression.
 """
@@ -66,8 +67,10 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     graph = model.graph
     boxes, scores = _outputs(model)
     batch, limit = boxes.shape[0] if boxes.shape is not None else None, rule.max_detections
-    suppress = standard_nms if ENGINES[engine].nms == NMS else efficient_nms
-    made = suppress(graph, boxes, scores, rule)
+    if ENGINES[engine].nms == NMS:
+        made = standard_nms(graph, boxes, scores, rule, told_threshold(rule.iou, engine))
+    else:
+        made = efficient_nms(graph, boxes, scores, rule)
     shapes: tuple[list[Any], ...] = ([batch, 1], [batch, limit, 4], [batch, limit], [batch, limit])
     kinds = (ir.DataType.INT32, ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT32)
     for value, name, shape, kind in zip(made, NMS_OUTPUTS, shapes, kinds, strict=True):
@@ -76,6 +79,17 @@ def append_nms(model: ir.Model, rule: DetectionRule, engine: str) -> ir.Model:
     graph.outputs.extend(made)
     NameFixPass()(model)
     return model
+
+
+def told_threshold(iou: float, engine: str) -> float:
+    """The overlap that ``engine`` is told so that a box goes when it overlaps by more than ``iou`` in float32, and not at it.
+
+    Above 0 that is the smallest normal number: an engine that flushes smaller ones to 0 would drop boxes that never touch.
+    """
+    if ENGINES[engine].keeps_at_threshold:
+        return iou
+    next_above = np.nextafter(np.float32(iou), np.float32(np.inf))
+    return float(max(next_above, np.finfo(np.float32).tiny))
 
 
 def refuses(engine: str) -> str:
@@ -98,14 +112,17 @@ def _outputs(model: ir.Model) -> tuple[ir.Value, ir.Value]:
 
 
 def standard_nms(
-    graph: ir.Graph, boxes: ir.Value, scores: ir.Value, rule: DetectionRule
+    graph: ir.Graph, boxes: ir.Value, scores: ir.Value, rule: DetectionRule, iou: float
 ) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
-    """Number, boxes, scores and classes of each picture's best, from NonMaxSuppression (opset 13 and later)."""
+    """Number, boxes, scores and classes of each picture's best, from NonMaxSuppression (opset 13 and later).
+
+    ``iou`` is the threshold as the engine is told it.
+    """
     build = _Builder(graph)
     op, ints, floats, whole = build.op, build.ints, build.floats, build.whole
     limit, classes = rule.max_detections, _classes(build, scores)
     by_class = op("Transpose", scores, perm=[0, 2, 1])  # (B, K, N)
-    rows = op("NonMaxSuppression", boxes, by_class, ints([limit]), floats(rule.iou), floats(rule.score))  # (S, 3)
+    rows = op("NonMaxSuppression", boxes, by_class, ints([limit]), floats(iou), floats(rule.score))  # (S, 3)
     places = op("Gather", rows, ints([0, 2, 1]), axis=1)  # (S, 3) picture, cell, class
     kept = op("ScatterND", op("ConstantOfShape", op("Shape", scores)), places, op("GatherND", scores, places))
     kept = op("Reshape", kept, ints([0, -1]))  # (B, N * K), 0 where nothing is kept

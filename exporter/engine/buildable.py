@@ -1,0 +1,90 @@
+"""typed graph -> one that TensorRT builds, and not only one that its parser reads; or the reason why there is none.
+
+The parser and ``supports_model`` say yes to some nodes that the builder has no kernel for.  It then ends, after minutes for a
+large graph, with an internal error of its own.  Attention nodes are written out (attention_nodes.py); for the others the error
+comes first and names the node.  Seen with TensorRT-RTX 1.7; the limits of Q/DQ and TopK are those of TensorRT's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...graph.edit import clone
+from ...graph.read import constant
+from ...runtime.bundle.engines import ENGINES, NMS
+from ...runtime.errors import UserMistake
+from ..plan.engines import ENGINES as EXPORTED_FOR
+from .attention_nodes import ONNX, write_out_attention
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+MOST_CHOSEN = 3840  # k of TopK
+OLDER = "its parser reads the node, its builder has no kernel for it"
+
+
+def buildable(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
+    """A copy that the builder of ``engine`` (tensorrt, tensorrt_rtx) takes, and notes on what was written out.
+
+    The graph itself where nothing has to change.  UserMistake: a node that it never builds.
+    """
+    for node in model.graph:
+        if node.domain in ONNX and (why := REFUSED.get(node.op_type, _taken)(node, engine)):
+            raise UserMistake(
+                f"{EXPORTED_FOR[engine].words} does not build this graph",
+                found=f"node {node.name} ({node.op_type}): {why[0]}",
+                expected=why[1],
+                because=why[2],
+                attempt="a network without that node, or --target cpu or openvino",
+            )
+    if not any(node.op_type == "Attention" and node.domain in ONNX for node in model.graph):
+        return model, []
+    copy = clone(model)
+    if not (count := write_out_attention(copy)):
+        return model, []
+    return copy, [f"{count} Attention nodes written out as products and a softmax, which TensorRT builds in any type"]
+
+
+Why = tuple[str, str, str]  # found, expected, because
+
+
+def _taken(node: ir.Node, engine: str) -> Why | None:
+    return None
+
+
+def _suppression(node: ir.Node, engine: str) -> Why | None:
+    if ENGINES[engine].nms:
+        return None
+    return "suppression of boxes", f"no {NMS} in the graph", OLDER
+
+
+def _topk(node: ir.Node, engine: str) -> Why | None:
+    k = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if k is None or int(k.max()) <= MOST_CHOSEN:
+        return None
+    return f"k = {int(k.max())}", f"k of at most {MOST_CHOSEN}", OLDER
+
+
+def _asymmetric(node: ir.Node, engine: str) -> Why | None:
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    codes = constant(zero)
+    if codes is None:
+        return None
+    unsigned = codes.dtype.name.startswith("uint") and codes.dtype.itemsize == 1
+    if not unsigned and not codes.astype("float32").any():
+        return None
+    found = f"zero point {float(codes.astype('float32').ravel()[0]):g} of type {codes.dtype.name}"
+    return (
+        found,
+        "int8 codes with zero point 0",
+        "TensorRT has symmetric codes only; uint8 ones are read as int8, up to 127",
+    )
+
+
+REFUSED: dict[str, Callable[[ir.Node, str], Why | None]] = {
+    NMS: _suppression,
+    "TopK": _topk,
+    "QuantizeLinear": _asymmetric,
+    "DequantizeLinear": _asymmetric,
+}
