@@ -183,7 +183,7 @@ def _annotations(
     unknown: list[Any] = []
     empty: list[str] = []
     ids: set[Any] = set()
-    outlined = left = lost = 0
+    outlined = left = lost = flat = 0
     for position, entry in enumerate(entries):
         where = f"annotation {entry.get('id', position)!r}"
         own = entry.get("id") if type(entry.get("id")) is int else said(entry.get("id"))
@@ -209,6 +209,7 @@ def _annotations(
             continue
         if box[2] <= 0 or box[3] <= 0:
             empty.append(where)
+        flat += area == 0 and box[2] > 0 and box[3] > 0
         if area is None:
             area = max(box[2], 0) * max(box[3], 0)
         rows.setdefault(image, []).append((box, classes[category], crowd, area))
@@ -231,6 +232,7 @@ def _annotations(
     for count, words in (
         (len(empty), f"boxes have no size and count as never found, as in COCO's own code: {_some(empty)}"),
         (outlined, "annotations have no bbox: the extremes of their polygons are taken"),
+        (flat, 'annotations say "area": 0 of a box that has one, and count as small, as in COCO\'s own code'),
         (left, "annotations are of categories that the model does not have, and are left out"),
         (lost, "annotations have the id of another one: numbered anew, where COCO's own code takes one box for both"),
     ):

@@ -35,11 +35,13 @@ def evaluate(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Top-1 and top-5 on pictures whose folders or list say what they show."""
-    for flag, value in (("--score", asked.score), ("--iou", asked.iou), ("--images", asked.images), ("--save", save)):
+    detectors = {"--score": asked.score, "--iou": asked.iou, "--images": asked.images, "--save": save}
+    detectors["--agnostic-nms"] = "" if asked.agnostic_nms else None
+    for flag, value in detectors.items():
         if value is not None:
             raise UserMistake(
                 f"{flag} belongs to a detector",
-                found=f"{flag} {value}, {opened[0].path.name} classifies",
+                found=f"{f'{flag} {value}'.strip()}, {opened[0].path.name} classifies",
                 expected="--data with a folder whose sub-folders are the classes",
                 attempt=f"leave {flag} out",
             )

@@ -30,6 +30,14 @@ MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
 BATCH = 8  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "pictures")
+RECALLS = {
+    "ar1": "AR@1",
+    "ar10": "AR@10",
+    "ar100": "AR@100",
+    "ar_small": "small",
+    "ar_medium": "medium",
+    "ar_large": "large",
+}
 Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
 
 
@@ -100,7 +108,7 @@ def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
         raise not_by_boxes(bundle)
     rule = bundles_rule(bundle)
     most = max(rule.max_detections, MOST) if rule.nms != "graph" else None
-    return rule.override(asked.score, asked.iou, most)
+    return rule.override(asked.score, asked.iou, most, True if asked.agnostic_nms else None)
 
 
 def run_bundle(
@@ -117,6 +125,7 @@ def run_bundle(
                 score=rule.score,
                 iou=iou,
                 max_detections=rule.max_detections,
+                agnostic_nms=rule.agnostic_nms or None,
             )
             return [Kept(one.boxes, one.scores, one.classes) for one in answers]
 
@@ -147,7 +156,9 @@ def figures(found: Sequence[Kept], coco: CocoSet, labels: Sequence[str], rule: D
     """COCO's figures of one candidate, with what they were measured with."""
     measured = evaluate_boxes(found, coco.truths, labels)
     boxes = sum(len(one.scores) for one in found)
-    settings = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
+    settings: dict[str, Any] = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
+    if rule.agnostic_nms:
+        settings["agnostic_nms"] = True
     return {**settings, **measured, "found": boxes}
 
 
@@ -198,6 +209,8 @@ def show(result: Mapping[str, Any], per_class: bool = False) -> str:
     """The result as text: a table, with ``per_class`` another one, and the notes."""
     rows = result["rows"]
     lines = table(COLUMNS, [_cells(row) for row in rows])
+    if recalls := [(row["name"], *(_number(row[name]) for name in RECALLS)) for row in rows if "ar100" in row]:
+        lines += ["", *table(("average recall", *RECALLS.values()), recalls)]
     if per_class:
         names = [row["name"] for row in rows if "per_class" in row]
         labels = list(dict.fromkeys(label for row in rows for label in row.get("per_class", {})))
