@@ -118,8 +118,9 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise UserMistake(
             f"{path} is not an annotation file",
-            found=f"no JSON: {str(error)[:120]}" if content else "an empty file",
+            found=f"no JSON: {_why_not(error)}" if content else "an empty file",
             expected="a COCO-style JSON file",
+            attempt="convert other formats (YOLO text files, Pascal VOC XML) to COCO JSON first",
         ) from None
     keys = ("images", "annotations", "categories")
     if isinstance(document, list):
@@ -142,6 +143,11 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
             if not isinstance(entry, dict):
                 raise _bad_entry(path, key, position, repr(entry)[:60], "an object")
     return document
+
+
+def _why_not(error: Exception) -> str:
+    """Why a content is no JSON; of bytes that are no text the place in their decoder says nothing to anybody."""
+    return "bytes that are no text" if isinstance(error, UnicodeDecodeError) else str(error)[:120]
 
 
 def _pictures(path: Path, entries: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:

@@ -38,6 +38,14 @@ RECALLS = {
     "ar_medium": "medium",
     "ar_large": "large",
 }
+CONVERT = "convert it to COCO JSON first, with its pictures as files"
+OTHER_DATA = {  # what else is given as --data, and what to do with it
+    **dict.fromkeys((".npz", ".npy"), ("arrays, which hold no boxes in pixels of picture files", CONVERT)),
+    **dict.fromkeys((".yaml", ".yml"), ("settings of a YOLO set, whose boxes stand in text files", CONVERT)),
+    **dict.fromkeys((".txt", ".lst", ".list"), ("a list of pictures, or the boxes of one", CONVERT)),
+    **dict.fromkeys((".xml", ".csv", ".tsv"), ("annotations of another format", CONVERT)),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z"), ("an archive", "unpack it, and give the .json in it")),
+}
 Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
 
 
@@ -54,6 +62,7 @@ def evaluate(
     ``save`` writes the boxes of the (one) bundle as a COCO results file.
     """
     rules = [rule_of(bundle, asked) for bundle in bundles]
+    check_data(data)
     pycocotools()  # without it nothing could be judged after the last picture
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
@@ -79,6 +88,27 @@ def evaluate(
         result["not_saved"] = not_saved
         result["notes"].append(f"the boxes were NOT saved: {not_saved}")
     return result
+
+
+def check_data(data: str | os.PathLike[str]) -> None:
+    """UserMistake for a folder, and for files that people evaluate other things on; a missing one is told when it is read."""
+    place = Path(data)
+    if place.is_dir():
+        raise UserMistake(
+            "A detector is evaluated on annotated boxes",
+            found=f"{data}, a folder",
+            expected="--data with a COCO-style .json, --images with the folder of its pictures",
+            attempt=f"--data annotations.json --images {data}",
+        )
+    suffix = place.suffix.lower()
+    if suffix in OTHER_DATA:
+        what, attempt = OTHER_DATA[suffix]
+        raise UserMistake(
+            "A detector is evaluated on annotated boxes",
+            found=f"{data}, {what}",
+            expected="a COCO-style .json: images, annotations, categories",
+            attempt=attempt,
+        )
 
 
 def _saved(place: Path, coco: CocoSet, found: Sequence[Kept]) -> str:
