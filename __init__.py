@@ -79,6 +79,7 @@ def export(
     score: float | None = None,
     iou: float | None = None,
     max_detections: int | None = None,
+    agnostic_nms: bool | None = None,
     data: Data | None = None,
     images: Place | None = None,
     calib_images: int = 128,
@@ -140,6 +141,7 @@ def evaluate(
     limit: int | None = None,
     score: float | None = None,
     iou: float | None = None,
+    agnostic_nms: bool = False,
     backend: str | None = None,
     threads: int | None = None,
     save: Place | None = None,
@@ -157,7 +159,7 @@ def evaluate(
     from .exporter.commands.measure.evaluate import evaluate as run
 
     several = [bundles] if isinstance(bundles, (str, PathLike)) else bundles
-    asked = Asked(images, limit, score, iou, backend, threads)
+    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms)
     checkpoint, results = (None if place is None else fspath(place) for place in (weights, save))
     return run(
         [fspath(one) for one in several], fspath(data), asked, weights=checkpoint, save=results, progress=progress

@@ -14,13 +14,11 @@ from pathlib import Path
 
 from ...runtime.errors import UserMistake
 from ...runtime.ground.regular import read_regular
-from ...runtime.pictures.file import SUFFIXES
-from .items import Opened, PictureFile, Pool, many
+from ...runtime.pictures.formats.suffixes import left_out, readable
+from .items import Opened, PictureFile, Pool
 from .labels import class_number, folder_classes
 
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there is taken
-# pictures that we do not decode: silence about them would look as if they had been used
-OTHER_PICTURES = (".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".dng")
 MAX_LIST_BYTES = 256 * 1024 * 1024
 
 
@@ -32,13 +30,11 @@ def open_folder(root: Path, labels: Sequence[str]) -> Opened:
         raise UserMistake(
             f"there are no pictures in {root}",
             found=f"{others.total()} other files: {kinds}" if others else "an empty folder",
-            expected="pictures: " + " ".join(SUFFIXES),
+            expected="pictures: " + " ".join(readable()),
+            because=left_out(others),
             attempt="name the folder that holds the pictures; sub-folders are searched, hidden ones are not",
         )
-    notes = []
-    left = sum(others[kind] for kind in OTHER_PICTURES)
-    if left:
-        notes.append(f"{many(left)} not read because of the format: convert to JPEG or PNG to use them")
+    notes = [told] if (told := left_out(others)) else []
     train, held = _split(names, labels)
     names = [name for name in names if name.startswith((train, held))]
     folders = sorted({group for name in names if (group := _group(name, train, held))})
@@ -129,7 +125,7 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
                 waiting.append(name + "/") if link else waiting.appendleft(name + "/")
             elif os.path.isfile(entry.path) if link else entry.is_file():  # no pipes, no devices, no broken links
                 suffix = os.path.splitext(name)[1].lower()
-                names.append(name) if suffix in SUFFIXES else others.update([suffix])
+                names.append(name) if suffix in readable() else others.update([suffix])
     return sorted(names), others
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.file import SUFFIXES
+from ...runtime.pictures.formats.suffixes import readable
 from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, from_arrays, open_arrays
 from .coco import is_annotations
@@ -105,7 +105,7 @@ def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> 
         )
     if kind in (".npz", ".npy"):
         return open_arrays(path, contract, labels)
-    if kind in SUFFIXES:
+    if kind in readable():
         return open_picture(path)
     if kind not in ("", ".txt", ".lst", ".list"):
         raise UserMistake(

@@ -74,8 +74,10 @@ def run(
     score: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--score"][1])] = None,
     iou: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--iou"][1])] = None,
     max_detections: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-detections"][1])] = None,
+    agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help=RUN_OPTIONS["--agnostic-nms"][1])] = False,
     top: Annotated[Number, typer.Option(help=RUN_OPTIONS["--top"][1])] = None,
     max_frames: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-frames"][1])] = None,
+    reconnect: Annotated[bool, typer.Option("--reconnect", help=RUN_OPTIONS["--reconnect"][1])] = False,
     json_lines: Annotated[bool, typer.Option("--json-lines", help=RUN_OPTIONS["--json-lines"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
@@ -86,7 +88,7 @@ def run(
 
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
-        as_json, json_lines, force,
+        as_json, json_lines, force, agnostic_nms, reconnect,
     )  # fmt: skip
     if code := look(asked):
         sys.exit(code)
@@ -161,6 +163,7 @@ def eval_(
     limit: Annotated[Number, typer.Option(help=EVAL_OPTIONS["--limit"][1], min=1)] = None,
     score: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--score"][1])] = None,
     iou: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--iou"][1])] = None,
+    agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help=EVAL_OPTIONS["--agnostic-nms"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
     per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
@@ -172,7 +175,7 @@ def eval_(
     from .measure.evaluate import Asked, evaluate, show
     from .quant_report.screen import watched
 
-    asked = Asked(images, limit, score, iou, backend, threads)
+    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
         result = evaluate(bundles, data, asked, weights=weights, save=save, progress=step)
     if as_json:

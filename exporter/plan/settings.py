@@ -222,6 +222,16 @@ class Settings:
         usual="`500`",
         of_task=True,
     )
+    agnostic_nms: bool | None = ask(
+        None,
+        "Detectors: a better box drops what overlaps it whatever the classes.",
+        "--agnostic-nms/--no-agnostic-nms",
+        kind=Choice,
+        group=DETECTORS,
+        page="a better box drops what overlaps it whatever the classes; with `--nms runtime` only",
+        usual="class by class",
+        of_task=True,
+    )
     data: Data | None = ask(
         None,
         "Pictures to calibrate with and judge by: folder, list, .npz, COCO .json, or random.",

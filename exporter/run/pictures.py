@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.file import SUFFIXES
+from ...runtime.pictures.formats.suffixes import readable
 
 # (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
 PACKAGED = (
@@ -56,13 +56,13 @@ def pictures(data: str | Path | None = None, limit: int = 8) -> tuple[Picture, .
             attempt="check the spelling of --data, or leave it out to use the photographs of installed packages",
         )
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = [path for path in files if path.suffix.lower() in readable()]
     if not images:
         kinds = sorted({path.suffix or "no suffix" for path in files})[:6]
         raise UserMistake(
             f"No pictures in --data {root}",
             found=f"{len(files)} files, of kind: {', '.join(kinds)}" if files else "an empty folder",
-            expected="pictures: " + " ".join(SUFFIXES),
+            expected="pictures: " + " ".join(readable()),
             attempt="name the folder that holds the pictures; sub-folders are searched too",
         )
     chosen = [images[index * len(images) // min(limit, len(images))] for index in range(min(limit, len(images)))]

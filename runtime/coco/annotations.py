@@ -118,8 +118,9 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise UserMistake(
             f"{path} is not an annotation file",
-            found=f"no JSON: {str(error)[:120]}" if content else "an empty file",
+            found=f"no JSON: {_why_not(error)}" if content else "an empty file",
             expected="a COCO-style JSON file",
+            attempt="convert other formats (YOLO text files, Pascal VOC XML) to COCO JSON first",
         ) from None
     keys = ("images", "annotations", "categories")
     if isinstance(document, list):
@@ -142,6 +143,11 @@ def _document(path: Path) -> dict[str, list[dict[str, Any]]]:
             if not isinstance(entry, dict):
                 raise _bad_entry(path, key, position, repr(entry)[:60], "an object")
     return document
+
+
+def _why_not(error: Exception) -> str:
+    """Why a content is no JSON; of bytes that are no text the place in their decoder says nothing to anybody."""
+    return "bytes that are no text" if isinstance(error, UnicodeDecodeError) else str(error)[:120]
 
 
 def _pictures(path: Path, entries: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
@@ -183,7 +189,7 @@ def _annotations(
     unknown: list[Any] = []
     empty: list[str] = []
     ids: set[Any] = set()
-    outlined = left = lost = 0
+    outlined = left = lost = flat = 0
     for position, entry in enumerate(entries):
         where = f"annotation {entry.get('id', position)!r}"
         own = entry.get("id") if type(entry.get("id")) is int else said(entry.get("id"))
@@ -209,6 +215,7 @@ def _annotations(
             continue
         if box[2] <= 0 or box[3] <= 0:
             empty.append(where)
+        flat += area == 0 and box[2] > 0 and box[3] > 0
         if area is None:
             area = max(box[2], 0) * max(box[3], 0)
         rows.setdefault(image, []).append((box, classes[category], crowd, area))
@@ -231,6 +238,7 @@ def _annotations(
     for count, words in (
         (len(empty), f"boxes have no size and count as never found, as in COCO's own code: {_some(empty)}"),
         (outlined, "annotations have no bbox: the extremes of their polygons are taken"),
+        (flat, 'annotations say "area": 0 of a box that has one, and count as small, as in COCO\'s own code'),
         (left, "annotations are of categories that the model does not have, and are left out"),
         (lost, "annotations have the id of another one: numbered anew, where COCO's own code takes one box for both"),
     ):

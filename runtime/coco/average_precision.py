@@ -1,8 +1,9 @@
-"""Detections and annotations -> average precision as COCO defines it, per class, per size, and how sure it is.
+"""Detections and annotations -> average precision and recall as COCO defines them, per class, per size, and how sure.
 
     kept boxes + Truth, both in pixels of the picture  --match-->  Matched  --average_precisions-->  AP at 10 thresholds
+                                                                            --average_recalls-->  AR at 10 thresholds
 
-pycocotools decides which detection meets which annotation, once.  The precisions are added up here, because an interval
+pycocotools decides which detection meets which annotation, once.  The figures are added up here, because an interval
 needs them for 400 draws of the pictures: a picture that is drawn w times counts w times in the sums, which is what w
 copies of it would add.  On the set itself the result is that of ``COCOeval.accumulate`` and ``summarize``.
 """
@@ -24,10 +25,12 @@ from .intervals import bootstrap_95, times_drawn
 if TYPE_CHECKING:
     from .annotations import Truth
 
+# both ends of a range belong to it, as in COCO's own code: an area of exactly 1024 is small and medium
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = 100  # of a class in a picture, by score
+RECALL_AT = (1, 10, MAX_DETECTIONS)  # of a class in a picture: what COCO calls AR@1, AR@10 and AR@100
 AT_ONCE = 64  # draws: with 150,000 detections of one class 40 MB an array
 
 
@@ -47,6 +50,7 @@ class Group:
     """One class in one range of areas: its detections in all pictures, best first, and its annotations."""
 
     picture: np.ndarray  # (d,) int32: of each detection
+    rank: np.ndarray  # (d,) int32: its place among the detections of this class in its picture, from 0
     hit: np.ndarray  # (10, d) bool: it meets an annotation at this overlap
     ignored: np.ndarray  # (10, d) bool: counts neither way (met a crowd, or an annotation of another size)
     expected: np.ndarray  # (pictures,) int32: annotations that should be found
@@ -135,6 +139,7 @@ def _group(pictures: Sequence[dict[str, Any] | None]) -> Group | None:
         expected[number] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)
     return Group(
         np.repeat([number for number, _ in some], counts).astype(np.int32)[order],
+        np.concatenate([np.arange(count) for count in counts]).astype(np.int32)[order],
         np.concatenate([one["dtMatches"] for _, one in some], axis=1)[:, order] > 0,
         np.concatenate([one["dtIgnore"] for _, one in some], axis=1)[:, order].astype(bool),
         expected,
@@ -179,8 +184,22 @@ def _precisions(group: Group, times: np.ndarray) -> np.ndarray:
     return found
 
 
+def average_recalls(matched: Matched, most: int = MAX_DETECTIONS, area: str = "all") -> np.ndarray:
+    """(1, 10, K): the share of the annotations that is found by the ``most`` surest detections of a class and picture.
+
+    NaN where nothing is annotated.
+    """
+    groups = matched.groups[area]
+    found = np.full((1, len(IOUS), len(groups)), np.nan)
+    for index, group in enumerate(groups):
+        if group is not None and group.expected.any():
+            right = group.hit & ~group.ignored & (group.rank < most)
+            found[0, :, index] = right.sum(axis=1) / group.expected.sum()
+    return found
+
+
 def mean_precision(precisions: np.ndarray) -> np.ndarray:
-    """(R, 10, K) -> (R,) in percent, over everything that is annotated; NaN where nothing is."""
+    """(R, 10, K) precisions or recalls -> (R,) in percent, over everything that is annotated; NaN where nothing is."""
     flat = precisions.reshape(len(precisions), -1)
     known = np.isfinite(flat)
     total, count = np.where(known, flat, 0).sum(axis=1), known.sum(axis=1)
@@ -192,7 +211,8 @@ def evaluate_boxes(
 ) -> dict[str, Any]:
     """COCO's figures in percent; None where nothing of that size or class is annotated.
 
-    ``map`` (0.50 to 0.95), ``map50``, ``map75``, ``small``, ``medium``, ``large``, ``low`` and ``high`` (the 95 % interval of
+    ``map`` (0.50 to 0.95), ``map50``, ``map75``, ``small``, ``medium``, ``large``, the average recall ``ar1``, ``ar10``,
+    ``ar100`` (with so many boxes of a class and picture) and ``ar_small``, ``ar_medium``, ``ar_large``, ``low`` and ``high`` (the 95 % interval of
     ``map``, by drawing the pictures again), ``pictures``, ``boxes``, and ``per_class``: label -> map, map50, boxes
     (of two classes of one name with their numbers).
     """
@@ -207,6 +227,10 @@ def evaluate_boxes(
     }
     for name in ("small", "medium", "large"):
         told[name] = _number(mean_precision(average_precisions(matched, area=name))[0])
+    for most in RECALL_AT:
+        told[f"ar{most}"] = _number(mean_precision(average_recalls(matched, most))[0])
+    for name in ("small", "medium", "large"):
+        told[f"ar_{name}"] = _number(mean_precision(average_recalls(matched, area=name))[0])
     low, high = np.clip(bootstrap_95(draws[0], draws[1:]), 0, 100)
     told |= {
         "low": _number(low),

@@ -27,8 +27,10 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     ),
     "--iou": (float, "Detector: of two boxes of a class that overlap more, the better stays (default: the bundle's)."),
     "--max-detections": (int, "Detector: at most so many boxes a picture (default: the bundle's)."),
+    "--agnostic-nms": (bool, "Detector: a better box drops what overlaps it whatever the classes."),
     "--top": (int, "Classifier: how many classes to print (default 5)."),
     "--max-frames": (int, "Stop after so many frames or pictures."),
+    "--reconnect": (bool, "Open a camera or stream that is lost again; give up after five minutes without a frame."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
 }
 
@@ -41,6 +43,7 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--limit": (int, "So many pictures at most, drawn with a fixed seed."),
     "--score": (float, "Lowest score that is kept (default: the bundle's)."),
     "--iou": (float, "Overlap above which the weaker box goes (default: the bundle's)."),
+    "--agnostic-nms": (bool, "A better box drops what overlaps it whatever the classes."),
     "--per-class": (bool, "Also mAP of every class."),
     "--save": (str, "Write the boxes to a COCO results file (one bundle)."),
 }

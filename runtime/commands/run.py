@@ -26,6 +26,7 @@ from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
+PIPE = "-"
 LATENCIES = ("read", *TOLD, "draw", "save")
 
 
@@ -47,6 +48,8 @@ class Asked:
     as_json: bool = False
     json_lines: bool = False
     force: bool = False
+    agnostic_nms: bool = False
+    reconnect: bool = False
 
     def check(self) -> None:
         """UserMistake for words that contradict each other or that no bundle can follow."""
@@ -57,11 +60,25 @@ class Asked:
                 expected="one of them",
                 attempt=f"--source {shown(self.source)}",
             )
+        if PIPE in self.images and len(self.images) > 1:
+            raise UserMistake(
+                "- is standard input, and a source of its own",
+                found=f"- and {len(self.images) - 1} pictures",
+                expected="- alone, or pictures",
+                attempt=f"edgesmith run {self.bundle} -",
+            )
+        if self.reconnect and self.place is None:
+            raise UserMistake(
+                "--reconnect is for cameras and streams",
+                found="pictures",
+                expected="--source with a camera as 0, or the URL of a stream",
+                attempt="leave --reconnect out",
+            )
         if not self.images and self.source is None:
             raise UserMistake(
                 "nothing to look at",
                 found="no picture and no --source",
-                expected="pictures, or --source with a video, a folder, a camera or a stream",
+                expected="pictures, or --source with a video, a folder, a camera, a stream, or - for a pipe",
                 attempt=f"edgesmith run {self.bundle} photo.jpg, or --source 0 for the camera",
             )
         if self.as_json and self.json_lines:
@@ -80,9 +97,15 @@ class Asked:
             if count is not None and count < 1:
                 raise UserMistake(f"{flag} counts from 1", found=str(count), expected="1 or more", attempt=f"{flag} 5")
 
+    @property
+    def place(self) -> str | None:
+        """The one source that is asked for; None where pictures are."""
+        return PIPE if self.images == (PIPE,) else self.source
+
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
-        return {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
+        told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
+        return {**told, "agnostic_nms": True} if self.agnostic_nms else told
 
 
 def run(asked: Asked) -> int:
@@ -97,7 +120,7 @@ def run(asked: Asked) -> int:
 
     quiet()
     with (
-        frames(asked.source) if asked.source is not None else pictures(asked.images) as source,
+        frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads) as session,
     ):
         out = saver(asked.save, source, asked.force) if asked.save is not None else None
@@ -150,7 +173,9 @@ class _Run:
 
     def _frames(self) -> None:
         for frame in self.source:
-            if frame.error is not None:
+            if frame.outage_s is not None:
+                self._outage(frame)
+            elif frame.error is not None:
                 self._broken(frame)
             else:
                 self._one(frame)
@@ -211,6 +236,16 @@ class _Run:
             self.document.add_broken(entry)
         if self.source.count != 1 and (first or not frame.lost):  # a bad line loses frames for hours
             _tell(str(frame.error))
+
+    def _outage(self, frame: Any) -> None:
+        """The source was lost and is there again: told at once, and no error."""
+        outage_s = round(frame.outage_s, 1)
+        entry = {"source": frame.name, "frame": frame.index, "reconnected": self.source.outages, "outage_s": outage_s}
+        if self.asked.json_lines:
+            print(json.dumps(entry), flush=True)
+        elif self.document:
+            self.document.add(entry)
+        _tell(f"{frame.name} was lost for {outage_s:.1f} s and is there again, {self.source.outages} times so far")
 
     def _finish(self, why: str = "") -> None:
         """Close what is being saved and say what became of it."""

@@ -19,9 +19,10 @@ from ..errors import UserMistake
 from ..ground.files import replacing
 from ..ground.regular import check_regular
 from .depth import eight_bits
-from .headers import PNG_HEAD_BYTES, Header, header, turned
+from .formats.headers import PNG_HEAD_BYTES, Header, header, turned
+from .formats.pnm import is_scaled, scaled
+from .formats.suffixes import WRITTEN, readable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # what a folder is searched for
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
 MAX_FILE_BYTES = 512 * 1024 * 1024
 AVIF_HEAD_BYTES = 64 * 1024  # where an AVIF says that it is turned
@@ -64,6 +65,8 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
             because="samples of 10 or 12 bits would be black",
             attempt="save it as grey or RGB",
         )
+    if head.netpbm is not None and is_scaled(head.netpbm):
+        stored = _to_white(head, data, stored, name)
     image = eight_bits(
         stored,
         f"the picture {name}",
@@ -73,6 +76,21 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
         file=True,
     )
     return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGR2RGB)
+
+
+def _to_white(head: Header, data: bytes, stored: np.ndarray, name: str) -> np.ndarray:
+    """Netpbm samples of an odd white -> uint8 whose white is 255."""
+    found = head.netpbm
+    assert found is not None
+    image = scaled(found, data, stored) if stored.shape[:2] == head.size else None
+    if image is None:
+        raise UserMistake(
+            f"cannot read the picture {name}",
+            found=f"Netpbm samples up to {found.white} that cannot be read",
+            expected=f"{found.width} x {found.height} samples, white at 255",
+            attempt="save it again as PNG",
+        )
+    return image
 
 
 def check_image(data: bytes, name: str = "image") -> None:
@@ -94,7 +112,7 @@ def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
         raise UserMistake(
             f"cannot read the picture {name}",
             found=f"{len(data):,} bytes that OpenCV cannot decode, beginning with {data[:8]!r}",
-            expected="JPEG, PNG, WebP, BMP or TIFF",
+            expected="a picture: " + " ".join(readable()),
         )
     return image
 
@@ -127,6 +145,8 @@ def _checked(data: bytes, name: str) -> Header:
         raise _cut_off(name, "PNG", len(data))
     if head.kind == "JPEG" and data.find(b"\xff\xd9", head.pixels_at) < 0:
         raise _cut_off(name, "JPEG", len(data))
+    if head.netpbm is not None and len(data) < head.netpbm.least_bytes:
+        raise _cut_off(name, "Netpbm", len(data))
     if head.size is not None and head.size[0] * head.size[1] > MAX_PIXELS:
         raise _too_large(name, f"{head.size[1]} x {head.size[0]} pixels", f"at most {MAX_PIXELS:,} pixels")
     if head.planes and head.sample_bits > 8:
@@ -157,7 +177,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
             file.write(data.tobytes())
     except cv2.error as error:
         raise UserMistake(
-            f"cannot write the picture {path}", found=str(error.err), expected="one of " + " ".join(SUFFIXES)
+            f"cannot write the picture {path}", found=str(error.err), expected="one of " + " ".join(WRITTEN)
         ) from None
     except OSError as error:
         raise UserMistake(

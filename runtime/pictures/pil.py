@@ -13,7 +13,17 @@ import numpy as np
 
 from ..errors import UserMistake
 from .depth import BRIGHT, eight_bits
-from .headers import HEIGHT, INVERSION, ORIENTATION, SAMPLE_BITS, TURNS, WIDTH, depth_of_tags, exif_orientation, turned
+from .formats.headers import (
+    HEIGHT,
+    INVERSION,
+    ORIENTATION,
+    SAMPLE_BITS,
+    TURNS,
+    WIDTH,
+    depth_of_tags,
+    exif_orientation,
+    turned,
+)
 
 CONVERTED = {  # mode -> the mode that Pillow turns it into; what stands behind the colours is alpha, and dropped
     **dict.fromkeys(("1", "RGBX", "CMYK", "YCbCr", "HSV"), "RGB"),

@@ -20,7 +20,8 @@ import numpy as np
 from ..errors import UserMistake
 from ..ground.places import check_outside
 from ..ground.scratch import sweep
-from .file import SUFFIXES, write_image
+from .file import write_image
+from .formats.suffixes import WRITTEN
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
 
@@ -78,14 +79,14 @@ def saver(place: str, source: Source, force: bool) -> Saver:
     suffix = out.suffix.lower()
     one = isinstance(source, Pictures) and len(source.paths) == 1
     is_folder = out.is_dir() or place.endswith(("/", os.sep)) or not suffix
-    if not is_folder and suffix not in (*CODECS, *SUFFIXES):
+    if not is_folder and suffix not in (*CODECS, *WRITTEN):
         raise UserMistake(
             f"--save {place}: the suffix tells the kind of file, and {suffix} is none of those that can be written",
             found=suffix,
-            expected=f"a video as {' '.join(CODECS)}, a picture as {' '.join(SUFFIXES)}, or a folder",
+            expected=f"a video as {' '.join(CODECS)}, a picture as {' '.join(WRITTEN)}, or a folder",
             attempt=f"--save {out.with_suffix('.jpg' if one else '.mp4')}, or --save {place}/ for a folder of that name",
         )
-    if not is_folder and suffix in SUFFIXES and not one:
+    if not is_folder and suffix in WRITTEN and not one:
         raise UserMistake(
             f"--save {place}: one picture file is too few",
             found=f"{source.count or 'many'} frames of {source.name}",
@@ -116,7 +117,7 @@ def _names(paths: list[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for path in map(Path, paths):
-        suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else ".png"
+        suffix = path.suffix.lower() if path.suffix.lower() in WRITTEN else ".png"
         name, number = path.stem + suffix, 1
         while name in taken:
             number += 1

@@ -6,7 +6,7 @@ import os
 
 from ..ground.regular import open_regular
 from .file import read_file, read_image
-from .headers import Header, header
+from .formats.headers import Header, header
 
 HEAD_BYTES = 256 * 1024  # thumbnails and colour profiles stand before the size of a JPEG
 

@@ -149,14 +149,19 @@ class Session(ABC):
         score: float | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        agnostic_nms: bool | None = None,
     ) -> Any:
         """A picture (path, uint8 RGB array or PIL picture) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
 
         The answer is a Classification or Detections, by the task of the bundle. The thresholds are for detectors and
         take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
+        ``agnostic_nms``: a box suppresses what overlaps it whatever the classes.
         """
         self._check_open()
-        chosen = self._task.check(self.bundle, {"score": score, "iou": iou, "max_detections": max_detections})
+        choices: dict[str, Any] = {"score": score, "iou": iou, "max_detections": max_detections}
+        if agnostic_nms is not None:  # tasks of others may not know of it
+            choices["agnostic_nms"] = agnostic_nms
+        chosen = self._task.check(self.bundle, choices)
         if isinstance(images, np.ndarray) and images.ndim != 4:
             return self._answers(chosen, [images])[0]
         if isinstance(images, (str, os.PathLike)) or is_pil(images):

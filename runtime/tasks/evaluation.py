@@ -24,6 +24,7 @@ class Asked:
     iou: float | None = None
     backend: str | None = None
     threads: int | None = None
+    agnostic_nms: bool = False
 
 
 def check_settings(asked: Asked) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -18,6 +19,17 @@ def edgesmith(*words: str) -> Answer:
     """``edgesmith WORDS``; the exit code stands in the answer."""
     from edgesmith.exporter.commands.cli import main
 
+    return _answer(main, words)
+
+
+def on_device(*words: str) -> Answer:
+    """The same with the command that a device has."""
+    from edgesmith.runtime.commands.cli import main
+
+    return _answer(main, words)
+
+
+def _answer(main: Callable[[list[str]], None], words: tuple[str, ...]) -> Answer:
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

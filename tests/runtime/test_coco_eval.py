@@ -89,8 +89,22 @@ def test_the_figures_are_those_of_coco(seed, pictures, most, classes):
         # 1e-12: sums of at most 101 numbers up to 1 in another order, and a denominator without numpy's spacing(1)
         np.testing.assert_allclose(np.nan_to_num(ours, nan=-1), theirs, rtol=0, atol=1e-12)
     told = evaluate_boxes(found, truths, [f"class {n}" for n in range(classes)], interval=False)
-    got = [told[name] for name in ("map", "map50", "map75", "small", "medium", "large")]
-    expected = [None if value == -1 else 100 * value for value in stats[:6]]
+    names = (
+        "map",
+        "map50",
+        "map75",
+        "small",
+        "medium",
+        "large",
+        "ar1",
+        "ar10",
+        "ar100",
+        "ar_small",
+        "ar_medium",
+        "ar_large",
+    )
+    got = [told[name] for name in names]
+    expected = [None if value == -1 else 100 * value for value in stats[:12]]
     assert [value is None for value in got] == [value is None for value in expected]
     np.testing.assert_allclose(
         [v for v in got if v is not None], [v for v in expected if v is not None], rtol=0, atol=1e-10

@@ -84,7 +84,12 @@ def official(file: Path) -> list[float]:
         api = COCO(str(file))
         judge = COCOeval(api, api.loadRes(rows), "bbox")
         judge.evaluate(), judge.accumulate(), judge.summarize()
-    return [100 * value for value in judge.stats[:6]]
+    return [100 * value for value in judge.stats[:12]]
+
+
+FIGURES = (
+    "map", "map50", "map75", "small", "medium", "large", "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
+)  # fmt: skip
 
 
 def change(number: int, **values):
@@ -124,6 +129,18 @@ QUIRKS = {
     "a box outside of its picture": (change(3, bbox=[400, 9, 20, 9]), AS_IT_IS),
     "a box beyond the edge": (change(3, bbox=[300, 9, 40, 9]), AS_IT_IS),
     "areas of 0": (change(3, area=0), AS_IT_IS),
+    "areas of 0 everywhere": (
+        lambda found: [one.update(area=0) for one in found["annotations"][2:]]
+        + [found["annotations"][0].update(area=2e3), found["annotations"][1].update(area=1e4)],
+        AS_IT_IS,
+    ),
+    "areas at the ends of small and medium": (
+        lambda found: [
+            one.update(area=(1024, 9216, 1024.0000001, 9215.9999)[number % 4])
+            for number, one in enumerate(found["annotations"])
+        ],
+        AS_IT_IS,
+    ),
     "a negative area": (change(3, area=-1), "annotation 4 has no usable area"),
     "an area as a text": (change(3, area="900"), "annotation 4 has no usable area"),
     "an area that is no number": (change(3, area=float("nan")), "annotation 4 has no usable area"),
@@ -196,7 +213,7 @@ def test_a_quirky_file_has_the_official_figure_or_is_refused(tmp_path, what):
     if outcome == PLAIN:
         file.write_text(json.dumps(plain()))
     # 1e-9: sums in another order
-    ours = [told[name] for name in ("map", "map50", "map75", "small", "medium", "large")]
+    ours = [told[name] for name in FIGURES]
     assert ours == pytest.approx(official(file), abs=1e-9)
     assert 20 < told["map"] < 80, "neither nothing nor everything is found, so that a lost box shows"
 
@@ -206,6 +223,8 @@ def test_a_quirky_file_has_the_official_figure_or_is_refused(tmp_path, what):
     [
         ("annotations of one id", "1 annotations have the id of another one"),
         ("an annotation twice", "1 annotations repeat another one"),
+        ("areas of 0", '1 annotations say "area": 0 of a box that has one, and count as small'),
+        ("areas of 0 everywhere", '41 annotations say "area": 0'),
         ("boxes without size", "2 boxes have no size and count as never found, as in COCO's own code: annotation 4, annotation 9"),
         ("a box outside of its picture", "1 boxes lie outside of their picture and count as never found"),
     ],

@@ -134,7 +134,7 @@ UNKNOWN = {  # a file that nobody can tell -> the words
     "12 bits in two channels.tif": (tiff(np.dstack([deep(GREY, 12)] * 2)), "16 bits that OpenCV reduces to 8"),
     "radiance.hdr": (cv2.imencode(".hdr", RGB.astype(np.float32) / 255)[1].tobytes(), "float32"),
     "floats.pfm": (b"Pf\n24 16\n-1.0\n" + (GREY / 255).astype("<f4").tobytes(), "float32"),
-    "10 bits.pgm": (b"P5 24 16 1023\n" + deep(GREY, 10).astype(">u2").tobytes(), "may be of 10 or of 16 bits"),
+    "10 bits.pgm": (b"P5 24 16 65535\n" + deep(GREY, 10).astype(">u2").tobytes(), "may be of 10 or of 16 bits"),
     "32 bits.tif": (tiff(deep(GREY, 16).astype(np.uint32)), "cannot"),
 }  # fmt: skip
 

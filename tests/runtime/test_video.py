@@ -297,3 +297,46 @@ def test_frames_that_no_encoder_takes(tmp_path):
     with pytest.raises(UserMistake, match="no encoder for frames of 20000 x 2"):
         out.add(np.zeros((2, 20000, 3), np.uint8))
     assert not out.finish() and list(tmp_path.iterdir()) == []
+
+
+class Stalling(Camera):
+    """A video behind a URL: ``count`` of the ``promised`` frames come, then reads that give nothing after ``hang_s``."""
+
+    def __init__(self, count, promised, hang_s):
+        super().__init__(count, 0, hang_s)
+        self.promised = promised
+
+    def get(self, prop):
+        return float(self.promised) if prop == cv2.CAP_PROP_FRAME_COUNT else super().get(prop)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "promised"),
+    [
+        ("http://h/a.mp4", 5, 9), ("http://h/a.webm?x=***", 8, 9), ("http://h/a.mpg", 9, 4), ("http://h/live", 0, 9),
+        ("http://h/a.ts", 99, 100),
+    ],
+)  # fmt: skip
+def test_a_video_of_the_network_that_stalls_is_a_mistake_and_its_frames_are_kept(name, count, promised):
+    found = []
+    with pytest.raises(UserMistake, match=f"(?s){'stopped giving' if count else 'gives no'} frames.*nothing for 0 s"):
+        for frame in Video(name, Stalling(count, promised, 0.1), stall_s=0.1):
+            found.append(frame)  # noqa: PERF402 what came before the error counts
+    assert [frame.index for frame in found] == list(range(count))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Video("http://h/a.mp4?x=.webm", Stalling(9, 9, 0.06), stall_s=0.1),  # all that it counts is there
+        Video("http://h/a.webm", Stalling(9, 9, 0.0), stall_s=0.1),  # it ends at once
+        Video("a.mpg", Stalling(9, 9, 0.06), again=lambda: None, stall_s=0.01),  # a file takes its time
+    ],
+)
+def test_a_video_that_ends_does_not_stall(source):
+    assert len([frame for frame in source if frame.image is not None]) == 9
+
+
+def test_an_address_with_a_query_counts_its_frames_too():
+    *found, end = list(Video("http://h/a.mp4?token=***", Stalling(58, 60, 0.0)))
+    assert len(found) == 58 and end.lost == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,14 +36,17 @@ def evaluate(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Top-1 and top-5 on pictures whose folders or list say what they show."""
-    for flag, value in (("--score", asked.score), ("--iou", asked.iou), ("--images", asked.images), ("--save", save)):
+    detectors = {"--score": asked.score, "--iou": asked.iou, "--images": asked.images, "--save": save}
+    detectors["--agnostic-nms"] = "" if asked.agnostic_nms else None
+    for flag, value in detectors.items():
         if value is not None:
             raise UserMistake(
                 f"{flag} belongs to a detector",
-                found=f"{flag} {value}, {opened[0].path.name} classifies",
+                found=f"{f'{flag} {value}'.strip()}, {opened[0].path.name} classifies",
                 expected="--data with a folder whose sub-folders are the classes",
                 attempt=f"leave {flag} out",
             )
+    _check_data(data)
     module = None if weights is None else eager(opened[0], weights)
     notes: list[str] = []
     names = [tuple(class_names(one.labels, int(one.manifest.get("num_classes") or len(one.labels)))) for one in opened]
@@ -61,6 +65,37 @@ def evaluate(
                 raise
             rows.append(row | {"why_not": str(error).splitlines()[0]})
     return {"data": data, "notes": list(dict.fromkeys(notes)), "rows": rows}
+
+
+def _check_data(data: str) -> None:
+    """UserMistake for what calibrates and does not evaluate, and for what does neither, in words of an evaluation."""
+    from ....runtime.pictures.formats.suffixes import readable
+
+    place = Path(data)
+    suffix = "" if place.is_dir() else place.suffix.lower()
+    if data == "random" and not place.exists():
+        found, attempt = "random, which has no classes", "a folder of your pictures"
+    elif suffix in (".npz", ".npy"):
+        found = f"{data}: arrays"
+        attempt = "save them as files; quant-report measures the accuracy of a quantised bundle on arrays as well"
+    elif not place.exists():
+        found, attempt = f"{data}: nothing at that path", "check the spelling and the folder you are in"
+    elif suffix == ".json":
+        found, attempt = (
+            f"{data}: annotated boxes, and this bundle does not detect",
+            "a folder whose sub-folders are the classes",
+        )
+    elif suffix not in ("", ".txt", ".lst", ".list", *readable()):
+        found = f"{data}: a {suffix} file"
+        attempt = "unpack an archive first; a table becomes a .txt with a path and a class on each line"
+    else:
+        return
+    raise UserMistake(
+        f"{data} does not say what the pictures show",
+        found=found,
+        expected="picture files in sub-folders that are the classes, or a list file .txt with labels",
+        attempt=attempt,
+    )
 
 
 def _labelled(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....runtime.backends.load import load
-from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.detection import evaluate as boxes
@@ -30,13 +29,7 @@ def evaluate(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """COCO's figures of each bundle, after those of PyTorch where ``weights`` is given."""
-    if Path(data).is_dir():
-        raise UserMistake(
-            "A detector is evaluated on annotated boxes",
-            found=f"{data}, a folder",
-            expected="--data with a COCO-style .json, --images with the folder of its pictures",
-            attempt="--data annotations.json --images " + data,
-        )
+    boxes.check_data(data)  # before a checkpoint is read
     module = None if weights is None else eager(opened[0], weights)  # a wrong one ends it before the first picture
     result = boxes.evaluate(opened, data, asked, load, save, progress)
     if module is not None:

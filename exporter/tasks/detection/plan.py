@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NMS = ("runtime", "graph", "none")
 FITS = ("stretch", "letterbox")
-CHOICES = ("fit", "nms", "score", "iou", "max_detections")
+CHOICES = ("fit", "nms", "score", "iou", "max_detections", "agnostic_nms")
 MOST_DETECTIONS = 3840  # the largest k of TensorRT's TopK
 
 
@@ -37,12 +37,23 @@ def plan_detection(spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) 
                 because=why,
                 attempt="leave --nms out: the runtime suppresses what the graph finds",
             )
+    agnostic = bool(choices.get("agnostic_nms"))
+    if agnostic and place != NMS[0]:
+        raise UserMistake(
+            "Suppression across classes is the runtime's",
+            found=f"--agnostic-nms --nms {place}",
+            expected="--nms runtime",
+            because="the graph suppresses class by class"
+            if place == "graph"
+            else "nothing is suppressed with --nms none",
+            attempt="leave --nms out",
+        )
     most = DetectionRule.max_detections if most is None else most
     low, overlap = spec.score if score is None else score, spec.iou if iou is None else iou
     check_range("--score", low, 0, 1, f"{spec.score:g} is what the authors evaluate with")
     check_range("--iou", overlap, 0, 1, f"{spec.iou:g} is what the authors evaluate with")
     check_range("--max-detections", most, 1, MOST_DETECTIONS, "a picture; 500 is what the authors evaluate with")
-    return DetectionRule(nms=place, score=low, iou=overlap, max_detections=most)
+    return DetectionRule(place, low, overlap, most, agnostic)
 
 
 def usual_rule(spec: ModelSpec) -> DetectionRule:

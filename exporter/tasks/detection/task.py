@@ -82,9 +82,9 @@ class DetectionExport(ExportTask):
         return files, {"detection_report": report}
 
     def rule_words(self, rule: Mapping[str, Any]) -> str:
-        return (
-            f"boxes: NMS {rule['nms']}, score {rule['score']:g}, IoU {rule['iou']:g}, at most {rule['max_detections']}"
-        )
+        across = " across classes" if rule.get("agnostic_nms") else ""
+        thresholds = f"score {rule['score']:g}, IoU {rule['iou']:g}, at most {rule['max_detections']}"
+        return f"boxes: NMS {rule['nms']}{across}, {thresholds}"
 
     def claims(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Boxes and scores are known by name, or else by their shapes."""

@@ -3,10 +3,11 @@
     "clip.mp4"             every frame, in order, none left out
     "0", "rtsp://..."      the newest frame there is: what comes in while the model works is left out, not queued
     "folder", "a/*.jpg"    the pictures, in the order of their names
+    "-"                    JPEG or PNG pictures through a pipe, in order (pipe.py)
 
 A damaged frame is left out and counted, and reading goes on. A file that breaks off, a stream that ends and one that stalls
 are three things: the first two end the frames and are told in ``notes``, the third is a UserMistake after ``STALL_S`` seconds,
-and after ``OPEN_S`` when not one frame came (capture.py).
+and after ``OPEN_S`` when not one frame came (capture.py). With ``reconnect`` a camera or stream that is lost is opened again.
 """
 
 from __future__ import annotations
@@ -19,31 +20,39 @@ from pathlib import Path
 
 from ...addresses import shown
 from ...errors import UserMistake
-from ..file import SUFFIXES
+from ..formats.suffixes import MOVING, readable
 from .capture import count_of, open_camera, open_stream, open_video
 from .film import Video
 from .frame import Frame, Pictures, Source, pictures
 from .live import Live
+from .reconnect import Reconnect
 
 __all__ = ["Frame", "Live", "Pictures", "Source", "Video", "frames", "pictures"]
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-def frames(source: str | os.PathLike[str] | Sequence[str]) -> Source:
-    """Open a video file, a camera ("0"), a URL, a folder of pictures, a glob, or a list of picture files.
+def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = False) -> Source:
+    """Open a video file, a camera ("0"), a URL, a folder of pictures, a glob, a list of picture files, or a pipe ("-").
 
-    Raises UserMistake, before anything is read, when there is nothing to open.
+    ``reconnect``: a camera or stream that is lost is opened again.
+    Raises UserMistake, before anything is read, when there is nothing to open, or nothing that can be lost.
     """
+    if reconnect:
+        return _reconnecting(source)
     if not isinstance(source, (str, os.PathLike)):
         return pictures([str(path) for path in source])
     word = os.fspath(source)
+    if word == "-":
+        from .pipe import standard_input
+
+        return standard_input()
     if word.isascii() and word.isdigit():
         return Live(f"camera {word}", open_camera(int(word)))
     if URL.match(word):
         capture = open_stream(word)
         return Video(shown(word), capture) if count_of(capture) else Live(shown(word), capture)
     path = Path(word)
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if path.is_dir() or (path.suffix.lower() in readable() and path.suffix.lower() not in MOVING):
         return pictures([word])
     if path.exists():
         return Video(word, open_video(path), again=lambda: open_video(path))
@@ -52,6 +61,21 @@ def frames(source: str | os.PathLike[str] | Sequence[str]) -> Source:
     raise UserMistake(
         f"cannot open the source {shown(word)}",
         found="no such file or folder",
-        expected="a video, a folder of pictures, a camera as 0, or a URL",
+        expected="a video, a folder of pictures, a camera as 0, a URL, or - for a pipe",
         attempt="check the path and the folder you are in",
     )
+
+
+def _reconnecting(source: str | os.PathLike[str] | Sequence[str]) -> Source:
+    """A live source that is opened again; UserMistake for one of another kind, before it is read."""
+    opened = frames(source)
+    if not isinstance(opened, Live):
+        opened.close()
+        raise UserMistake(
+            "--reconnect is for cameras and streams",
+            found=f"{opened.name}, which has an end of its own",
+            expected="--source with a camera as 0, or the URL of a stream",
+            attempt="leave --reconnect out",
+        )
+    word = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+    return Reconnect(opened, lambda: frames(word))

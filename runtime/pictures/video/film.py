@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 
 from ...errors import UserMistake
-from .capture import codec_of, count_of, fps_of, to_rgb
-from .frame import Frame, Source, unread
+from .capture import STALL_S, codec_of, count_of, fps_of, to_rgb
+from .frame import Frame, Source, stalled, unread
 
 MOST_IN_A_ROW = 1000  # reads that may fail one after the other; behind the end of a file that takes a tenth of a second
 TABLES = (
@@ -26,13 +26,16 @@ MOST_FPS = 60.0  # of a saved video whose source has no constant rate
 
 
 class Video(Source):
-    """A video; ``again`` opens it a second time."""
+    """A video; ``again`` opens it a second time. One behind a URL, which has none, may stall: ``stall_s`` in reads that fail."""
 
     kind = "video"
 
-    def __init__(self, name: str, capture: Any, again: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, name: str, capture: Any, again: Callable[[], Any] | None = None, stall_s: float | None = None
+    ) -> None:
         super().__init__(name)
         self.capture, self._again = capture, again
+        self.stall_s = STALL_S if stall_s is None else stall_s
         self.fps = fps_of(capture)
         self.count = count_of(capture) if self.fps else None  # without a rate a count is one of clock ticks
 
@@ -41,12 +44,17 @@ class Video(Source):
             0  # frames so far, those that were lost before the last of them, reads that failed since
         )
         steady, last, time_s = True, -1, 0.0
+        failing_s = 0.0  # spent in reads that gave nothing, since the last frame
         while failed < MOST_IN_A_ROW and not (failed and self.count and answered + lost + failed > self.count + 2):
             started = time.perf_counter()
             there, pixels = self.capture.read()
             if not there:
                 failed += 1
+                failing_s += time.perf_counter() - started
+                if self._stalls(failing_s, last):
+                    raise stalled(self.name, answered, failing_s, self.stall_s)
                 continue
+            failing_s = 0.0
             index = answered + lost + failed
             time_s = self._time(index, time_s)
             if not (lost or failed):
@@ -69,6 +77,16 @@ class Video(Source):
         if missing := self._missing(last, time_s):
             self.notes.append(f"{self.name} breaks off: {answered} of the {self.count} frames it promises can be read")
             yield unread(self.name, last + 1, missing)
+
+    def _stalls(self, failing_s: float, last: int) -> bool:
+        """Whether the sender has stopped before the end: of what counts its frames, before the last of them."""
+        whole = self.count is not None and last + 1 >= self.count and self._counts_frames()
+        return self._again is None and failing_s >= 0.9 * self.stall_s and not whole
+
+    def _counts_frames(self) -> bool:
+        """By the name, of an address by its path: what stands behind ? and # says nothing of the container."""
+        path = self.name if self._again is not None else self.name.partition("?")[0].partition("#")[0]
+        return path.lower().endswith(TABLES)
 
     def _time(self, reads: int, before_s: float) -> float:
         """Seconds as the container tells them; a container without times says 0, and some run backwards where they were cut."""
@@ -96,7 +114,7 @@ class Video(Source):
             return 0
         missing = max(self.count - last - 1, 0)
         # where the count is the length times the rate, sound that is longer than the pictures adds to it
-        return missing if self.name.lower().endswith(TABLES) or missing > self.count * 0.02 + 2 else 0
+        return missing if self._counts_frames() or missing > self.count * 0.02 + 2 else 0
 
     def rate(self) -> float | None:
         """The own rate where it is constant, else that of the shortest step, at most ``MOST_FPS``."""

@@ -15,12 +15,11 @@ import numpy as np
 from ...addresses import shown
 from ...errors import UserMistake
 from ...ground.regular import check_regular
-from ..file import SUFFIXES, read_image
+from ..file import read_image
+from ..formats.suffixes import VIDEO_SUFFIXES, left_out, readable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".mjpeg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +33,7 @@ class Frame:
     error: UserMistake | None = None
     read_ms: float = 0.0
     lost: int = 0  # so many frames from ``index`` on could not be read: no picture, but an error
+    outage_s: float | None = None  # the source was lost so long and is there again: neither a picture nor an error
 
 
 class Source:
@@ -42,6 +42,7 @@ class Source:
     kind = "pictures"  # or "video", "live"
     fps: float | None = None
     count: int | None = None
+    outages = 0  # so many times it was lost and opened again
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -93,21 +94,39 @@ def unread(name: str, index: int, lost: int) -> Frame:
     return Frame(index, name, None, None, error, lost=lost)
 
 
+def stalled(name: str, taken: int, wait_s: float, stall_s: float) -> UserMistake:
+    """For a source that stopped giving frames before its end."""
+    return UserMistake(
+        f"{name} gives no frames" if not taken else f"{name} stopped giving frames",
+        found=f"{f'{taken} frames, then ' if taken else ''}nothing for {wait_s:.0f} s",
+        expected=f"a frame at least every {stall_s:.0f} s",
+        because="the network or the sender hangs, or another program holds the camera",
+        attempt="look at it in a player; then run again",
+    )
+
+
 def pictures(words: Sequence[str]) -> Pictures:
-    """Files, folders and globs -> their pictures. A word that leads to none is a mistake now, before any is read."""
+    """Files, folders and globs -> their pictures. A word that leads to none is a mistake now, before any is read.
+
+    Of a folder hidden files are passed over, and a picture that cannot be decoded here is told in ``notes``.
+    """
     paths: list[str] = []
+    others: list[str] = []
     for word in words:
         path = Path(word)
         if path.is_dir() or (glob.has_magic(word) and not path.exists()):
             entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
-            found = sorted(str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file())
+            files = sorted(entry for entry in entries if not entry.name.startswith(".") and entry.is_file())
+            found = [str(entry) for entry in files if entry.suffix.lower() in readable()]
+            others += [entry.suffix for entry in files if entry.suffix.lower() not in readable()]
         else:
             found = [word]
         if not found:
             raise UserMistake(
                 f"no pictures in {word}" if path.is_dir() else f"no picture fits {shown(word)}",
                 found=_kinds(path) if path.is_dir() else "nothing",
-                expected="files that end in " + " ".join(SUFFIXES),
+                expected="files that end in " + " ".join(readable()),
+                because=left_out(others),
                 attempt="name the folder that holds the pictures itself",
             )
         paths += found
@@ -123,7 +142,10 @@ def pictures(words: Sequence[str]) -> Pictures:
             )
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise UserMistake(f"{name} is no picture", found="a video", attempt=f"--source {name}")
-    return Pictures(words[0] if len(words) == 1 else f"{len(paths)} pictures", paths)
+    source = Pictures(words[0] if len(words) == 1 else f"{len(paths)} pictures", paths)
+    if told := left_out(others):
+        source.notes.append(told)
+    return source
 
 
 def _kinds(folder: Path) -> str:

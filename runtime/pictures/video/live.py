@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UserMistake
 from .capture import OPEN_S, STALL_S, fps_of, to_rgb
-from .frame import Frame, Source, unread
+from .frame import Frame, Source, stalled, unread
 
 MOST_IN_A_ROW = 100  # reads that may fail one after the other before the source counts as ended
 
@@ -72,7 +71,7 @@ class Live(Source):
                 # the reads that gave up may have begun long before we came to wait for them
                 wait_s = max(time.perf_counter() - waited, failing_s if ended else 0)
                 if not ended or wait_s >= 0.9 * self.stall_s or taken == 0:
-                    raise self._stalled(taken, wait_s)
+                    raise stalled(self.name, taken, wait_s, self.stall_s)
                 self.notes.append(f"{self.name} ended after {seen + 1} frames")
                 return
             index, at, pixels, lost = newest
@@ -81,15 +80,6 @@ class Live(Source):
             first_s = at if first_s is None else first_s
             seen, taken, told = index, taken + 1, lost
             yield Frame(seen, self.name, at - first_s, to_rgb(pixels), None, (time.perf_counter() - waited) * 1e3)
-
-    def _stalled(self, taken: int, wait_s: float) -> UserMistake:
-        return UserMistake(
-            f"{self.name} gives no frames" if not taken else f"{self.name} stopped giving frames",
-            found=f"{f'{taken} frames, then ' if taken else ''}nothing for {wait_s:.0f} s",
-            expected=f"a frame at least every {self.stall_s:.0f} s",
-            because="the network or the sender hangs, or another program holds the camera",
-            attempt="look at it in a player; then run again",
-        )
 
     def close(self) -> None:
         self._stopped = True

@@ -37,8 +37,9 @@ class DetectionRule:
 
     nms: str
     score: float  # a detection has a score above it
-    iou: float  # of two boxes of one class that overlap more, the better one counts
+    iou: float  # of two boxes of one class that overlap more, the better one counts (agnostic_nms: of any class)
     max_detections: int = 500  # the best so many of a picture, all classes together
+    agnostic_nms: bool = False  # boxes suppress each other whatever their classes; of suppression in the runtime only
 
     def __post_init__(self) -> None:
         for holds, name, value, expected in (
@@ -51,12 +52,22 @@ class DetectionRule:
                 self.max_detections,
                 f"a whole number from 1 to {MAX_DETECTIONS:,}",
             ),
+            (
+                self.agnostic_nms is False or (self.agnostic_nms is True and self.nms == "runtime"),
+                "agnostic_nms",
+                self.agnostic_nms,
+                'true or false, and true with nms "runtime" only',
+            ),
         ):
             if not holds:
                 raise UserMistake(f"detection: {name} is not usable", found=repr(value), expected=expected)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As the manifest has it; what is usual is left out, so that a runtime which does not know of it reads the rest."""
+        fields = asdict(self)
+        if not self.agnostic_nms:
+            del fields["agnostic_nms"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> DetectionRule:
@@ -67,17 +78,33 @@ class DetectionRule:
             raise UserMistake("the detection rule cannot be read", found=str(error)) from None
 
     def override(
-        self, score: float | None = None, iou: float | None = None, max_detections: int | None = None
+        self,
+        score: float | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
+        agnostic_nms: bool | None = None,
     ) -> DetectionRule:
         """The rule with other thresholds; UserMistake where the graph has applied its own already."""
-        asked: dict[str, Any] = {"score": score, "iou": iou, "max_detections": max_detections}
-        changed = replace(self, **{key: value for key, value in asked.items() if value is not None})
-        if self.nms == "none" and iou is not None:
+        if agnostic_nms is not None and not isinstance(agnostic_nms, (bool, np.bool_)):
+            raise UserMistake("agnostic_nms is yes or no", found=repr(agnostic_nms)[:80], expected="True or False")
+        if self.nms == "none" and (iou is not None or agnostic_nms):
+            name, found = ("iou", f"iou={iou}") if iou is not None else ("agnostic_nms", "agnostic_nms")
             raise UserMistake(
                 "this bundle does not suppress overlapping boxes",
-                found=f"iou={iou}, and nms none in the bundle",
-                attempt="leave iou out, or export with --nms runtime",
+                found=f"{found}, and nms none in the bundle",
+                attempt=f"leave {name} out, or export with --nms runtime",
             )
+        if self.nms == "graph" and agnostic_nms:
+            raise UserMistake(
+                "this bundle suppresses class by class",
+                found="agnostic_nms, and nms graph in the bundle",
+                expected="suppression in the runtime",
+                because="the graph has dropped boxes for others of their class; across classes some of them would stay",
+                attempt="export with --nms runtime, then agnostic_nms can be chosen at run time",
+            )
+        asked: dict[str, Any] = {"score": score, "iou": iou, "max_detections": max_detections}
+        asked["agnostic_nms"] = None if agnostic_nms is None else bool(agnostic_nms)
+        changed = replace(self, **{key: value for key, value in asked.items() if value is not None})
         if self.nms == "graph":
             for name, fits, possible in (
                 ("score", changed.score >= self.score, f"{self.score} or more"),
@@ -116,7 +143,8 @@ def keep_parts(boxes: np.ndarray, scores: np.ndarray, rule: DetectionRule) -> Ke
     if rule.nms == "none":
         best = np.argsort(-values, kind="stable")[: rule.max_detections]
     else:
-        best = nms(boxes[cells], values, classes, rule.iou, rule.max_detections)
+        of_one_kind = np.zeros_like(classes) if rule.agnostic_nms else classes
+        best = nms(boxes[cells], values, of_one_kind, rule.iou, rule.max_detections)
     return Kept(boxes[cells[best]].astype(np.float32), values[best].astype(np.float32), classes[best])
 
 

@@ -30,6 +30,22 @@ MOST = 500  # boxes a picture, as the authors evaluate
 USUAL_SCORE = 0.05  # a higher threshold cuts off the tail that average precision counts
 BATCH = 8  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "mAP", "95 %", "AP50", "AP75", "small", "medium", "large", "pictures")
+RECALLS = {
+    "ar1": "AR@1",
+    "ar10": "AR@10",
+    "ar100": "AR@100",
+    "ar_small": "small",
+    "ar_medium": "medium",
+    "ar_large": "large",
+}
+CONVERT = "convert it to COCO JSON first, with its pictures as files"
+OTHER_DATA = {  # what else is given as --data, and what to do with it
+    **dict.fromkeys((".npz", ".npy"), ("arrays, which hold no boxes in pixels of picture files", CONVERT)),
+    **dict.fromkeys((".yaml", ".yml"), ("settings of a YOLO set, whose boxes stand in text files", CONVERT)),
+    **dict.fromkeys((".txt", ".lst", ".list"), ("a list of pictures, or the boxes of one", CONVERT)),
+    **dict.fromkeys((".xml", ".csv", ".tsv"), ("annotations of another format", CONVERT)),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z"), ("an archive", "unpack it, and give the .json in it")),
+}
 Answer = Callable[[Sequence[Path]], Sequence[Kept]]  # pictures -> what is found in each, in their pixels
 
 
@@ -46,6 +62,7 @@ def evaluate(
     ``save`` writes the boxes of the (one) bundle as a COCO results file.
     """
     rules = [rule_of(bundle, asked) for bundle in bundles]
+    check_data(data)
     pycocotools()  # without it nothing could be judged after the last picture
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
@@ -71,6 +88,27 @@ def evaluate(
         result["not_saved"] = not_saved
         result["notes"].append(f"the boxes were NOT saved: {not_saved}")
     return result
+
+
+def check_data(data: str | os.PathLike[str]) -> None:
+    """UserMistake for a folder, and for files that people evaluate other things on; a missing one is told when it is read."""
+    place = Path(data)
+    if place.is_dir():
+        raise UserMistake(
+            "A detector is evaluated on annotated boxes",
+            found=f"{data}, a folder",
+            expected="--data with a COCO-style .json, --images with the folder of its pictures",
+            attempt=f"--data annotations.json --images {data}",
+        )
+    suffix = place.suffix.lower()
+    if suffix in OTHER_DATA:
+        what, attempt = OTHER_DATA[suffix]
+        raise UserMistake(
+            "A detector is evaluated on annotated boxes",
+            found=f"{data}, {what}",
+            expected="a COCO-style .json: images, annotations, categories",
+            attempt=attempt,
+        )
 
 
 def _saved(place: Path, coco: CocoSet, found: Sequence[Kept]) -> str:
@@ -100,7 +138,7 @@ def rule_of(bundle: Described, asked: Asked) -> DetectionRule:
         raise not_by_boxes(bundle)
     rule = bundles_rule(bundle)
     most = max(rule.max_detections, MOST) if rule.nms != "graph" else None
-    return rule.override(asked.score, asked.iou, most)
+    return rule.override(asked.score, asked.iou, most, True if asked.agnostic_nms else None)
 
 
 def run_bundle(
@@ -117,6 +155,7 @@ def run_bundle(
                 score=rule.score,
                 iou=iou,
                 max_detections=rule.max_detections,
+                agnostic_nms=rule.agnostic_nms or None,
             )
             return [Kept(one.boxes, one.scores, one.classes) for one in answers]
 
@@ -147,7 +186,9 @@ def figures(found: Sequence[Kept], coco: CocoSet, labels: Sequence[str], rule: D
     """COCO's figures of one candidate, with what they were measured with."""
     measured = evaluate_boxes(found, coco.truths, labels)
     boxes = sum(len(one.scores) for one in found)
-    settings = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
+    settings: dict[str, Any] = {"score": rule.score, "iou": rule.iou, "max_detections": rule.max_detections}
+    if rule.agnostic_nms:
+        settings["agnostic_nms"] = True
     return {**settings, **measured, "found": boxes}
 
 
@@ -198,6 +239,8 @@ def show(result: Mapping[str, Any], per_class: bool = False) -> str:
     """The result as text: a table, with ``per_class`` another one, and the notes."""
     rows = result["rows"]
     lines = table(COLUMNS, [_cells(row) for row in rows])
+    if recalls := [(row["name"], *(_number(row[name]) for name in RECALLS)) for row in rows if "ar100" in row]:
+        lines += ["", *table(("average recall", *RECALLS.values()), recalls)]
     if per_class:
         names = [row["name"] for row in rows if "per_class" in row]
         labels = list(dict.fromkeys(label for row in rows for label in row.get("per_class", {})))

@@ -2,6 +2,8 @@
 
     boxes (n, 4), scores (n,), classes (n,)  ->  indices of those that stay, best first
 
+Across classes it is the same with one class for all.
+
 Defined as a loop: take the best box left, drop every box of its class that overlaps it by more than ``iou``, repeat. The
 arithmetic is float32 and that of ONNX Runtime's NonMaxSuppression (corner boxes), so the two agree to the bit. Without
 the loop: boxes sorted by class and left edge meet only those few that begin near them, which gives the list of pairs that

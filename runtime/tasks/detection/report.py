@@ -31,6 +31,12 @@ FIGURES = {  # of COCO's evaluation, as runtime/coco/average_precision.py names 
     "small": "mAP of small boxes",
     "medium": "mAP of medium boxes",
     "large": "mAP of large boxes",
+    "ar1": "average recall, 1 box a class and picture",
+    "ar10": "average recall, 10 boxes",
+    "ar100": "average recall, 100 boxes",
+    "ar_small": "average recall of small boxes",
+    "ar_medium": "average recall of medium boxes",
+    "ar_large": "average recall of large boxes",
 }
 SEEN_PX = 0.01
 COUNTS = {"pictures": "pictures", "boxes": "boxes in them", "source": "pictures and boxes of"}
@@ -155,7 +161,8 @@ def thresholds(detection: Data | None) -> Html:
     place = str(told.get("nms", ""))
     return facts(
         {
-            "overlapping boxes removed": PLACES.get(place, place),
+            "overlapping boxes removed": PLACES.get(place, place)
+            + (", whatever their classes" if told.get("agnostic_nms") is True else ""),
             "score threshold": told.get("score"),
             "IoU threshold": told.get("iou") if place != "none" else None,
             "most boxes a picture": told.get("max_detections"),

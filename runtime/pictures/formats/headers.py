@@ -4,6 +4,8 @@ The decoder and whoever asks for a size read it here, so that they cannot differ
 library (of two EXIF segments of a JPEG the first that says an orientation counts, a PNG's ``eXIf`` may stand behind the
 pixels, the number may be of any whole type).  A TIFF is turned by OpenCV, whatever it is told.
 
+Of GIF, JPEG 2000, AVIF and Netpbm the size alone is read, so that a small file that claims a huge picture is refused.
+
 EXIF 2.3, tag 274; PNG (third edition), eXIf and sBIT; TIFF 6.0, tags 258, 262, 281, 284 and 341; RIFF container of WebP.
 """
 
@@ -16,8 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .pnm import Netpbm, is_scaled, netpbm
+
 JPEG, PNG, RIFF, WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"WEBP"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+GIF = (b"GIF87a", b"GIF89a")
+HEAD_BYTES = 64 * 1024  # where the boxes of JPEG 2000 and AVIF say how large the picture is
 PNG_HEAD_BYTES = 26  # up to the bit depth and the type of colour
 EXIF_MARKER, EXIF = 0xE1, b"Exif\0\0"
 SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOFn markers
@@ -44,7 +50,9 @@ TURNS = {  # EXIF orientation -> (rows and columns change places, rows backwards
 class Header:
     """What stands in a file; None and 0 where it does not say."""
 
-    kind: str = ""  # "JPEG", "PNG", "WebP", "TIFF", or "" for what is left to OpenCV
+    kind: str = (
+        ""  # "JPEG", "PNG", "WebP", "TIFF", "GIF", "JPEG 2000", "AVIF", "Netpbm", or "" for what is left to OpenCV
+    )
     size: tuple[int, int] | None = None  # (height, width) as stored, before it is turned
     orientation: int = 1  # how it must be turned after OpenCV has decoded it (1 to 8 as EXIF counts)
     bits: int = 0  # declared: white is 2 ** bits - 1
@@ -54,6 +62,7 @@ class Header:
     pixels_at: int = 0  # where the coded pixels begin
     planes: bool = False  # the channels stand one behind the other
     complete: bool = True  # nothing that says more can follow
+    netpbm: Netpbm | None = None  # of samples that the decoder leaves as they are
 
     @property
     def upright(self) -> tuple[int, int] | None:
@@ -72,7 +81,31 @@ def header(data: bytes) -> Header:
         return Header(
             "WebP", orientation=next((exif_orientation(body) or 1 for name, body in chunks if name == b"EXIF"), 1)
         )
-    return _tiff(data) if data.startswith(TIFF) else Header()
+    if data.startswith(TIFF):
+        return _tiff(data)
+    if (found := netpbm(data)) is not None:
+        # 65535 is what programs write who know nothing of the depth
+        bits = found.white.bit_length() if 255 < found.white < 0xFFFF and not is_scaled(found) else 0
+        return Header("Netpbm", (found.height, found.width), bits=bits, sample_bits=found.sample_bits, netpbm=found)
+    return _boxes(data)
+
+
+def _boxes(data: bytes) -> Header:
+    """GIF, and the two that are made of boxes: the largest size that any of them claims."""
+    if data[:6] in GIF and len(data) >= 10:
+        width, height = struct.unpack_from("<HH", data, 6)
+        return Header("GIF", (height, width))
+    if data[4:8] == b"jP  " and (at := data.find(b"ihdr", 0, HEAD_BYTES)) > 0 and at + 12 <= len(data):
+        height, width = struct.unpack_from(">II", data, at + 4)
+        return Header("JPEG 2000", (height, width))
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        sizes = [
+            struct.unpack_from(">II", data, found.end() + 4)[::-1]  # behind version and flags
+            for found in re.finditer(b"ispe", data[:HEAD_BYTES])
+            if found.end() + 12 <= len(data)
+        ]
+        return Header("AVIF", max(sizes, key=lambda size: size[0] * size[1], default=None))
+    return Header()
 
 
 def turned(image: np.ndarray, orientation: int) -> np.ndarray:
