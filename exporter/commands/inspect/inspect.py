@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....graph.read import called, is_op
 from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
 from ....runtime.ground.regular import open_regular
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     import onnx
     from rich.console import Console
 
-ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}
+MICROSOFT = "com.microsoft"
+ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}  # of that domain
 BUILD_LIMIT_S = 3600.0  # the largest of our models takes some minutes
 BETWEEN = {"Add", "Mul", "Div", "Cast", "Where", "Reshape", "Transpose", "Identity", "Sub", "Expand", "Unsqueeze"}
 
@@ -92,7 +94,7 @@ def _manifest_shapes(manifest: dict[str, Any]) -> Shapes | None:
 def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
     model = load_onnx(path)
     graph = model.graph
-    ops = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in graph.node)
+    ops = Counter(called(node) for node in graph.node)
     weights: Counter[str] = Counter()
     for tensor in graph.initializer:
         weights[_dtype(tensor.data_type)] += _tensor_bytes(tensor)
@@ -168,18 +170,18 @@ def _attention(graph: onnx.GraphProto) -> list[dict[str, Any]]:
                 else [r for n in names for r in readers.get(n, [])]
             )
             for other in near:
-                if other.op_type in ("MatMul", "Einsum"):
+                if is_op(other, ("MatMul", "Einsum")):
                     return True
-                if other.op_type in BETWEEN and id(other) not in seen:
+                if is_op(other, BETWEEN) and id(other) not in seen:
                     seen.add(id(other))
                     todo.append(other)
         return False
 
     found = []
     for node in graph.node:
-        if node.op_type in ATTENTION_OPS:
+        if is_op(node, "Attention") or is_op(node, ATTENTION_OPS, MICROSOFT):
             found.append({"node": node.name, "form": node.op_type})
-        elif node.op_type == "Softmax" and reaches(node, up=True) and reaches(node, up=False):
+        elif is_op(node, "Softmax") and reaches(node, up=True) and reaches(node, up=False):
             found.append({"node": node.name, "form": "MatMul, Softmax, MatMul"})
     return found
 

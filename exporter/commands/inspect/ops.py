@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....graph.read import is_op
 from ....runtime.errors import UserMistake
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
@@ -127,10 +128,10 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
         kinds.setdefault(value.name, (tensor.elem_type, sizes))
     found = []
     for node in graph.node:
-        if node.domain == DOMAIN and node.op_type not in OPS:
-            found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
-        elif node.domain == DOMAIN:
+        if is_op(node, OPS, DOMAIN):
             found.append(_node(OPS[node.op_type], node, [kinds.get(name, (0, [])) for name in node.input]))
+        elif node.domain == DOMAIN:
+            found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
     functions = {function.name for function in model.functions if function.domain == DOMAIN}
     return found, functions
 
