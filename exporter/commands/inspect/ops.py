@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,9 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
 
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return [], set()
-    inferred = onnx.shape_inference.infer_shapes(model)
-    graph = inferred.graph
+    with suppress(onnx.shape_inference.InferenceError):  # without shapes, no kernel is known to fit
+        model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
     kinds = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
