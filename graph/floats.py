@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .edit import add_constant, clone, replace_value, sweep
-from .read import attribute, constant
+from .read import attribute, constant, is_op
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -20,7 +20,7 @@ def as_float(model: ir.Model) -> ir.Model:
     """
     model = clone(model)
     for node in list(model.graph):
-        if node.op_type != "DequantizeLinear" or node.domain:
+        if not is_op(node, "DequantizeLinear"):
             continue
         parts = [constant(value) for value in node.inputs]
         if any(part is None for part in parts) or len(parts) > 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 VIEWS = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Split", "Pad", "Expand"}
 )
+
+
+class Named(Protocol):
+    """A node of onnx_ir, or of the protobuf."""
+
+    @property
+    def domain(self) -> str: ...
+
+    @property
+    def op_type(self) -> str: ...
+
+
+AnyNode = TypeVar("AnyNode", bound=Named)
+ONNX = "ai.onnx"  # the long name of the domain that is called ""
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
@@ -38,6 +52,21 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     return default if found is None else found.value
 
 
+def is_op(node: AnyNode | None, ops: str | Collection[str], domain: str = "") -> TypeGuard[AnyNode]:
+    """Whether ``node`` is one of ``ops`` of ``domain``, by default ONNX's own.
+
+    The name alone says nothing: Attention of com.microsoft and Attention of opset 23 take other inputs.
+    """
+    if node is None or (node.domain if node.domain != ONNX else "") != domain:
+        return False
+    return node.op_type == ops if isinstance(ops, str) else node.op_type in ops
+
+
+def called(node: Named) -> str:
+    """Its type with the domain where that is not ONNX's own: ``Conv``, ``com.microsoft.Attention``."""
+    return f"{node.domain}.{node.op_type}" if node.domain not in ("", ONNX) else node.op_type
+
+
 def only_consumer(value: ir.Value | None) -> ir.Node | None:
     """The one node that reads a value which is no graph output, else None; None too where it stands in a branch or a loop."""
     if value is None or value.is_graph_output():
@@ -56,7 +85,7 @@ def is_read(node: ir.Node, first: int = 0) -> bool:
 def behind_views(value: ir.Value | None, through: Collection[str] = VIEWS) -> ir.Node | None:
     """The node that computed ``value``, views (or the operators named) looked through; None for a graph input or a constant."""
     node = value.producer() if value is not None else None
-    while node is not None and node.op_type in through and not node.domain:
+    while is_op(node, through):
         source = node.inputs[0]
         node = source.producer() if source is not None else None
     return node
@@ -69,5 +98,4 @@ def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
 
 def node_types(model: ir.Model) -> dict[str, int]:
     """How many nodes of each type the graph has, most frequent first."""
-    counts = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph)
-    return dict(counts.most_common())
+    return dict(Counter(called(node) for node in model.graph).most_common())

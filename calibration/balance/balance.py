@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.read import constant, nodes_by_name
+from ...graph.read import constant, is_op, nodes_by_name
 from ..nouns import Site
 from ..statistics.observers import Statistics, TensorStats
 from .channels import Group, follow
@@ -48,7 +48,7 @@ def balance(
         sinks = [by_node[name] for name in group.sinks() if name in by_node]
         record = {"kind": kind, "source": str(source.name), "nodes": [site.node for site in sinks], "strength": alpha}
         if not sinks:
-            if group.refused and source.op_type == "LayerNormalization":
+            if group.refused and is_op(source, "LayerNormalization"):
                 records.append(record | {"strength": 0.0, "ratio": 1.0, "refused": list(group.refused)})
             continue
         factors = strengths(group, sinks, nodes, tensors, alpha)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.read import attribute, constant
+from ...graph.read import attribute, constant, is_op
 from .labels import FROZEN, Edit, NotLinear, collapse, guess
 from .rules import step
 
@@ -91,12 +91,12 @@ def _source(node: ir.Node) -> tuple[int, np.ndarray, list[tuple[int, np.ndarray]
     shape = guess(node.outputs[0])
     if shape is None:
         return 0, np.zeros(0, int), []
-    axis = 1 if node.op_type == "Conv" else len(shape) - 1
+    axis = 1 if is_op(node, "Conv") else len(shape) - 1
     size = shape[axis]
     order = np.arange(size)
     first = np.broadcast_to(order.reshape([-1 if at == axis else 1 for at in range(len(shape))]), shape)
     own: list[tuple[int, np.ndarray]] = []
-    if node.op_type == "LayerNormalization":
+    if is_op(node, "LayerNormalization"):
         if attribute(node, "axis", -1) not in (-1, len(shape) - 1):
             return 0, first, []
         own = [(index, order) for index in (1, 2) if index < len(node.inputs) and node.inputs[index] is not None]
@@ -104,7 +104,7 @@ def _source(node: ir.Node) -> tuple[int, np.ndarray, list[tuple[int, np.ndarray]
         weight = constant(node.inputs[1])
         if weight is None:
             return 0, first, []
-        out_first = node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0))
+        out_first = is_op(node, "Conv") or (is_op(node, "Gemm") and attribute(node, "transB", 0))
         own = [(1, order.reshape([-1] + [1] * (weight.ndim - 1)) if out_first else order)]
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             own.append((2, order))

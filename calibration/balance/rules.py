@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.read import attribute, constant
+from ...graph.read import attribute, constant, is_op
 from .labels import FROZEN, ZERO, Edit, NotLinear, collapse, guess
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _same(node: ir.Node, labels: list[Any]) -> Passed:
 def _mean(node: ir.Node, labels: list[Any]) -> Passed:
     """A mean over axes on which the label does not change."""
     one = _only_first(node, labels)
-    axes = list(range(2, one.ndim)) if node.op_type == "GlobalAveragePool" else _known(node, 1)
-    keep = node.op_type == "GlobalAveragePool" or attribute(node, "keepdims", 1)
+    axes = list(range(2, one.ndim)) if is_op(node, "GlobalAveragePool") else _known(node, 1)
+    keep = is_op(node, "GlobalAveragePool") or attribute(node, "keepdims", 1)
     for axis in axes:
         one = _constant_along(node, one, axis)
     return {node.outputs[0]: one if keep else np.squeeze(one, tuple(axes))}, []
@@ -144,7 +144,7 @@ def _mul(node: ir.Node, labels: list[Any]) -> Passed:
         raise NotLinear(
             np.concatenate([labels[0].ravel(), labels[1].ravel()]), f"{node.op_type} {node.name} squares them"
         )
-    if node.op_type == "Div" and labels[0] is None:
+    if is_op(node, "Div") and labels[0] is None:
         raise NotLinear(labels[1], f"Div {node.name} divides by them")
     index = 0 if labels[0] is not None else 1
     shape = np.broadcast_shapes(labels[index].shape, _shape(node.inputs[1 - index]))

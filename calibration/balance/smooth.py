@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...graph.read import is_op
 from ..nouns import Site
 from ..statistics.observers import Statistics
 from .balance import balance
@@ -31,6 +32,6 @@ def smooth(
     model = model.clone()
     if not alpha:
         return model, statistics, ()
-    sources = [node for node in model.graph if node.op_type == "LayerNormalization" and not node.domain]
+    sources = [node for node in model.graph if is_op(node, "LayerNormalization")]
     statistics, groups = balance(model, sources, sites, statistics, alpha, "smooth")
     return model, statistics, groups

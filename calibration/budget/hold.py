@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...graph.read import is_op
 from ...graph.run import Runner
 from ...runtime.errors import UserMistake
 from ..forms.weight_only import inputs_of, widest_block
@@ -112,7 +113,7 @@ def for_kernels_here(facts: Facts, sites: tuple[Site, ...], model: ir.Model) -> 
         return {}, ()
     if form == "qdq":
         return float_convolutions(sites), ()
-    cut = any(node.op_type in CUTS for node in model.graph)
+    cut = any(is_op(node, CUTS) for node in model.graph)
     return (narrow_points(sites), ()) if cut else ({}, in_chains(sites))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...graph.edit import add_constant, insert, sweep
-from ...graph.read import nodes_by_name
+from ...graph.read import is_op, nodes_by_name
 from ...runtime.errors import EdgesmithError
 from ..nouns import Recipe, ScaleTable, Site, WeightScales
 from ..precisions import PRECISIONS
@@ -48,7 +48,7 @@ def _raise_opset(model: ir.Model, opset: int) -> None:
     if model.graph.opset_imports.get("", 0) >= opset:
         return
     for node in model.graph:
-        if node.op_type == "GroupNormalization" and not node.domain:
+        if is_op(node, "GroupNormalization"):
             raise EdgesmithError(
                 f"{node.name} is a GroupNormalization of opset {model.graph.opset_imports['']}",
                 because=f"its scale has another shape from opset 21, and weights in blocks need opset {opset}",

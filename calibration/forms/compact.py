@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.edit import add_constant, insert, sweep
-from ...graph.read import behind_views
+from ...graph.read import behind_views, is_op
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,13 +54,13 @@ def compact(model: ir.Model) -> int:
 def _bears_codes(array: np.ndarray, readers: set[ir.Node]) -> bool:
     if array.ndim < 3:
         return False
-    convs = [node for node in readers if node.op_type == "Conv"]
+    convs = [node for node in readers if is_op(node, "Conv")]
     return array.size >= LARGE and all(behind_views(node.inputs[0]) is not None for node in convs) if convs else True
 
 
 def _codes(model: ir.Model, before: ir.Node, value: ir.Value, array: np.ndarray) -> ir.Value | None:
     """One scale an output channel of a Conv, one a row of everything else; None for what is not finite."""
-    conv = any(use.node.op_type == "Conv" for use in value.uses())
+    conv = any(is_op(use.node, "Conv") for use in value.uses())
     peaks = np.abs(array).max(axis=tuple(range(1, array.ndim)) if conv else -1, keepdims=True)
     if not np.isfinite(peaks).all():
         return None

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.edit import add_constant, insert, sweep, take_over
-from ...graph.read import attribute, nodes_by_name
+from ...graph.read import attribute, is_op, nodes_by_name
 from ..nouns import Site, WeightScales
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _integer_product(
     y = insert(node, "Mul", [y, factor], output=f"{name}_real", name=f"{name}_real", dtype=real, shape=shape)
     if rows is not None:
         y = insert(node, "Mul", [y, rows], output=f"{name}_rows", name=f"{name}_rows", dtype=real, shape=shape)
-    bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
+    bias = node.inputs[2] if is_op(node, "Gemm") and len(node.inputs) > 2 else None
     if bias is not None:
         beta = attribute(node, "beta", 1.0)
         if beta != 1.0:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.edit import add_constant, insert, sweep, take_over
-from ...graph.read import attribute, constant, nodes_by_name
+from ...graph.read import attribute, constant, is_op, nodes_by_name
 from ..nouns import Range, Recipe, ScaleTable, Site, WeightScales
 from ..precisions import PRECISIONS, Codes
 
@@ -38,12 +38,12 @@ def insert_qdq(model: ir.Model, sites: Sequence[Site], scales: ScaleTable, recip
         if site.node not in scales.weights:
             continue
         node, weight = nodes[site.node], scales.weights[site.node]
-        if node.op_type == "Gemm":
+        if is_op(node, "Gemm"):
             node, weight = _as_matmul(model, node, weight)
         node.replace_input_with(1, _weight(model, node, weight))
         if site.node in scales.activations:
             node.replace_input_with(0, _pair(model, node, scales.activations[site.node], zero))
-        if node.op_type == "MatMul":
+        if is_op(node, "MatMul"):
             _bias_as_sub(model, node)
     sweep(model)
     return model
@@ -127,7 +127,7 @@ def _bias_as_sub(model: ir.Model, node: ir.Node) -> None:
     """Add(product, b) -> Sub(product, -b), wherever the product is read by an Add of a constant."""
     for use in list(node.outputs[0].uses()):
         add = use.node
-        if add.op_type != "Add" or add.domain:
+        if not is_op(add, "Add"):
             continue
         other = add.inputs[1 - use.idx]
         bias = constant(other)

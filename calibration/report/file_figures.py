@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.read import attribute, constant
+from ...graph.read import attribute, constant, is_op
 from ...graph.run import open_session
 from ..judge.accuracy import sqnr_db
 from ..nouns import Site
 from ..statistics.observers import Observer
-from .quantised_file import PROBE, Place, Rounded
+from .quantised_file import MICROSOFT, PROBE, Place, Rounded
 from .report import reasons
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ INNER = 16  # pictures whose inner values are read; energies over thousands of v
 SMOOTHED_DB = 3.0  # gained by taking out a factor a channel: rounding alone gains less, a smoothed weight tens
 UNLIKE_DB = 8.0  # below this (four bits have 15 and more) a weight is not the reference's one rounded, but another
 WEIGHT_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}  # of all other products it is input 1
-PRODUCTS = {"Conv", "Gemm", "MatMul", "MatMulInteger", "ConvInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-            "MatMulNBits", *WEIGHT_AT}  # fmt: skip
+CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
+PRODUCTS = CONVOLUTIONS | {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
+MICROSOFTS = {"QLinearConv", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"}  # of its domain
 
 
 class Tally:
@@ -153,7 +154,7 @@ def _once(
     model: ir.Model, places: Sequence[Place], image: np.ndarray
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """One picture: share of the MACs of every product, and both sides of every weight."""
-    products = [node for node in model.graph if node.op_type in PRODUCTS and not str(node.name).endswith(PROBE)]
+    products = [node for node in model.graph if _is_product(node) and not str(node.name).endswith(PROBE)]
     sides = {name for one in places if one.weight for name in (one.weight.before, one.weight.after) if name}
     seconds = {_second(node) for node in products}
     outputs = {str(node.outputs[0].name) for node in products}
@@ -177,15 +178,29 @@ def _once(
 
 def _second(node: ir.Node) -> str:
     """The name of what a product multiplies its activation with."""
-    value = node.inputs[WEIGHT_AT.get(node.op_type, 1)]
+    value = _weight(node)
     return "" if value is None else str(value.name)
+
+
+def _is_product(node: ir.Node) -> bool:
+    return is_op(node, PRODUCTS) or is_op(node, MICROSOFTS, MICROSOFT)
+
+
+def _is_convolution(node: ir.Node) -> bool:
+    return is_op(node, CONVOLUTIONS) or is_op(node, "QLinearConv", MICROSOFT)
+
+
+def _weight(node: ir.Node) -> ir.Value | None:
+    """What a product multiplies its activation with."""
+    index = WEIGHT_AT.get(node.op_type, 1)
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def _depth(node: ir.Node, weight: tuple[int, ...]) -> int:
     """Multiplications for one number of the output."""
-    if "Conv" in node.op_type:
+    if _is_convolution(node):
         return int(np.prod(weight[1:]))
-    if node.op_type == "MatMulNBits":
+    if is_op(node, "MatMulNBits", MICROSOFT):
         return int(attribute(node, "K"))
     if attribute(node, "transB", 0):
         return weight[-1]
@@ -229,7 +244,7 @@ def _floats(reference: ir.Model) -> dict[str, np.ndarray]:
     """The reference's weights by their own name, and by the name of the node that reads them."""
     found = {}
     for node in reference.graph:
-        weight = node.inputs[1] if node.op_type in PRODUCTS else None
+        weight = _weight(node) if _is_product(node) else None
         if weight is not None and (array := constant(weight)) is not None:
             found[str(node.name)] = found[str(weight.name)] = array
     return found
@@ -239,14 +254,12 @@ def _kinds(model: ir.Model) -> dict[str, str]:
     """Depthwise where every channel has a filter of its own, else conv, linear or other."""
     found = {}
     for node in model.graph:
-        conv = "Conv" in node.op_type
-        weight = (
-            node.inputs[WEIGHT_AT.get(node.op_type, 1)] if len(node.inputs) > WEIGHT_AT.get(node.op_type, 1) else None
-        )
+        conv = _is_convolution(node)
+        weight = _weight(node)
         shape = weight.shape if weight is not None else None
         groups = attribute(node, "group", 1)
         depthwise = conv and groups > 1 and (shape is None or shape[1] == 1)
         found[str(node.name)] = (
-            "depthwise" if depthwise else "conv" if conv else "linear" if node.op_type in PRODUCTS else "other"
+            "depthwise" if depthwise else "conv" if conv else "linear" if _is_product(node) else "other"
         )
     return found

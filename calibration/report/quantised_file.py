@@ -11,14 +11,14 @@ Views and casts between the rounding and its reader are looked through. Biases (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph.edit import add_constant
-from ...graph.read import VIEWS, attribute, behind_views, constant
+from ...graph.read import VIEWS, attribute, behind_views, constant, is_op
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -96,7 +96,7 @@ def read_places(model: ir.Model) -> tuple[ir.Model, tuple[Place, ...]]:
         node.name = node.name or f"{node.op_type}_{number}"
     places = []
     for node in list(model.graph):
-        if node.op_type in (*ROUNDING, "Shape", "Size") or (node.op_type in PASSED and not node.domain):
+        if is_op(node, (*PASSED, *ROUNDING, "Shape", "Size")) or is_op(node, ROUNDING, MICROSOFT):
             continue
         found = list(_operands(model, node))
         if found:
@@ -108,7 +108,7 @@ def read_places(model: ir.Model) -> tuple[ir.Model, tuple[Place, ...]]:
 
 def _operands(model: ir.Model, node: ir.Node) -> Iterator[tuple[bool, Rounded]]:
     """(is a weight, rounded tensor) of every operand that is rounded."""
-    if (node.domain, node.op_type) == (MICROSOFT, "MatMulNBits"):
+    if is_op(node, "MatMulNBits", MICROSOFT):
         yield True, _blocks(model, node)
         return
     for operand in OPERATORS.get((node.domain, node.op_type), ()):
@@ -120,15 +120,20 @@ def _operands(model: ir.Model, node: ir.Node) -> Iterator[tuple[bool, Rounded]]:
         yield constant(codes) is not None, _probed(model, node, codes, scale, zero)
     for value in node.inputs:
         rounding = behind_views(value, PASSED)
-        if rounding is not None and rounding.op_type == "DequantizeLinear":
+        if rounding is not None and _is_rounding(rounding, "DequantizeLinear"):
             codes = rounding.inputs[0]
             if codes is not None and _dtype(codes) != "int32":
                 yield _is_weight(codes), _pair(rounding)
 
 
+def _is_rounding(node: ir.Node, ops: str | Collection[str]) -> bool:
+    """Of either domain: Q and DQ of com.microsoft are those of ONNX for more types."""
+    return is_op(node, ops) or is_op(node, ops, MICROSOFT)
+
+
 def _is_weight(codes: ir.Value) -> bool:
     producer = codes.producer()
-    if producer is not None and producer.op_type == "QuantizeLinear":
+    if producer is not None and _is_rounding(producer, "QuantizeLinear"):
         return constant(producer.inputs[0]) is not None
     return constant(codes) is not None
 
@@ -138,7 +143,7 @@ def _pair(dequantise: ir.Node) -> Rounded:
     codes, scale, zero = dequantise.inputs[0], constant(dequantise.inputs[1]), constant(_input(dequantise, 2))
     assert codes is not None
     producer = codes.producer()
-    before = producer.inputs[0] if producer is not None and producer.op_type in ROUNDING else None
+    before = producer.inputs[0] if producer is not None and _is_rounding(producer, ROUNDING) else None
     return Rounded(
         str(before.name) if before is not None else "",
         str(dequantise.outputs[0].name),
@@ -153,13 +158,14 @@ def _probed(model: ir.Model, node: ir.Node, codes: ir.Value, scale: ir.Value | N
     import onnx_ir as ir
 
     producer = codes.producer()
-    before = producer.inputs[0] if producer is not None and producer.op_type in ROUNDING else None
+    before = producer.inputs[0] if producer is not None and _is_rounding(producer, ROUNDING) else None
     name, steps = f"{node.name}__{codes.name}", constant(scale)
     after = ""
     rank = len(codes.shape) if codes.shape is not None else 0
     if scale is not None and (steps is None or steps.size == 1 or rank):
         many = steps is not None and steps.size > 1
-        axis = {"axis": 0 if node.op_type in OUT_FIRST else rank - 1} if many else {}
+        out_first = is_op(node, OUT_FIRST) or is_op(node, OUT_FIRST, MICROSOFT)
+        axis = {"axis": 0 if out_first else rank - 1} if many else {}
         if steps is not None:
             scale = add_constant(model, f"{name}_scale", steps.reshape(-1 if many else ()))
             point = constant(zero)
@@ -196,23 +202,23 @@ def _blocks(model: ir.Model, node: ir.Node) -> Rounded:
 def _scale_before(codes: ir.Value) -> ir.Value | None:
     """Of the activation of a MatMulInteger: what it was quantised with, a constant or found at run time."""
     producer = codes.producer()
-    if producer is None or producer.op_type not in ROUNDING:
+    if producer is None or not _is_rounding(producer, ROUNDING):
         return None
-    return producer.outputs[1] if producer.op_type == "DynamicQuantizeLinear" else producer.inputs[1]
+    return producer.outputs[1] if is_op(producer, "DynamicQuantizeLinear") else _input(producer, 1)
 
 
 def _scale_behind(node: ir.Node) -> ir.Value | None:
     """Of a MatMulInteger: the constant among the factors that its sums are multiplied with."""
     value = node.outputs[0]
     for _ in range(4):
-        uses = [use.node for use in value.uses() if use.node.op_type in ("Cast", "Mul")]
+        uses = [use.node for use in value.uses() if is_op(use.node, ("Cast", "Mul"))]
         if len(uses) != 1:
             return None
-        for factor in uses[0].inputs if uses[0].op_type == "Mul" else ():
+        for factor in uses[0].inputs if is_op(uses[0], "Mul") else ():
             if factor is None or factor is value:
                 continue
             inner = factor.producer()
-            inside = inner.inputs if inner is not None and inner.op_type == "Mul" else (factor,)
+            inside = inner.inputs if is_op(inner, "Mul") else (factor,)
             found = next((one for one in inside if constant(one) is not None), None)
             if found is not None:
                 return found

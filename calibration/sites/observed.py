@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...graph.read import constant, nodes_by_name
+from ...graph.read import constant, is_op, nodes_by_name
 from ..nouns import Site
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def tensors_for(form: str, sites: Sequence[Site], model: ir.Model) -> dict[str, 
 def _channel_axis(value: ir.Value) -> int:
     """1 for what comes from a Conv, -1 for what comes from a matrix product; a chain keeps the axis."""
     node = value.producer()
-    while node is not None and node.op_type in BETWEEN and not node.domain:
+    while is_op(node, BETWEEN):
         source = next(iter(_read(node)), None)
         node = source.producer() if source is not None else None
-    return -1 if node is not None and node.op_type in ("MatMul", "Gemm") else 1
+    return -1 if is_op(node, ("MatMul", "Gemm")) else 1
 
 
 def chain_values(model: ir.Model, sites: set[str]) -> dict[ir.Value, ir.Value]:
@@ -60,7 +60,7 @@ def chain_values(model: ir.Model, sites: set[str]) -> dict[ir.Value, ir.Value]:
                 values.setdefault(value, value)
         if not _clamped_next(node, nodes):
             source = node.inputs[0]
-            moved = node.op_type in MOVED and source in values
+            moved = is_op(node, MOVED) and source in values
             values.update({value: values[source] if moved else value for value in node.outputs})  # type: ignore[index]
     return values
 
@@ -78,10 +78,10 @@ def chain_nodes(model: ir.Model, sites: set[str]) -> dict[ir.Node, None]:
 
 def _between(node: ir.Node, chains: dict[ir.Node, None]) -> bool:
     """A node that reads nothing but codes: a constant operand would need a range of its own, and stops the chain."""
-    if node.domain or node.op_type not in BETWEEN:
+    if not is_op(node, BETWEEN):
         return False
     read = _read(node)
-    if node.op_type in ("Add", "Mul", "Concat") and len(read) < len(node.inputs):
+    if is_op(node, ("Add", "Mul", "Concat")) and len(read) < len(node.inputs):
         return False
     return bool(read) and all(value.producer() in chains for value in read)
 
@@ -93,7 +93,7 @@ def _read(node: ir.Node) -> list[ir.Value]:
 
 def _clamped_next(node: ir.Node | None, chains: dict[ir.Node, None]) -> bool:
     """Whether the one reader of a product or a sum is a clamp: then the codes are those of the clamped value."""
-    if node is None or node not in chains or node.op_type in MOVED or node.op_type in CLAMPS:
+    if node is None or node not in chains or is_op(node, MOVED) or is_op(node, CLAMPS):
         return False
     readers = [use.node for use in node.outputs[0].uses()]
-    return len(readers) == 1 and readers[0].op_type in CLAMPS and readers[0] in chains
+    return len(readers) == 1 and is_op(readers[0], CLAMPS) and readers[0] in chains

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.read import attribute, behind_views, constant
+from ...graph.read import attribute, behind_views, constant, is_op
 from ...graph.run import run_values
 from ..nouns import Site
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
-ATTENTION = ("MultiHeadAttention", "Attention")  # of com.microsoft: products inside one node
+MICROSOFT = "com.microsoft"
+ATTENTION = ("MultiHeadAttention", "Attention")  # of that domain: products inside one node, as in ONNX's own Attention
 
 
 def find_sites(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> tuple[Site, ...]:
@@ -39,7 +40,7 @@ def find_sites(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> tuple[Site, 
 
 def is_site(node: ir.Node) -> bool:
     """Whether the node multiplies an activation with a constant weight, in a way that Q/DQ can be put around."""
-    if node.op_type not in PRODUCTS or node.domain or constant(node.inputs[0]) is not None:
+    if not is_op(node, PRODUCTS) or constant(node.inputs[0]) is not None:
         return False
     weight = node.inputs[1]
     if weight is None or weight.dtype is None or not weight.dtype.is_floating_point():
@@ -47,20 +48,20 @@ def is_site(node: ir.Node) -> bool:
     array = constant(weight)
     if array is None or array.ndim < 2:
         return False
-    if node.op_type == "Gemm":
+    if is_op(node, "Gemm"):
         return not attribute(node, "transA", 0) and attribute(node, "alpha", 1.0) == 1.0
-    return node.op_type == "Conv" or array.ndim == 2
+    return is_op(node, "Conv") or array.ndim == 2
 
 
 def _is_product(node: ir.Node) -> bool:
-    return (not node.domain and node.op_type in PRODUCTS) or node.op_type in ATTENTION
+    return is_op(node, (*PRODUCTS, "Attention")) or is_op(node, ATTENTION, MICROSOFT)
 
 
 def _site(node: ir.Node, macs: int, share: float, end: str | None) -> Site:
     weight = node.inputs[1]
     array = constant(weight)
     assert array is not None and weight is not None and node.inputs[0] is not None
-    conv = node.op_type == "Conv"
+    conv = is_op(node, "Conv")
     out_first = conv or bool(attribute(node, "transB", 0))
     groups = int(attribute(node, "group", 1))
     made_by = behind_views(node.inputs[0])
@@ -84,7 +85,7 @@ def _site(node: ir.Node, macs: int, share: float, end: str | None) -> Site:
 def _kind(node: ir.Node, weight: Shape, groups: int) -> str:
     if groups > 1 and weight[1] == 1:
         return "depthwise"
-    return "conv" if node.op_type == "Conv" and max(weight[2:], default=1) > 1 else "linear"
+    return "conv" if is_op(node, "Conv") and max(weight[2:], default=1) > 1 else "linear"
 
 
 def _ends(model: ir.Model) -> tuple[list[ir.Node], list[ir.Node]]:
@@ -128,14 +129,16 @@ def _macs(node: ir.Node, shapes: Mapping[ir.Value, Shape]) -> int:
     """Multiply-accumulates of one run of ``node``."""
     ins = [shapes[value] for value in node.inputs[:3] if value is not None]
     out = shapes[node.outputs[0]]
-    if node.op_type == "Conv":
+    if is_op(node, "Conv"):
         return int(np.prod(out) * np.prod(ins[1][1:]))
-    if node.op_type == "Gemm":
+    if is_op(node, "Gemm"):
         return int(np.prod(out) * ins[0][0 if attribute(node, "transA", 0) else 1])
-    if node.op_type == "MatMul":
+    if is_op(node, "MatMul"):
         return int(np.prod(out) * ins[0][-1])
+    if is_op(node, "Attention"):  # of opset 23: q and out (B, N, heads * width) or (B, heads, N, width), k with M keys
+        return int((np.prod(ins[0]) + np.prod(out)) * ins[1][-2])
     batch, tokens, dim_v = out  # com.microsoft: (B, N, C) out
-    if node.op_type == "Attention":  # x (B, N, K), weight (K, q + k + v)
+    if is_op(node, "Attention", MICROSOFT):  # x (B, N, K), weight (K, q + k + v)
         dim = (ins[1][1] - dim_v) // 2
         return batch * tokens * (ins[1][0] * ins[1][1] + tokens * (dim + dim_v))
     if len(ins[0]) == 5:  # q, k and v packed: (B, N, heads, 3, width)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
+from ...graph.run import open_session
 from ...runtime.ground.limits import FP32
 from ...runtime.ground.numbers import relative_error
 
@@ -34,15 +35,23 @@ class Jump:
         return f"{self.op} {self.node} (value {self.value}): relative error {self.before:.1e} -> {self.after:.1e}"
 
 
-def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, precision: str = FP32) -> Jump | None:
+def first_jump(
+    reference: ir.Model,
+    suspect: ir.Model,
+    images: np.ndarray,
+    precision: str = FP32,
+    *,
+    theirs: np.ndarray | None = None,
+) -> Jump | None:
     """The first place, in the order of ``suspect``, where the two differ by more than rounding.
 
     When no value is past the limit, the place with the steepest rise is named. None: no common value differs.
+    ``theirs``: the pictures as ``suspect`` wants them, where it prepares them in another way.
     """
     nodes = [(value.name, node) for node in suspect.graph for value in node.outputs if value.name]
     known = {value.name for node in reference.graph for value in node.outputs}
     names = [name for name, _ in nodes if name in known]
-    left, right = _values(reference, names, images), _values(suspect, names, images)
+    left, right = _values(reference, names, images), _values(suspect, names, images if theirs is None else theirs)
     makers = dict(nodes)
     previous, steepest, blamed = 0.0, 0.0, None
     for name in names:
@@ -62,17 +71,8 @@ def first_jump(reference: ir.Model, suspect: ir.Model, images: np.ndarray, preci
 
 def _values(model: ir.Model, names: list[str], images: np.ndarray) -> dict[str, Any]:
     """The values ``names`` of one run that can be compared, by name."""
-    import onnx
-    import onnx_ir
-    import onnxruntime
-
-    proto = onnx_ir.to_proto(model)
-    have = {output.name for output in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in have)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    have = {str(output.name) for output in model.graph.outputs}
+    session = open_session(model, names, optimise=False)
     # bfloat16 cannot be handed to numpy by ONNX Runtime; those values are left out
     asked = set(names)
     wanted = [

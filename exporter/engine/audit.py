@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...graph.read import is_op
 from ...runtime.ground.limits import FP16
 from .xray import XRay, read_engine
 
@@ -133,13 +134,13 @@ def quantised_products(model: ir.Model) -> tuple[str, ...]:
     return tuple(
         str(node.name)
         for node in model.graph
-        if node.op_type in PRODUCTS and all(_from_codes(value) for value in node.inputs[:2])
+        if is_op(node, PRODUCTS) and all(_from_codes(value) for value in node.inputs[:2])
     )
 
 
 def _from_codes(value: ir.Value | None) -> bool:
     node = value.producer() if value is not None else None
-    return node is not None and node.op_type == "DequantizeLinear"
+    return is_op(node, "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def sites_around(model: ir.Model, blocks: Collection[Collection[str]], nodes: Co
             if node in seen:
                 continue
             seen.add(node)
-            if node.op_type in PRODUCTS and node.name not in layers:
+            if is_op(node, PRODUCTS) and node.name not in layers:
                 found.update({str(node.name): None} if node.name in nodes else {})
                 continue
             edge += _neighbours(node, upward)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import PRECISIONS
+from ...graph.read import is_op
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.limits import FP32
 from ...runtime.ground.words import NOT_ON_HARDWARE
@@ -130,7 +131,7 @@ def _name_types(model: ir.Model) -> None:
     import onnx_ir as ir
 
     for node in list(model.graph):
-        kind = node.inputs[1].dtype if node.op_type == "CastLike" and node.inputs[1] is not None else None
+        kind = node.inputs[1].dtype if is_op(node, "CastLike") and node.inputs[1] is not None else None
         if kind is not None:
             cast = ir.node("Cast", [node.inputs[0]], {"to": int(kind)}, name=node.name)
             cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(kind), node.outputs[0].shape

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...graph.read import is_op
 from ...runtime.errors import UserMistake
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _taken_as_it_is(node: ir.Node, schema: Any, opset: int) -> bool:
 
     if schema.since_version <= opset:
         return True
-    if node.op_type in CHANGED_MEANING:
+    if is_op(node, CHANGED_MEANING):
         return False
     try:
         older = onnx.defs.get_schema(node.op_type, opset)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ...graph.read import is_op
 from ...runtime.plugins.expressions import INTEGERS, parse
 from ...runtime.plugins.schema import DOMAIN, Attribute, OpSchema
 from .declaration import FusedOp
@@ -84,7 +85,7 @@ def carry_functions(model: ir.Model, opset: int = OPSET) -> list[str]:
 
     from . import OPS
 
-    names = sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN and node.op_type in OPS})
+    names = sorted({node.op_type for node in model.graph.all_nodes() if is_op(node, OPS, DOMAIN)})
     for name in names:
         body = ir.serde.deserialize_function(function(OPS[name], opset))
         model.functions[body.identifier()] = body

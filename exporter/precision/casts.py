@@ -27,6 +27,7 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS, QDQ_OPSET
 from ...graph.edit import clone, sweep
+from ...graph.read import is_op
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.limits import BF16, FP16, FP32
 from ..plan.engines import ENGINES, OPSETS, Engine
@@ -88,7 +89,7 @@ def to_precision(
 def _check_opset(model: ir.Model, precision: str) -> None:
     """Q/DQ take 16-bit scales from opset 19 on; below it every quantised product would be wrapped in casts."""
     opset = model.graph.opset_imports.get("", 0)
-    if opset < QDQ_OPSET and any(node.op_type == "QuantizeLinear" for node in model.graph):
+    if opset < QDQ_OPSET and any(is_op(node, "QuantizeLinear") for node in model.graph):
         raise UserMistake(
             f"Opset {opset} has no quantisation beside {precision}",
             found=f"opset {opset}",
@@ -143,7 +144,7 @@ class _Conversion:
 
     def run(self) -> PrecisionResult:
         for node in list(self.graph):
-            if node.op_type == "Cast" and node.domain == "" and self._cast(node):
+            if is_op(node, "Cast") and self._cast(node):
                 continue
             if node in self.why:
                 self._feed(node, range(len(node.inputs)), to_low=False)
@@ -182,7 +183,7 @@ class _Conversion:
                 if node in shapes
                 else self._constants_refuse(node)
             )
-            made = node in tail and node.op_type == "Cast"  # from integers: no input of it could be low
+            made = node in tail and is_op(node, "Cast")  # from integers: no input of it could be low
             if reason and (made or self.types.low_inputs(node) or self.types.low_outputs(node)):
                 why[node] = reason
         return quantised_islands(self.graph, why, self.precision)
@@ -197,10 +198,10 @@ class _Conversion:
             if array.size == 0:
                 continue
             largest = float(np.abs(array).max())
-            if np.isfinite(largest) and largest > self.row.largest and node.op_type not in MASKS:
+            if np.isfinite(largest) and largest > self.row.largest and not is_op(node, MASKS):
                 return f"constant {value.name} reaches {largest:.1e}, more than {self.precision} holds"
             lost = (array != 0) & (self._converted(array).astype(np.float32) == 0)
-            if lost.any() and (array.size == 1 or node.op_type in ("QuantizeLinear", "DequantizeLinear")):
+            if lost.any() and (array.size == 1 or is_op(node, ("QuantizeLinear", "DequantizeLinear"))):
                 what = "scale" if array.size > 1 else "constant"
                 return f"{what} {array[lost].flat[0]:.1e} becomes 0 in {self.precision}"
         return ""
@@ -305,7 +306,7 @@ class _Conversion:
             "precision": self.precision,
             "nodes": sum(1 for _ in self.graph),
             "low_nodes": self.low_nodes,
-            "casts": sum(node.op_type == "Cast" for node in self.graph),
+            "casts": sum(is_op(node, "Cast") for node in self.graph),
             "islands": [{"node": str(n.name), "op": n.op_type, "why": why} for n, why in self.why.items()],
             "weights": {**self.weights, "lossy": sorted(self.lossy, key=lambda row: -row["underflow"])[:20]},
         }

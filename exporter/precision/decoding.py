@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ...graph.read import is_op
 from ..patterns.boxes.box_distances import Expectation, expectation
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def expectations(graph: ir.Graph) -> list[Expectation]:
         if mean is not None:
             below = _below(mean.last)
             ends = any(value.is_graph_output() for each in below for value in each.outputs)
-            if ends and all(each.op_type in PLAIN for each in below):
+            if ends and all(is_op(each, PLAIN) for each in below):
                 found.append(mean)
     return found
 
@@ -47,9 +48,9 @@ def decode_tail(graph: ir.Graph) -> set[ir.Node]:
     tail = {node for mean in means for node in _below(mean.softmax)}
     for value in graph.outputs:
         made = value.producer()
-        while made is not None and made.op_type in MOVES and made.inputs[0] is not None:
+        while is_op(made, MOVES) and made.inputs[0] is not None:
             made = made.inputs[0].producer()
-        if made is not None and made.op_type == "Sigmoid":
+        if is_op(made, "Sigmoid"):
             tail.update(_below(made))
     return tail | _known(graph, tail)
 
@@ -81,7 +82,7 @@ def _known(graph: ir.Graph, tail: Iterable[ir.Node]) -> set[ir.Node]:
     """What the tail reads that does not depend on the picture's values: points and strides of open image sizes."""
     depends = set(graph.inputs)
     for node in graph:
-        if node.op_type not in ("Shape", "Size") and any(value in depends for value in node.inputs):
+        if not is_op(node, ("Shape", "Size")) and any(value in depends for value in node.inputs):
             depends.update(node.outputs)
     found: set[ir.Node] = set()
     todo = [value for node in tail for value in node.inputs]

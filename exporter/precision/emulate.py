@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...graph.read import is_op
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -39,7 +41,7 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
         if value.const_value is not None and value.const_value.dtype == low:
             value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=key)
             value.type = ir.TensorType(wide)
-    for node in [node for node in graph if node.op_type == "QuantizeLinear"]:
+    for node in [node for node in graph if is_op(node, "QuantizeLinear")]:
         _multiply_by_reciprocal(graph, node, low)
     for node in list(graph):
         rounded = [output for output in node.outputs if output.dtype == low]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...graph.edit import add_constant, insert, sweep
-from ...graph.read import attribute, constant
+from ...graph.read import attribute, constant, is_op
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,7 +37,7 @@ def scales_behind(model: ir.Model, ops: Collection[str] = ("MatMul",), keep: Col
     """Change ``model`` (float32, Q/DQ) in place at the products ``ops`` not named in ``keep``; how many places."""
     found = {}
     for node in model.graph:
-        scale = channel_scales(node) if node.op_type in ops and not node.domain and node.name not in keep else None
+        scale = channel_scales(node) if is_op(node, ops) and node.name not in keep else None
         if scale is not None:
             found[node] = scale
     tops: dict[ir.Value | None, float] = {}
@@ -67,9 +67,9 @@ def _move(model: ir.Model, node: ir.Node, scale: np.ndarray, top: np.float32) ->
         name=str(weight.name), dtype=weight.outputs[0].dtype, shape=weight.outputs[0].shape,
     )  # fmt: skip
     node.replace_input_with(1, widened)
-    if node.op_type == "Conv" and _into_the_next(model, node, ratio):
+    if is_op(node, "Conv") and _into_the_next(model, node, ratio):
         return
-    shape = (-1, 1, 1) if node.op_type == "Conv" else (-1,)
+    shape = (-1, 1, 1) if is_op(node, "Conv") else (-1,)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
         node.resize_inputs(2)
@@ -106,17 +106,17 @@ def channel_scales(node: ir.Node) -> np.ndarray | None:
     if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
         return None
     rank = len(codes.shape)
-    return scale if axis % rank == (0 if node.op_type == "Conv" else rank - 1) else None
+    return scale if axis % rank == (0 if is_op(node, "Conv") else rank - 1) else None
 
 
 def _dequantised(value: ir.Value | None) -> ir.Node | None:
     """The DequantizeLinear that makes ``value``; of an activation, only where it undoes a QuantizeLinear."""
     node = value.producer() if value is not None else None
-    if node is None or node.op_type != "DequantizeLinear":
+    if not is_op(node, "DequantizeLinear"):
         return None
     codes = node.inputs[0]
     maker = codes.producer() if codes is not None else None
-    return node if constant(codes) is not None or (maker is not None and maker.op_type == "QuantizeLinear") else None
+    return node if constant(codes) is not None or is_op(maker, "QuantizeLinear") else None
 
 
 def _after(node: ir.Node) -> ir.Node:
@@ -138,7 +138,7 @@ def _into_the_next(model: ir.Model, node: ir.Node, ratio: np.ndarray) -> bool:
     if len(uses) != 1 or y.is_graph_output() or ratio.min() < SMALLEST or uses[0].idx != 0:
         return False
     after = uses[0].node
-    weight = constant(after.inputs[1]) if after.op_type == "Conv" and not after.domain else None
+    weight = constant(after.inputs[1]) if is_op(after, "Conv") else None
     if weight is None or not np.issubdtype(weight.dtype, np.floating):
         return False
     groups = attribute(after, "group", 1)

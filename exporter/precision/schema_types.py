@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
+from ...graph.read import is_op
 from ..plugins.fused_types import follows, output_types, schema_of
 
 if TYPE_CHECKING:
@@ -58,18 +59,18 @@ class Types:
         schema = self._schema(node)
         if schema is None:
             return floats if self.low_inputs(node) else []
-        if node.op_type in MAKERS:
+        if is_op(node, MAKERS):
             return floats
-        if node.op_type == "DequantizeLinear" and 1 in self.low_inputs(node):
+        if is_op(node, "DequantizeLinear") and 1 in self.low_inputs(node):
             return floats  # from opset 23 its output has a type parameter of its own, which follows the scale
         bound = {self._formal(schema.inputs, i).type_str for i in self.low_inputs(node)}
         return [o for o in floats if self._formal(schema.outputs, node.outputs.index(o)).type_str in bound]
 
     def retype_attributes(self, node: ir.Node) -> None:
         """``value`` of ConstantOfShape and ``dtype`` of generators follow their output."""
-        if node.op_type not in MAKERS:
+        if not is_op(node, MAKERS):
             return
-        if node.op_type == "ConstantOfShape":
+        if is_op(node, "ConstantOfShape"):
             given = node.attributes.get("value")
             fill = given.as_tensor().numpy() if given else np.zeros(1, np.float32)
             array = fill.astype(self.low.numpy())
@@ -105,9 +106,9 @@ class Types:
 
     def _output_types(self, node: ir.Node) -> list[Any]:
         """Data types of the outputs, from the schema where there is one, else from the first float input."""
-        if node.op_type == "Cast":
+        if is_op(node, "Cast"):
             return [self.ir.DataType(node.attributes["to"].as_int())]
-        if node.op_type in MAKERS and node.domain == "":
+        if is_op(node, MAKERS):
             made = node.attributes.get("value") or node.attributes.get("dtype")
             if made is None:
                 return [self.ir.DataType.FLOAT]
@@ -141,17 +142,17 @@ def ggem_chain(graph: Iterable[ir.Node]) -> set[ir.Node]:
     found: set[ir.Node] = set()
     quiet = {"Reshape", "Transpose", "Clip", "Max", "Cast", "Unsqueeze", "Squeeze"}
     for mean in graph:
-        if mean.op_type != "ReduceMean":
+        if not is_op(mean, "ReduceMean"):
             continue
         above = _walk(mean.inputs[0], quiet)
-        below = [use.node for use in mean.outputs[0].uses() if use.node.op_type == "Pow"]
-        if not above or above[-1].op_type != "Pow" or not below:
+        below = [use.node for use in mean.outputs[0].uses() if is_op(use.node, "Pow")]
+        if not above or not is_op(above[-1], "Pow") or not below:
             continue
         before = _walk(above[-1].inputs[0], quiet)
-        lead = [node for node in before if node.op_type in quiet]
+        lead = [node for node in before if is_op(node, quiet)]
         exponents = [value.producer() for pow_ in (above[-1], *below) for value in pow_.inputs[1:] if value is not None]
         # the chain starts at its lowest bound: what lies above that is the network's business
-        bounds = [i for i, node in enumerate(lead) if node.op_type in ("Clip", "Max")]
+        bounds = [i for i, node in enumerate(lead) if is_op(node, ("Clip", "Max"))]
         lead = lead[: bounds[-1] + 1] if bounds else lead
         found.update([*lead, *above, mean, *below, *(node for node in exponents if node is not None)])
     return found
@@ -162,7 +163,7 @@ def _walk(value: ir.Value | None, quiet: set[str]) -> list[ir.Node]:
     nodes: list[ir.Node] = []
     while value is not None and (node := value.producer()) is not None:
         nodes.append(node)
-        if node.op_type not in quiet:
+        if not is_op(node, quiet):
             break
         value = node.inputs[0]
     return nodes
@@ -173,7 +174,7 @@ def shape_arithmetic(graph: ir.Graph, types: Types) -> set[ir.Node]:
     depends = set(graph.inputs)
     order = list(graph)
     for node in order:
-        if node.op_type not in ("Shape", "Size") and any(value in depends for value in node.inputs):
+        if not is_op(node, ("Shape", "Size")) and any(value in depends for value in node.inputs):
             depends.update(node.outputs)
     found: set[ir.Node] = set()
     for node in reversed(order):
@@ -206,17 +207,17 @@ def quantised_islands(graph: ir.Graph, why: dict[ir.Node, str], precision: str) 
     for node in graph:
         source = node.inputs[0] if node.inputs else None
         maker = source.producer() if source is not None else None
-        if node.op_type == "QuantizeLinear" and not node.domain and node not in found:
+        if is_op(node, "QuantizeLinear") and node not in found:
             if maker in found:
                 found[node] = f"quantises the float32 result of {maker.name}"
             elif _smallest(node.inputs[1]) < 1 / PRECISIONS[precision].largest:
                 found[node] = (
                     f"the reciprocal of the scale {_smallest(node.inputs[1]):.1e} is more than {precision} holds"
                 )
-        elif node.op_type == "Sub" and maker in found and node.name == f"{maker.name}_bias":
+        elif is_op(node, "Sub") and maker in found and node.name == f"{maker.name}_bias":
             found[node] = found[maker]
     for node in graph:
-        readers = [use.node for use in node.outputs[0].uses()] if node.op_type == "DequantizeLinear" else []
+        readers = [use.node for use in node.outputs[0].uses()] if is_op(node, "DequantizeLinear") else []
         if readers and all(reader in found for reader in readers):
             found[node] = f"feeds {readers[0].name} in float32"
     return found

@@ -227,11 +227,10 @@ def test_a_file_that_takes_floats_of_another_width_is_given_them(tmp_path: Path,
     assert {row["output"] for row in found["rows"]} == {"logits"}
 
 
-def test_a_file_that_takes_bytes_is_refused(tmp_path: Path):
+def test_a_file_that_takes_nothing_like_pictures_is_refused(tmp_path: Path):
     text = ONE.format(batch="B", high=8, wide=8, more="", body=PLAIN)
-    given = text.replace("float[B, 3, 8, 8] images", "uint8[B, 3, 8, 8] given").replace(
-        "mean =", "images = Cast<to = 1>(given)\n  mean ="
-    )
-    path = save(tmp_path / "a.onnx", given)
-    with pytest.raises(UserMistake, match="of floats: prepared pictures"):
+    path = save(tmp_path / "a.onnx", text.replace("float[B, 3, 8, 8] images", "float[B, 7, 8, 8] images"))
+    with pytest.raises(UserMistake, match="does not take pictures") as caught:
         compare(path, path)
+    assert "images float B x 7 x 8 x 8" in str(caught.value)
+    assert "1, 3 or 4 channels" in str(caught.value)

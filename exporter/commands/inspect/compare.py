@@ -18,13 +18,16 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32, quantised
 from ....runtime.pictures.preprocess import preprocess
 from ...bundle.jump import first_jump
+from ...foreign.graphs import read_picture_graph
+from ...foreign.trial import try_graph
+from ...foreign.words import asked_of_engine
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
 from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
-from .compare_sides import Side, aligned, open_side
+from .compare_sides import Side, aligned, common_pictures, open_side
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
@@ -52,8 +55,13 @@ def compare(
         _check_tasks(judge, other)
         known = _contract(judge, other)
         shapes = common_shapes(judge, other, known.size)
-        judge, other = aligned(judge, other)
+        for side in (judge, other):
+            if side.takes and not side.takes.fixed:
+                try_graph(Path(side.name), shapes[0])
+        judge, other, known = common_pictures(*aligned(judge, other), known)
         pairs, notes = paired(judge, other)
+        told = [(Path(side.name).name, side.takes.told) for side in (judge, other) if side.takes]
+        notes += [f"{name} gets its pictures {words}" for name, words in told if words]
         paths = [picture.path for picture in pictures(data)]
         rows: list[dict[str, Any]] = []
         blamed: np.ndarray | None = None
@@ -74,7 +82,7 @@ def compare(
                     blamed = next(iter(verify.in_batches(images, shape[0])))
         difference = ""
         if judge.graph and other.graph and blamed is not None:
-            difference = _difference(judge.graph, other.graph, blamed, limit)
+            difference = _difference(judge, other, blamed, limit)
     finally:
         judge.close()
         other.close()
@@ -173,13 +181,16 @@ def _contract(judge: Side, other: Side) -> ImageContract:
     return contract
 
 
-def _difference(judge: Path, other: Path, images: np.ndarray, precision: str) -> str:
-    import onnx_ir
-
+def _difference(judge: Side, other: Side, images: np.ndarray, precision: str) -> str:
+    """The first node that differs, in words; graphs of other engines may have operators that ONNX Runtime lacks."""
+    assert judge.graph is not None and other.graph is not None
     try:
-        return str(first_jump(onnx_ir.load(judge), onnx_ir.load(other), images, precision) or "")
-    except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for operators of another engine
-        return f"not looked for, ONNX Runtime does not run both graphs: {str(error).splitlines()[0][:120]}"
+        with asked_of_engine(other.graph):
+            one, two = (read_picture_graph(path).model for path in (judge.graph, other.graph))
+            found = first_jump(one, two, judge.prepare(images), precision, theirs=other.prepare(images))
+    except UserMistake as error:
+        return f"not looked for, ONNX Runtime does not run both graphs: {error.found[:120]}"
+    return str(found or "")
 
 
 def _spell(shape: tuple[int, ...]) -> str:

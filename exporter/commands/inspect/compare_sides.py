@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....graph.run import open_session
 from ....runtime.bundle.bundle import open_bundle
-from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
+from ...foreign.graphs import read_picture_graph
+from ...foreign.pictures import PictureInput, prepared, raw
+from ...foreign.trial import try_graph
+from ...foreign.words import asked_of_engine
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 
@@ -21,11 +25,9 @@ if TYPE_CHECKING:
 
 Limits = tuple[int, "int | None"]  # smallest and largest size, None where nothing bounds it
 
-FLOATS = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-}  # as ONNX Runtime says
+
+def _as_they_are(images: np.ndarray) -> np.ndarray:
+    return images
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Side:
     rule: Any = None
     classes: int | None = None  # where they cannot be counted in the answer
     finished: bool = False  # its graph holds the last step of the task, such as NMS
+    takes: PictureInput | None = None  # of a file: its type and layout, which ``run`` sees to
+    prepare: Callable[[np.ndarray], np.ndarray] = _as_they_are  # pictures of the comparison -> what ``run`` wants
 
     def answer(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
         """What the task makes of the outputs: one float32 array."""
@@ -86,6 +90,27 @@ def aligned(judge: Side, other: Side) -> tuple[Side, Side]:
     return judge, other
 
 
+def common_pictures(judge: Side, other: Side, known: ImageContract) -> tuple[Side, Side, ImageContract]:
+    """The contract of the pictures that both get: raw ones where a side reads whole numbers; then the other prepares its own."""
+    sides = (judge, other)
+    whole = [side.takes is not None and side.takes.whole for side in sides]
+    if not any(whole):
+        return judge, other, known
+    one, two = (
+        side
+        if reads
+        else replace(side, run=_preparing(side.run, known), prepare=lambda images: prepared(images, known))
+        for side, reads in zip(sides, whole, strict=True)
+    )
+    return one, two, raw(known)
+
+
+def _preparing(
+    run: Callable[[np.ndarray], dict[str, np.ndarray]], contract: ImageContract
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    return lambda images: run(prepared(images, contract))
+
+
 def _open_bundle(path: Path) -> Side:
     from ....runtime.backends.load import load
 
@@ -106,37 +131,31 @@ def _open_bundle(path: Path) -> Side:
 
 
 def _open_graph(path: Path) -> Side:
-    import onnxruntime
-
-    check_foreign(path)
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a file it cannot read
+    foreign = read_picture_graph(path)
+    try_graph(path, foreign.takes.fixed)
+    with asked_of_engine(path):
+        session = open_session(foreign.model)
+    made = session.get_outputs()
+    if strange := [f"{one.name} {one.type}" for one in made if not one.type.startswith("tensor(")]:
         raise UserMistake(
-            f"{path} cannot be opened as an ONNX file",
-            found=str(error).splitlines()[0][:200],
-            expected="an ONNX graph that ONNX Runtime can load",
-            attempt="edgesmith inspect, or export it again",
-        ) from None
-    taken = session.get_inputs()
-    dtype = FLOATS.get(taken[0].type) if len(taken) == 1 else None
-    if dtype is None or len(taken[0].shape) != 4:
-        raise UserMistake(
-            f"{path} does not take pictures",
-            found=f"inputs {[(one.name, one.type, one.shape) for one in taken]}",
-            expected="one input of shape batch x 3 x height x width, of floats: prepared pictures",
-            attempt="compare files of " + each("{}s"),
+            f"{path} hands out what cannot be compared",
+            found=", ".join(strange),
+            expected="outputs that are tensors",
+            attempt="onnx.utils.extract_model takes a file with other outputs",
         )
-    outputs = tuple(one.name for one in session.get_outputs())
-    task, answers = _task_of(path, {one.name: one.shape for one in session.get_outputs()})
+    feed, outputs = session.get_inputs()[0].name, tuple(one.name for one in made)
+    task, answers = _task_of(path, {one.name: one.shape for one in made})
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(outputs, session.run(list(outputs), {taken[0].name: images.astype(dtype)}), strict=True))
+        with asked_of_engine(path):
+            return dict(zip(outputs, session.run(list(outputs), {feed: images}), strict=True))
 
-    shape = tuple(size if isinstance(size, int) else size or f"axis {axis}" for axis, size in enumerate(taken[0].shape))
-    limits = tuple(_limits(size) for size in shape)
+    limits = tuple(_limits(size) for size in foreign.takes.shape)
     finished = tuple(answers) == task.runtime.finished
-    return Side(str(path), run, outputs, answers, shape, limits, None, path, lambda: None, task, finished=finished)
+    return Side(
+        str(path), run, outputs, answers, foreign.takes.shape, limits, None, path, lambda: None, task,
+        finished=finished, takes=foreign.takes,
+    )  # fmt: skip
 
 
 def _task_of(path: Path, shapes: Mapping[str, list[Any]]) -> tuple[ExportTask, dict[str, str]]:

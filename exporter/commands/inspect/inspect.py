@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....runtime.bundle.onnx_scan import check_foreign
+from ....graph.read import called, is_op
 from ....runtime.errors import UserMistake
 from ....runtime.ground.regular import open_regular
 from ...engine.foreign import read_foreign
 from ...engine.xray import MAGIC, XRay, read_engine
+from ...foreign.read import check_beside, look_through, unsound
+from ...foreign.vet import bits_of
 from ...run.nouns import Shapes
 
 if TYPE_CHECKING:
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
     from ....runtime.bundle.manifest import TensorSpec
 
-ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}
+MICROSOFT = "com.microsoft"
+ATTENTION_OPS = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention"}  # of that domain
 BUILD_LIMIT_S = 3600.0  # the largest of our models takes some minutes
 BETWEEN = {"Add", "Mul", "Div", "Cast", "Where", "Reshape", "Transpose", "Identity", "Sub", "Expand", "Unsqueeze"}
 
@@ -91,9 +95,9 @@ def _manifest_shapes(inputs: tuple[TensorSpec, ...]) -> Shapes | None:
 
 
 def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]:
-    model = load_onnx(path)
+    model, wrong, beside = look_through(path)
     graph = model.graph
-    ops = Counter(node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in graph.node)
+    ops = Counter(called(node) for node in graph.node)
     weights: Counter[str] = Counter()
     for tensor in graph.initializer:
         weights[_dtype(tensor.data_type)] += _tensor_bytes(tensor)
@@ -114,8 +118,13 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
         "inputs": [_tensor(value) for value in graph.input if value.name not in constants],
         "outputs": [_tensor(value) for value in graph.output],
         "attention": _attention(graph),
+        "wrong": wrong,
+        "beside": [asdict(one) for one in beside],
     }
     if arch:
+        if wrong:
+            raise unsound(path, wrong)
+        check_beside(path, beside)
         from ...engine.rtx import build_rtx
 
         built = build_rtx(path, arch, shapes or _small_batch(data["inputs"]), timeout_s=BUILD_LIMIT_S)
@@ -127,26 +136,11 @@ def _onnx(path: Path, arch: str | None, shapes: Shapes | None) -> dict[str, Any]
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """The graph without its external data; UserMistake when it is no whole ONNX file."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    check_foreign(path)
-    why = ""
-    try:
-        model = onnx.load(path, load_external_data=False)
-        if not model.graph.node or not model.graph.output:
-            why = "it has no nodes or no outputs"
-    except (DecodeError, ValueError, OSError) as error:
-        why = str(error).splitlines()[0][:200]
-    if not why:
-        return model
-    raise UserMistake(
-        f"{path} is not an ONNX model",
-        found=f"{path.stat().st_size} bytes; {why}",
-        expected="a whole ONNX file, an engine (.engine) or a bundle folder",
-        because="a download or a copy that was cut off looks like this",
-    )
+    """The graph without its external data; UserMistake when it is no whole ONNX file, or none that could run."""
+    model, why, _ = look_through(path)
+    if why:
+        raise unsound(path, why)
+    return model
 
 
 def _attention(graph: onnx.GraphProto) -> list[dict[str, Any]]:
@@ -169,18 +163,18 @@ def _attention(graph: onnx.GraphProto) -> list[dict[str, Any]]:
                 else [r for n in names for r in readers.get(n, [])]
             )
             for other in near:
-                if other.op_type in ("MatMul", "Einsum"):
+                if is_op(other, ("MatMul", "Einsum")):
                     return True
-                if other.op_type in BETWEEN and id(other) not in seen:
+                if is_op(other, BETWEEN) and id(other) not in seen:
                     seen.add(id(other))
                     todo.append(other)
         return False
 
     found = []
     for node in graph.node:
-        if node.op_type in ATTENTION_OPS:
+        if is_op(node, "Attention") or is_op(node, ATTENTION_OPS, MICROSOFT):
             found.append({"node": node.name, "form": node.op_type})
-        elif node.op_type == "Softmax" and reaches(node, up=True) and reaches(node, up=False):
+        elif is_op(node, "Softmax") and reaches(node, up=True) and reaches(node, up=False):
             found.append({"node": node.name, "form": "MatMul, Softmax, MatMul"})
     return found
 
@@ -209,16 +203,16 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 def _dtype(number: int) -> str:
     import onnx
 
-    return onnx.TensorProto.DataType.Name(number).lower()
+    known = onnx.TensorProto.DataType
+    return known.Name(number).lower() if number in known.values() else f"type {number}"
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> int:
     """Size of the values, external ones too; 4-bit types count half a byte."""
     import math
 
-    import onnx_ir as ir
-
-    return math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth / 8)
+    count = math.prod(tensor.dims) if all(size >= 0 for size in tensor.dims) else 0
+    return math.ceil(count * (bits_of(tensor.data_type) or 0) / 8)
 
 
 def show(data: dict[str, Any], console: Console) -> None:

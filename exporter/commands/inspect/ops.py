@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....graph.read import is_op
 from ....runtime.errors import UserMistake
 from ....runtime.plugins.expressions import parse
 from ....runtime.plugins.schema import DOMAIN
@@ -118,8 +120,9 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
 
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return [], set()
-    inferred = onnx.shape_inference.infer_shapes(model)
-    graph = inferred.graph
+    with suppress(onnx.shape_inference.InferenceError):  # without shapes, no kernel is known to fit
+        model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
     kinds = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
@@ -127,10 +130,10 @@ def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
         kinds.setdefault(value.name, (tensor.elem_type, sizes))
     found = []
     for node in graph.node:
-        if node.domain == DOMAIN and node.op_type not in OPS:
-            found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
-        elif node.domain == DOMAIN:
+        if is_op(node, OPS, DOMAIN):
             found.append(_node(OPS[node.op_type], node, [kinds.get(name, (0, [])) for name in node.input]))
+        elif node.domain == DOMAIN:
+            found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
     functions = {function.name for function in model.functions if function.domain == DOMAIN}
     return found, functions
 

@@ -53,6 +53,10 @@ def _graph(data: dict[str, Any]) -> Iterator[str]:
     for word in ("inputs", "outputs"):
         for value in data[word]:
             yield f"  {word[:-1]:<8}{value['name']} {value['dtype']} {'x'.join(map(str, value['shape']))}"
+    if data.get("wrong"):
+        yield f"  WRONG   {data['wrong']}: no engine can run it"
+    for one in data.get("beside") or ():
+        yield f"  beside  {one['name']}: " + (f"WRONG: {one['why']}" if one["why"] else f"{one['found']:,} bytes")
     types = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in data["weights_by_type"].items())
     yield f"  weights {types or 'none'}"
     ops = list(data["ops"].items())

@@ -6,7 +6,7 @@ whatever tool, is read (calibration/report/quantised_file.py) and measured again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,20 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
-from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
-from ....runtime.ground.words import NOT_ON_HARDWARE
-from ...run.runners import run_all, session_runner
+from ...foreign.pictures import prepared, raw
+from ...foreign.read import bytes_of
+from ...foreign.trial import try_graph
+from ...foreign.words import asked_of_engine
+from ...run.runners import run_all
 from ...tasks.known import find_export
+from .runs import bundle_runner, engine_rounding, file_runner, rounding_words, wide
 from .sides import (
     File,
     Reference,
     answers_in,
     bundle_reference,
-    file_bytes,
     open_file,
     open_reference,
     shape_of,
@@ -35,7 +38,6 @@ from .sides import (
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
     from ....graph.run import Runner
-    from ....runtime.bundle.bundle import Bundle
     from ...tasks.task import ExportTask
 
 Step = Callable[[str, int, int], None]
@@ -130,7 +132,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     )
     batch = shape[0] or 32
     told["notes"] += reference.notes
-    run = _bundle_runner(bundle, told["notes"])
+    run = bundle_runner(bundle, told["notes"])
     rule = task.rule_of(bundle)
     if task.in_graph(rule):
         run = _opened(run, task, len(bundle.labels))
@@ -167,26 +169,53 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         asked.ref, asked.model, asked.weights, asked.num_classes, file.shape, tuple(answers.values())
     )
     notes += [*reference.notes, *told_apart]
+    if file.takes.told:
+        notes.append(f"{path.name} gets its pictures {file.takes.told}")
+    reference = _same_pictures(file, reference)
     classes = reference.task.class_names([str(number) for number in range(reference.classes)], reference.classes)
     images = _pictures(asked, reference.contract, reference.labels or classes, notes, reference.task)
     few = next(images.batches(max(INNER, SCANNED)))
-    told["nodes"] = measure_places(
-        file.model, file.places, few, reference.graph, lambda done, total: step("one picture at a time", done, total)
-    )
+    try_graph(path, (file.shape[0] or len(few), *few.shape[1:]), (True, False))
+    with asked_of_engine(path):
+        told["nodes"] = measure_places(
+            file.model,
+            file.places,
+            few,
+            reference.graph,
+            lambda done, total: step("one picture at a time", done, total),
+        )
     notes += _clipping(told["nodes"])
     told["share"] = sum(row["share"] for row in told["nodes"])
-    told["sizes"] = {FP32: file_bytes(reference.path), "quantised": file_bytes(path)} if reference.path else {}
+    told["sizes"] = {FP32: bytes_of(reference.path), "quantised": bytes_of(path)} if reference.path else {}
     told["data"] = {
         "judged_on": images.source,
         "kind": images.kind,
         "held_out": len(images),
         "held_out_sha256": images.digest,
     }
-    run = _file_runner(file, notes)
+    run = file_runner(file, notes)
+    if rounding := engine_rounding(file, few):
+        told["engine"] = rounding
+        notes.append(rounding_words(rounding))
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
         _scan(file, told["nodes"], images, step, notes, reference)
     return told
+
+
+def _same_pictures(file: File, reference: Reference) -> Reference:
+    """The reference on what the file reads: where that are whole numbers, 0 to 255, it prepares its own from them."""
+    known = raw(reference.contract)
+    if reference.whole and not file.takes.whole:
+        raise UserMistake(
+            "The two do not take the same pictures",
+            found=f"{file.path} takes floats, the reference whole numbers",
+            expected="a float model that takes what the quantised file takes",
+            attempt="--ref with the model that the file was made from",
+        )
+    if not file.takes.whole or reference.whole:
+        return reference
+    return replace(reference, contract=known, run=lambda images: reference.run(prepared(images, reference.contract)))
 
 
 def _clipping(rows: list[dict[str, Any]]) -> list[str]:
@@ -254,7 +283,7 @@ def _accuracy(
 
     def fitting(some: np.ndarray) -> np.ndarray:
         found = run(some)
-        if _wide(found.shape[1:]) == _wide(outputs):  # (N, C, 1, 1) beside (N, C)
+        if wide(found.shape[1:]) == wide(outputs):  # (N, C, 1, 1) beside (N, C)
             found = found.reshape(len(found), *outputs)
         if found.ndim != len(outputs) + 1 or found.shape[-1] != outputs[-1]:
             raise UserMistake(
@@ -267,11 +296,6 @@ def _accuracy(
 
     notes += evaluation.notes(max_drop)
     return accuracy_report(evaluation.evaluate(counted(fitting)), evaluation.expected)
-
-
-def _wide(shape: Sequence[int]) -> list[int]:
-    """The axes that hold more than one entry."""
-    return [size for size in shape if size != 1]
 
 
 def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:
@@ -301,41 +325,6 @@ def _scan(
     notes.append(
         f"sensitivity on {len(few)} pictures: one activation rounded alone, weights as in the file, against the same file "
         "with no activation rounded"
-    )
-
-
-def _bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
-    """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
-    import onnx_ir
-
-    from ....runtime.backends.load import load
-    from ...bundle.parity import typed_runner
-
-    try:
-        return session_runner(load(bundle))
-    except BackendUnavailable as unavailable:
-        notes.append(
-            f"measured on the graph with every rounding as written, engine {NOT_ON_HARDWARE}: {unavailable.what}"
-        )
-        return typed_runner(onnx_ir.load(bundle.graph))
-
-
-def _file_runner(file: File, notes: list[str]) -> Runner:
-    """Integer kernels where ONNX Runtime has them; the roundings as written where it cannot open the file otherwise."""
-    from ....calibration.judge.evaluation import any_batch
-
-    for optimise in (True, False):
-        try:
-            return any_batch(file.runnable, optimise=optimise)
-        except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a graph it cannot run
-            last = str(error).splitlines()[0][:200]
-            if optimise:
-                notes.append(f"ONNX Runtime cannot optimise this file; the roundings ran as they are written ({last})")
-    raise UserMistake(
-        f"{file.path} does not run on ONNX Runtime",
-        found=last,
-        expected="a graph with operators that ONNX Runtime has on a CPU",
-        attempt="leave --data out to see what the file holds",
     )
 
 

@@ -13,10 +13,13 @@ from ....graph.edit import clone
 from ....models.registry import find
 from ....models.weights.place import NAMED
 from ....runtime.bundle.bundle import Bundle, open_bundle
-from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
-from ....runtime.ground.limits import BF16, FP8, INT4, INT8, NVFP4
+from ....runtime.ground.limits import FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
+from ...foreign.graphs import read_picture_graph
+from ...foreign.pictures import PictureInput, raw
+from ...foreign.trial import try_graph
+from ...foreign.words import asked_of_engine
 from ...tasks.known import EXPORTS, find_export
 from ...tasks.task import shapes_of
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from ....graph.run import Runner
     from ...tasks.task import ExportTask
 
+MICROSOFT = "com.microsoft"
 Shape = tuple[int, int, int]  # batch (0 where it is open), height, width
 FAMILIES = {"float8": FP8, "float4": NVFP4, INT4: INT4, "uint4": INT4, "int16": "int16", "uint16": "int16"}
 ASSUMED = (
@@ -43,7 +47,11 @@ class File:
     runnable: ir.Model
     model: ir.Model
     places: tuple[Place, ...]
-    shape: Shape
+    takes: PictureInput
+
+    @property
+    def shape(self) -> Shape:
+        return _shape(self.takes)
 
     def answering(self, answers: Mapping[str, str]) -> File:
         """The same file with these outputs alone."""
@@ -60,7 +68,8 @@ class File:
     @property
     def form(self) -> str:
         """In words: how the file says that it is quantised."""
-        ops = Counter(node.op_type for node in self.runnable.graph)
+        known = (node for node in self.runnable.graph if not node.domain or node.domain == MICROSOFT)
+        ops = Counter(node.op_type for node in known)
         parts = [
             f"{count} {op}"
             for op, count in ops.items()
@@ -82,17 +91,15 @@ class Reference:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rule: Any = None  # of its task, such as which boxes count
+    whole: bool = False  # it reads whole numbers, 0..255
 
 
 def open_file(path: Path) -> File:
     """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
     from ....calibration.report.quantised_file import read_places
-    from ...precision.emulate import emulate
 
-    graph = _load(path)
-    rest = graph.metadata_props.get("edgesmith.precision", "")
-    runnable = emulate(graph, BF16) if rest == BF16 else graph  # ONNX Runtime has no bfloat16 kernels on a CPU
-    model, places = read_places(runnable)
+    foreign = read_picture_graph(path)
+    model, places = read_places(foreign.model)
     if not places:
         raise UserMistake(
             f"{path} is not quantised",
@@ -101,7 +108,7 @@ def open_file(path: Path) -> File:
             because="a calibration table of TensorRT or an engine is another thing: it has no graph",
             attempt="edgesmith inspect shows what the file is",
         )
-    return File(path, runnable, model, places, _picture_shape(runnable, path))
+    return File(path, foreign.model, model, places, foreign.takes)
 
 
 def open_reference(
@@ -130,12 +137,9 @@ def open_reference(
         )
     bundle = open_bundle(path) if path.is_dir() else None
     file = bundle.graph if bundle else path
-    graph = _load(file)
-    sizes = [
-        (ours, theirs)
-        for ours, theirs in zip(shape[1:], _picture_shape(graph, file)[1:], strict=True)
-        if ours and theirs
-    ]
+    foreign = read_picture_graph(file)
+    graph, own = foreign.model, _shape(foreign.takes)
+    sizes = [(ours, theirs) for ours, theirs in zip(shape[1:], own[1:], strict=True) if ours and theirs]
     if any(ours != theirs for ours, theirs in sizes):
         raise UserMistake(
             "The two do not take the same pictures",
@@ -143,11 +147,11 @@ def open_reference(
             expected="the same height and width",
             attempt="--ref with the model that the file was made from",
         )
-    from ....calibration.judge.evaluation import any_batch
+    from ....calibration.judge.evaluation import BATCH, any_batch
 
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    size = _size(shape, _picture_shape(graph, file))
+    size = _size(shape, own)
     task = find_export(bundle.task) if bundle else find_export(find(model).task) if model else task_in(graph)
     answers, told = answers_in(graph, task, file, num_classes, like)
     shapes = shapes_of(graph.graph)
@@ -165,8 +169,12 @@ def open_reference(
         _, rule = task.assumed()
         notes = (ASSUMED,)
     labels = tuple(task.class_names(labels, classes))
-    run = any_batch(only(graph, answers), optimise=True)
-    return Reference(run, contract, classes, task, graph, file, labels, (*notes, *told), rule)
+    if foreign.takes.whole:
+        contract = raw(contract)
+    try_graph(file, (own[0] or BATCH, 3, *size))
+    with asked_of_engine(file):
+        run = any_batch(only(graph, answers), optimise=True)
+    return Reference(run, contract, classes, task, graph, file, labels, (*notes, *told), rule, foreign.takes.whole)
 
 
 def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
@@ -234,15 +242,6 @@ def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:
     return batch, sides[0] or usual[0], sides[1] or usual[1]
 
 
-def file_bytes(path: Path) -> int:
-    """Size of an ONNX file with the weights that lie beside it."""
-    import onnx_ir as ir
-
-    tensors = [value.const_value for value in _load(path).graph.initializers.values()]
-    beside = {Path(one.path) for one in tensors if isinstance(one, ir.ExternalTensor)}
-    return path.stat().st_size + sum(one.stat().st_size for one in beside)
-
-
 def _size(first: Shape, second: Shape) -> tuple[int, int]:
     return first[1] or second[1] or 224, first[2] or second[2] or 224
 
@@ -294,36 +293,7 @@ def only(model: ir.Model, answers: Mapping[str, str]) -> ir.Model:
     return copy
 
 
-def _load(path: Path) -> ir.Model:
-    import onnx_ir
-
-    check_foreign(path)
-    try:
-        return onnx_ir.load(path)
-    except Exception as error:  # noqa: BLE001 protobuf and onnx_ir raise many types for a file that is no graph
-        raise UserMistake(
-            f"{path} cannot be read as an ONNX file",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else 'no more is known'}",
-            expected="an ONNX graph",
-            attempt="edgesmith inspect tells engines, bundles and ONNX files apart",
-        ) from None
-
-
-def _picture_shape(model: ir.Model, path: Path) -> Shape:
-    """Batch, height, width of the only input; 0 where a size is open."""
-    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
-    shapes = [tuple(value.shape) if value.shape is not None else () for value in inputs]
-    if len(inputs) != 1 or len(shapes[0]) != 4 or (isinstance(shapes[0][1], int) and shapes[0][1] != 3):
-        told = ", ".join(
-            f"{value.name} {' x '.join(map(str, shape)) or 'of unknown shape'}"
-            for value, shape in zip(inputs, shapes, strict=True)
-        )
-        raise UserMistake(
-            f"{path} does not take pictures",
-            found=told or "no input",
-            expected="one input of shape batch x 3 x height x width",
-            because="only image models can be measured for now",
-            attempt="a file with one image input; edgesmith inspect shows what this one holds",
-        )
-    batch, _, height, width = (size if isinstance(size, int) else 0 for size in shapes[0])
+def _shape(takes: PictureInput) -> Shape:
+    """Batch, height, width; 0 where a size is open."""
+    batch, _, height, width = (size if isinstance(size, int) else 0 for size in takes.shape)
     return batch, height, width
