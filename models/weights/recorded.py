@@ -8,7 +8,6 @@ Of two that say the same thing the first in this order counts: what stands in th
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from .arguments import network_arguments
 from .class_map import class_map, counted
+from .inert_pickle import Unbuilt
 from .light_pickle import beside_tensors
 from .place import weights_file
 from .said import Flagged, check_units, timm_says, transformers_says
@@ -146,8 +146,8 @@ def _inside(content: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _words(value: Any) -> Mapping[str, Any] | None:
-    value = vars(value) if isinstance(value, argparse.Namespace) else value
-    return value if isinstance(value, Mapping) else None
+    """The items of a dict, or the attributes of an object that stands for a training's own."""
+    return {**value.attributes, **value} if isinstance(value, Unbuilt) else value if isinstance(value, Mapping) else None
 
 
 def _beside(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
