@@ -59,7 +59,8 @@ def prepare(
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
     checkpoint = fetch(spec, ema) if str(weights) == "pretrained" else read_checkpoint(weights, ema=ema)
     spec = checkpoint.recorded.applied(spec)
-    size, classes = spec.check_size(image_size), num_classes or spec.num_classes
+    size = spec.check_size(spec.contract.size if image_size is None else image_size)
+    classes = num_classes or spec.num_classes
     chosen = choose(spec, checkpoint)
     state = values_of(chosen.tensors, checkpoint.source, checkpoint.size_bytes)
     state, notes = spec.at_size(spec.rename(state), size)
@@ -105,5 +106,5 @@ def _check_classes(spec: ModelSpec, checkpoint: Checkpoint, found: int | None, e
             found=f"{found} classes",
             expected=f"{expected} classes for {spec.name}",
             because="a head that does not come from the checkpoint would answer at random",
-            attempt=f"--num-classes {found}",
+            attempt=f"--num-classes {found}; where --labels names the classes, with {found} names in its file",
         )

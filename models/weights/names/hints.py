@@ -34,7 +34,6 @@ KINDS: tuple[tuple[str, str, str], ...] = (
         "the checkpoint in floating point that it was made from",
     ),
 )  # fmt: skip
-OPTIMISER = re.compile(r"(.*\.)?state\.\d+\.(exp_avg|exp_avg_sq|momentum_buffer|step|max_exp_avg_sq|square_avg)")
 
 
 def because_of(names: Iterable[str], missing: Iterable[str]) -> str:
@@ -46,11 +45,6 @@ def attempt_for(names: Iterable[str], missing: Iterable[str]) -> str:
 
 
 def _hint(names: tuple[str, ...], missing: tuple[str, ...]) -> tuple[str, str]:
-    for pattern, because, attempt in KINDS:
-        if any(re.search(pattern, name) for name in names):
-            return because, attempt
-    if names and all(OPTIMISER.fullmatch(name) for name in names):
-        return "this is the state of an optimiser: its moments, not the weights", "the checkpoint of the same step with the model's state dict"
     if missing and all(HEAD.fullmatch(name) or HEAD_BIAS.fullmatch(name) for name in missing):
         return (
             "this is a backbone without a classifier, as self-supervised trainings (DINO, MAE) save it"
@@ -58,4 +52,7 @@ def _hint(names: tuple[str, ...], missing: tuple[str, ...]) -> tuple[str, str]:
             else "this is a backbone without a classifier",
             "train a classifier on it (timm: --finetune, or a linear probe), then save the whole model",
         )
+    for pattern, because, attempt in KINDS:
+        if any(re.search(pattern, name) for name in names):
+            return because, attempt
     return "", ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
 
 AVERAGE = re.compile(r"(?:.*_)?(?:ema|averaged?|swa|shadow)(?:_.*)?|teacher")  # a part of a prefix
-OF_TRAINING = re.compile(r"(?:.*_)?(?:optim\w*|scheduler\w*|scaler|amp\w*|callbacks|loops|rng\w*|initted|step)(?:\.|$).*")
+OF_TRAINING = re.compile(r"(?:.*\.)?state\.\d+\..*|(?:.*_)?(?:optim\w*|scheduler\w*|scaler|amp\w*|callbacks|loops|rng\w*|initted|step)(?:\.|$).*")
 COUNTERS = ("n_averaged", "num_batches_tracked")
 SHARE = 0.5  # of the network's tensors that a candidate has at least; below it no prefix is told
 MOST_CANDIDATES = 64
@@ -181,5 +181,5 @@ def _told(prefix: str, left: list[str], borrowed: Mapping[str, str]) -> tuple[st
     if left:
         more = f" and {len(left) - 3} more" if left[3:] else ""
         where = f"outside of {prefix.rstrip('.')!r}" if prefix else "beside the network"
-        notes.append(f"left {len(left)} tensors {where}: {', '.join(left[:3])}{more}")
+        notes.append(f"left what stands {where}: {', '.join(left[:3])}{more}")
     return tuple(notes)

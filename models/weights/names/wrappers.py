@@ -72,6 +72,8 @@ def kind_of(content: Any) -> str:
         return "one tensor without a name"
     if not isinstance(content, dict):
         return type(content).__name__
+    if {"state", "param_groups"} <= content.keys():
+        return "the state of an optimiser: its moments, not the weights"
     return f"a dict of {', '.join(str(key)[:40] for key in list(content)[:6])}" if content else "an empty dict"
 
 
