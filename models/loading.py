@@ -14,8 +14,10 @@ import torch
 from ..runtime.errors import UserMistake
 from .spec import ModelSpec
 from .weights.checkpoint import Checkpoint, read_checkpoint
-from .weights.download import fetch
-from .weights.fit import check_fit, head_classes, in_our_names
+from .weights.files.download import fetch
+from .weights.fit import check_fit, head_classes
+from .weights.names.prefixes import choose
+from .weights.values import values_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,8 +59,11 @@ def prepare(
         return Prepared(module.eval(), spec, size, classes, source=f"random, seed {seed}", notes=(note,))
     checkpoint = fetch(spec, ema) if str(weights) == "pretrained" else read_checkpoint(weights, ema=ema)
     spec = checkpoint.recorded.applied(spec)
-    size, classes = spec.check_size(image_size), num_classes or spec.num_classes
-    state, notes = in_our_names(spec, checkpoint, size)
+    size = spec.check_size(spec.contract.size if image_size is None else image_size)
+    classes = num_classes or spec.num_classes
+    chosen = choose(spec, checkpoint)
+    state = values_of(chosen.tensors, checkpoint.source, checkpoint.size_bytes)
+    state, notes = spec.at_size(spec.rename(state), size)
     found = head_classes(state)
     changes, more = spec.changes_for(state)
     with torch.device("meta"):
@@ -69,10 +74,8 @@ def prepare(
     if filled:  # the pooling exponents of a plain ViT keep their first value
         state |= {name: value for name, value in module.state_dict().items() if name in filled}
     module.load_state_dict(state)
-    notes = (*checkpoint.notes, *notes, *more, *filled.values())
-    return Prepared(
-        module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, checkpoint.averaged, notes
-    )
+    notes = (*checkpoint.notes, *chosen.notes, *notes, *more, *filled.values())
+    return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, chosen.average, notes)
 
 
 def _seeded(spec: ModelSpec, classes: int, size: tuple[int, int], seed: int, **changes: Any) -> nn.Module:
@@ -103,5 +106,5 @@ def _check_classes(spec: ModelSpec, checkpoint: Checkpoint, found: int | None, e
             found=f"{found} classes",
             expected=f"{expected} classes for {spec.name}",
             because="a head that does not come from the checkpoint would answer at random",
-            attempt=f"--num-classes {found}",
+            attempt=f"--num-classes {found}; where --labels names the classes, with {found} names in its file",
         )

@@ -13,7 +13,7 @@ from ...runtime.errors import UserMistake
 UNKNOWN_CLASSES = (
     "the class names of the model are not known: sub-folders balance the draw and give no labels"  # of a classifier
 )
-TO_TELL = "Name the folders as the classes, or give the names in the folders' order with --labels FILE when exporting"
+TO_TELL = "Name the folders as the classes are called; or export with --labels FILE whose names are those of the folders"
 
 
 def class_number(value: object, labels: Sequence[str], where: str) -> int:
@@ -25,7 +25,7 @@ def class_number(value: object, labels: Sequence[str], where: str) -> int:
         value = value.item()
     number = value if isinstance(value, int) and not isinstance(value, bool) else -1
     if isinstance(value, str):
-        number = _named(value, tuple(labels), int(value) if value.isdecimal() else -1)
+        number = _named(value, tuple(labels), int(value) if value.isdecimal() and len(value) < 10 else -1)
     if number < 0 or (labels and number >= len(labels)):
         raise out_of_range(value, labels, where)
     return number
@@ -66,7 +66,7 @@ def folder_classes(folders: Sequence[str], labels: Sequence[str]) -> tuple[Mappi
     named = {folder: number for folder in folders if (number := _named(folder, tuple(labels), -1)) >= 0}
     if len(named) == len(folders):
         return named, ""
-    numbers = [int(folder) if folder.isdecimal() else -1 for folder in folders]
+    numbers = [int(folder) if folder.isdecimal() and len(folder) < 10 else -1 for folder in folders]
     if 0 in numbers and min(numbers) == 0 and max(numbers) < len(labels) and len(set(numbers)) == len(numbers):
         return dict(zip(folders, numbers, strict=True)), "the sub-folders are taken as class numbers"
     if len(folders) == len(labels):

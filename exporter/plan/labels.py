@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...models.weights.files.class_names import read_class_names
 from ...runtime.errors import UserMistake
-from ...runtime.ground.regular import read_regular
-
-MAX_LABELS_BYTES = 64 * 1024 * 1024
 
 if TYPE_CHECKING:
     from ...models.registry import ModelSpec
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 def class_names(
     spec: ModelSpec, task: ExportTask, num_classes: int | None, file: str | os.PathLike[str] | None
 ) -> tuple[tuple[str, ...], int]:
-    """One name a class: from a file (one a line, or a JSON list), else those of the model; and how many outputs it has.
+    """One name a class: from a file (models/weights/files/class_names.py says its forms), else those of the model; and how many outputs it has.
 
     They are as many, but for a classifier with one output, which is of two classes.
     """
@@ -29,30 +26,14 @@ def class_names(
     if file is None:
         return tuple(usual), outputs
     path = Path(file)
-    try:
-        text = read_regular(path, MAX_LABELS_BYTES).decode()
-        names = json.loads(text) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserMistake(
-            f"The class names in {path} cannot be read",
-            found=str(error.strerror if isinstance(error, OSError) else error),
-            expected="a text file with one name a line, or a JSON list of names",
-        ) from None
-    while names and names[-1] == "":
-        names.pop()
-    if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise UserMistake(
-            f"The class names in {path} cannot be read",
-            found=f"{len(names)} lines, an empty one among them" if names else "no names",
-            expected="one name for each class, in the order of the model's outputs",
-        )
+    names = read_class_names(path)
     outputs = num_classes or len(names)
-    names = task.class_names(names, outputs)
-    if num_classes is not None and len(names) != len(usual):
+    all_names = task.class_names(names, outputs)
+    if num_classes is not None and len(all_names) != len(usual):
         raise UserMistake(
             "Names and number of classes do not go together",
             found=f"{len(names)} names in {path}, --num-classes {num_classes}",
-            expected="one name for each class",
-            attempt=f"leave --num-classes out for the {len(names)} of the file",
+            expected="one name for each class that the checkpoint has",
+            attempt=f"a file with {num_classes} names, or no --labels: the classes are numbered then",
         )
-    return tuple(names), outputs
+    return tuple(all_names), outputs

@@ -19,7 +19,7 @@ def class_map(words: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     """Empty where ``words`` record none; a class of no name is called by its number."""
     for key in KEYS:
         value = words.get(key)
-        if isinstance(value, str):  # timm's --class-map: the file, which may have been copied beside the checkpoint
+        if isinstance(value, str) and value.endswith(".txt") and len(value) < 250:  # timm's --class-map: the file, which may have been copied beside the checkpoint
             value = _of_file(folder / Path(value).name)
         if names := _names(value):
             return names
@@ -42,13 +42,17 @@ def _of_file(file: Path) -> list[str] | None:
     return [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
 
 
+def _decimal(index: Any) -> bool:
+    return isinstance(index, (int, str)) and len(str(index)) < 10 and str(index).isdecimal()
+
+
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         pairs = list(enumerate(value))
     elif isinstance(value, Mapping) and all(isinstance(index, int) for index in value.values()):
         pairs = [(index, name) for name, index in value.items()]
     elif isinstance(value, Mapping):
-        pairs = [(int(index), name) for index, name in value.items() if str(index).isdecimal()]
+        pairs = [(int(index), name) for index, name in value.items() if _decimal(index)]
     else:
         return ()
     if not pairs or not all(isinstance(name, str) and name.strip() and 0 <= i < MOST_CLASSES for i, name in pairs):

@@ -5,10 +5,7 @@ Everything here compares names and shapes; networks are built on the meta device
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 from torch import Tensor
 
@@ -16,14 +13,12 @@ from ...runtime.errors import UserMistake
 from ..registry import FAMILIES, find, list_models
 from ..spec import ModelSpec
 from .checkpoint import Checkpoint
+from .names.hints import attempt_for, because_of
+from .names.prefixes import both, nearest_tensors
+from .names.shapes import HEAD, renamed
 from .values import check_kinds
 
-HEAD = re.compile(
-    r"head\.(weight|fc\.weight|gfl_cls\.\d\.weight)"
-)  # a row a class: (K, C), or (K, C, k, k) of a detector
-HEAD_BIAS = re.compile(r"head\.(bias|fc\.bias|gfl_cls\.\d\.bias)")
 SHOWN = 4  # names a kind in an error message: it must fit one screen
-Shapes = dict[str, tuple[int, ...]]
 
 
 def head_classes(state: Mapping[str, Tensor]) -> int | None:
@@ -31,13 +26,6 @@ def head_classes(state: Mapping[str, Tensor]) -> int | None:
     return next(
         (value.shape[0] for name, value in state.items() if HEAD.fullmatch(name) and value.ndim in (2, 4)), None
     )
-
-
-def in_our_names(
-    spec: ModelSpec, checkpoint: Checkpoint, image_size: tuple[int, int]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors under the module's names, those that depend on the picture's size brought to ``image_size``."""
-    return spec.at_size(spec.rename(dict(checkpoint.tensors)), image_size)
 
 
 def check_fit(
@@ -67,7 +55,8 @@ def check_fit(
         f"{checkpoint.source} does not fit {spec.name}",
         found="\n".join(_listing(kind, names) for kind, names in lists if names),
         expected=f"the {len(template)} tensors of {spec.name}",
-        attempt=_nearest(spec, checkpoint),
+        because=because_of(checkpoint.named, missing),
+        attempt=attempt_for(checkpoint.named, missing) or _nearest(spec, checkpoint),
     )
 
 
@@ -90,48 +79,18 @@ def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     if best == spec.name:
         return f"{best} is already the nearest ({same} of {of} tensors): the file may be of a changed network"
     whole = "fits" if same == of else f"is nearest, {same} of {of} tensors agree"
-    classes = head_classes(spec.rename(dict(checkpoint.tensors)))
+    classes = head_classes(renamed(find(best), nearest_tensors(find(best), checkpoint)))
     head = f" --num-classes {classes}" if classes not in (None, find(best).num_classes) else ""
     return f"--model {best}{head}: it {whole}"
 
 
 def _shared_names(spec: ModelSpec, checkpoint: Checkpoint) -> float:
     """Names in both, as a share of the smaller: depth and width do not matter here, the family does."""
-    ours, theirs = _both(spec, checkpoint)
-    return len(ours.keys() & theirs.keys()) / min(len(ours), len(theirs))
+    ours, theirs = both(spec, nearest_tensors(spec, checkpoint))
+    return len(ours.keys() & theirs.keys()) / max(1, min(len(ours), len(theirs)))
 
 
 def _overlap(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[int, int]:
     """(tensors that agree in name and shape, tensors in either); left out: what no mismatch should be told by."""
-    ours, theirs = (_told_by(shapes, spec.filled()) for shapes in _both(spec, checkpoint))
+    ours, theirs = both(spec, nearest_tensors(spec, checkpoint))
     return sum(theirs.get(name) == shape for name, shape in ours.items()), len(ours.keys() | theirs.keys())
-
-
-def _both(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[Shapes, Shapes]:
-    """The tensors of the variant, in the form that the checkpoint has, and those of the checkpoint in its names."""
-    state = spec.rename(dict(checkpoint.tensors))
-    changes, _ = spec.changes_for(state)
-    return shapes_of(spec.name, tuple(changes.items())), _shapes(state)
-
-
-def _told_by(shapes: Shapes, filled: Mapping[str, str]) -> Shapes:
-    """Without counters, position tables and what the model ``filled`` in itself; of the head only its input width, not its classes."""
-    skipped = ("num_batches_tracked", "pos_embed", *filled)
-    return {
-        name: shape[1:] if HEAD.fullmatch(name) else shape
-        for name, shape in shapes.items()
-        if not name.endswith(skipped) and not HEAD_BIAS.fullmatch(name)
-    }
-
-
-@cache
-def shapes_of(name: str, changes: tuple[tuple[str, Any], ...] = ()) -> Shapes:
-    """The tensors of a variant, built on the meta device: shapes and no memory."""
-    import torch
-
-    with torch.device("meta"):
-        return _shapes(find(name).build(**dict(changes)).state_dict())
-
-
-def _shapes(state: Mapping[str, Tensor]) -> Shapes:
-    return {name: tuple(value.shape) for name, value in state.items()}

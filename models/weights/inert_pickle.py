@@ -1,148 +1,183 @@
-"""Reads the tensors out of a pickle whose other objects are unknown; none of these is ever built and no function called.
+"""Reads a pickle without building any of its objects and without calling any of its functions.
 
-    .pth -> content with tensors, dicts, lists and numbers as they are, everything else an Inert; the names of that
+    stream -> dicts, lists, numbers and texts as they are, tensors as Stored, everything else an Unbuilt; the names of that
 
-PyTorch's weights-only reader looks every global of the file up in a table and refuses what is not in it. Here a refused
-name is put into the table with a class of ours behind it that takes any arguments and any state and keeps none of them.
-The classes and functions of the file's author are not imported, so it does not matter what they would have done.
+No name of the file is ever looked up or imported: each stands for a :class:`Named`, and calling one gives what BUILDERS
+says for that name, or an :class:`Unbuilt`, which keeps what it is filled with and does nothing. It therefore does not matter
+what the classes and functions of the file's author would have done. The interpreter of the standard library in Python is used,
+as its sibling in C reserves memory by numbers that the file states.
 """
 
 from __future__ import annotations
 
-import argparse
 import pickle
-import re
-import warnings
-from collections import OrderedDict
-from pathlib import Path
-from typing import Any
-
-import torch
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 from ...runtime.errors import UserMistake
+from .files.stored import Stored
+from .files.tensors import BUILDERS, KNOWN
 
-MOST_NAMES = 100  # a training's configuration has some ten classes; every name costs one more reading of the file
+MOST_NAMES = 100  # a training's configuration has some ten classes
 
-# Modules whose names have no place beside weights. An Inert would take their calls too; a file that asks for them is not
+# Modules whose names have no place beside weights. An Unbuilt would take their calls too; a file that asks for them is not
 # a checkpoint that somebody trained, and is refused as a whole.
 NEVER = {
-    "os",
-    "posix",
-    "nt",
-    "sys",
-    "io",
-    "_io",
-    "subprocess",
-    "commands",
-    "pty",
-    "shutil",
-    "socket",
-    "ctypes",
-    "runpy",
+    *("os", "posix", "nt", "sys", "io", "_io", "subprocess", "commands", "pty", "shutil", "socket", "ctypes", "runpy"),
+    *("importlib", "pickle", "_pickle", "marshal", "code", "codeop", "timeit", "webbrowser"),
 }
-NEVER |= {"importlib", "pickle", "_pickle", "marshal", "code", "codeop", "timeit", "webbrowser"}
-OF_PYTHON = {"object", "getattr", "range", "slice", "frozenset", "tuple", "list", "dict", "str", "int", "float", "bool"}
+OF_PYTHON = {
+    *("object", "getattr", "range", "slice", "frozenset", "tuple", "list", "dict", "str", "int", "float", "bool"),
+    *("set", "bytes", "bytearray", "complex"),
+}
+# what a stream that is cut off, changed or made up provokes in the interpreter
+BROKEN = (pickle.UnpicklingError, EOFError, OSError, MemoryError, RecursionError, AssertionError, ArithmeticError)
+BROKEN = (*BROKEN, ValueError, TypeError, KeyError, IndexError, AttributeError, NameError)
+KEYS = (str, int, float, bool, bytes, type(None))  # of a dict; hashing others may go as deep as the file likes
 
 
-class Inert:
-    """Stands for an object of unknown kind; takes everything and keeps nothing."""
+class Unbuilt(dict[Any, Any]):
+    """Stands for an object of the file: a dict of its items, with its ``attributes`` beside them."""
 
-    __slots__ = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: dict[str, Any] = {}
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
+    def fill(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):  # attributes, and those in slots
+            if isinstance(part, dict):
+                self.attributes.update((name, value) for name, value in part.items() if isinstance(name, str))
 
 
-class PlainDict:
-    """Where the file fills an object with items by key: what subclasses dict is read as one."""
+class Named:
+    """A class or function of the file by its name, ``module.name``; calling it builds nothing of its kind."""
 
-    def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        return OrderedDict()  # the reader fills it, and takes attributes for it, which a dict has no place for
+    __slots__ = ("name",)
 
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-class PlainList:
-    """Where the file appends items to an object."""
-
-    def __new__(cls, *_: Any, **__: Any) -> list[Any]:  # type: ignore[misc]
-        return []
-
-
-def read_inert(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
-    """The content, and the names that stand as :class:`Inert` in it; UserMistake for what is no checkpoint."""
-    kinds: dict[str, type] = {}
-    while True:
-        known = [(kind, name) for name, kind in kinds.items()]
-        try:
-            with torch.serialization.safe_globals([*_harmless(), *known]), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about the pickle protocol; what cannot be read raises
-                return torch.load(file, map_location="cpu", weights_only=True), tuple(kinds)
-        except (pickle.UnpicklingError, TypeError, AttributeError) as error:
-            if _learn(kinds, str(error), source):
-                continue
-            raise (not_run(source, tuple(kinds)) if kinds else not_a_checkpoint(source, error)) from None
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
-            raise not_a_checkpoint(source, error) from None
+    def __call__(self, *args: Any, **_: Any) -> Any:
+        if builder := BUILDERS.get(self.name):
+            return builder(*args)
+        made = Unbuilt()
+        if self.name == "copyreg._reconstructor" and isinstance(args[-1], dict):  # a dict of theirs in an old pickle
+            made.update(args[-1])
+        return made
 
 
-def _learn(kinds: dict[str, type], message: str, source: str) -> bool:
-    """Let ``kinds`` answer what the reader refused; False where the refusal is about something else."""
-    refused = re.search(
-        r"nsupported global: GLOBAL (.+?) was not an allowed|unsupported GLOBAL (\S+) whose module", message
-    )
-    if refused:
-        name = refused[1] or refused[2]
-        name = name if "." in name else f"builtins.{name}"  # the reader's message leaves builtins out
-        module, _, function = name.partition(".")
-        if refused[2] or module in NEVER or (module == "builtins" and function not in OF_PYTHON):
-            raise not_run(source, (name,))
-        if name in kinds or len(kinds) == MOST_NAMES:
-            raise not_run(source, tuple(kinds))
-        kinds[name] = type(name, (Inert,), {"__slots__": (), "__module__": "unread"})
-        return True
-    filled = re.search(r"Can only (SETITEM|append|extend).* but got <class 'unread\.(.+?)'>", message)
-    if filled and issubclass(kinds.get(filled[2], object), Inert):
-        kinds[filled[2]] = PlainDict if filled[1] == "SETITEM" else PlainList
-        return True
-    return False
+class InertReader(pickle._Unpickler):
+    """One pickle of a stream; ``unread`` and ``forbidden`` are names that it met, ``tensor_of`` makes sense of storages."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, stream: IO[bytes], storage: Callable[[Any], Any]) -> None:
+        super().__init__(stream, encoding="latin1")  # of Python 2's texts
+        self.storage = storage
+        self.unread: dict[str, None] = {}
+        self.forbidden: dict[str, None] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = name if module in ("builtins", "__builtin__") else ""
+        full = f"{'builtins' if known else module}.{name}"
+        if module.partition(".")[0] in NEVER or (known and known not in OF_PYTHON):
+            self.forbidden[full] = None
+        elif not known and full not in BUILDERS and not KNOWN.fullmatch(full):
+            self.unread[full] = None
+            if len(self.unread) > MOST_NAMES:
+                self.forbidden.update(self.unread)
+        return Named(full)
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self.storage(pid)
+
+    def load_persid(self) -> None:
+        self.append(Unbuilt())  # a name in a line of text: torch writes none
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(function, Named):
+            self.forbidden["a call of what a call returned"] = None
+        self.stack[-1] = function(*arguments) if isinstance(function, Named) else Unbuilt()
+
+    def load_newobj(self) -> None:
+        self.load_reduce()
+
+    def load_newobj_ex(self) -> None:
+        self.stack.pop()  # arguments by name
+        self.load_reduce()
+
+    def _instantiate(self, kind: Any, arguments: Any) -> None:
+        self.append(kind(*arguments) if isinstance(kind, Named) else Unbuilt())
+
+    def load_build(self) -> None:
+        state, made = self.stack.pop(), self.stack[-1]
+        if isinstance(made, Unbuilt):
+            made.fill(state)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _set(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _set(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        made: dict[Any, Any] = {}
+        _set(made, self.pop_mark())
+        self.append(made)
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].append(value)
+
+    def load_appends(self) -> None:
+        values = self.pop_mark()
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(values)
+
+    def load_additems(self) -> None:
+        self.pop_mark()  # a set's are not kept: they would be hashed
+
+    def load_frozenset(self) -> None:
+        self.pop_mark()
+        self.append(Unbuilt())
+
+    def load_bytearray8(self) -> None:
+        raise pickle.UnpicklingError("a bytearray, which reserves as much memory as the file says")
+
+    for opcode, function in (
+        (pickle.PERSID, load_persid), (pickle.REDUCE, load_reduce), (pickle.NEWOBJ, load_newobj),
+        (pickle.NEWOBJ_EX, load_newobj_ex), (pickle.BUILD, load_build), (pickle.SETITEM, load_setitem),
+        (pickle.SETITEMS, load_setitems), (pickle.DICT, load_dict), (pickle.APPEND, load_append),
+        (pickle.APPENDS, load_appends), (pickle.ADDITEMS, load_additems), (pickle.FROZENSET, load_frozenset),
+        (pickle.BYTEARRAY8, load_bytearray8),
+    ):  # fmt: skip
+        dispatch[opcode[0]] = function
+    del opcode, function
+
+
+def _set(target: Any, items: list[Any]) -> None:
+    if isinstance(target, Mapping):
+        pairs = zip(items[::2], items[1::2], strict=True)
+        target.update((key, value) for key, value in pairs if isinstance(key, KEYS))
 
 
 def not_run(source: str, names: tuple[str, ...]) -> UserMistake:
+    whole = any(name.startswith("torch.nn.modules.") for name in names)
     return UserMistake(
         f"{source}: the file holds pickled code, which is not run",
-        found=", ".join(names[:4]),
+        found=", ".join(names[:4]) + (" and others: a whole module, not its weights" if whole else ""),
         expected="tensors (a state dict), alone or beside other objects",
         because="reading a pickle may execute anything its author put in",
         attempt="where you trust it: torch.save(model.state_dict(), FILE), or save as .safetensors",
     )
 
 
-def not_a_checkpoint(source: str, error: BaseException) -> UserMistake:
-    return UserMistake(
-        f"{source}: not a PyTorch checkpoint, or not a whole one",
-        found=first_line(error),
-        expected="a file written by torch.save or safetensors",
-        attempt="copy or download it again, and compare the size",
-    )
-
-
 def first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    inner = [line for line in lines if "WeightsUnpickler error: " in line]  # PyTorch's advice stands before it
-    return (inner[0].partition("error: ")[2] if inner else lines[0])[:160]
-
-
-def _harmless() -> list[Any]:
-    """Types that training scripts save beside the weights and that do nothing when they are read."""
-    import numpy as np
-
-    rebuild = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0).__reduce__()[0]}
-    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
-    named = [(function, f"{module}.{name}") for name, function in rebuild.items() for module in modules]
-    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    return [argparse.Namespace, np.dtype, np.ndarray, *named, *kinds]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+INDEX = ".index.json"  # the list of several files that hold the tensors together
+PART = re.compile(r".*-\d{5}-of-(\d{5})\.(safetensors|bin)")  # one of them
 FIRST = ("model.safetensors", "pytorch_model.bin")  # what such folders call it; the same tensors where both are there
 NAMED = ("random", "pretrained")  # what --weights says in place of a path
 
 
 def weights_file(path: Path) -> Path:
-    """``path`` itself, or the one checkpoint in it; UserMistake for a folder with none or with several."""
+    """``path`` itself, or the one checkpoint in it, which may be a list of several files; UserMistake for a folder with none or with several."""
     if not path.is_dir():
         return path
     known = next((path / name for name in FIRST if (path / name).is_file()), None)
     if known:
         return known
+    indexes = sorted(path.glob(f"*{INDEX}"))
+    if len(indexes) == 1:
+        return indexes[0]
     found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
     if len(found) == 1:
         return path / found[0]
-    parts = sorted(file.name for file in path.glob("*.index.json"))
+    several = [file.name for file in indexes] or found
     raise UserMistake(
-        f"--weights {path}: which file of this folder?" if found else f"--weights {path}: no checkpoint in this folder",
-        found=", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-        or "no file of that kind",
-        expected="one checkpoint: " + " or ".join((*FIRST, "a single .safetensors, .pth, .pt or .bin file")),
-        because=f"{parts[0]} says that the tensors are spread over several files, which are not read together"
-        if parts
+        f"--weights {path}: which file of this folder?" if several else f"--weights {path}: no checkpoint in this folder",
+        found=", ".join(several[:4]) + (f" and {len(several) - 4} more" if several[4:] else "") or "no file of that kind",
+        expected="one checkpoint: " + " or ".join((*FIRST, f"a single *{INDEX}, .safetensors, .pth, .pt or .bin file")),
+        because="they are parts of one checkpoint, and the list of them is missing"
+        if found and all(PART.fullmatch(name) for name in found)
         else "",
-        attempt=f"--weights {path / found[0]}" if found else "--weights with the file itself",
+        attempt=f"copy the file *{INDEX} beside them"
+        if found and not indexes and all(PART.fullmatch(name) for name in found)
+        else f"--weights {path / several[0]}"
+        if several
+        else "--weights with the file itself",
     )

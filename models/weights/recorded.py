@@ -8,8 +8,8 @@ Of two that say the same thing the first in this order counts: what stands in th
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from .arguments import network_arguments
 from .class_map import class_map, counted
+from .files.plain_words import plain_words
 from .light_pickle import beside_tensors
 from .place import weights_file
-from .said import Flagged, check_units, timm_says, transformers_says
+from .said import Flagged, check_units, of_yacs, timm_says, transformers_says
 
 if TYPE_CHECKING:
     from ..spec import ModelSpec
@@ -37,6 +38,7 @@ PREPARED = frozenset(
 SHOWN = ("mean", "std", "resize", "crop_fraction", "fit", "colour")  # in a note
 USUAL = (("global_pool", "avg"), ("global_pool", "token"))  # what timm's models have that nobody asked for another
 MOST_BYTES = 16_000_000  # of a file beside the checkpoint
+YACS = re.compile(r"^[A-Z_]+:", re.MULTILINE)  # Swin's trainings write YAML into config.json
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def recorded_in(content: Any, file: Path, flagged: Flagged = frozenset()) -> Rec
     classes: int | None = None
     labels: tuple[str, ...] = ()
     notes: list[str] = []
-    for origin, words in (*_inside(content, file.name), *_beside(file.parent)):
+    for origin, words in (*_inside(plain_words(content), file.name), *_beside(file.parent)):
+        words = {**words, **of_yacs(words)}
         says = transformers_says if any(key in words for key in OF_PROCESSORS) else timm_says
         said = says(words, origin, flagged)
         for name, value in said.items():
@@ -129,7 +132,7 @@ def recorded_in(content: Any, file: Path, flagged: Flagged = frozenset()) -> Rec
 
 
 def _inside(content: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where it stands, words) of the file itself."""
+    """(where it stands, words) of the file itself; ``content`` is in plain words."""
     if not isinstance(content, Mapping):
         return
     for key in INSIDE:
@@ -146,7 +149,6 @@ def _inside(content: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _words(value: Any) -> Mapping[str, Any] | None:
-    value = vars(value) if isinstance(value, argparse.Namespace) else value
     return value if isinstance(value, Mapping) else None
 
 
@@ -171,11 +173,11 @@ def _read(file: Path) -> Any:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"{file.stat().st_size} bytes")
         text = file.read_text(encoding="utf-8-sig")
-        if file.suffix == ".json":
-            return json.loads(text)
+        if file.suffix == ".json" and not YACS.search(text):
+            return plain_words(json.loads(text))
         import yaml  # type: ignore[import-untyped]
 
-        return yaml.safe_load(text)
+        return plain_words(yaml.safe_load(text))
     except Exception as error:  # noqa: BLE001  two parsers, each with its own kinds
         raise UserMistake(
             f"{file} cannot be read",

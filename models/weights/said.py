@@ -1,6 +1,7 @@
 """The words in which others record how pictures are prepared -> the fields of our input contract.
 
     timm          mean, std, input_size or img_size, interpolation, crop_pct, crop_mode: train.py's args, pretrained_cfg
+    yacs          DATA.IMG_SIZE, DATA.MEAN, TEST.CROP: the configuration of Swin's trainings and of many after it
     transformers  image_mean, image_std, size, crop_size, crop_pct, resample, do_*: preprocessor_config.json
 
 Sources: timm's ``resolve_data_config`` and ``create_transform``, transformers' image processors. Only what is recorded is
@@ -18,6 +19,7 @@ from ...runtime.pictures.contract import ImageContract
 
 FITS = {"center": "crop", "squash": "stretch", "border": "letterbox"}  # timm's crop_mode
 PIL = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+LARGEST_PX = 8192  # of a side that anybody trains at; position tables grow with its square
 RESIZES = ("bicubic", "bilinear")
 Flagged = frozenset[str]  # fields that the user says, so that what is recorded of them is not looked at
 
@@ -54,6 +56,27 @@ def timm_size(words: Mapping[str, Any]) -> tuple[int, int] | None:
     if isinstance(whole, (list, tuple)) and len(whole) == 3:
         return _size(whole[1:])
     return _size(whole) or _size(words.get("img_size"))  # DeiT's trainings say input_size 224
+
+
+def of_yacs(words: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of yacs as Swin's and ConvNeXt's trainings save it -> the same in timm's words; empty where it is none.
+
+    DATA: IMG_SIZE, MEAN, STD, INTERPOLATION; TEST.CROP: the shorter side to 256/224 of the size, then a crop, or all of it squashed.
+    """
+    data, model, test = (words.get(name) for name in ("DATA", "MODEL", "TEST"))
+    if not isinstance(data, Mapping):
+        return {}
+    names = {"IMG_SIZE": "img_size", "MEAN": "mean", "STD": "std", "INTERPOLATION": "interpolation", "CROP_PCT": "crop_pct"}
+    found = {ours: data[theirs] for theirs, ours in names.items() if data.get(theirs) is not None}
+    if isinstance(model, Mapping) and model.get("NUM_CLASSES") is not None:
+        found["num_classes"] = model["NUM_CLASSES"]
+    size = _size(data.get("IMG_SIZE"))
+    if size and isinstance(test, Mapping) and isinstance(test.get("CROP"), bool):
+        if test["CROP"]:
+            found |= {"val_crop_size": min(size), "val_resize_size": int(256 / 224 * min(size))}
+        else:
+            found |= {"crop_mode": "squash", "crop_pct": 1.0}
+    return found
 
 
 def transformers_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozenset()) -> dict[str, Any]:
@@ -120,13 +143,13 @@ def _size(value: Any) -> tuple[int, int] | None:
         value = (value.get("height"), value.get("width"))
     pair = value if isinstance(value, (list, tuple)) and len(value) != 1 else (value, value)
     pair = [_whole(side[0] if isinstance(side, (list, tuple)) and len(side) == 1 else side) for side in pair]
-    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in pair)
+    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_PX for side in pair)
     return (pair[0], pair[1]) if whole else None
 
 
 def _whole(side: Any) -> Any:
     """A side as a whole number where it is a text or a float of one: 224 of "224" and of 224.0."""
-    if isinstance(side, str) and side.strip().isdecimal():
+    if isinstance(side, str) and len(side) < 10 and side.strip().isdecimal():
         return int(side)
     return int(side) if isinstance(side, float) and side.is_integer() else side
 

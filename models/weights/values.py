@@ -1,6 +1,6 @@
 """Which tensors of a file may fill a network: numbers in floating point, and whole numbers where the network counts with them.
 
-    tensors of any dtype -> float32 where they are floating, as they are elsewhere -> comparison with the network
+    Stored of any dtype -> float32 where they are floating, as they are elsewhere -> comparison with the network
 
 An integer that stands in for a weight is a code without its scale, or was cut off: the graph would agree with PyTorch,
 which was given the same, and both would answer nonsense.
@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import UserMistake
+from .files.stored import Stored
+from .files.zipped import NotWhole
 
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+UNFOLDED, SMALL = 4, 64_000_000  # times the file's size, and bytes beside, that tensors may take
 TRY = "the checkpoint in floating point that it was made from"
 
 
-def as_float32(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Every floating tensor in float32, others as they are; UserMistake for what holds no plain finite numbers."""
+def values_of(tensors: Mapping[str, Stored], source: str, size_bytes: int) -> dict[str, Tensor]:
+    """Every tensor read, floating ones in float32; UserMistake for what holds no plain finite numbers.
+
+    ``size_bytes`` is that of the file: what unfolds to far more out of it is no network's weights.
+    """
     for name, value in tensors.items():
         if kind := _no_numbers(value):
             raise UserMistake(
@@ -29,38 +34,62 @@ def as_float32(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
                 expected="plain tensors in float32, float16, bfloat16 or float64",
                 attempt=TRY,
             )
-    read = {name: v.detach().float() if v.is_floating_point() else v.detach() for name, v in tensors.items()}
-    broken = [name for name, value in read.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken and all(bool(tensors[name].isfinite().all()) for name in broken):
-        largest = float(tensors[broken[0]].abs().max())
+    if (unfolded := sum(value.nbytes for value in tensors.values())) > UNFOLDED * size_bytes + SMALL:
+        largest = max(tensors, key=lambda name: tensors[name].nbytes)
         raise UserMistake(
+            f"{source}: tensors that are far larger than the file",
+            found=f"{unfolded / 1e6:,.0f} MB out of {size_bytes / 1e6:,.1f} MB, {largest} of shape {tensors[largest].shape}",
+            expected="tensors that stand in the file with all their values",
+            because="a view that repeats its values is no weight of a network",
+            attempt="torch.save({k: v.contiguous() for k, v in state.items()}, FILE)",
+        )
+    read: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        found = _value(value, source).detach()
+        read[name] = found.float() if found.is_floating_point() else found
+        if read[name].is_floating_point() and not bool(read[name].isfinite().all()):
+            raise _not_finite(name, found, source)
+    return read
+
+
+def _value(stored: Stored, source: str) -> Tensor:
+    if stored.values is None:
+        raise AssertionError("only a kind that is told has no values")
+    try:
+        return stored.values()
+    except (NotWhole, OSError) as error:
+        raise UserMistake(
+            f"{source}: the values of a tensor cannot be read",
+            found=str(error)[:160],
+            expected="a whole file that nobody writes to",
+            attempt="copy or download it again",
+        ) from None
+
+
+def _not_finite(name: str, value: Tensor, source: str) -> UserMistake:
+    if bool(value.isfinite().all()):
+        return UserMistake(
             f"{source}: weights beyond float32",
-            found=f"{largest:.3g} in {broken[0]} ({_kind(tensors[broken[0]])})",
+            found=f"{float(value.abs().max()):.3g} in {name} ({_kind(value)})",
             expected=f"at most {torch.finfo(torch.float32).max:.3g}",
             because="the network computes in float32, where they are infinite",
             attempt="an earlier checkpoint of the same training",
         )
-    if broken:
-        raise UserMistake(
-            f"{source}: weights that are not numbers",
-            found=f"NaN or infinity in {len(broken)} tensors, first {broken[0]}",
-            attempt="an earlier checkpoint of the same training",
-        )
-    return read
+    return UserMistake(
+        f"{source}: weights that are not numbers",
+        found=f"NaN or infinity in {name}",
+        attempt="an earlier checkpoint of the same training",
+    )
 
 
-def _no_numbers(value: Tensor) -> str:
+def _no_numbers(value: Stored) -> str:
     """What keeps a tensor from being plain numbers, in words; empty where nothing does."""
-    if value.is_quantized:
-        return f"quantised, {_kind(value)}"
-    if value.layout is not torch.strided:
-        return f"{str(value.layout).removeprefix('torch.')}"
-    if value.is_meta:
-        return "a shape without values (device meta)"
-    if value.is_complex():
-        return f"{_kind(value)}, whose imaginary part no network here has"
-    if value.is_floating_point() and value.dtype not in FLOATS:
-        return f"{_kind(value)}, whose scale, where there is one, stands elsewhere"
+    if value.kind:
+        return value.kind
+    if value.dtype.startswith("complex"):
+        return f"{value.dtype}, whose imaginary part no network here has"
+    if value.dtype.startswith("float8"):
+        return f"{value.dtype}, whose scale, where there is one, stands elsewhere"
     return ""
 
 

@@ -159,8 +159,28 @@ def _from_transformers(name: str) -> str:
     return name
 
 
+_OPENMMLAB = (  # of a name, from its beginning or in it
+    (r"^blocks(\d)\.", r"block\1."),
+    (r"^(patch_embed\d)\.projection\.", r"\1.proj."),
+    (r"\.DW_conv\.", ".conv0."),
+    (r"\.DW_D_conv\.", ".conv_spatial."),
+    (r"\.mlp\.dwconv\.(weight|bias)$", r".mlp.dwconv.dwconv.\1"),
+)
+
+
+def _from_openmmlab(name: str) -> str:
+    for theirs, ours in _OPENMMLAB:
+        name = re.sub(theirs, ours, name)
+    return name
+
+
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """transformers' names become the authors', which are ours; its last LayerNorm is dropped, its forward skips it."""
+    """The names of transformers and of OpenMMLab become the authors', which are ours.
+
+    transformers' last LayerNorm is dropped, as its forward skips it.
+    """
+    if "blocks1.0.norm1.weight" in state:
+        return {_from_openmmlab(name): value for name, value in state.items()}
     if not any("encoder.stages." in name for name in state):
         return state
     renamed = {_from_transformers(name): value for name, value in state.items()}

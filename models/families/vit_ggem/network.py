@@ -17,6 +17,8 @@ from timm.layers import resample_abs_pos_embed, to_2tuple
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from .names import timm_names
+
 Size = tuple[int, int]  # height, width
 EPS = 1e-6  # smallest value a token may have before the power; the golden file's
 
@@ -61,7 +63,8 @@ class ViTGGeM(VisionTransformer):
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's names are ours; exponents of shape (G,) or (1, G) are taken as (G, 1)."""
+    """timm's names are ours, others' become them; exponents of shape (G,) or (1, G) are taken as (G, 1)."""
+    state = timm_names(state)
     p = state.get("ggem.p")
     if p is None or p.squeeze().ndim > 1:  # the comparison of shapes will say so
         return state

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import UserMistake
-from ..spec import ModelSpec
-from .checkpoint import Checkpoint, read_checkpoint
+from ....runtime.errors import UserMistake
+from ...spec import ModelSpec
+from ..checkpoint import Checkpoint, read_checkpoint
+from ..recorded import Recorded
 
 
 def fetch(spec: ModelSpec, ema: bool | None = None) -> Checkpoint:
@@ -29,7 +31,7 @@ def fetch(spec: ModelSpec, ema: bool | None = None) -> Checkpoint:
             continue
         older = [f"{spec.pretrained}: {why}; the weights are those of an earlier release" for why in failed]
         notes = (*checkpoint.notes, *older, f"weights licence: {spec.licence_weights}")
-        return Checkpoint(checkpoint.tensors, address, checkpoint.sha256, notes, checkpoint.averaged)
+        return replace(checkpoint, source=address, notes=notes, recorded=Recorded())
     raise UserMistake(
         f"{spec.name}: the published weights could not be downloaded",
         found=failed[0],
