@@ -59,6 +59,10 @@ class BundleRefused(UserMistake):
     """A bundle whose schema, hashes or paths do not hold."""
 
 
+class BundleChanged(BundleRefused):
+    """A file of an open bundle is not the one that was checked: another one has come to its place."""
+
+
 class BackendUnavailable(UserMistake):
     """The library or the device that a backend needs is not here."""
 
