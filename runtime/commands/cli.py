@@ -69,12 +69,19 @@ def main(words: list[str] | None = None) -> None:
 
     words = sys.argv[1:] if words is None else words
     if asked := _asks_for_the_workstation(words):
-        print(f"edgesmith: {_of_the_workstation(asked)}", file=sys.stderr)
+        tell(_of_the_workstation(asked), "--json" in words)
         sys.exit(UserMistake.exit_code)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            super().error(shown_in(message))  # it repeats what was typed
+            told = shown_in(message)  # it repeats what was typed
+            if "--json" in words:
+                tell(
+                    UserMistake(f"{self.prog} cannot read its command line", found=told, attempt=f"{self.prog} --help"),
+                    True,
+                )
+                sys.exit(UserMistake.exit_code)
+            super().error(told)
 
     parser = Parser("edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export.")
     parser.add_argument("--version", action="version", version=f"edgesmith {__version__}")
@@ -100,13 +107,22 @@ def main(words: list[str] | None = None) -> None:
         _do(vars(parser.parse_args(words)))
 
 
+def tell(error: EdgesmithError, as_json: bool) -> None:
+    """With ``--json`` one document on stdout, as the full command prints it; else text on stderr."""
+    if as_json:
+        print(json.dumps(error.to_json(), indent=2))
+    else:
+        print(f"edgesmith: {error}", file=sys.stderr)
+
+
 def _do(asked: dict[str, Any]) -> NoReturn:
     """What was asked; leaves with the exit code."""
+    as_json = bool(asked["as_json"])
     try:
         run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
         sys.exit(run_verb[asked.pop("verb")](**asked))
     except EdgesmithError as error:
-        print(f"edgesmith: {error}", file=sys.stderr)
+        tell(error, as_json)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(signals.tell())
