@@ -68,14 +68,15 @@ def main(words: list[str] | None = None) -> None:
     import argparse  # the full command reads the tables above and has its own parser
 
     words = sys.argv[1:] if words is None else words
+    as_json = "--json" in words
     if asked := _asks_for_the_workstation(words):
-        tell(_of_the_workstation(asked), "--json" in words)
+        tell(_of_the_workstation(asked), as_json)
         sys.exit(UserMistake.exit_code)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             told = shown_in(message)  # it repeats what was typed
-            if "--json" in words:
+            if as_json:
                 tell(
                     UserMistake(f"{self.prog} cannot read its command line", found=told, attempt=f"{self.prog} --help"),
                     True,
