@@ -152,7 +152,11 @@ def evaluate(
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
-    refuse_unknown(evaluate, unknown)
+    given = {**locals()}
+    refuse_unknown(evaluate, given.pop("unknown"))
+    from .exporter.plan.kinds import check_call
+
+    check_call(evaluate, given)
     from os import PathLike, fspath
 
     from .exporter.commands.measure.evaluate import Asked
@@ -183,7 +187,11 @@ def bench(
 
     Raises UserMistake for an unknown peer, a batch the graph does not take, or a checkpoint that is not the bundle's.
     """
-    refuse_unknown(bench, unknown)
+    given = {**locals()}
+    refuse_unknown(bench, given.pop("unknown"))
+    from .exporter.plan.kinds import check_call
+
+    check_call(bench, given)
     from os import fspath
 
     from .exporter.commands.measure.bench import bench as run
@@ -208,7 +216,11 @@ def compare(
 
     Raises UserMistake when one of the two cannot be opened, or they do not fit each other.
     """
-    refuse_unknown(compare, unknown)
+    given = {**locals()}
+    refuse_unknown(compare, given.pop("unknown"))
+    from .exporter.plan.kinds import check_call
+
+    check_call(compare, given)
     from os import fspath
 
     from .exporter.commands.inspect.compare import compare as run
@@ -225,6 +237,9 @@ def inspect(path: Place, *, gpu_arch: str | None = None, **unknown: NoReturn) ->
     Raises UserMistake where there is none of the three.
     """
     refuse_unknown(inspect, unknown)
+    from .exporter.plan.kinds import check_call
+
+    check_call(inspect, {"path": path, "gpu_arch": gpu_arch})
     from .exporter.commands.inspect.inspect import inspect as run
 
     return run(path, gpu_arch)

@@ -48,6 +48,12 @@ class EdgesmithError(Exception):
         lines = [f"  {label:<10}" + text.replace("\n", "\n" + " " * 12) for label, text in rows if text]
         super().__init__(shown("\n".join([self.what, *lines])))
 
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """What a command prints with ``--json`` in the place of its result."""
+        fields = {"what": self.what, "found": self.found, "expected": self.expected}
+        fields |= {"because": self.because, "try": self.attempt}
+        return {"error": {key: value for key, value in fields.items() if value}}
+
 
 class UserMistake(EdgesmithError):
     """Input that cannot be used as given: a missing file, an unknown name, a checkpoint of another model."""
@@ -57,6 +63,10 @@ class UserMistake(EdgesmithError):
 
 class BundleRefused(UserMistake):
     """A bundle whose schema, hashes or paths do not hold."""
+
+
+class BundleChanged(BundleRefused):
+    """A file of an open bundle is not the one that was checked: another one has come to its place."""
 
 
 class BackendUnavailable(UserMistake):

@@ -96,9 +96,7 @@ def explain(error: EdgesmithError, as_json: bool) -> int:
             error.what, found=error.found, expected=error.expected, because=error.because, attempt=attempt
         )
     if as_json:
-        fields = {"what": error.what, "found": error.found, "expected": error.expected}
-        fields |= {"because": error.because, "try": error.attempt}
-        print(json.dumps({"error": {key: value for key, value in fields.items() if value}}, indent=2))
+        print(json.dumps(error.to_json(), indent=2))
     else:
         print(f"edgesmith: {error}", file=sys.stderr)
     return error.exit_code

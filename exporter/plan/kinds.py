@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field
 from numbers import Integral, Real
 from typing import Any
@@ -26,15 +27,44 @@ def check_kinds(settings: Iterable[Field[Any]], given: Mapping[str, Any]) -> Non
         word, _, optional = str(setting.type).partition(" | ")
         if setting.name not in given or word not in KINDS or optional not in ("", "None"):
             continue
-        value, (types, words) = given[setting.name], KINDS[word]
-        if value is None and optional:
+        if wrong := _wrong(setting.name, given[setting.name], word, bool(optional)):
+            default = setting.metadata["setting"].default
+            shown = f"{setting.name}={default!r}" if default is not ... else "edgesmith list shows the models"
+            raise UserMistake(f"{setting.name} is of another kind", found=wrong[0], expected=wrong[1], attempt=shown)
+
+
+def check_call(call: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """The same for the parameters of a function of the package's face, by what its signature says of each."""
+    for name, parameter in inspect.signature(call).parameters.items():
+        word, _, optional = str(parameter.annotation).partition(" | ")
+        several = optional == "Sequence[Place]"
+        if name not in given or word not in KINDS or optional not in ("", "None", "Sequence[Place]"):
             continue
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise UserMistake(
-                f"{setting.name} is of another kind",
-                found=f"{setting.name}={value!r}, of type {type(value).__name__}"[:120],
-                expected=words + (" or None" if optional else ""),
-                attempt=f"{setting.name}={setting.metadata['setting'].default!r}"
-                if setting.metadata["setting"].default is not ...
-                else "edgesmith list shows the models",
-            )
+        values = [given[name]]
+        if several and isinstance(given[name], (list, tuple)):
+            values = list(given[name]) or [None]
+        for value in values:
+            if wrong := _wrong(name, value, word, optional == "None"):
+                raise UserMistake(
+                    f"edgesmith.{call.__name__}: {name} is of another kind",
+                    found=wrong[0],
+                    expected=wrong[1] + (", or a list of them" if several else ""),
+                    attempt=f"help(edgesmith.{call.__name__})",
+                )
+
+
+def _wrong(name: str, value: Any, word: str, optional: bool) -> tuple[str, str] | None:
+    """(found, expected) where a value is not of the kind that the ``word`` stands for; True is no number."""
+    types, words = KINDS[word]
+    if value is None and optional:
+        return None
+    kind_fits = isinstance(value, types) and not (isinstance(value, bool) and bool not in types)
+    if kind_fits and (word != "Place" or _can_be(value)):
+        return None
+    return f"{name}={value!r}"[:80] + f", of type {type(value).__name__}", words + (" or None" if optional else "")
+
+
+def _can_be(path: str | os.PathLike[str]) -> bool:
+    """Whether a system could have this path: one with a zero byte, or with too long a name, is an error of its own there."""
+    whole = os.fsencode(path)
+    return b"\0" not in whole and len(whole) < 4096 and all(len(part) < 256 for part in whole.split(b"/"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..bundle.bundle import Bundle, open_bundle
-from ..errors import UserMistake
+from ..bundle.bundle import OPEN_TRIES, Bundle, open_bundle
+from ..errors import BundleChanged, UserMistake
 from ..plugins.engine import check_engine
 from ..session.session import Session
 from . import default_backend, find_backend
@@ -28,7 +28,18 @@ def load(
         raise UserMistake(
             "this is no bundle", found=f"{bundle!r}"[:80], expected="a path, or a Bundle", attempt='load("smt.edge")'
         )
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    if isinstance(bundle, Bundle):
+        return _start(bundle, backend, threads, options)
+    for left in reversed(range(OPEN_TRIES)):
+        try:
+            return _start(open_bundle(bundle), backend, threads, options)
+        except BundleChanged:  # replaced since it was opened, a moment ago: then the new one is meant
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _start(opened: Bundle, backend: str | None, threads: int | None, options: dict[str, Any]) -> Session:
     cls = find_backend(backend or default_backend(opened.target, opened.manifest.get("engine")))
     check_engine(opened, cls.backend)
     try:

@@ -178,11 +178,14 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         BundleRefused: it is not there, not a bundle, of a newer schema, damaged, or points outside of itself.
     """
     folder = Path(path)
+    if "\0" in str(folder):
+        raise BundleRefused("no bundle can lie there", found=f"a path with a zero byte: {str(folder)!r:.80}")
     for left in reversed(range(OPEN_TRIES)):
-        if not folder.is_dir():
-            pick_up(Path(os.path.realpath(folder)))
-        before = _identity(folder)
+        before = None
         try:
+            if not folder.is_dir():
+                pick_up(Path(os.path.realpath(folder)))
+            before = _identity(folder)
             bundle = _open(folder, check)
         except BundleRefused:
             if not left or _identity(folder) == before:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import BundleRefused
+from ..errors import BundleChanged
 from .onnx_scan import scan
 from .vet import sha256
 
@@ -28,7 +28,7 @@ def states(folder: Path, names: Iterable[str]) -> dict[str, State]:
 
 
 def check_same(folder: Path, names: Iterable[str], seen: Mapping[str, State], manifest: Mapping[str, Any]) -> None:
-    """BundleRefused for the first file that is not the one of this manifest any more."""
+    """BundleChanged for the first file that is not the one of this manifest any more."""
     for name in names:
         state = _state(folder / name)
         if state is not None and state == seen.get(name):
@@ -37,9 +37,9 @@ def check_same(folder: Path, names: Iterable[str], seen: Mapping[str, State], ma
             raise changed(folder, name)
 
 
-def changed(folder: Path, name: str) -> BundleRefused:
+def changed(folder: Path, name: str) -> BundleChanged:
     """The words for a file that is not what it was."""
-    return BundleRefused(
+    return BundleChanged(
         f"{folder} was replaced or changed since it was opened",
         found=f"{name} is not the file that was checked",
         because="the rest of the session is of the bundle as it was",

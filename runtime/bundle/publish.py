@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.exchange import exchange
+from ..ground.regular import is_clutter
 from ..ground.scratch import OLD, abandoned, alone, sweep, work_folder
 from .manifest import MANIFEST, read_manifest, sealed_text
 from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
@@ -32,7 +33,9 @@ def check_place(out: Path, overwrite: bool) -> None:
         raise UserMistake(
             what, found="a mount point", because="it cannot be exchanged for another folder", attempt="a folder in it"
         )
-    if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
+    if not os.path.lexists(out) or (
+        out.is_dir() and not out.is_symlink() and all(is_clutter(one.name) for one in out.iterdir())
+    ):
         return
     if out.is_symlink():
         raise UserMistake(
@@ -42,7 +45,8 @@ def check_place(out: Path, overwrite: bool) -> None:
         raise UserMistake(what, found="a file", expected="a free path", attempt="another name")
     try:
         manifest = read_manifest(out)
-        foreign = sorted(n for n in set(walk(out)) - set(manifest["files"]) - {MANIFEST} if not is_device_engine(n))
+        others = set(walk(out)) - set(manifest["files"]) - {MANIFEST}
+        foreign = sorted(name for name in others if not is_device_engine(name) and not is_clutter(name))
     except BundleRefused as error:
         raise UserMistake(
             what,

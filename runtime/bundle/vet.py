@@ -7,6 +7,7 @@ nothing is loaded whose bytes are not those that were written.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleRefused
+from ..ground.regular import is_clutter
 from .manifest import MANIFEST
 from .onnx_scan import NotOnnx, scan
 
 GRAPH, MAIN = "model.onnx", "main"  # file and name of the one graph of most bundles
 ENGINES = "engines"
+log = logging.getLogger("edgesmith")
+_told: set[str] = set()  # bundles of whose clutter this process has told
 DEVICE_ENGINE = "device-"  # engines built here are named so; they carry their own seal (engine_cache.py)
 
 
@@ -51,7 +55,10 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], hashes: bool = True)
                 attempt="copy the bundle again, with all its files",
             )
         _check_file(folder, name, record, hashes)
-    extra = sorted(name for name in present - set(listed) - {MANIFEST} if not is_device_engine(name))
+    others = sorted(name for name in present - set(listed) - {MANIFEST} if not is_device_engine(name))
+    extra = [name for name in others if not is_clutter(name)]
+    if len(extra) < len(others):
+        _tell(folder, [name for name in others if is_clutter(name)])
     if extra:
         raise BundleRefused(
             f"{folder} holds files that are not part of the bundle",
@@ -64,6 +71,15 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], hashes: bool = True)
             found = f"no {row['file']} in the manifest"
             raise BundleRefused(f"{folder} is not complete", found=found, expected="the graph")
         check_graph(folder, row["file"], set(listed))
+
+
+def _tell(folder: Path, clutter: list[str]) -> None:
+    """Once a bundle and process: what is in it and not of it, and is passed over."""
+    place = os.path.realpath(folder)
+    if place not in _told:
+        _told.add(place)
+        more = f" and {len(clutter) - 5} more" if len(clutter) > 5 else ""
+        log.warning("%s: %s%s left by a file manager, passed over", folder, ", ".join(map(repr, clutter[:5])), more)
 
 
 def graph_rows(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,13 +71,21 @@ def main(words: list[str] | None = None) -> None:
     import argparse  # the full command reads the tables above and has its own parser
 
     words = sys.argv[1:] if words is None else words
+    as_json = "--json" in words
     if asked := _asks_for_the_workstation(words):
-        print(f"edgesmith: {_of_the_workstation(asked)}", file=sys.stderr)
+        tell(_of_the_workstation(asked), as_json)
         sys.exit(UserMistake.exit_code)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            super().error(shown_in(message))  # it repeats what was typed
+            told = shown_in(message)  # it repeats what was typed
+            if as_json:
+                tell(
+                    UserMistake(f"{self.prog} cannot read its command line", found=told, attempt=f"{self.prog} --help"),
+                    True,
+                )
+                sys.exit(UserMistake.exit_code)
+            super().error(told)
 
     parser = Parser("edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export.")
     parser.add_argument("--version", action="version", version=f"edgesmith {__version__}")
@@ -103,13 +111,22 @@ def main(words: list[str] | None = None) -> None:
         _do(vars(parser.parse_args(words)))
 
 
+def tell(error: EdgesmithError, as_json: bool) -> None:
+    """With ``--json`` one document on stdout, as the full command prints it; else text on stderr."""
+    if as_json:
+        print(json.dumps(error.to_json(), indent=2))
+    else:
+        print(f"edgesmith: {error}", file=sys.stderr)
+
+
 def _do(asked: dict[str, Any]) -> NoReturn:
     """What was asked; leaves with the exit code."""
+    as_json = bool(asked["as_json"])
     try:
         run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
         sys.exit(run_verb[asked.pop("verb")](**asked))
     except EdgesmithError as error:
-        print(f"edgesmith: {error}", file=sys.stderr)
+        tell(error, as_json)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(signals.tell())

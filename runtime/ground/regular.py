@@ -1,8 +1,12 @@
-"""A file that comes from anywhere is opened only if it is one: a pipe would wait for ever, a device never end."""
+"""A file that comes from anywhere is opened only if it is one: a pipe would wait for ever, a device never end.
+
+And it is one of ours only if nobody else put it there: file managers leave files of their own in every folder they show.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import IO
@@ -13,6 +17,17 @@ KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }  # fmt: skip
+# of macOS (._name beside every file on a foreign disk), Windows, KDE, Synology; NFS and FUSE keep open files that were removed
+CLUTTER = re.compile(
+    r"\.DS_Store|\._.*|__MACOSX|\.AppleDouble|\.localized|\.apdisk|Icon\r|(eh)?thumbs\.db|desktop\.ini|\.directory"
+    r"|@eaDir|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+",
+    re.IGNORECASE,
+)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a relative path with forward slashes is what a file manager left, or lies in a folder of its own."""
+    return any(CLUTTER.fullmatch(part) for part in name.split("/"))
 
 
 def open_regular(path: str | os.PathLike[str], most_bytes: int | None = None) -> IO[bytes]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import UserMistake
 
+MOST_ROUNDS = 1_000_000  # each is kept
 CLOCKS = {"wall": "wall time", "cpu": "CPU time of all threads"}
 
 
@@ -62,11 +63,11 @@ def measure(
     Raises:
         UserMistake: no candidates, no rounds, or a clock that is none.
     """
-    if clock not in CLOCKS or rounds < 1 or warmup < 0 or not candidates:
+    if clock not in CLOCKS or not 1 <= rounds <= MOST_ROUNDS or warmup < 0 or not candidates:
         raise UserMistake(
             "this cannot be measured",
             found=f"clock {clock!r}, {rounds} rounds, {warmup} for warming up, {len(candidates)} candidates",
-            expected=f"clock {' or '.join(CLOCKS)}, at least one round and one candidate",
+            expected=f"clock {' or '.join(CLOCKS)}, 1 to {MOST_ROUNDS:,} rounds, at least one candidate",
         )
     names = list(candidates)
     memory = {name: _peak_memory(candidates[name], warmup) for name in names}

@@ -35,9 +35,10 @@ def pixel_row(picture: np.ndarray, expected: np.ndarray, contract: ImageContract
         told = f"{found.shape}, not {expected.shape}"
         return SelfTestRow("preprocessing", 1, float("inf"), -1.0, 0.0, limit, False, told=told)
     level = contract.scale / np.array(contract.std, np.float64)[:, None, None]
-    levels = np.abs(found.astype(np.float64) - expected) / level
+    apart = np.abs(found.astype(np.float64) - expected)
+    levels = apart / level
     mean, most = float(levels.mean()), float(levels.max())
     passed = mean <= MEAN_LEVELS and most <= MAX_LEVELS
     told = f"{mean:.2g} of 255 levels off in the mean, {most:.2g} at most,"
     share = float((levels <= MAX_LEVELS).mean())
-    return SelfTestRow("preprocessing", 1, float(np.abs(found - expected).max()), 1.0, share, limit, passed, told=told)
+    return SelfTestRow("preprocessing", 1, float(apart.max()), 1.0, share, limit, passed, told=told)

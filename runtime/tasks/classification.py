@@ -51,8 +51,8 @@ def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Pr
         raise UserMistake(
             "the logits do not fit the labels", found=f"shape {logits.shape}", expected=f"(batch, {len(labels)})"
         )
-    if k < 1:
-        raise UserMistake("top_k needs at least one class", found=str(k), expected="1 or more")
+    if type(k) is not int or k < 1:
+        raise UserMistake("top_k needs at least one class", found=repr(k)[:80], expected="a whole number, 1 or more")
     if not np.isfinite(logits).all():
         raise UserMistake(
             "the model returned values that are no numbers",

@@ -43,3 +43,61 @@ def test_numbers_of_numpy_and_paths_are_as_good():
 def test_a_session_is_loaded_from_a_path(bundle: Any):
     with pytest.raises(UserMistake, match="this is no bundle"):
         edgesmith.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("call", "places", "choice"),
+    [
+        (edgesmith.bench, ("x.edge",), {"rounds": 1.5}),
+        (edgesmith.bench, ("x.edge",), {"rounds": True}),
+        (edgesmith.bench, ("x.edge",), {"rounds": "30"}),
+        (edgesmith.bench, ("x.edge",), {"threads": None}),
+        (edgesmith.bench, ("x.edge",), {"memory": 1}),
+        (edgesmith.bench, ("x.edge",), {"clock": 3}),
+        (edgesmith.bench, ("x.edge",), {"weights": 3}),
+        (edgesmith.bench, (3,), {}),
+        (edgesmith.bench, ("a\0b",), {}),
+        (edgesmith.bench, ("a" * 300,), {}),
+        (edgesmith.evaluate, ("x.edge", "data"), {"limit": "3"}),
+        (edgesmith.evaluate, ("x.edge", "data"), {"score": True}),
+        (edgesmith.evaluate, ("x.edge", "data"), {"iou": "0.5"}),
+        (edgesmith.evaluate, ("x.edge", 3), {}),
+        (edgesmith.evaluate, (["x.edge", 3], "data"), {}),
+        (edgesmith.evaluate, ([], "data"), {}),
+        (edgesmith.evaluate, (None, "data"), {}),
+        (edgesmith.evaluate, ("x.edge", "data"), {"save": 3}),
+        (edgesmith.compare, ("x", None), {}),
+        (edgesmith.compare, (b"x", "y"), {}),
+        (edgesmith.compare, ("x", "y"), {"num_classes": 2.0}),
+        (edgesmith.compare, ("x", "y"), {"precision": 16}),
+        (edgesmith.compare, ("x", "y"), {"data": 3}),
+        (edgesmith.inspect, (3,), {}),
+        (edgesmith.inspect, ("x",), {"gpu_arch": 89}),
+    ],
+)
+def test_the_other_calls_of_the_face_look_at_their_kinds_too(call: Any, places: Any, choice: dict[str, Any]):
+    with pytest.raises(UserMistake, match=rf"edgesmith.{call.__name__}: \w+ is of another kind") as caught:
+        call(*places, **choice)
+    assert caught.value.expected and all(name in str(caught.value) for name in choice)
+
+
+def test_more_rounds_than_memory_holds_are_refused():
+    from edgesmith.runtime.session.benchmark import measure
+
+    with pytest.raises(UserMistake, match="cannot be measured"):
+        measure({"x": lambda: None}, rounds=10**12)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a" * 5000, "b/" * 3000])
+def test_a_path_that_no_system_has_is_no_bundle(path: str):
+    with pytest.raises(UserMistake) as caught:
+        edgesmith.load(path)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("count", ["3", 1.5, True, 0, None])
+def test_the_number_of_classes_that_are_asked_for_is_a_whole_number(count: Any):
+    from edgesmith.runtime.tasks.classification import top_k
+
+    with pytest.raises(UserMistake, match="at least one class"):
+        top_k(np.zeros((1, 2)), ["a", "b"], count)

@@ -186,3 +186,25 @@ def test_a_run_imports_nothing_that_it_does_not_need(folder: Path):
     command = [sys.executable, "-c", WHAT_IT_IMPORTS, *unwanted]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("test", "missing.edge"), "cannot open the bundle missing.edge"),
+        (("run", "small.edge", "missing.png"), "cannot read the picture missing.png"),
+        (("run", "small.edge"), "nothing to look at"),
+        (("test", "small.edge", "--backend", "none"), "there is no backend 'none'"),
+        (("eval", "small.edge", "--data", "missing.json"), ""),
+        (("test", "small.edge", "--threads", "many"), "edgesmith test cannot read its command line"),
+        (("export",), "edgesmith export is a command of the workstation"),
+    ],
+)
+def test_with_json_a_mistake_is_the_document_as_on_the_workstation(folder: Path, words: tuple[str, ...], said: str):
+    done = device(folder, *words, "--json")
+    assert done.returncode == 2, done.stderr
+    told = json.loads(done.stdout)
+    assert list(told) == ["error"] and said in told["error"]["what"] and done.stderr == ""
+    assert {"found"} <= set(told["error"]) <= {"what", "found", "expected", "because", "try"} or "expected" in told[
+        "error"
+    ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 from detection_bundle import golden_images, judge, write_detection_bundle
@@ -74,3 +77,22 @@ def test_a_bundle_without_labels_says_so_and_not_that_it_was_replaced(tiny):
     bundle = update_bundle(tiny, {"labels.json": None}, {"labels": None})
     with load(bundle) as session, pytest.raises(BundleRefused, match="does not name its classes"):
         session(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("header", [b"'shape': (" + b"1, " * 5000, b"'shape': (" + b"1" * 40 + b"x", b"'shape': (1, 3"])
+def test_a_header_that_no_parser_ends_is_refused_at_once(make_tiny, header):
+    """A regular expression that tries every way to split a row of digits would never come back."""
+    member = b"\x93NUMPY\x01\x00vv{'descr': '<f4', 'fortran_order': False, " + header
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("images.npy", member)
+    with pytest.raises(BundleRefused, match="cannot be read(.|\n)*no .npy of numbers"):
+        _ = make_tiny(files={"golden.npz": buffer.getvalue()}).golden
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "float64", "int8", "uint16", "bool"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_kind_of_number_is_read_as_numpy_wrote_it(make_tiny, dtype, order):
+    values = np.arange(192).reshape(1, 3, 8, 8).astype(dtype).copy(order=order)
+    golden = make_tiny(files={"golden.npz": golden_bytes({"images": values}, {"logits": values})}).golden
+    assert golden.inputs["images"].dtype == values.dtype.newbyteorder("=") and (golden.inputs["images"] == values).all()

@@ -20,9 +20,9 @@ from onnx import external_data_helper
 
 import edgesmith
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
+from edgesmith.runtime.bundle.bundle import Bundle, open_bundle, update_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
-from edgesmith.runtime.errors import BundleRefused
+from edgesmith.runtime.errors import BundleChanged, BundleRefused
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
 BACKENDS = ["onnxruntime", pytest.param("openvino", marks=workstation)]
@@ -230,3 +230,32 @@ def test_a_manifest_that_cannot_be_read_is_told_in_words(make_tiny, monkeypatch)
     monkeypatch.setattr("edgesmith.runtime.bundle.bundle.read_manifest", gone)
     with pytest.raises(BundleRefused, match="No such file or directory: .*manifest.json"):
         open_bundle(bundle.path)
+
+
+def test_a_bundle_that_is_replaced_while_load_opens_it_is_the_new_one_and_no_refusal(make_tiny, monkeypatch):
+    """Between opening the folder and starting the engine another writer may come; who asked for the path means the new one."""
+    bundle, keep, times = make_tiny(), Bundle.keep, []
+
+    def replaced_first(self):
+        if not times:
+            make_tiny(files=other_files())
+        times.append(self.path)
+        keep(self)
+
+    monkeypatch.setattr(Bundle, "keep", replaced_first)
+    with load(bundle.path) as session:
+        assert session.bundle.labels[0] == "cat" and session(RED).best.label != "red"
+    assert len(times) == 2
+
+
+def test_one_that_is_replaced_again_and_again_is_refused_in_the_end(make_tiny, monkeypatch):
+    bundle, keep = make_tiny(), Bundle.keep
+
+    def replaced_first(self):
+        make_tiny(files=other_files() if self.labels_before == "red" else None)
+        keep(self)
+
+    monkeypatch.setattr(Bundle, "labels_before", property(lambda self: json.loads((self.path / "labels.json").read_text())[0]), raising=False)  # fmt: skip
+    monkeypatch.setattr(Bundle, "keep", replaced_first)
+    with pytest.raises(BundleChanged, match=CHANGED):
+        load(bundle.path)

@@ -82,10 +82,7 @@ def use_bundle(bundle: Path) -> None:
     _in_turn(
         lambda: write_report(opened.manifest).encode(),
         lambda: look.inspect(path),
-        lambda: look.inspect(path, as_json=True),
-        lambda: look.inspect(path, ops=True),
         lambda: cli.test(path),
-        lambda: cli.run(path, [picture]),
         lambda: cli.run(path, [picture], save=str(bundle.parent / "drawn.png"), force=True, as_json=True),
         *([lambda: look.quant_report(path)] if opened.manifest.get("quantisation") else []),
     )

@@ -34,7 +34,9 @@ def to_image(boxes: np.ndarray, image_size: tuple[int, int], contract: ImageCont
         place.resized[0] / image_size[0],
     ]  # of x, y: network = picture * gain + offset
     offset = np.array([place.offset[1], place.offset[0]] * 2, np.float64)
-    return ((boxes - offset) / np.array(gain * 2)).astype(boxes.dtype)
+    placed = (boxes - offset) / np.array(gain * 2)
+    with np.errstate(over="ignore"):  # beyond every picture is infinity as well
+        return placed.astype(boxes.dtype)
 
 
 def clip(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -101,6 +101,7 @@ def _off(answer: np.ndarray, found: Kept, rule: DetectionRule) -> tuple[float, f
         cells = answer[answer[:, 4 + label] > rule.score / 2]  # half: also those that rounding lifts over the threshold
         if not len(cells):
             continue  # then it has no partner either and counts as extra
+        cells = cells.astype(np.float64)  # a difference of two float32 may be none
         boxes = np.abs(found.boxes[own][:, None] - cells[None, :, :4]).max(axis=2)  # (detections, candidates)
         scores = np.abs(found.scores[own][:, None] - cells[None, :, 4 + label])
         nearest = np.maximum(boxes / FP32["box_px"], scores / FP32["score_abs"]).argmin(axis=1)[:, None]
@@ -132,7 +133,7 @@ def _cells(judge: np.ndarray, other: np.ndarray, other_in_graph: bool) -> Figure
     a, b = (scores[..., 4:].astype(np.float64).reshape(len(judge), -1) for scores in (judge, other))
     return {
         "cosine": min(smallest_cosine(a, b), 1.0),
-        "cell_box_px": float(np.abs(judge[..., :4] - other[..., :4]).max(initial=0.0)),
+        "cell_box_px": float(np.abs(judge[..., :4].astype(np.float64) - other[..., :4]).max(initial=0.0)),
         "cell_score_abs": float(np.abs(a - b).max(initial=0.0)),
     }
 

@@ -11,6 +11,7 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -121,13 +122,13 @@ def use(path: Path) -> None:
 
     bundle = open_bundle(path)
     trt = stand_in()
-    sys.modules["tensorrt"], sys.modules["tensorrt.plugin"] = trt, trt.plugin
-    asked = plugins_of(bundle, "tensorrt")
-    with ExitStack() as stack:
+    with patch.dict(sys.modules, {"tensorrt": trt, "tensorrt.plugin": trt.plugin}), ExitStack() as stack:
+        asked = plugins_of(bundle, "tensorrt")
         add_plugins(trt, asked, stack)
-    read_pack(path / FILE).unpack(path.parent / "unpacked")  # as the C++ plugin has it
-    for name in asked["ops"] if asked else ():
-        _called(trt, getattr(trt.plugin.op.edgesmith, name), read_pack(path / FILE).ops[name].schema)
+        pack = read_pack(path / FILE)
+        pack.unpack(path.parent / "unpacked")  # as the C++ plugin has it
+        for name in asked["ops"] if asked else ():
+            _called(trt, getattr(trt.plugin.op.edgesmith, name), pack.ops[name].schema)
 
 
 def _called(trt: Any, plugin: Any, schema: Any) -> None:

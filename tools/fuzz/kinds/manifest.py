@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bundles import copied, use_bundle, write_originals
+from bundles import chosen, copied, use_bundle, write_originals
 from json_damage import damaged, damaged_text
 
 NAME = "manifest"
@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
 def mutant(random: random_.Random, folder: Path, target: Path) -> Path:
     from sealed import edit_manifest
 
-    original = random.choice(sorted(folder.glob("*.edge")))
+    original = chosen(random, folder)
     bundle = copied(original, target, MANIFEST)
     text = (original / MANIFEST).read_bytes()
     if random.random() < 0.08:
