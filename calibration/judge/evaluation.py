@@ -56,13 +56,12 @@ class Figures:
         return {**plain, "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
 
 
-def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0, exact: bool = True) -> Runner:
+def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> Runner:
     """The outputs of ``model`` as one array, on any number of pictures, whatever batch it was written for.
 
     Q and DQ round as they are written; ``optimise=True`` lets ONNX Runtime put its integer kernels in their place.
-    ``exact`` as in ``open_session``.
     """
-    session = open_session(model, optimise=optimise, threads=threads, exact=exact)
+    session = open_session(model, optimise=optimise, threads=threads)
     feed, outputs = session.get_inputs()[0], [output.name for output in session.get_outputs()]
     fixed = feed.shape[0] if isinstance(feed.shape[0], int) else 0
 

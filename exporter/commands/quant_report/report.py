@@ -19,11 +19,12 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
 from ...foreign.pictures import prepared, raw
 from ...foreign.read import bytes_of
+from ...foreign.rounding import own_rounding, rounding_words
 from ...foreign.trial import try_graph
 from ...foreign.words import asked_of_engine
 from ...run.runners import run_all
 from ...tasks.known import find_export
-from .runs import bundle_runner, engine_rounding, file_runner, rounding_words, wide
+from .runs import bundle_runner, file_runner, wide
 from .sides import (
     File,
     Reference,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ...tasks.task import ExportTask
 
 Step = Callable[[str, int, int], None]
+FEW = 8  # pictures on which the engine's own rounding is measured
 SCANNED = 16  # pictures of a sensitivity scan
 CLIPPED = 0.2  # share of clipped values from which the pictures must be of another kind
 
@@ -194,8 +196,8 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         "held_out_sha256": images.digest,
     }
     run = file_runner(file, notes)
-    if rounding := engine_rounding(file, few):
-        told["engine"] = rounding
+    if rounding := own_rounding(file.runnable, few[:FEW]):
+        told["engine"] = {"name": "ONNX Runtime", "rounding_db": rounding}
         notes.append(rounding_words(rounding))
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
