@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from ...runtime.errors import UserMistake
 from .read import bytes_of
 from .words import cannot_run, said
 
+MOST_PICTURES = 512 * 2**20  # bytes of one batch, as float32
 LEAST_BYTES = 600 * 2**20  # of memory, for the smallest file
 A_BYTE = 16  # of memory for each byte of weights and of pictures: many times what a network holds at once
 LIMIT_S = 20.0
@@ -35,6 +37,13 @@ def try_graph(path: Path, shape: Sequence[int] | None = None, optimise: Sequence
     """
     if not hasattr(os, "fork"):
         return
+    if shape is not None and 4 * math.prod(shape) > MOST_PICTURES:
+        raise UserMistake(
+            f"{path} takes more pictures at once than can be tried",
+            found=f"one batch of {' x '.join(map(str, shape))}, {4 * math.prod(shape) / 1e6:,.0f} MB",
+            expected=f"at most {MOST_PICTURES / 1e6:,.0f} MB",
+            attempt="a file of a smaller batch, or of an open one",
+        )
     size = bytes_of(path)
     told = _server().ask({"path": str(path.absolute()), "shape": shape, "optimise": list(optimise)},
                          LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND)  # fmt: skip
