@@ -72,10 +72,31 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
             missing = max(fixed - len(some), 0)
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
             results = dict(zip(outputs, session.run(outputs, {feed.name: filled}), strict=True))
-            found.append(joined(results)[: len(some)])
+            answers = joined(_numbers(results))
+            if not answers.ndim or len(answers) != len(filled):
+                raise UserMistake(
+                    "The graph does not answer picture by picture",
+                    found=f"an answer of shape {answers.shape} to {len(filled)} pictures",
+                    expected="outputs with the batch as their first axis",
+                    attempt="onnx.utils.extract_model takes a file with another output",
+                )
+            found.append(answers[: len(some)])
         return np.concatenate(found)
 
     return run
+
+
+def _numbers(results: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of one run; UserMistake where one is a sequence, a text or missing."""
+    for name, one in results.items():
+        if not isinstance(one, np.ndarray) or one.dtype.kind not in "fiub":
+            raise UserMistake(
+                "The graph hands out what is no answer",
+                found=f"{name}: {getattr(one, 'dtype', type(one).__name__)}",
+                expected="outputs that are tensors of numbers",
+                attempt="onnx.utils.extract_model takes a file with another output",
+            )
+    return results
 
 
 class View(Protocol):
