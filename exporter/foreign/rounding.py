@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...calibration.judge.accuracy import sqnr_db
 from ...graph.edit import clone
 from ...graph.read import attribute, is_op
 from ...graph.run import open_session
+from ..bundle.as_written import apart_db
 from .words import engine_errors
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 MICROSOFT = "com.microsoft"
-EXACT_DB = 100.0  # float32 sums in another order; 8 bits give some 45 dB
 
 
 def exact_products(model: ir.Model) -> ir.Model:
@@ -48,25 +47,21 @@ def own_rounding(model: ir.Model, images: np.ndarray) -> float | None:
         usual = _answers(model, images, False)
     except engine_errors():
         return None  # what it cannot run is told where it is judged
-    if exact.shape != usual.shape or not np.isfinite([exact, usual]).all() or not exact.size:
-        return None
-    found = float(sqnr_db(exact, usual))
-    return found if found < EXACT_DB else None
+    return apart_db(exact, usual)
 
 
-def _answers(model: ir.Model, images: np.ndarray, exact: bool) -> np.ndarray:
-    """All outputs that are floats, one after the other."""
+def _answers(model: ir.Model, images: np.ndarray, exact: bool) -> dict[str, np.ndarray]:
+    """The outputs that are tensors."""
     session = open_session(model, exact=exact)
     feed = session.get_inputs()[0]
     batch = feed.shape[0] if isinstance(feed.shape[0], int) else len(images)
     found = session.run(None, {feed.name: np.resize(images, (batch, *images.shape[1:]))})
-    parts = [np.ravel(one) for one in found if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
-    return np.concatenate([np.zeros(0, np.float32), *parts])
+    return {str(number): one for number, one in enumerate(found) if isinstance(one, np.ndarray)}
 
 
-def rounding_words(found_db: float) -> str:
+def rounding_words(found_db: float, engine: str = "ONNX Runtime") -> str:
     """The note on it."""
     return (
-        f"the engine rounds activations: {found_db:.1f} dB. ONNX Runtime does so by default in layers whose weights alone "
-        "are in few bits, for speed; all other figures are without it (session.qdq_matmulnbits_accuracy_level=1)"
+        f"the engine rounds activations: {found_db:.1f} dB. {engine} does so by default in layers whose weights alone are in "
+        "few bits, for speed; all other figures are without it"
     )

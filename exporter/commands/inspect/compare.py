@@ -66,7 +66,7 @@ def compare(
         paths = [picture.path for picture in pictures(data)]
         found = [side.rounding(verify.seeded(shapes[0], replace(known, size=shapes[0][2:]))) for side in (judge, other)]
         notes += [
-            f"{Path(side.name).name}: {rounding_words(db)}"
+            f"{Path(side.name).name}: {rounding_words(db, side.engine)}"
             for side, db in zip((judge, other), found, strict=True)
             if db
         ]

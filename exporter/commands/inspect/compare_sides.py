@@ -12,6 +12,7 @@ import numpy as np
 from ....graph.run import open_session
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
+from ...bundle.as_written import apart_db, as_written
 from ...foreign.graphs import read_picture_graph
 from ...foreign.pictures import PictureInput, prepared, raw
 from ...foreign.rounding import exact_products, own_rounding
@@ -54,6 +55,7 @@ class Side:
     finished: bool = False  # its graph holds the last step of the task, such as NMS
     takes: PictureInput | None = None  # of a file: its type and layout, which ``run`` sees to
     prepare: Callable[[np.ndarray], np.ndarray] = _as_they_are  # pictures of the comparison -> what ``run`` wants
+    engine: str = "ONNX Runtime"
     rounding: Callable[[np.ndarray], float | None] = _exact  # of the engine itself, in dB; ``run`` is without it
 
     def answer(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -129,10 +131,16 @@ def _open_bundle(path: Path) -> Side:
     if not answers:
         raise _neither(path, shapes)
     session = load(bundle)
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return session.run({spec.name: images})
+
+    exact = as_written(bundle)
     return Side(
-        str(path), lambda images: session.run({spec.name: images}), tuple(shapes), answers, spec.shape,
+        str(path), exact or run, tuple(shapes), answers, spec.shape,
         tuple(spec.limits(axis) for axis in range(len(spec.shape))), bundle.contract, bundle.graph, session.close, task,
         rule=rule, classes=bundle.manifest.get("num_classes"), finished=task.in_graph(rule),
+        engine=session.backend, rounding=(lambda images: apart_db(exact(images), run(images))) if exact else _exact,
     )  # fmt: skip
 
 

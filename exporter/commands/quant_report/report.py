@@ -17,6 +17,8 @@ from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
+from ....runtime.tasks.known import joined
+from ...bundle.as_written import Run, apart_db, as_written
 from ...foreign.pictures import prepared, raw
 from ...foreign.read import bytes_of
 from ...foreign.rounding import own_rounding, rounding_words
@@ -39,6 +41,7 @@ from .sides import (
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
     from ....graph.run import Runner
+    from ....runtime.bundle.bundle import Bundle
     from ...tasks.task import ExportTask
 
 Step = Callable[[str, int, int], None]
@@ -134,7 +137,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     )
     batch = shape[0] or 32
     told["notes"] += reference.notes
-    run = bundle_runner(bundle, told["notes"])
+    run, exact = bundle_runner(bundle, told["notes"]), as_written(bundle)
+    if exact is not None:
+        run = _exactly(bundle, exact, run, next(images.batches(shape[0] or FEW)), told)
     rule = task.rule_of(bundle)
     if task.in_graph(rule):
         run = _opened(run, task, len(bundle.labels))
@@ -298,6 +303,20 @@ def _accuracy(
 
     notes += evaluation.notes(max_drop)
     return accuracy_report(evaluation.evaluate(counted(fitting)), evaluation.expected)
+
+
+def _exactly(bundle: Bundle, exact: Run, usual: Runner, few: np.ndarray, told: dict[str, Any]) -> Runner:
+    """The bundle as its graph is written, and a note of what its engine rounds by itself, on a ``few`` pictures."""
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(exact(images))
+
+    batch = bundle.picture_input.shape[0]
+    both = ({"": run_all(side, few, batch if isinstance(batch, int) else len(few))} for side in (run, usual))
+    if (apart := apart_db(*both)) is not None:
+        told["engine"] = {"name": bundle.target, "rounding_db": apart}
+        told["notes"].append(rounding_words(apart, f"The engine of target {bundle.target}"))
+    return run
 
 
 def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:
