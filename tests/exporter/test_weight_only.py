@@ -14,7 +14,7 @@ from quantised_graphs import IMAGES
 from weight_only import weight_only_files
 
 from edgesmith.exporter.commands.inspect.compare import compare
-from edgesmith.exporter.foreign.rounding import exact_products, own_rounding
+from edgesmith.exporter.commands.inspect.foreign.rounding import exact_products, own_rounding
 from edgesmith.graph.run import open_session
 
 

@@ -18,10 +18,6 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32, quantised
 from ....runtime.pictures.preprocess import preprocess
 from ...bundle.jump import first_jump
-from ...foreign.graphs import read_picture_graph
-from ...foreign.rounding import rounding_words
-from ...foreign.trial import try_graph
-from ...foreign.words import asked_of_engine
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
@@ -29,6 +25,10 @@ from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
 from .compare_sides import Side, aligned, common_pictures, open_side
+from .foreign.graphs import read_picture_graph
+from .foreign.rounding import rounding_words
+from .foreign.trial import try_graph
+from .foreign.words import asked_of_engine
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract

@@ -9,9 +9,9 @@ import numpy as np
 
 from ....runtime.errors import BackendUnavailable
 from ....runtime.ground.words import NOT_ON_HARDWARE
-from ...foreign.rounding import exact_products
-from ...foreign.words import asked_of_engine, engine_errors, said
 from ...run.runners import session_runner
+from ..inspect.foreign.rounding import exact_products
+from ..inspect.foreign.words import asked_of_engine, engine_errors, said
 
 if TYPE_CHECKING:
     from ....graph.run import Runner

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import UserMistake
+from .....runtime.errors import UserMistake
 from .read import bytes_of
 from .words import cannot_run, said
 
@@ -151,7 +151,7 @@ def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
-    from ...graph.run import open_session
+    from .....graph.run import open_session
     from .graphs import read_picture_graph
 
     os.close(0)

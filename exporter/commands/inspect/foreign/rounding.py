@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...graph.edit import clone
-from ...graph.read import attribute, is_op
-from ...graph.run import open_session
-from ..bundle.as_written import apart_db
+from .....graph.edit import clone
+from .....graph.read import attribute, is_op
+from .....graph.run import open_session
+from ....bundle.as_written import apart_db
 from .words import engine_errors
 
 if TYPE_CHECKING:
