@@ -176,7 +176,8 @@ def _probed(model: ir.Model, node: ir.Node, codes: ir.Value, scale: ir.Value | N
             if point is not None and point.size in (1, steps.size):
                 wide = np.broadcast_to(point.reshape(-1), steps.size) if many else point.reshape(())
                 zero = add_constant(model, f"{name}_zero", wide)
-        value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.FLOAT))
+        kind = scale.dtype if scale.dtype is not None else ir.DataType.FLOAT
+        value = ir.Value(name=f"{name}_after", type=ir.TensorType(kind))
         probe = ir.node("DequantizeLinear", [codes, scale, zero] if zero is not None else [codes, scale], axis,
                         outputs=[value], name=f"{name}_probe")  # fmt: skip
         assert isinstance(node.graph, ir.Graph)
@@ -195,8 +196,9 @@ def _blocks(model: ir.Model, node: ir.Node) -> Rounded:
     if attribute(node, "K") > LARGEST_K:
         return Rounded("", "", *told)
     name = f"{node.name}{PROBE}"
-    eye = add_constant(model, f"{name}_eye", np.eye(attribute(node, "K"), dtype=np.float32))
-    value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.FLOAT))
+    kind = scales.dtype if scales is not None and scales.dtype.kind == "f" else np.dtype(np.float32)
+    eye = add_constant(model, f"{name}_eye", np.eye(attribute(node, "K"), dtype=kind))
+    value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.from_numpy(kind)))
     kept = {key: attribute(node, key) for key in ("K", "N", "bits", "block_size") if attribute(node, key) is not None}
     inputs = [eye, *node.inputs[1:4]]
     probe = ir.node("MatMulNBits", inputs, kept, domain=MICROSOFT, outputs=[value], name=name)

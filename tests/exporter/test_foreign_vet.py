@@ -206,3 +206,20 @@ def test_a_graph_that_does_not_end_is_left(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     onnx.save(network(FLOAT), path)
     try_graph(path, (1, 3, 8, 8))  # the next file is tried as if nothing had been
+
+
+def test_a_server_that_is_gone_is_started_again(tmp_path: Path):
+    from edgesmith.exporter.commands.inspect.foreign import trial
+
+    path = tmp_path / "theirs.onnx"
+    onnx.save(network(FLOAT), path)
+    try_graph(path, (1, 3, 8, 8))
+    trial._known[-1]._process.kill()
+    trial._known[-1]._process.wait()
+    try_graph(path, (1, 3, 8, 8))
+
+
+def test_more_pictures_than_can_be_held_are_refused(tmp_path: Path):
+    with pytest.raises(UserMistake, match="more pictures at once") as caught:
+        try_graph(tmp_path / "theirs.onnx", (10**6, 3, 224, 224))
+    assert "602,112 MB" in str(caught.value)

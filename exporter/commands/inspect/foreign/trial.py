@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ class _Server:
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-        atexit.register(self._close)
+        atexit.register(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """It ends when nobody can ask any more."""
         if self.pid == os.getpid() and self._process.stdin is not None and self._process.stdout is not None:
-            self._process.stdin.close()
+            with suppress(OSError):  # it has ended already
+                self._process.stdin.close()
             self._process.wait()
             self._process.stdout.close()
 
@@ -96,7 +98,7 @@ _known: list[_Server] = []
 
 def _server() -> _Server:
     while _known and not _known[-1].alive():
-        _known.pop()
+        _known.pop().close()
     if not _known:
         _known.append(_Server())
     return _known[-1]
