@@ -56,17 +56,16 @@ class Figures:
         return {**plain, "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
 
 
-def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0, exact: bool = True) -> Runner:
+def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> Runner:
     """The outputs of ``model`` as one array, on any number of pictures, whatever batch it was written for.
 
     Q and DQ round as they are written; ``optimise=True`` lets ONNX Runtime put its integer kernels in their place.
-    ``exact`` as in ``open_session``.
     """
-    session = open_session(model, optimise=optimise, threads=threads, exact=exact)
+    session = open_session(model, optimise=optimise, threads=threads)
     feed, outputs = session.get_inputs()[0], [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> np.ndarray:
-        return joined(dict(zip(outputs, session.run(outputs, {feed.name: images}), strict=True)))
+        return joined(_numbers(dict(zip(outputs, session.run(outputs, {feed.name: images}), strict=True))))
 
     return in_batches_of(run, feed.shape[0] if isinstance(feed.shape[0], int) else 0)
 
@@ -80,10 +79,31 @@ def in_batches_of(runner: Runner, fixed: int) -> Runner:
             some = images[start : start + (fixed or BATCH)]
             missing = max(fixed - len(some), 0)
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
-            found.append(runner(filled)[: len(some)])
+            answers = runner(filled)
+            if not answers.ndim or len(answers) != len(filled):
+                raise UserMistake(
+                    "The graph does not answer picture by picture",
+                    found=f"an answer of shape {answers.shape} to {len(filled)} pictures",
+                    expected="outputs with the batch as their first axis",
+                    attempt="onnx.utils.extract_model takes a file with another output",
+                )
+            found.append(answers[: len(some)])
         return np.concatenate(found)
 
     return run
+
+
+def _numbers(results: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of one run; UserMistake where one is a sequence, a text or missing."""
+    for name, one in results.items():
+        if not isinstance(one, np.ndarray) or one.dtype.kind not in "fiub":
+            raise UserMistake(
+                "The graph hands out what is no answer",
+                found=f"{name}: {getattr(one, 'dtype', type(one).__name__)}",
+                expected="outputs that are tensors of numbers",
+                attempt="onnx.utils.extract_model takes a file with another output",
+            )
+    return results
 
 
 class View(Protocol):

@@ -41,6 +41,7 @@ OPERATORS = {
     ("", "ConvInteger"): ((0, -1, 2), (1, -1, 3)),
 }
 PROBE = "__weight_probe"
+LARGEST_K = 8192  # of a MatMulNBits whose weight is compared: the identity it is multiplied with grows with its square
 INTEGERS = {
     np.dtype(kind).name: (np.iinfo(kind).min, np.iinfo(kind).max) for kind in (np.int8, np.uint8, np.int16, np.uint16)
 }
@@ -92,14 +93,17 @@ class Place:
 def read_places(model: ir.Model) -> tuple[ir.Model, tuple[Place, ...]]:
     """A copy of the graph with probes, and its places in graph order; no places for a graph that is not quantised."""
     model = model.clone()
+    known: set[str] = set()
     for number, node in enumerate(model.graph):
-        node.name = node.name or f"{node.op_type}_{number}"
+        if not node.name or node.name in known:  # every place and every probe is called after its node
+            node.name = f"{node.name or node.op_type}_{number}"
+        known.add(str(node.name))
     places = []
     for node in list(model.graph):
         if is_op(node, (*PASSED, *ROUNDING, "Shape", "Size")) or is_op(node, ROUNDING, MICROSOFT):
             continue
         found = list(_operands(model, node))
-        if found:
+        if found and node.outputs:
             activations = tuple(one for is_weight, one in found if not is_weight)
             weight = next((one for is_weight, one in found if is_weight), None)
             places.append(Place(str(node.name), node.op_type, str(node.outputs[0].name), activations, weight))
@@ -162,17 +166,18 @@ def _probed(model: ir.Model, node: ir.Node, codes: ir.Value, scale: ir.Value | N
     name, steps = f"{node.name}__{codes.name}", constant(scale)
     after = ""
     rank = len(codes.shape) if codes.shape is not None else 0
-    if scale is not None and (steps is None or steps.size == 1 or rank):
+    if scale is not None and (steps is None or steps.size == 1 or (rank and steps.size)):
         many = steps is not None and steps.size > 1
         out_first = is_op(node, OUT_FIRST) or is_op(node, OUT_FIRST, MICROSOFT)
         axis = {"axis": 0 if out_first else rank - 1} if many else {}
         if steps is not None:
             scale = add_constant(model, f"{name}_scale", steps.reshape(-1 if many else ()))
             point = constant(zero)
-            if point is not None:
+            if point is not None and point.size in (1, steps.size):
                 wide = np.broadcast_to(point.reshape(-1), steps.size) if many else point.reshape(())
                 zero = add_constant(model, f"{name}_zero", wide)
-        value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.FLOAT))
+        kind = scale.dtype if scale.dtype is not None else ir.DataType.FLOAT
+        value = ir.Value(name=f"{name}_after", type=ir.TensorType(kind))
         probe = ir.node("DequantizeLinear", [codes, scale, zero] if zero is not None else [codes, scale], axis,
                         outputs=[value], name=f"{name}_probe")  # fmt: skip
         assert isinstance(node.graph, ir.Graph)
@@ -186,17 +191,20 @@ def _blocks(model: ir.Model, node: ir.Node) -> Rounded:
     """Of a MatMulNBits: the product of its weight with the identity is the weight, (K, N)."""
     import onnx_ir as ir
 
+    scales, codes = constant(node.inputs[2]), node.inputs[1]
+    told = (f"int{attribute(node, 'bits', 4)}", str(codes.name) if codes else "", *_numbers(scales, None))
+    if attribute(node, "K") > LARGEST_K:
+        return Rounded("", "", *told)
     name = f"{node.name}{PROBE}"
-    eye = add_constant(model, f"{name}_eye", np.eye(attribute(node, "K"), dtype=np.float32))
-    value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.FLOAT))
+    kind = scales.dtype if scales is not None and scales.dtype.kind == "f" else np.dtype(np.float32)
+    eye = add_constant(model, f"{name}_eye", np.eye(attribute(node, "K"), dtype=kind))
+    value = ir.Value(name=f"{name}_after", type=ir.TensorType(ir.DataType.from_numpy(kind)))
     kept = {key: attribute(node, key) for key in ("K", "N", "bits", "block_size") if attribute(node, key) is not None}
     inputs = [eye, *node.inputs[1:4]]
     probe = ir.node("MatMulNBits", inputs, kept, domain=MICROSOFT, outputs=[value], name=name)
     assert isinstance(node.graph, ir.Graph)
     node.graph.insert_before(node, probe)
-    scales, codes = constant(node.inputs[2]), node.inputs[1]
-    return Rounded("", f"{name}_after", f"int{attribute(node, 'bits', 4)}", str(codes.name) if codes else "",
-                   *_numbers(scales, None))  # fmt: skip
+    return Rounded("", f"{name}_after", *told)
 
 
 def _scale_before(codes: ir.Value) -> ir.Value | None:
@@ -228,7 +236,7 @@ def _scale_behind(node: ir.Node) -> ir.Value | None:
 
 def _numbers(scale: np.ndarray | None, zero: np.ndarray | None) -> tuple[float | None, int, int | None]:
     """Largest scale, how many there are, and the zero point where it is one number."""
-    if scale is None:
+    if scale is None or not scale.size:  # an empty one: the engine refuses the file
         return None, 1, None
     one = None if zero is None or zero.size == 0 or np.any(zero != zero.flat[0]) else int(zero.flat[0])
     return float(scale.max()), int(scale.size), 0 if zero is None else one

@@ -11,8 +11,8 @@ from foreign_graphs import picture_file
 from onnx import numpy_helper
 
 from edgesmith.exporter.commands.inspect.compare import compare
-from edgesmith.exporter.foreign.graphs import read_picture_graph
-from edgesmith.exporter.foreign.pictures import prepared, raw
+from edgesmith.exporter.commands.inspect.foreign.graphs import read_picture_graph
+from edgesmith.exporter.commands.inspect.foreign.pictures import prepared, raw
 from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.contract import ImageContract

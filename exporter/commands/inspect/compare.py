@@ -18,9 +18,6 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32, quantised
 from ....runtime.pictures.preprocess import preprocess
 from ...bundle.jump import first_jump
-from ...foreign.graphs import read_picture_graph
-from ...foreign.trial import try_graph
-from ...foreign.words import asked_of_engine
 from ...run import arguments
 from ...run import runners as verify
 from ...run.pictures import pictures
@@ -28,6 +25,10 @@ from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
 from .compare_sides import Side, aligned, common_pictures, open_side
+from .foreign.graphs import read_picture_graph
+from .foreign.rounding import rounding_words
+from .foreign.trial import try_graph
+from .foreign.words import asked_of_engine
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
@@ -63,6 +64,12 @@ def compare(
         told = [(Path(side.name).name, side.takes.told) for side in (judge, other) if side.takes]
         notes += [f"{name} gets its pictures {words}" for name, words in told if words]
         paths = [picture.path for picture in pictures(data)]
+        found = [side.rounding(verify.seeded(shapes[0], replace(known, size=shapes[0][2:]))) for side in (judge, other)]
+        notes += [
+            f"{Path(side.name).name}: {rounding_words(db, side.engine)}"
+            for side, db in zip((judge, other), found, strict=True)
+            if db
+        ]
         rows: list[dict[str, Any]] = []
         blamed: np.ndarray | None = None
         for shape in shapes:

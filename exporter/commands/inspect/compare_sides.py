@@ -12,12 +12,14 @@ import numpy as np
 from ....graph.run import open_session
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
-from ...foreign.graphs import read_picture_graph
-from ...foreign.pictures import PictureInput, prepared, raw
-from ...foreign.trial import try_graph
-from ...foreign.words import asked_of_engine
+from ...bundle.as_written import apart_db, as_written
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
+from .foreign.graphs import read_picture_graph
+from .foreign.pictures import PictureInput, prepared, raw
+from .foreign.rounding import exact_products, own_rounding
+from .foreign.trial import try_graph
+from .foreign.words import asked_of_engine
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
@@ -28,6 +30,10 @@ Limits = tuple[int, "int | None"]  # smallest and largest size, None where nothi
 
 def _as_they_are(images: np.ndarray) -> np.ndarray:
     return images
+
+
+def _exact(images: np.ndarray) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Side:
     finished: bool = False  # its graph holds the last step of the task, such as NMS
     takes: PictureInput | None = None  # of a file: its type and layout, which ``run`` sees to
     prepare: Callable[[np.ndarray], np.ndarray] = _as_they_are  # pictures of the comparison -> what ``run`` wants
+    engine: str = "ONNX Runtime"
+    rounding: Callable[[np.ndarray], float | None] = _exact  # of the engine itself, in dB; ``run`` is without it
 
     def answer(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
         """What the task makes of the outputs: one float32 array."""
@@ -123,10 +131,16 @@ def _open_bundle(path: Path) -> Side:
     if not answers:
         raise _neither(path, shapes)
     session = load(bundle)
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return session.run({spec.name: images})
+
+    exact = as_written(bundle)
     return Side(
-        str(path), lambda images: session.run({spec.name: images}), tuple(shapes), answers, spec.shape,
+        str(path), exact or run, tuple(shapes), answers, spec.shape,
         tuple(spec.limits(axis) for axis in range(len(spec.shape))), bundle.contract, bundle.graph, session.close, task,
         rule=rule, classes=bundle.manifest.get("num_classes"), finished=task.in_graph(rule),
+        engine=session.backend, rounding=(lambda images: apart_db(exact(images), run(images))) if exact else _exact,
     )  # fmt: skip
 
 
@@ -134,7 +148,7 @@ def _open_graph(path: Path) -> Side:
     foreign = read_picture_graph(path)
     try_graph(path, foreign.takes.fixed)
     with asked_of_engine(path):
-        session = open_session(foreign.model)
+        session = open_session(exact_products(foreign.model))
     made = session.get_outputs()
     if strange := [f"{one.name} {one.type}" for one in made if not one.type.startswith("tensor(")]:
         raise UserMistake(
@@ -154,7 +168,7 @@ def _open_graph(path: Path) -> Side:
     finished = tuple(answers) == task.runtime.finished
     return Side(
         str(path), run, outputs, answers, foreign.takes.shape, limits, None, path, lambda: None, task,
-        finished=finished, takes=foreign.takes,
+        finished=finished, takes=foreign.takes, rounding=lambda images: own_rounding(foreign.model, images),
     )  # fmt: skip
 
 

@@ -17,13 +17,16 @@ from ....models.registry import find
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32
-from ...foreign.pictures import prepared, raw
-from ...foreign.read import bytes_of
-from ...foreign.trial import try_graph
-from ...foreign.words import asked_of_engine
+from ....runtime.tasks.known import joined
+from ...bundle.as_written import Run, apart_db, as_written
 from ...run.runners import run_all
 from ...tasks.known import find_export
-from .runs import bundle_runner, engine_rounding, file_runner, rounding_words, wide
+from ..inspect.foreign.pictures import prepared, raw
+from ..inspect.foreign.read import bytes_of
+from ..inspect.foreign.rounding import own_rounding, rounding_words
+from ..inspect.foreign.trial import try_graph
+from ..inspect.foreign.words import asked_of_engine
+from .runs import bundle_runner, file_runner, wide
 from .sides import (
     File,
     Reference,
@@ -38,9 +41,11 @@ from .sides import (
 if TYPE_CHECKING:
     from ....calibration.pictures.images import ImageSet
     from ....graph.run import Runner
+    from ....runtime.bundle.bundle import Bundle
     from ...tasks.task import ExportTask
 
 Step = Callable[[str, int, int], None]
+FEW = 8  # pictures on which the engine's own rounding is measured
 SCANNED = 16  # pictures of a sensitivity scan
 CLIPPED = 0.2  # share of clipped values from which the pictures must be of another kind
 
@@ -132,7 +137,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     )
     batch = shape[0] or 32
     told["notes"] += reference.notes
-    run = bundle_runner(bundle, told["notes"])
+    run, exact = bundle_runner(bundle, told["notes"]), as_written(bundle)
+    if exact is not None:
+        run = _exactly(bundle, exact, run, next(images.batches(shape[0] or FEW)), told)
     rule = task.rule_of(bundle)
     if task.in_graph(rule):
         run = _opened(run, task, len(bundle.labels))
@@ -194,8 +201,8 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         "held_out_sha256": images.digest,
     }
     run = file_runner(file, notes)
-    if rounding := engine_rounding(file, few):
-        told["engine"] = rounding
+    if rounding := own_rounding(file.runnable, few[:FEW]):
+        told["engine"] = {"name": "ONNX Runtime", "rounding_db": rounding}
         notes.append(rounding_words(rounding))
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
@@ -296,6 +303,20 @@ def _accuracy(
 
     notes += evaluation.notes(max_drop)
     return accuracy_report(evaluation.evaluate(counted(fitting)), evaluation.expected)
+
+
+def _exactly(bundle: Bundle, exact: Run, usual: Runner, few: np.ndarray, told: dict[str, Any]) -> Runner:
+    """The bundle as its graph is written, and a note of what its engine rounds by itself, on a ``few`` pictures."""
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return joined(exact(images))
+
+    batch = bundle.picture_input.shape[0]
+    both = ({"": run_all(side, few, batch if isinstance(batch, int) else len(few))} for side in (run, usual))
+    if (apart := apart_db(*both)) is not None:
+        told["engine"] = {"name": bundle.target, "rounding_db": apart}
+        told["notes"].append(rounding_words(apart, f"The engine of target {bundle.target}"))
+    return run
 
 
 def _opened(run: Runner, task: ExportTask, classes: int) -> Runner:

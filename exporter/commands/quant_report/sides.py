@@ -16,12 +16,12 @@ from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
-from ...foreign.graphs import read_picture_graph
-from ...foreign.pictures import PictureInput, raw
-from ...foreign.trial import try_graph
-from ...foreign.words import asked_of_engine
 from ...tasks.known import EXPORTS, find_export
 from ...tasks.task import shapes_of
+from ..inspect.foreign.graphs import read_picture_graph
+from ..inspect.foreign.pictures import PictureInput, raw
+from ..inspect.foreign.trial import try_graph
+from ..inspect.foreign.words import asked_of_engine
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...runtime.errors import UserMistake
+from .....runtime.errors import UserMistake
 
 LONGEST = 300
 

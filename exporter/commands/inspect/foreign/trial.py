@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import select
 import signal
@@ -15,13 +16,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import UserMistake
+from .....runtime.errors import UserMistake
 from .read import bytes_of
 from .words import cannot_run, said
 
+MOST_PICTURES = 512 * 2**20  # bytes of one batch, as float32
 LEAST_BYTES = 600 * 2**20  # of memory, for the smallest file
 A_BYTE = 16  # of memory for each byte of weights and of pictures: many times what a network holds at once
 LIMIT_S = 20.0
@@ -35,6 +38,13 @@ def try_graph(path: Path, shape: Sequence[int] | None = None, optimise: Sequence
     """
     if not hasattr(os, "fork"):
         return
+    if shape is not None and 4 * math.prod(shape) > MOST_PICTURES:
+        raise UserMistake(
+            f"{path} takes more pictures at once than can be tried",
+            found=f"one batch of {' x '.join(map(str, shape))}, {4 * math.prod(shape) / 1e6:,.0f} MB",
+            expected=f"at most {MOST_PICTURES / 1e6:,.0f} MB",
+            attempt="a file of a smaller batch, or of an open one",
+        )
     size = bytes_of(path)
     told = _server().ask({"path": str(path.absolute()), "shape": shape, "optimise": list(optimise)},
                          LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND)  # fmt: skip
@@ -57,12 +67,13 @@ class _Server:
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-        atexit.register(self._close)
+        atexit.register(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """It ends when nobody can ask any more."""
         if self.pid == os.getpid() and self._process.stdin is not None and self._process.stdout is not None:
-            self._process.stdin.close()
+            with suppress(OSError):  # it has ended already
+                self._process.stdin.close()
             self._process.wait()
             self._process.stdout.close()
 
@@ -87,7 +98,7 @@ _known: list[_Server] = []
 
 def _server() -> _Server:
     while _known and not _known[-1].alive():
-        _known.pop()
+        _known.pop().close()
     if not _known:
         _known.append(_Server())
     return _known[-1]
@@ -142,7 +153,7 @@ def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
-    from ...graph.run import open_session
+    from .....graph.run import open_session
     from .graphs import read_picture_graph
 
     os.close(0)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...runtime.errors import UserMistake
-from ...runtime.ground.limits import BF16
+from .....runtime.errors import UserMistake
+from .....runtime.ground.limits import BF16
 from .pictures import TAKES, PictureInput, behind_pictures, picture_input
 from .read import read_foreign_graph
 
@@ -48,7 +48,7 @@ def _runnable(model: ir.Model) -> ir.Model:
     import onnx_ir as ir
     from onnx_ir.passes.common import ShapeInferencePass
 
-    from ..precision.emulate import emulate
+    from ....precision.emulate import emulate
 
     values = [value for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None]
     if not any(value.dtype == ir.DataType.BFLOAT16 for value in values):

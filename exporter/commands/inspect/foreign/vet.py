@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...graph.read import ONNX, called
+from .....graph.read import ONNX, called
 from .operators import wrong_operator
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _wrongs(model: onnx.ModelProto) -> Iterator[str]:
     opsets = _versions(model.opset_import)
     if not model.graph.node or not model.graph.output:
         yield "it has no nodes or no outputs"
-    if not 0 < opsets.get("", 0) < MOST:
+    if not opsets or any(not 0 < version < MOST for version in opsets.values()):
         yield "it does not say which opset it is written in"
     yield from _graph(model.graph, opsets, frozenset())
     for function in model.functions:

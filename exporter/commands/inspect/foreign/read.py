@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...runtime.bundle.onnx_scan import NotOnnx, scan
-from ...runtime.errors import UserMistake
+from .....runtime.bundle.onnx_scan import NotOnnx, scan
+from .....runtime.errors import UserMistake
 from .beside import Beside, files_beside
 from .vet import wrong
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.edit import add_constant, insert
-from ...graph.read import sizes
+from .....graph.edit import add_constant, insert
+from .....graph.read import sizes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ...runtime.pictures.contract import ImageContract
+    from .....runtime.pictures.contract import ImageContract
 
 CHANNELS = (3, 1, 4)
 FLOATS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")

@@ -1,0 +1,62 @@
+"""What runs the quantised side of ``quant-report``: a bundle's engine, or ONNX Runtime on a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ....runtime.errors import BackendUnavailable
+from ....runtime.ground.words import NOT_ON_HARDWARE
+from ...run.runners import session_runner
+from ..inspect.foreign.rounding import exact_products
+from ..inspect.foreign.words import asked_of_engine, engine_errors, said
+
+if TYPE_CHECKING:
+    from ....graph.run import Runner
+    from ....runtime.bundle.bundle import Bundle
+    from .sides import File
+
+
+def bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
+    """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
+    import onnx_ir
+
+    from ....runtime.backends.load import load
+    from ...bundle.parity import typed_runner
+
+    try:
+        return session_runner(load(bundle))
+    except BackendUnavailable as unavailable:
+        notes.append(
+            f"measured on the graph with every rounding as written, engine {NOT_ON_HARDWARE}: {unavailable.what}"
+        )
+        return typed_runner(onnx_ir.load(bundle.graph))
+
+
+def file_runner(file: File, notes: list[str]) -> Runner:
+    """Integer kernels where ONNX Runtime has them; the roundings as written where it cannot open the file otherwise."""
+    from ....calibration.judge.evaluation import any_batch
+
+    try:
+        run = any_batch(exact_products(file.runnable), optimise=True)
+    except engine_errors() as error:
+        told = f"ONNX Runtime cannot optimise this file; the roundings ran as they are written ({said(error)[:200]})"
+        notes.append(told)
+        with asked_of_engine(file.path):
+            run = any_batch(file.runnable)
+    return _said_in_words(run, file)
+
+
+def _said_in_words(run: Runner, file: File) -> Runner:
+    def asked(images: np.ndarray) -> np.ndarray:
+        with asked_of_engine(file.path):
+            return run(images)
+
+    return asked
+
+
+def wide(shape: Sequence[int]) -> list[int]:
+    """The axes that hold more than one entry."""
+    return [size for size in shape if size != 1]
