@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from ...runtime.errors import UserMistake
-from .files.stored import Stored
 from .files.tensors import BUILDERS, KNOWN
 
 MOST_NAMES = 100  # a training's configuration has some ten classes
@@ -69,7 +68,7 @@ class Named:
 class InertReader(pickle._Unpickler):
     """One pickle of a stream; ``unread`` and ``forbidden`` are names that it met, ``tensor_of`` makes sense of storages."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]

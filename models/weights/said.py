@@ -66,7 +66,13 @@ def of_yacs(words: Mapping[str, Any]) -> dict[str, Any]:
     data, model, test = (words.get(name) for name in ("DATA", "MODEL", "TEST"))
     if not isinstance(data, Mapping):
         return {}
-    names = {"IMG_SIZE": "img_size", "MEAN": "mean", "STD": "std", "INTERPOLATION": "interpolation", "CROP_PCT": "crop_pct"}
+    names = {
+        "IMG_SIZE": "img_size",
+        "MEAN": "mean",
+        "STD": "std",
+        "INTERPOLATION": "interpolation",
+        "CROP_PCT": "crop_pct",
+    }
     found = {ours: data[theirs] for theirs, ours in names.items() if data.get(theirs) is not None}
     if isinstance(model, Mapping) and model.get("NUM_CLASSES") is not None:
         found["num_classes"] = model["NUM_CLASSES"]
@@ -143,7 +149,9 @@ def _size(value: Any) -> tuple[int, int] | None:
         value = (value.get("height"), value.get("width"))
     pair = value if isinstance(value, (list, tuple)) and len(value) != 1 else (value, value)
     pair = [_whole(side[0] if isinstance(side, (list, tuple)) and len(side) == 1 else side) for side in pair]
-    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_PX for side in pair)
+    whole = len(pair) == 2 and all(
+        isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_PX for side in pair
+    )
     return (pair[0], pair[1]) if whole else None
 
 

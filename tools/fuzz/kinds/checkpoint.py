@@ -181,7 +181,9 @@ def _members(random: Random, folder: Path, target: Path) -> Path:
         case 1:
             members[name] = members[name][: random.randrange(len(members[name]) + 1)]
         case 2:
-            members[random.choice(("../x", "/x", "zip/code/a.py", "zip/data/0/1", "a/data.pkl", "zip/version"))] = members.pop(name)
+            members[random.choice(("../x", "/x", "zip/code/a.py", "zip/data/0/1", "a/data.pkl", "zip/version"))] = (
+                members.pop(name)
+            )
         case 3:
             members[name] = _changed(random, members[name])
         case 4:
@@ -205,21 +207,52 @@ def _tensors(random: Random, folder: Path, target: Path) -> Path:
     for _ in range(random.choice((1, 1, 2, 4))):
         name = random.choice(list(state))
         value = state[name]
-        state[name] = random.choice(KINDS)(torch, value if isinstance(value, torch.Tensor) else torch.ones(2))
-    content: Any = _content(state)
+        state[name] = random.choice(KINDS)(torch, value if _plain(value) else torch.ones(2))
+    content: Any = {**_content(_state()), "state_dict": {f"module.{k}": v for k, v in state.items()}}
     for _ in range(random.choice((0, 1, 2))):
         content = random.choice(SHAPES)(random, content)
     if random.random() < 0.5:
         beside = content.setdefault("config" if random.random() < 0.3 else "args", {})
         if isinstance(beside, dict):
-            keys = ("mean", "std", "img_size", "input_size", "crop_pct", "interpolation", "crop_mode", "num_classes", "DATA")
+            keys = (
+                "mean",
+                "std",
+                "img_size",
+                "input_size",
+                "crop_pct",
+                "interpolation",
+                "crop_mode",
+                "num_classes",
+                "DATA",
+            )
             beside[random.choice(keys)] = random.choice(VALUES)()
         content[random.choice(("id2label", "class_to_idx", "classes", "num_classes", "mean"))] = random.choice(VALUES)()
     try:
         torch.save(content, target / "x.pth", _use_new_zipfile_serialization=random.random() < 0.7)
-    except (RuntimeError, RecursionError, NotImplementedError, TypeError, AttributeError, ValueError):  # it writes not all
+    except (
+        RuntimeError,
+        RecursionError,
+        NotImplementedError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ):  # it writes not all
         torch.save({"state_dict": {"a": torch.ones(2)}}, target / "x.pth")
     return target / "x.pth"
+
+
+def _plain(value: Any) -> bool:
+    """Whether the value is still one that the kinds below can be made of."""
+    return (
+        type(value).__name__ in ("Tensor", "Parameter")
+        and str(value.dtype) == "torch.float32"
+        and (
+            not value.is_nested
+            and value.device.type == "cpu"
+            and str(value.layout) == "torch.strided"
+            and value.numel() < 10**6
+        )
+    )
 
 
 KINDS: tuple[Callable[[Any, Any], Any], ...] = (
@@ -263,7 +296,7 @@ def _ring() -> Any:
 
 VALUES: tuple[Callable[[], Any], ...] = (
     lambda: _deep(400), _ring, lambda: 10**400, lambda: -(10**5000), lambda: float("nan"), lambda: "9" * 5000, lambda: "\ud800",
-    lambda: [], lambda: {}, lambda: [1, "a", None], lambda: {"0": "a", "1": 3}, lambda: {1e400: 2}, lambda: True, lambda: b"x",
+    list, dict, lambda: [1, "a", None], lambda: {"0": "a", "1": 3}, lambda: {1e400: 2}, lambda: True, lambda: b"x",
     lambda: [1e308, 1e-320, 0.5], lambda: (0, 0, 0), lambda: 10**9, lambda: {"IMG_SIZE": 10**7, "MEAN": "a"}, lambda: "x" * 100_000,
     lambda: {"a": 999_999}, lambda: 0, lambda: -5, lambda: [28, 28.5], lambda: {(1, 2): 3},
 )  # fmt: skip
@@ -274,7 +307,10 @@ SHAPES: tuple[Callable[[Random, dict[Any, Any]], dict[Any, Any]], ...] = (
     lambda r, c: {f"{r.choice(('x.', '.', '..', '_orig_mod.'))}{k}": v for k, v in c.items()},
     lambda r, c: {**c, "again": c},
     lambda r, c: {k: v for k, v in c.items() if r.random() < 0.5},
-    lambda r, c: {**c, "state_dict": {3: 4, None: 5, **(c.get("state_dict") if isinstance(c.get("state_dict"), dict) else {})}},
+    lambda r, c: {
+        **c,
+        "state_dict": {3: 4, None: 5, **(c.get("state_dict") if isinstance(c.get("state_dict"), dict) else {})},
+    },
 )
 
 
@@ -286,7 +322,9 @@ def _header(random: Random, folder: Path, target: Path) -> Path:
     name = random.choice([one for one in head if one != "__metadata__"])
     match random.randrange(7):
         case 0:
-            head[name]["dtype"] = random.choice(("F64", "F16", "I64", "F8_E4M3", "F8_E8M0", "F4", "BOOL", "C64", "U16", "x", 3))
+            head[name]["dtype"] = random.choice(
+                ("F64", "F16", "I64", "F8_E4M3", "F8_E8M0", "F4", "BOOL", "C64", "U16", "x", 3)
+            )
         case 1:
             head[name]["shape"] = random.choice(([], [0], [2**62, 4], [-1], [2**40, 0], ["a"], [1] * 100, 3))
         case 2:
@@ -318,7 +356,18 @@ def _index(random: Random, folder: Path, target: Path) -> Path:
     name = random.choice(list(words["weight_map"]))
     match random.randrange(7):
         case 0:
-            bad = ("../x.safetensors", "/etc/passwd", "a\x00.bin", "", ".", "missing.safetensors", "C:\\x.bin", 3, None, ["a"])
+            bad = (
+                "../x.safetensors",
+                "/etc/passwd",
+                "a\x00.bin",
+                "",
+                ".",
+                "missing.safetensors",
+                "C:\\x.bin",
+                3,
+                None,
+                ["a"],
+            )
             words["weight_map"][name] = random.choice(bad)
         case 1:
             words["weight_map"] = random.choice(([], 3, None, {}, {"a": {}}, "x"))
@@ -329,10 +378,18 @@ def _index(random: Random, folder: Path, target: Path) -> Path:
         case 4:
             (home / words["weight_map"][name]).write_bytes(random.choice((b"", b"x", b"\x80\x02}.", b"PK\x03\x04")))
         case 5:
-            index.write_bytes(random.choice((b"[" * 50_000, b"{}", b"", b"\xff\xfe", b"[1]", _changed(random, index.read_bytes()))))
+            index.write_bytes(
+                random.choice((b"[" * 50_000, b"{}", b"", b"\xff\xfe", b"[1]", _changed(random, index.read_bytes())))
+            )
             return random.choice((home, index))
         case _:
-            text = (b"[" * 50_000, b"", b"3", b'{"num_classes": "x", "pretrained_cfg": 3}', b'{"model_args": {"img_size": [1e9]}}')
+            text = (
+                b"[" * 50_000,
+                b"",
+                b"3",
+                b'{"num_classes": "x", "pretrained_cfg": 3}',
+                b'{"model_args": {"img_size": [1e9]}}',
+            )
             (home / "config.json").write_bytes(random.choice(text))
     index.write_text(json.dumps(words))
     return random.choice((home, index))
@@ -340,7 +397,15 @@ def _index(random: Random, folder: Path, target: Path) -> Path:
 
 def _mark(random: Random, folder: Path, target: Path) -> Path:
     """Another kind of file under a checkpoint's name."""
-    heads = (b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", b"GGUF", b"\x08\x0a\x12\x07pytorch", b"\x1c\x00\x00\x00TFL3", b"<html>", b"\x1f\x8b")
+    heads = (
+        b"\x89HDF\r\n\x1a\n",
+        b"\x93NUMPY",
+        b"GGUF",
+        b"\x08\x0a\x12\x07pytorch",
+        b"\x1c\x00\x00\x00TFL3",
+        b"<html>",
+        b"\x1f\x8b",
+    )
     file = target / random.choice(("x.pth", "x.safetensors", "x.bin", "x.pt2", "x.onnx"))
     file.write_bytes(random.choice(heads) + random.randbytes(random.choice((0, 3, 300))))
     return file
