@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .stored import MOST_VALUES, SIZES, Stored, possible, unreadable
+from .zipped import NotWhole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +99,8 @@ def _strided(storage: Any, offset: Any, size: Any, stride: Any, *more: Any, dtyp
 
     def values() -> Tensor:
         flat = storage.read(storage, dtype)
+        if 0 not in size and storage.start + last >= flat.numel():  # where the pickle says more than the file has
+            raise NotWhole(f"a tensor of shape {size[:8]} in {flat.numel()} values")
         found = flat.as_strided(size, stride, storage.start + offset)
         return -found if negated else found
 
