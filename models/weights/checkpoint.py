@@ -22,7 +22,7 @@ from .files.foreign import refuse_archive, refuse_foreign
 from .files.safetensors_file import is_safetensors, read_safetensors
 from .files.shards import is_index, read_shards, refuse_part, shards_of
 from .files.stored import Stored
-from .files.zipped import NotWhole, Zipped
+from .files.zipped import Zipped
 from .inert_pickle import BROKEN, first_line, not_run
 from .light_pickle import TorchFile
 from .names.flat import flattened
@@ -80,7 +80,8 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None, ema
     parts = [file]
     if is_index(file):
         parts += [file.parent / name for name in sorted(shards_of(file, source))]
-        content, unread = read_shards(file, source, lambda part, name: flattened(_content(part, name)[0])), ()
+        content: Any = read_shards(file, source, lambda part, name: flattened(_content(part, name)[0]))
+        unread: tuple[str, ...] = ()
     else:
         refuse_part(file, source)
         content, unread = _content(file, source)
@@ -111,7 +112,7 @@ def _content(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
             because="the file was cut off or is of another kind",
             attempt="copy or download it again",
         ) from None
-    except (NotWhole, *BROKEN) as error:
+    except BROKEN as error:
         raise UserMistake(
             f"{source}: not a PyTorch checkpoint, or not a whole one",
             found=first_line(error),
