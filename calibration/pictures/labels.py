@@ -13,7 +13,9 @@ from ...runtime.errors import UserMistake
 UNKNOWN_CLASSES = (
     "the class names of the model are not known: sub-folders balance the draw and give no labels"  # of a classifier
 )
-TO_TELL = "Name the folders as the classes are called; or export with --labels FILE whose names are those of the folders"
+TO_TELL = (
+    "Name the folders as the classes are called; or export with --labels FILE whose names are those of the folders"
+)
 
 
 def class_number(value: object, labels: Sequence[str], where: str) -> int:

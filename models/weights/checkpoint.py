@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .files.foreign import refuse_archive, refuse_foreign
 from .files.safetensors_file import is_safetensors, read_safetensors
 from .files.shards import is_index, read_shards, refuse_part, shards_of
 from .files.stored import Stored
-from .files.zipped import NotWhole, Zipped
+from .files.zipped import Zipped
 from .inert_pickle import BROKEN, first_line, not_run
 from .light_pickle import TorchFile
 from .names.flat import flattened
@@ -40,17 +40,13 @@ class Checkpoint:
     """``content`` as it was saved, its tensors not read yet."""
 
     content: Any
+    named: Mapping[str, Stored]  # every tensor, under the whole path of keys and names that leads to it
     source: str  # file name or URL, never the folder it lies in
     sha256: str | None
     size_bytes: int
     notes: tuple[str, ...] = ()
     ema: bool | None = None  # the averaged weights, the plain ones, or whichever there are
     recorded: Recorded = Recorded()  # noqa: RUF009  frozen
-
-    @cached_property
-    def named(self) -> dict[str, Stored]:
-        """Every tensor of the file, under the whole path of keys and names that leads to it."""
-        return flattened(self.content)
 
     @cached_property
     def guessed(self) -> tuple[dict[str, Stored], tuple[str, ...], bool]:
@@ -84,16 +80,18 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None, ema
     parts = [file]
     if is_index(file):
         parts += [file.parent / name for name in sorted(shards_of(file, source))]
-        content, unread = read_shards(file, source, lambda part, name: flattened(_content(part, name)[0])), ()
+        content: Any = read_shards(file, source, lambda part, name: flattened(_content(part, name)[0]))
+        unread: tuple[str, ...] = ()
     else:
         refuse_part(file, source)
         content, unread = _content(file, source)
-    if not flattened(content):
+    named = flattened(content)
+    if not named:
         raise not_run(source, unread) if unread else no_tensors(content, source)
     notes = (f"left unread, and not run: {_some(unread)}",) if unread else ()
     told = recorded_in(content, file, PREPARED)
     size = sum(part.stat().st_size for part in parts)
-    return Checkpoint(content, source, _sha256(parts), size, notes, ema, told)
+    return Checkpoint(content, named, source, _sha256(parts), size, notes, ema, told)
 
 
 def _content(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
@@ -114,7 +112,7 @@ def _content(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
             because="the file was cut off or is of another kind",
             attempt="copy or download it again",
         ) from None
-    except (NotWhole, *BROKEN) as error:
+    except BROKEN as error:
         raise UserMistake(
             f"{source}: not a PyTorch checkpoint, or not a whole one",
             found=first_line(error),

@@ -19,7 +19,9 @@ def class_map(words: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     """Empty where ``words`` record none; a class of no name is called by its number."""
     for key in KEYS:
         value = words.get(key)
-        if isinstance(value, str) and value.endswith(".txt") and len(value) < 250:  # timm's --class-map: the file, which may have been copied beside the checkpoint
+        if (
+            isinstance(value, str) and value.endswith(".txt") and len(value) < 250
+        ):  # timm's --class-map: the file, which may have been copied beside the checkpoint
             value = _of_file(folder / Path(value).name)
         if names := _names(value):
             return names

@@ -11,11 +11,10 @@ as its sibling in C reserves memory by numbers that the file states.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, ClassVar
 
 from ...runtime.errors import UserMistake
-from .files.stored import Stored
 from .files.tensors import BUILDERS, KNOWN
 
 MOST_NAMES = 100  # a training's configuration has some ten classes
@@ -31,8 +30,11 @@ OF_PYTHON = {
     *("set", "bytes", "bytearray", "complex"),
 }
 # what a stream that is cut off, changed or made up provokes in the interpreter
-BROKEN = (pickle.UnpicklingError, EOFError, OSError, MemoryError, RecursionError, AssertionError, ArithmeticError)
-BROKEN = (*BROKEN, ValueError, TypeError, KeyError, IndexError, AttributeError, NameError)
+BROKEN: tuple[type[Exception], ...] = (
+    *(pickle.UnpicklingError, EOFError, OSError, MemoryError, RecursionError, AssertionError, ArithmeticError),
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, NameError),
+)
+LARGEST = 2**63  # of a key that is a number
 KEYS = (str, int, float, bool, bytes, type(None))  # of a dict; hashing others may go as deep as the file likes
 
 
@@ -69,7 +71,7 @@ class Named:
 class InertReader(pickle._Unpickler):
     """One pickle of a stream; ``unread`` and ``forbidden`` are names that it met, ``tensor_of`` makes sense of storages."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
@@ -163,9 +165,14 @@ class InertReader(pickle._Unpickler):
 
 
 def _set(target: Any, items: list[Any]) -> None:
-    if isinstance(target, Mapping):
+    if isinstance(target, dict):
         pairs = zip(items[::2], items[1::2], strict=True)
-        target.update((key, value) for key, value in pairs if isinstance(key, KEYS))
+        target.update((key, value) for key, value in pairs if _usual(key))
+
+
+def _usual(key: Any) -> bool:
+    """Whether a key may be hashed and printed."""
+    return isinstance(key, KEYS) and not (isinstance(key, int) and not -LARGEST <= key < LARGEST)
 
 
 def not_run(source: str, names: tuple[str, ...]) -> UserMistake:

@@ -137,6 +137,6 @@ def beside_tensors(file: Path) -> Any:
             if stream.read(2) not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
                 return None
         content = TorchFile(file).content
-    except (NotWhole, *BROKEN):
+    except BROKEN:
         return None
     return content if isinstance(content, dict) and content else None

@@ -29,8 +29,11 @@ def weights_file(path: Path) -> Path:
         return path / found[0]
     several = [file.name for file in indexes] or found
     raise UserMistake(
-        f"--weights {path}: which file of this folder?" if several else f"--weights {path}: no checkpoint in this folder",
-        found=", ".join(several[:4]) + (f" and {len(several) - 4} more" if several[4:] else "") or "no file of that kind",
+        f"--weights {path}: which file of this folder?"
+        if several
+        else f"--weights {path}: no checkpoint in this folder",
+        found=", ".join(several[:4]) + (f" and {len(several) - 4} more" if several[4:] else "")
+        or "no file of that kind",
         expected="one checkpoint: " + " or ".join((*FIRST, f"a single *{INDEX}, .safetensors, .pth, .pt or .bin file")),
         because="they are parts of one checkpoint, and the list of them is missing"
         if found and all(PART.fullmatch(name) for name in found)

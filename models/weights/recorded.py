@@ -8,20 +8,19 @@ Of two that say the same thing the first in this order counts: what stands in th
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.errors import UserMistake
 from .arguments import network_arguments
 from .class_map import class_map, counted
+from .files.beside import beside
 from .files.plain_words import plain_words
+from .files.yacs import of_yacs
 from .light_pickle import beside_tensors
 from .place import weights_file
-from .said import Flagged, check_units, of_yacs, timm_says, transformers_says
+from .said import Flagged, check_units, timm_says, transformers_says
 
 if TYPE_CHECKING:
     from ..spec import ModelSpec
@@ -37,8 +36,6 @@ PREPARED = frozenset(
 )  # what flags say; the network itself is not changed by it
 SHOWN = ("mean", "std", "resize", "crop_fraction", "fit", "colour")  # in a note
 USUAL = (("global_pool", "avg"), ("global_pool", "token"))  # what timm's models have that nobody asked for another
-MOST_BYTES = 16_000_000  # of a file beside the checkpoint
-YACS = re.compile(r"^[A-Z_]+:", re.MULTILINE)  # Swin's trainings write YAML into config.json
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def recorded_in(content: Any, file: Path, flagged: Flagged = frozenset()) -> Rec
     classes: int | None = None
     labels: tuple[str, ...] = ()
     notes: list[str] = []
-    for origin, words in (*_inside(plain_words(content), file.name), *_beside(file.parent)):
+    for origin, words in (*_inside(plain_words(content), file.name), *beside(file.parent)):
         words = {**words, **of_yacs(words)}
         says = transformers_says if any(key in words for key in OF_PROCESSORS) else timm_says
         said = says(words, origin, flagged)
@@ -150,42 +147,6 @@ def _inside(content: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _words(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
-
-
-def _beside(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The same of the files in its folder."""
-    for name in ("args.yaml", "hparams.yaml"):  # timm's and Lightning's
-        if isinstance(words := _read(folder / name), Mapping):
-            yield name, words
-    if isinstance(words := _read(folder / "config.json"), Mapping):
-        inner = words.get("pretrained_cfg")
-        yield "config.json", {**inner, **words} if isinstance(inner, Mapping) else words
-    if isinstance(words := _read(folder / "preprocessor_config.json"), Mapping):
-        inner = words.get("pretrained_cfg")
-        yield "preprocessor_config.json", inner if isinstance(inner, Mapping) else words
-
-
-def _read(file: Path) -> Any:
-    """The content of a .json or .yaml file, None where there is none; UserMistake where it cannot be read."""
-    if not file.is_file():
-        return None
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{file.stat().st_size} bytes")
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix == ".json" and not YACS.search(text):
-            return plain_words(json.loads(text))
-        import yaml  # type: ignore[import-untyped]
-
-        return plain_words(yaml.safe_load(text))
-    except Exception as error:  # noqa: BLE001  two parsers, each with its own kinds
-        raise UserMistake(
-            f"{file} cannot be read",
-            found=(str(error).splitlines() or [type(error).__name__])[0][:160],
-            expected=f"{file.suffix[1:].upper()}, as the training wrote it",
-            because="it may record how pictures are prepared for the checkpoint beside it",
-            attempt="copy it again, or move it elsewhere where it belongs to another checkpoint",
-        ) from None
 
 
 def _arguments(words: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The words in which others record how pictures are prepared -> the fields of our input contract.
 
     timm          mean, std, input_size or img_size, interpolation, crop_pct, crop_mode: train.py's args, pretrained_cfg
-    yacs          DATA.IMG_SIZE, DATA.MEAN, TEST.CROP: the configuration of Swin's trainings and of many after it
     transformers  image_mean, image_std, size, crop_size, crop_pct, resample, do_*: preprocessor_config.json
 
 Sources: timm's ``resolve_data_config`` and ``create_transform``, transformers' image processors. Only what is recorded is
@@ -41,7 +40,7 @@ def timm_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozense
         fields["fit"] = _one_of(FITS, words["crop_mode"], "crop_mode", origin)
     if size := timm_size(words):
         fields["size"] = size
-    seen, resized = (_size(words.get(name)) for name in ("val_crop_size", "val_resize_size"))
+    seen, resized = (size_px(words.get(name)) for name in ("val_crop_size", "val_resize_size"))
     if seen and resized:  # of torchvision's trainings
         fields |= {"size": seen, "fit": "crop", "crop_fraction": fraction_of(min(seen), min(resized))}
     return {name: value for name, value in fields.items() if name not in flagged}
@@ -50,33 +49,12 @@ def timm_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozense
 def timm_size(words: Mapping[str, Any]) -> tuple[int, int] | None:
     """(height, width): the network's own argument first, as positions are learned for it; else what it was trained with."""
     for key in ("model_args", "model_kwargs"):
-        if isinstance(inner := words.get(key), Mapping) and (size := _size(inner.get("img_size"))):
+        if isinstance(inner := words.get(key), Mapping) and (size := size_px(inner.get("img_size"))):
             return size
     whole = words.get("input_size")
     if isinstance(whole, (list, tuple)) and len(whole) == 3:
-        return _size(whole[1:])
-    return _size(whole) or _size(words.get("img_size"))  # DeiT's trainings say input_size 224
-
-
-def of_yacs(words: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of yacs as Swin's and ConvNeXt's trainings save it -> the same in timm's words; empty where it is none.
-
-    DATA: IMG_SIZE, MEAN, STD, INTERPOLATION; TEST.CROP: the shorter side to 256/224 of the size, then a crop, or all of it squashed.
-    """
-    data, model, test = (words.get(name) for name in ("DATA", "MODEL", "TEST"))
-    if not isinstance(data, Mapping):
-        return {}
-    names = {"IMG_SIZE": "img_size", "MEAN": "mean", "STD": "std", "INTERPOLATION": "interpolation", "CROP_PCT": "crop_pct"}
-    found = {ours: data[theirs] for theirs, ours in names.items() if data.get(theirs) is not None}
-    if isinstance(model, Mapping) and model.get("NUM_CLASSES") is not None:
-        found["num_classes"] = model["NUM_CLASSES"]
-    size = _size(data.get("IMG_SIZE"))
-    if size and isinstance(test, Mapping) and isinstance(test.get("CROP"), bool):
-        if test["CROP"]:
-            found |= {"val_crop_size": min(size), "val_resize_size": int(256 / 224 * min(size))}
-        else:
-            found |= {"crop_mode": "squash", "crop_pct": 1.0}
-    return found
+        return size_px(whole[1:])
+    return size_px(whole) or size_px(words.get("img_size"))  # DeiT's trainings say input_size 224
 
 
 def transformers_says(words: Mapping[str, Any], origin: str, flagged: Flagged = frozenset()) -> dict[str, Any]:
@@ -114,9 +92,9 @@ def _transformers_crop(words: Mapping[str, Any], origin: str, flagged: Flagged) 
         return {}  # pictures of any size then reach the network, which a bundle does not take
     size, share = words.get("size"), words.get("crop_pct")
     shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size if share else None
-    seen = _size(words.get("crop_size")) if words.get("do_center_crop") else None
+    seen = size_px(words.get("crop_size")) if words.get("do_center_crop") else None
     fields: dict[str, Any] = {}
-    if seen and (resized := shortest or min(_size(size) or (0,))):
+    if seen and (resized := shortest or min(size_px(size) or (0,))):
         fields = {
             "size": seen,
             "fit": "crop" if shortest else "stretch",
@@ -126,7 +104,7 @@ def _transformers_crop(words: Mapping[str, Any], origin: str, flagged: Flagged) 
         cropped = shortest < 384
         fields = {"size": (shortest, shortest), "fit": "crop" if cropped else "stretch"}
         fields["crop_fraction"] = _fraction(share or 0.875, origin) if cropped else 1.0
-    elif whole := _size(size):
+    elif whole := size_px(size):
         fields = {"size": whole, "fit": "stretch", "crop_fraction": 1.0}
     return {name: value for name, value in fields.items() if name not in flagged}
 
@@ -137,13 +115,15 @@ def fraction_of(seen: int, resized: int) -> float:
     return math.nextafter(fraction, 0) if math.floor(seen / fraction) < resized else fraction
 
 
-def _size(value: Any) -> tuple[int, int] | None:
+def size_px(value: Any) -> tuple[int, int] | None:
     """(height, width) out of a side, a pair or a mapping with height and width."""
     if isinstance(value, Mapping):
         value = (value.get("height"), value.get("width"))
     pair = value if isinstance(value, (list, tuple)) and len(value) != 1 else (value, value)
     pair = [_whole(side[0] if isinstance(side, (list, tuple)) and len(side) == 1 else side) for side in pair]
-    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_PX for side in pair)
+    whole = len(pair) == 2 and all(
+        isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_PX for side in pair
+    )
     return (pair[0], pair[1]) if whole else None
 
 

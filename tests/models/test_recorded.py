@@ -435,3 +435,83 @@ def test_a_crop_mode_that_is_no_word_is_a_mistake(written):
 def test_a_mean_kept_as_a_tensor_beside_the_weights_is_not_passed_over(written):
     with pytest.raises(UserMistake, match="--mean 0.5,0.5,0.5"):
         recorded(written({"state_dict": TENSORS, "mean": torch.tensor(HALF), "std": torch.tensor(HALF)}))
+
+
+# ---- configurations of yacs -----------------------------------------------------------------------------------------
+
+
+class CfgNode(dict):
+    """As yacs pickles it: a dict whose attributes are its own bookkeeping."""
+
+    def __init__(self, entries):
+        super().__init__({k: CfgNode(v) if isinstance(v, dict) else v for k, v in entries.items()})
+        self.__dict__["__immutable__"] = True
+
+
+SWIN = {
+    "DATA": {"IMG_SIZE": 192, "INTERPOLATION": "bicubic", "BATCH_SIZE": 128, "MEAN": HALF, "STD": [0.2]},
+    "MODEL": {"NAME": "swin_tiny", "NUM_CLASSES": 7, "DROP_RATE": 0.0},
+    "TEST": {"CROP": True},
+}
+
+
+@pytest.mark.parametrize("kind", [dict, CfgNode])
+@pytest.mark.parametrize("key", ["config", "cfg"])
+def test_a_configuration_of_yacs_in_the_checkpoint(written, kind, key):
+    found = recorded(written({"model": TENSORS, key: kind(SWIN), "epoch": 3}))
+    assert found.fields == {
+        "size": (192, 192), "mean": (0.5,) * 3, "std": (0.2,) * 3, "scale": 1 / 255, "resize": "bicubic", "antialias": True,
+        "fit": "crop", "crop_fraction": fraction_of(192, int(256 / 224 * 192)),
+    }  # fmt: skip
+    assert found.num_classes == 7 and found.origins["size"] == f"net.pth.tar ({key})"
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    ({"DATA": {"IMG_SIZE": 192}}, {"size": (192, 192)}),
+    ({"DATA": {"IMG_SIZE": [96, 192]}}, {"size": (96, 192)}),
+    ({"DATA": {"IMG_SIZE": 192}, "TEST": {"CROP": False}}, {"size": (192, 192), "fit": "stretch", "crop_fraction": 1.0}),
+    ({"DATA": {"IMG_SIZE": "large"}}, {}),
+    ({"DATA": 3}, {}),
+])  # fmt: skip
+def test_what_a_configuration_of_yacs_says_of_it(written, said, expected):
+    assert recorded(written({"model": TENSORS, "config": said})).fields == expected
+
+
+def test_the_size_of_yacs_is_that_of_the_network(written):
+    torch.save({"model": reference_state("davit_mnist"), "config": {"DATA": {"IMG_SIZE": 96}}}, path := written({}))
+    assert prepare("davit_mnist", path).image_size == (96, 96)
+
+
+def test_the_configuration_that_swin_writes_into_config_json(tmp_path):
+    torch.save({"model": TENSORS}, tmp_path / "net.pth")
+    (tmp_path / "config.json").write_text(
+        "AMP_ENABLE: true\nDATA:\n  IMG_SIZE: 192\n  DATASET: imagenet\nMODEL:\n  NUM_CLASSES: 7\n"
+    )
+    found = recorded(tmp_path / "net.pth")
+    assert (found.fields["size"], found.num_classes, found.origins["size"]) == ((192, 192), 7, "config.json")
+
+
+# ---- words that cannot be printed or counted --------------------------------------------------------------------------
+
+
+def _nested(depth):
+    made = 0.5
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "key", ["mean", "img_size", "interpolation", "crop_pct", "num_classes", "class_to_idx", "model_args"]
+)
+@pytest.mark.parametrize("value", [
+    _nested(300), 10**400, "9" * 5000, "\ud800", {"a": "9" * 5000}, {"9" * 5000: "a"}, {"a": 10**400}, float("inf"), [None], "x" * 5000,
+], ids=lambda value: str(type(value).__name__))  # fmt: skip
+def test_words_that_nobody_would_write_are_refused_or_passed_over(written, key, value):
+    path = written({"state_dict": TENSORS, "args": {key: value}, key: value})
+    try:
+        found = recorded(path)
+        found.applied(find("davit_tiny"))
+        found.told(find("davit_tiny"))
+    except UserMistake as refused:
+        assert len(str(refused)) < 1500

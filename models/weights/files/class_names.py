@@ -26,7 +26,10 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_CLASSES = 1_000_000
 # where the names stand inside a larger file, the most certain first
 KEYS = ("names", "id2label", "class_names", "classes", "class_to_idx", "label2id", "label_names", "categories")
-INDEX, NAME = ("index", "id", "idx", "class_id", "label_id", "number"), ("name", "label", "class", "class_name", "names")
+INDEX, NAME = (
+    ("index", "id", "idx", "class_id", "label_id", "number"),
+    ("name", "label", "class", "class_name", "names"),
+)
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # of a byte order
 
 
@@ -63,7 +66,9 @@ def _names(text: str, suffix: str, path: Path) -> list[str]:
         names.pop()
     if "" in names:
         at = names.index("") + 1
-        raise refused(path, f"{len(names)} lines, an empty one among them: line {at}", f"a name in line {at}, or without it")
+        raise refused(
+            path, f"{len(names)} lines, an empty one among them: line {at}", f"a name in line {at}, or without it"
+        )
     return _checked(names, path)
 
 
@@ -84,7 +89,9 @@ def _said(words: Any, path: Path, inside: str = "") -> list[str]:
         if key:
             names = _said(words[key], path, key)
             if type(count := words.get("nc")) is int and count != len(names):
-                raise refused(path, f"{len(names)} names, and nc says {count}", "the file of the training that was done")
+                raise refused(
+                    path, f"{len(names)} names, and nc says {count}", "the file of the training that was done"
+                )
             return names
     if isinstance(words, list):
         return _checked(_of_list(words), path)
@@ -95,7 +102,9 @@ def _said(words: Any, path: Path, inside: str = "") -> list[str]:
     indexes = [_index(key) for key in words]
     if -1 in indexes:
         strange = list(words)[indexes.index(-1)]
-        raise refused(path, f"keys that are no class numbers: {strange!r}"[:200], "the part with the names in a file of its own")
+        raise refused(
+            path, f"keys that are no class numbers: {strange!r}"[:200], "the part with the names in a file of its own"
+        )
     return _by_index(list(zip(indexes, map(_last, words.values()), strict=True)), path)
 
 
@@ -122,14 +131,18 @@ def _index(key: Any) -> int:
 def _rows(text: str, separator: str, path: Path) -> list[str]:
     """A table with an index and a name a row, or with names alone."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator)]
+        rows = [
+            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        ]
     except csv.Error as error:
         raise refused(path, f"no CSV: {error}") from None
     rows = [row for row in rows if any(row)]
     if not rows:
         raise refused(path, "no names")
     head = [cell.lower() for cell in rows[0]]
-    place: Callable[[tuple[str, ...]], int] = lambda words: next((at for at, cell in enumerate(head) if cell in words), -1)
+    place: Callable[[tuple[str, ...]], int] = lambda words: next(
+        (at for at, cell in enumerate(head) if cell in words), -1
+    )
     at_index, at_name = place(INDEX), place(NAME)
     body = rows[1:] if at_index >= 0 or at_name >= 0 else rows
     if at_index < 0 and at_name < 0 and len(head) == 2:  # no header: which column counts?
@@ -158,7 +171,9 @@ def _by_index(pairs: list[tuple[int, Any]], path: Path) -> list[str]:
     missing = next((index for index in range(len(named)) if index not in named), None)
     if missing is not None:
         higher = max(named)
-        raise refused(path, f"no name for class {missing}, and one for class {higher}", "names for all classes from 0 on")
+        raise refused(
+            path, f"no name for class {missing}, and one for class {higher}", "names for all classes from 0 on"
+        )
     return _checked([named[index] for index in range(len(named))], path)
 
 
@@ -168,7 +183,9 @@ def _checked(names: list[Any], path: Path) -> list[str]:
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             kind = "an empty name" if isinstance(name, str) else f"{str(name)[:40]} ({type(name).__name__}), no name,"
-            raise refused(path, f"{kind} for class {index}", "put it in quotes" if isinstance(name, (int, float)) else "")
+            raise refused(
+                path, f"{kind} for class {index}", "put it in quotes" if isinstance(name, (int, float)) else ""
+            )
         if any("\ud800" <= letter <= "\udfff" for letter in name):
             raise refused(path, f"half of a character in the name of class {index}", "save the file as UTF-8")
     return [name.strip() for name in names]

@@ -1,6 +1,6 @@
 """What is given as weights and is none: told by the first bytes, with the way to a file that can be read.
 
-    bytes -> UserMistake("this is an ONNX graph", try: ...), or nothing where it may be a checkpoint
+bytes -> UserMistake("this is an ONNX graph", try: ...), or nothing where it may be a checkpoint
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
 )  # fmt: skip
 TRACED = "m = torch.jit.load(FILE); torch.save(m.state_dict(), 'weights.pth')"
 EXPORTED = "p = torch.export.load(FILE); torch.save(dict(p.state_dict), 'weights.pth')"
-ONNX_TRY = "the PyTorch checkpoint that it was exported from; `edgesmith inspect` and `edgesmith compare` read ONNX files"
+ONNX_TRY = (
+    "the PyTorch checkpoint that it was exported from; `edgesmith inspect` and `edgesmith compare` read ONNX files"
+)
 
 
 def refuse_foreign(file: Path, source: str) -> None:
@@ -53,7 +55,9 @@ def refuse_foreign(file: Path, source: str) -> None:
     if _onnx(head):
         raise _named(source, "an ONNX graph", ONNX_TRY)
     if file.suffix in (".index", ".pb") or re.search(r"\.data-\d{5}-of-\d{5}$", file.name):
-        raise _named(source, "a part of a TensorFlow checkpoint or graph", f"the PyTorch checkpoint, or convert: {STATE}")
+        raise _named(
+            source, "a part of a TensorFlow checkpoint or graph", f"the PyTorch checkpoint, or convert: {STATE}"
+        )
     if file.suffix in (".msgpack", ".distcp"):
         kind = "weights of Flax" if file.suffix == ".msgpack" else "a part of a distributed checkpoint"
         attempt = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth"
@@ -87,4 +91,12 @@ def _onnx(head: bytes) -> bool:
     """A protobuf message that begins as ONNX does: field 1, the IR version, as a small number, then a text or the graph."""
     if len(head) < 4 or head[0] != 0x08 or not 1 <= head[1] <= 32 or head[8:9] == b"{":  # the last: safetensors
         return False
-    return head[2] in (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)  # producer, its version, domain, number, doc, graph, opset
+    return head[2] in (
+        0x12,
+        0x1A,
+        0x22,
+        0x28,
+        0x32,
+        0x3A,
+        0x42,
+    )  # producer, its version, domain, number, doc, graph, opset

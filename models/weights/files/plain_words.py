@@ -38,7 +38,9 @@ def _plain(value: Any, deeper: int, left: list[int]) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(value[key], deeper - 1, left) for key in value if _usual(key)}
     if isinstance(value, (list, tuple)):
-        return type(value)(_plain(part, deeper - 1, left) for part in value) if type(value) in (list, tuple) else Unbuilt()
+        return (
+            type(value)(_plain(part, deeper - 1, left) for part in value) if type(value) in (list, tuple) else Unbuilt()
+        )
     return Unbuilt()
 
 

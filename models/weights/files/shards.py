@@ -31,7 +31,9 @@ def shards_of(index: Path, source: str) -> dict[str, list[str]]:
         words = json.loads(index.read_bytes())
         told = words.get("weight_map") if isinstance(words, dict) else None
     except (OSError, ValueError, RecursionError) as error:
-        raise _unusable(source, (str(error) or type(error).__name__)[:160], "copy or download the folder again") from None
+        raise _unusable(
+            source, (str(error) or type(error).__name__)[:160], "copy or download the folder again"
+        ) from None
     if not isinstance(told, Mapping) or not told or not all(isinstance(name, str) for name in told.values()):
         raise _unusable(source, "no weight_map of names", "--weights with the checkpoint itself")
     shards: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .stored import MOST_VALUES, SIZES, Stored, possible, unreadable
+from .zipped import NotWhole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,11 +29,23 @@ KNOWN = re.compile(
     r"|numpy\.(ndarray|dtype|dtypes\.\w+|(_core|core)\.multiarray\.(scalar|_reconstruct))"
 )
 STORAGES = {
-    **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
-    **{"LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8"},
-    **{"ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8"},
-    **{"ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128"},
-    **{"QInt8Storage": "qint8", "QUInt8Storage": "quint8", "QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2"},
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "UntypedStorage": "uint8",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2",
 }
 
 
@@ -68,7 +81,11 @@ def _strided(storage: Any, offset: Any, size: Any, stride: Any, *more: Any, dtyp
     size, stride = tuple(size), tuple(stride)
     dtype = dtype or storage.dtype
     steps = (storage.start, offset, *stride)
-    if not possible(size) or len(stride) != len(size) or not all(type(n) is int and 0 <= n <= MOST_VALUES for n in steps):
+    if (
+        not possible(size)
+        or len(stride) != len(size)
+        or not all(type(n) is int and 0 <= n <= MOST_VALUES for n in steps)
+    ):
         raise ValueError(f"a tensor of shape {size[:8]} in steps of {stride[:8]}"[:160])
     last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
     held = storage.numel * SIZES.get(storage.dtype, 1) // SIZES.get(dtype, 1)
@@ -82,13 +99,17 @@ def _strided(storage: Any, offset: Any, size: Any, stride: Any, *more: Any, dtyp
 
     def values() -> Tensor:
         flat = storage.read(storage, dtype)
+        if 0 not in size and storage.start + last >= flat.numel():  # where the pickle says more than the file has
+            raise NotWhole(f"a tensor of shape {size[:8]} in {flat.numel()} values")
         found = flat.as_strided(size, stride, storage.start + offset)
         return -found if negated else found
 
     return Stored(size, dtype, "", values, (storage.key, storage.start + offset, size, stride, negated))
 
 
-def _of_dtype(storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *more: Any) -> Stored:
+def _of_dtype(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *more: Any
+) -> Stored:
     return _strided(storage, offset, size, stride, *more, dtype=dtype_word(dtype))
 
 

@@ -8,10 +8,13 @@ Values are read where the archive says that they stand, as PyTorch does: a file 
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+BROKEN = (zipfile.BadZipFile, struct.error, zlib.error, lzma.LZMAError)
 MOST_MEMBERS = 1_000_000
 SMALL = 64_000_000  # bytes that may be unpacked whatever the file's own size is
 HEAD = struct.Struct("<4s22xHH")  # of a member: its mark, the lengths of its name and of what follows it
@@ -29,7 +32,7 @@ class Zipped:
         try:
             with zipfile.ZipFile(file) as archive:
                 found = archive.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        except (*BROKEN, NotImplementedError) as error:
             raise NotWhole(str(error)) from None
         self.names = [one.filename for one in found]
         if len(set(self.names)) < len(found):
@@ -68,11 +71,7 @@ class Zipped:
                 else:
                     with zipfile.ZipFile(stream) as archive, archive.open(member) as unpacked:
                         found = bytearray(unpacked.read(size))
-        except (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError, OSError, RuntimeError) as error:
-            raise NotWhole(f"{name}: {error}") from None
-        except Exception as error:  # zlib's, lzma's and bz2's own
-            if type(error).__module__ not in ("zlib", "_lzma", "lzma", "bz2"):
-                raise
+        except (*BROKEN, NotImplementedError, EOFError, OSError, RuntimeError) as error:
             raise NotWhole(f"{name}: {error}") from None
         if len(found) != size:
             raise NotWhole(f"{name} has {len(found)} bytes, {size} are said")

@@ -15,7 +15,7 @@ from ..files.stored import Stored
 
 WRAPPED = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
 DEEPEST = 8  # dicts in dicts
-MOST = 1_000_000  # entries that are looked at
+MOST = 200_000  # entries that are looked at
 LONGEST = 1000  # characters of a name
 
 

@@ -1,6 +1,6 @@
 """A classifier that stands apart from the trunk: ``backbone.*`` beside ``head.*``, as OpenMMLab, transformers and Lightning save.
 
-    {"backbone.norm.weight": ..., "classifier.weight": (K, C), "classifier.bias": (K,)} -> trunk with head.weight, head.bias
+{"backbone.norm.weight": ..., "classifier.weight": (K, C), "classifier.bias": (K,)} -> trunk with head.weight, head.bias
 """
 
 from __future__ import annotations

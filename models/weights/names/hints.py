@@ -1,6 +1,6 @@
 """What a checkpoint that does not fit is, where its names say it: adapters, pruned or sharded weights, backbones without a head.
 
-    names of the file, names that are missing -> (because, try) of the error
+names of the file, names that are missing -> (because, try) of the error
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
 
 AVERAGE = re.compile(r"(?:.*_)?(?:ema|averaged?|swa|shadow)(?:_.*)?|teacher")  # a part of a prefix
-OF_TRAINING = re.compile(r"(?:.*\.)?state\.\d+\..*|(?:.*_)?(?:optim\w*|scheduler\w*|scaler|amp\w*|callbacks|loops|rng\w*|initted|step)(?:\.|$).*")
+OF_TRAINING = re.compile(
+    r"(?:.*\.)?state\.\d+\..*|(?:.*_)?(?:optim\w*|scheduler\w*|scaler|amp\w*|callbacks|loops|rng\w*|initted|step)(?:\.|$).*"
+)
 COUNTERS = ("n_averaged", "num_batches_tracked")
 SHARE = 0.5  # of the network's tensors that a candidate has at least; below it no prefix is told
 MOST_CANDIDATES = 64
@@ -111,7 +113,9 @@ def _scored(spec: ModelSpec, named: Mapping[str, Stored]) -> list[Candidate]:
             at = name.find(".", at + 1)
     least = SHARE / 2 * len(told_by(spec, wanted(spec, {})))  # a detector's other form has fewer
     scored: list[Candidate] = []
-    for prefix in sorted((p for p, count in under.items() if count >= least), key=lambda p: (len(p), p))[:MOST_CANDIDATES]:
+    for prefix in sorted((p for p, count in under.items() if count >= least), key=lambda p: (len(p), p))[
+        :MOST_CANDIDATES
+    ]:
         tensors = {name[len(prefix) :]: value for name, value in named.items() if name.startswith(prefix)}
         if len(tensors) > 1:
             tensors = {name: value for name, value in tensors.items() if name not in COUNTERS}
