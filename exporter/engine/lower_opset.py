@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph.read import is_op
+from ...graph.read import is_op, is_read
 from ...runtime.errors import UserMistake
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def lower_opset(model: ir.Model, opset: int) -> dict[str, int]:
         return replaced
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     ShapeInferencePass()(model)  # the replacements need the types
-    for node in list(model.graph):
+    for node in list(model.graph.all_nodes()):  # those of branches and loops too
         if node.domain:
             continue
         if _taken_as_it_is(node, onnx.defs.get_schema(node.op_type, have), opset):
@@ -132,7 +132,8 @@ def _replace(model: ir.Model, node: ir.Node, lower: Callable[[_Builder, ir.Node]
     builder = _Builder(model, node)
     made = lower(builder, node)
     results = made if isinstance(made, list) else [made]
-    graph = model.graph
+    graph = node.graph
+    assert graph is not None
     graph.insert_before(node, builder.nodes)
     for old, new in zip(node.outputs, results, strict=False):
         name, shape, kind = old.name, old.shape, old.type
@@ -143,14 +144,21 @@ def _replace(model: ir.Model, node: ir.Node, lower: Callable[[_Builder, ir.Node]
 
 
 def _reduce(builder: _Builder, node: ir.Node) -> ir.Value:
-    """Axes from an input (opset 18) to an attribute."""
+    """Axes from an input (opset 18) to an attribute; none at all are all axes, or nothing where the node says so."""
     axes = node.inputs[1].const_value if len(node.inputs) > 1 and node.inputs[1] is not None else None
     if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         raise UserMistake(f"The axes of {node.op_type} {node.name} are computed", expected="axes known in the graph")
     keepdims = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
     attributes: dict[str, Any] = {"keepdims": keepdims}
-    if axes is not None:
-        attributes["axes"] = [int(axis) for axis in axes.numpy().ravel()]
+    listed = [] if axes is None else [int(axis) for axis in axes.numpy().ravel()]
+    if not listed and "noop_with_empty_axes" in node.attributes and node.attributes["noop_with_empty_axes"].as_int():
+        # an element on its own: the sum of its square, its absolute value; elsewhere itself
+        if node.op_type == "ReduceSumSquare":
+            return builder.op("Mul", node.inputs[0], node.inputs[0])
+        alone = {"ReduceL1": "Abs", "ReduceL2": "Abs", "ReduceLogSum": "Log"}
+        return builder.op(alone.get(node.op_type, "Identity"), node.inputs[0])
+    if listed:
+        attributes["axes"] = listed
     return builder.op(node.op_type, node.inputs[0], **attributes)
 
 
@@ -189,6 +197,8 @@ def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
     ir = builder.ir
     x, scale = node.inputs[0], node.inputs[1]
     assert x is not None and scale is not None
+    if is_read(node, first=1):
+        raise UserMistake(f"The mean or the spread that {node.op_type} {node.name} gives is read", expected="one output")
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
     if axis >= 0 and x.shape is None:
         raise UserMistake(
@@ -209,7 +219,8 @@ def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
 
 
 LOWER: dict[str, Callable[[_Builder, Any], Any]] = {
-    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceL1", "ReduceSumSquare"), _reduce),
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceL1", "ReduceSumSquare", "ReduceLogSum",
+                     "ReduceLogSumExp"), _reduce),
     "Split": _split,
     "Gelu": _gelu,
     "LayerNormalization": _layer_norm,

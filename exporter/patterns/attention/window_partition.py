@@ -66,7 +66,7 @@ class MergeWindows(Pattern):
         if windows is None or windows.turned[0] != windows.inside[0]:
             return 0
         heads = _heads_after(found.y)
-        if heads is None:
+        if heads is None or not _closed(heads.inside) or not _closed(sizes(heads.result)):
             self.decline(found.matmul, "the product of a window is not split into heads by one Reshape and Transpose")
             return 0
         if only_consumer(found.x) is not found.matmul:
@@ -93,14 +93,14 @@ class MergeWindows(Pattern):
             return 0
         batch, high, wide, side, across, _ = image.inside
         _, groups, tokens, width = heads.inside
-        if tokens != side * across:  # type: ignore[operator]
+        after = sizes(image.result) or ()
+        if not _closed(heads.inside) or not _closed(after) or tokens != side * across:  # type: ignore[operator]
             return 0
         last = found.add or found.matmul
         view = reshaped(model, last, heads.source, (batch, high, wide, groups, side, across, width))
         view = insert(last, "Transpose", [view], perm=JOIN, shape=(batch, high, side, wide, across, groups, width))
         shape = (batch, high * side, wide * across, groups * width)  # type: ignore[operator]
         product = layer_on(found, last, reshaped(model, last, view, shape), shape)
-        after = sizes(image.result) or ()
         replace_value(
             image.result,
             product if after == (*shape[:3], found.outputs) else reshaped(model, last, product, after),
@@ -195,6 +195,11 @@ def _heads_before(tokens: ir.Value) -> Step | None:
     if tuple(attribute(turn, "perm", ())) != HEADS_SECOND or only_consumer(turn.outputs[0]) is not view:
         return None
     return Step(turn.inputs[0], inside, inside, tokens)  # type: ignore[arg-type]
+
+
+def _closed(shape: tuple[int | str | None, ...] | None) -> bool:
+    """Whether at most the first size is open, so that a Reshape can spell the shape."""
+    return shape is not None and all(isinstance(size, int) for size in shape[1:])
 
 
 def _maker(node: ir.Node | None) -> ir.Node | None:

@@ -60,6 +60,8 @@ def expectation(node: ir.Node) -> Expectation | None:
         axes, product = constant(node.inputs[1]) if len(node.inputs) > 1 else None, node.inputs[0].producer()
         if axes is None or axes.size != 1 or product is None or product.op_type != "Mul":
             return None
+        if product.domain:
+            return None
         steps, share = constant(product.inputs[1]), product.inputs[0].producer() if product.inputs[0] else None
         summed, keepdims = int(axes.ravel()[0]), attribute(node, "keepdims", 1)
         if steps is None or steps.size != max(steps.shape, default=0):
@@ -67,7 +69,7 @@ def expectation(node: ir.Node) -> Expectation | None:
     if share is None or share.op_type != "Softmax" or share.domain:
         return None
     shape = sizes(share.inputs[0])
-    if shape is None:
+    if shape is None or steps.ndim > len(shape):
         return None
     axis = summed % len(shape)
     along = axis if node.op_type == "MatMul" else len(shape) - 1 - list(reversed(steps.shape)).index(steps.size)
@@ -119,20 +121,21 @@ class DistancesOnMaps(Pattern):
     def _move(self, model: ir.Model, found: Expectation) -> int:
         node, bins = found.last, len(found.steps)
         reshape = found.logits.producer()
-        cells = reshape.inputs[0] if reshape is not None and reshape.op_type == "Reshape" else None
+        view = reshape is not None and reshape.op_type == "Reshape" and not reshape.domain
+        cells = reshape.inputs[0] if view and reshape is not None else None
         shape = sizes(cells)
         if shape is None or len(shape) != 3 or shape[2] != SIDES * bins or found.keepdims:
             return 0
-        if (sizes(found.logits) or ())[2:] != (SIDES, bins):
+        if sizes(found.logits) != (*shape[:2], SIDES, bins):
             self.decline(node, f"the distributions lie as {sizes(found.logits)}, expected (B, N, {SIDES}, {bins})")
             return 0
         if any(only_consumer(value) is None for value in (cells, found.logits, found.softmax.outputs[0])):
             self.decline(node, "the distributions have other uses")
             return 0
-        maps = on_maps(node, cells)
-        if maps is None:
+        if not _from_maps(cells):
             self.decline(node, f"the cells come from {_maker(cells)}, expected the transposed maps of the levels")
             return 0
+        maps = _on_maps(node, cells)
         batch, count = shape[0], shape[1]
         target = shared_constant(model, "sides", np.array([0, SIDES, bins, -1], np.int64))
         sides = insert(node, "Reshape", [maps, target], shape=(batch, SIDES, bins, count))
@@ -148,19 +151,25 @@ class DistancesOnMaps(Pattern):
         return 1
 
 
-def on_maps(before: ir.Node, cells: ir.Value | None) -> ir.Value | None:
-    """(B, C, N) of what ``cells`` (B, N, C) holds, when it is the transpose of that, or joins such transposes."""
+def _from_maps(cells: ir.Value | None) -> bool:
+    """Whether ``cells`` (B, N, C) is the transpose of maps (B, C, N), or joins such transposes."""
     node = cells.producer() if cells is not None else None
     if node is None or node.domain:
-        return None
-    if node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == TO_CELLS:
+        return False
+    if node.op_type == "Transpose":
+        return tuple(attribute(node, "perm", ())) == TO_CELLS
+    joins = node.op_type == "Concat" and attribute(node, "axis") in (1, -2) and sizes(cells) is not None
+    return joins and all(_from_maps(value) for value in node.inputs)
+
+
+def _on_maps(before: ir.Node, cells: ir.Value | None) -> ir.Value | None:
+    """(B, C, N) of what ``cells`` (B, N, C) holds, where it comes from maps."""
+    node, shape = cells.producer(), sizes(cells)  # type: ignore[union-attr]
+    assert node is not None
+    if node.op_type == "Transpose":
         return node.inputs[0]
-    if node.op_type != "Concat" or attribute(node, "axis") not in (1, -2):
-        return None
-    sources = [on_maps(before, value) for value in node.inputs]
-    shape = sizes(cells)
-    if shape is None or any(source is None for source in sources):
-        return None
+    assert shape is not None
+    sources = [_on_maps(before, value) for value in node.inputs]
     return insert(before, "Concat", sources, axis=2, shape=(shape[0], shape[2], shape[1]), name=node.name or "")
 
 

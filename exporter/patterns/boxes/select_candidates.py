@@ -77,6 +77,14 @@ class SelectCandidates(Pattern):
         if isinstance(shape[1], int) and shape[1] <= CANDIDATES:
             self.decline(found.scores, f"{shape[1]} cells are no more than the {CANDIDATES} that would be chosen")
             return 0
+        bins = len(found.mean.steps)
+        laid = sizes(found.mean.logits) or ()
+        if (laid[2:] if found.mean.axis == 3 else laid[1:3]) != (SIDES, bins):
+            self.decline(found.scores, f"the distributions lie as {laid}, expected {SIDES} sides of {bins} bins")
+            return 0
+        if not all(_is_table(value, shape[1]) for value in (found.points, found.reach)):
+            self.decline(found.scores, f"points or reach are no table of {shape[1]} cells and {SIDES} sides")
+            return 0
         if only_consumer(found.scores.inputs[0]) is None or only_consumer(found.mean.logits) is None:
             self.decline(found.scores, "the logits or the distributions have other uses")
             return 0
@@ -157,6 +165,12 @@ def decoding(graph: ir.Graph) -> Decoding | None:
             if len(shape) == 3 and cells == count and logits is not None and points is not None and reach is not None:
                 return Decoding(logits, sides, mean, points, reach, boxes, scores)
     return None
+
+
+def _is_table(value: ir.Value, cells: int | str | None) -> bool:
+    """Whether ``value`` has a row for each cell, so that the rows of those chosen can be taken."""
+    rows, *sides = sizes(value) or (None,)
+    return sides == [SIDES] and (rows == cells or (not isinstance(cells, int) and rows != 1))
 
 
 def cells_of(before: ir.Node, maps: ir.Value) -> ir.Value:

@@ -42,7 +42,19 @@ class FoldConstants(Pattern):
         if not foldable:
             return 0
         arrays = _evaluate(model, foldable)
+        count = 0
+        while chosen := self._choose(foldable, arrays):
+            for value in chosen:
+                replace_value(value, shared_constant(model, value.name or "folded", arrays[value]))
+            _drop(model, foldable)
+            count += len(chosen)
+            foldable = [node for node in foldable if node.graph is not None]  # what went may have kept another apart
+        return count
+
+    def _choose(self, foldable: list[ir.Node], arrays: dict[ir.Value, np.ndarray]) -> list[ir.Value]:
+        """The results that become constants: small ones, and those that make as much superfluous as they add."""
         inside, stays, chosen = set(foldable), set[ir.Node](), []
+        self.refusals = []
         for node in reversed(foldable):  # from the results upwards: a result may make its whole chain superfluous
             for value in node.outputs:
                 readers = [usage.node for usage in value.uses()]
@@ -56,10 +68,7 @@ class FoldConstants(Pattern):
                         stays.add(node)
                         if not stays.intersection(readers):  # said once, at the end of the chain
                             self.decline(node, f"the constant would add {growth:,} bytes to the file")
-        for value in chosen:
-            replace_value(value, shared_constant(model, value.name or "folded", arrays[value]))
-        _drop(model, foldable)
-        return len(chosen)
+        return chosen
 
 
 def _foldable(node: ir.Node) -> bool:

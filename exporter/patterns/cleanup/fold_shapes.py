@@ -28,29 +28,30 @@ class FoldShapes(Pattern):
     better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
-        data: dict[ir.Value, list[Size]] = {}
+        data: dict[ir.Value, np.ndarray] = {}
         count = 0
         for node in list(model.graph):
             _fill_shape(node)
             _follow(node, data)
             output = node.outputs[0]
             known = data.get(output)
-            if node.op_type == "Shape" and known and all(isinstance(size, int) for size in known):
-                if not output.is_graph_output():
-                    replace_value(output, shared_constant(model, output.name or "shape", np.array(known, np.int64)))
+            if node.op_type == "Shape" and known is not None and all(isinstance(size, int) for size in known):
+                if not output.is_graph_output() and output.uses():
+                    replace_value(output, shared_constant(model, output.name or "shape", known.astype(np.int64)))
                     count += 1
-            elif node.op_type in ("Reshape", "Expand") and node.domain == "":
+            elif node.op_type in ("Reshape", "Expand") and not node.domain and len(node.inputs) > 1:
                 count += self._target(model, node, data)
         if count:
             sweep(model)
         return count
 
-    def _target(self, model: ir.Model, node: ir.Node, data: dict[ir.Value, list[Size]]) -> int:
-        source, target = node.inputs[0], node.inputs[1]
+    def _target(self, model: ir.Model, node: ir.Node, data: dict[ir.Value, np.ndarray]) -> int:
+        source, target = node.inputs[:2]
         have = sizes(source)
-        wanted = data.get(target) if target is not None else None
-        if wanted is None:
+        told = data.get(target) if target is not None else None
+        if told is None:
             return 0
+        wanted = told.tolist()
         if node.op_type == "Expand":
             same = (
                 have is not None and len(have) >= len(wanted) and None not in have and _expands_to_itself(have, wanted)
@@ -166,44 +167,62 @@ def _fill_shape(node: ir.Node) -> None:
             output.shape = ir.Shape([*have[:-1], other[-1]])
 
 
-def _follow(node: ir.Node, data: dict[ir.Value, list[Size]]) -> None:
-    """The integer vector that a node computes, if it is one that we follow."""
+def _follow(node: ir.Node, data: dict[ir.Value, np.ndarray]) -> None:
+    """The integers that a node computes, if it is one that we follow: ``data`` holds them with their axes, as objects."""
 
-    def vector(value: ir.Value | None) -> list[Size] | None:
+    def known(value: ir.Value | None) -> np.ndarray | None:
         if value is None:
             return None
         if value not in data:
             array = constant(value)
             if array is None or array.dtype != np.int64 or array.size > LONGEST:
                 return None
-            data[value] = [int(number) for number in array.ravel()]
+            data[value] = array.astype(object)
         return data[value]
 
     op, inputs = node.op_type, node.inputs
-    result: list[Size] | None = None
+    if node.domain:
+        return
+    result: np.ndarray | None = None
     if op == "Shape":
         have = sizes(inputs[0])
         if have is not None:
-            result = list(have[slice(attribute(node, "start", 0), attribute(node, "end"))])
+            result = np.array(have[slice(attribute(node, "start", 0), attribute(node, "end"))], dtype=object)
     elif op in ("Reshape", "Expand") and len(inputs) > 1:
-        vector(inputs[1])  # known from here on
+        known(inputs[1])  # known from here on
     elif op == "Concat":
-        parts = [vector(value) for value in inputs]
-        if all(part is not None for part in parts):
-            result = [size for part in parts for size in part or []]
-    elif op == "Slice" and (whole := vector(inputs[0])) is not None:
-        bounds = [_number(value) for value in inputs[1:]]
-        if None not in bounds and (len(bounds) < 3 or bounds[2] == 0):
-            start, end, step = max(bounds[0] or 0, -len(whole)), bounds[1], bounds[3] if len(bounds) > 3 else 1
-            result = whole[start:end:step] if step and step > 0 else None
-    elif op == "Gather" and attribute(node, "axis", 0) == 0 and (whole := vector(inputs[0])) is not None:
-        index = constant(inputs[1])
-        if index is not None and all(-len(whole) <= int(i) < len(whole) for i in index.ravel()):
-            result = [whole[int(i)] for i in index.ravel()]
-    elif op in ("Squeeze", "Unsqueeze", "Identity") or (op == "Cast" and attribute(node, "to") == ir.DataType.INT64):
-        result = vector(inputs[0]) if inputs[0] in data else None
+        parts = [part for value in inputs if (part := known(value)) is not None]
+        if len(parts) == len(inputs) and sum(part.size for part in parts) <= LONGEST:
+            result = np.concatenate(parts, axis=attribute(node, "axis", 0))
+    elif op == "Slice" and len(inputs) > 2 and (whole := known(inputs[0])) is not None:
+        result = _cut(whole, [_number(value) for value in inputs[1:]])
+    elif op == "Gather" and (whole := known(inputs[0])) is not None:
+        index, axis = constant(inputs[1]), attribute(node, "axis", 0)
+        length = whole.shape[axis] if whole.ndim else 0
+        if index is not None and index.size <= LONGEST and ((index >= -length) & (index < length)).all():
+            result = np.asarray(whole.take(index, axis), dtype=object)
+    elif op in ("Squeeze", "Unsqueeze") and inputs[0] in data:
+        axes = constant(inputs[1]).ravel().tolist() if len(inputs) > 1 and constant(inputs[1]) is not None else None  # type: ignore[union-attr]
+        axes = axes if len(inputs) > 1 else attribute(node, "axes")
+        if axes is not None:
+            move = np.squeeze if op == "Squeeze" else np.expand_dims
+            result = move(data[inputs[0]], tuple(axes))
+    elif op == "Identity" or (op == "Cast" and attribute(node, "to") == ir.DataType.INT64):
+        result = data.get(inputs[0])  # type: ignore[arg-type]
     if result is not None:
         data[node.outputs[0]] = result
+
+
+def _cut(whole: np.ndarray, bounds: list[int | None]) -> np.ndarray | None:
+    """A Slice along one axis by start, end, axis and step; None where they are not all known, or run backwards."""
+    if None in bounds or (len(bounds) < 3 and whole.ndim != 1):
+        return None
+    start, end, axis, step = [*bounds, *(0, 1)[len(bounds) - 2 :]]
+    if not step or step < 0:
+        return None
+    index = [slice(None)] * whole.ndim
+    index[axis] = slice(max(start or 0, -whole.shape[axis]), end, step)  # type: ignore[index]
+    return whole[tuple(index)]
 
 
 def _number(value: ir.Value | None) -> int | None:

@@ -56,7 +56,7 @@ def _changes_nothing(node: ir.Node) -> bool:
     if node.op_type == "Transpose":
         return shape is not None and attribute(node, "perm") == tuple(range(len(shape)))
     if node.op_type == "Pad":
-        pads = constant(node.inputs[1])
+        pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None  # an attribute up to opset 10
         return pads is not None and not pads.any()
     if node.op_type == "Concat":
         return len(node.inputs) == 1
@@ -85,6 +85,8 @@ def _cut(node: ir.Node) -> tuple[int, int, int | str | None] | None:
 def _split_slices(model: ir.Model) -> int:
     """Slices that cut one value into all of its parts, in order, become one Split."""
     count = 0
+    if model.graph.opset_imports.get("", 0) < 13:
+        return count  # the widths of a Split are no input yet
     cuts: dict[tuple[ir.Value, int], list[tuple[int, int, ir.Node]]] = {}
     for node in model.graph:
         source = node.inputs[0] if node.op_type == "Slice" and not node.domain else None
@@ -96,10 +98,11 @@ def _split_slices(model: ir.Model) -> int:
         bounds = [first for first, _, _ in parts] + [parts[-1][1]]
         size = (sizes(value) or ())[axis]
         seamless = [last for _, last, _ in parts] == bounds[1:]
-        everyone = {usage.node for usage in value.uses()} == {node for *_, node in parts}
+        cutters = {node for *_, node in parts}
+        everyone = {usage.node for usage in value.uses()} == cutters
         if len(parts) < 2 or bounds[0] != 0 or bounds[-1] != size or not seamless or not everyone:
             continue
-        earliest = min((node for *_, node in parts), key=list(model.graph).index)
+        earliest = next(node for node in model.graph if node in cutters)
         widths = shared_constant(model, "widths", np.diff(bounds).astype(np.int64))
         split = insert_node(earliest, "Split", [value, widths], axis=axis, outputs=len(parts))
         for part, (_, _, node) in zip(split.outputs, parts, strict=True):

@@ -28,7 +28,7 @@ class DropZeroPads(Pattern):
         for node in list(model.graph):
             if node.op_type != "Pad" or node.domain:
                 continue
-            amounts, output = constant(node.inputs[1]), node.outputs[0]
+            amounts, output = constant(node.inputs[1]) if len(node.inputs) > 1 else None, node.outputs[0]
             if amounts is None:
                 self.decline(node, "the amounts of padding are computed at run time")
             elif not amounts.any() and not output.is_graph_output():

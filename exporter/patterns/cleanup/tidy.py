@@ -1,6 +1,7 @@
 """Clean-up between the rewrites: dead nodes, identities, equal initializers, names.
 
-None of these changes what is computed; they are the passes that onnx_ir ships, in one order.
+None of these changes what is computed; they are the passes that onnx_ir ships, in one order, but for the identities: its own
+pass gives two outputs of a graph one name where one is a copy of the other.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from ....graph.edit import replace_value
 from ..base import Pattern
+from .fold_constants import CHANGES_BY_RUN
 
 
 class CleanUp(Pattern):
@@ -16,13 +19,14 @@ class CleanUp(Pattern):
 
     def apply(self, model: ir.Model) -> int:
         before = len(model.graph)
+        draws = any(node.op_type in CHANGES_BY_RUN for node in model.graph)  # equal nodes, and each draws for itself
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        _drop_identities(model.graph)
         passes = [
-            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-            common.IdentityEliminationPass(),
             common.DeduplicateHashedInitializersPass(
                 size_limit=1 << 30
             ),  # first: nodes are equal when their inputs are
-            common.CommonSubexpressionEliminationPass(),
+            *([] if draws else [common.CommonSubexpressionEliminationPass()]),
             common.RemoveUnusedNodesPass(),
             common.TopologicalSortPass(),
             common.NameFixPass(),
@@ -30,3 +34,17 @@ class CleanUp(Pattern):
         for step in passes:
             step(model)
         return before - len(model.graph)
+
+
+def _drop_identities(graph: ir.Graph) -> None:
+    """Whoever reads a copy reads the value, unless the copy is an output and the value has a name of its own to keep."""
+    for node in list(graph):
+        if node.op_type != "Identity" or node.domain or node.inputs[0] is None:
+            continue
+        value, copy = node.inputs[0], node.outputs[0]
+        named = value.is_graph_output() or value.is_graph_input() or value.is_initializer() or value.graph is not graph
+        if copy.is_graph_output() and named:
+            continue
+        value.shape, value.type = value.shape or copy.shape, value.type or copy.type
+        replace_value(copy, value)
+        graph.remove(node, safe=True)

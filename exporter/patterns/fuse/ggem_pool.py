@@ -10,6 +10,8 @@ The groups may lie in blocks, p (G, 1), or in turns, p (1, G).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -57,11 +59,13 @@ class FuseGGeMPool(Fuse):
             return "the mean is not over the tokens alone"
         if flat is None or flat.op_type != "Reshape" or (sizes(flat.outputs[0]) or ())[1:] != out[1:]:
             return f"the roots are not brought to {out}"
-        p = constant(power.inputs[1])
-        assert p is not None and x is not None
-        layout = _layout(p, grouped)
-        if layout is None:
-            return f"exponents of shape {p.shape} for groups of shape {grouped}"
+        if (grouped[0], *_times(grouped[2:])) != (shape[0], shape[2]):
+            return f"values of shape {shape} in groups of shape {grouped}, which are cut across the channels"
+        p, inverse = constant(power.inputs[1]), constant(root.inputs[1])  # type: ignore[union-attr]
+        assert p is not None and inverse is not None and x is not None
+        layout, back = _layout(p, grouped), _layout(inverse, grouped)
+        if layout is None or back is None or layout[1] != back[1]:
+            return f"exponents of shape {p.shape} and {inverse.shape} for groups of shape {grouped}"
         exponents, interleaved = layout
         attributes = {"eps": float(low.item()), "interleaved": interleaved}
         if why := self.lacking(OP, [shape, exponents.shape], attributes):
@@ -72,12 +76,17 @@ class FuseGGeMPool(Fuse):
         return ""
 
 
+def _times(inner: tuple[int | str | None, ...]) -> list[int]:
+    """The channels of the groups together, where they are known."""
+    return [math.prod(size for size in inner if isinstance(size, int))] if None not in inner else []
+
+
 def _layout(p: np.ndarray, grouped: tuple[int | str | None, ...]) -> tuple[np.ndarray, int] | None:
     """p as (G, 1) float32 and whether the groups lie in turns; None where it is neither."""
     across, inside = grouped[2:]
     if not isinstance(across, int) or not isinstance(inside, int):
         return None
-    if p.size == 1 or p.shape[-2:] == (across, 1):
+    if p.size == 1 or (p.size == across and p.shape[-2:] == (across, 1)):
         return np.broadcast_to(p.reshape(-1, 1), (p.size, 1)).astype(np.float32), 0
     if p.size == inside and p.shape[-1] == inside:
         return p.reshape(inside, 1).astype(np.float32), 1

@@ -57,10 +57,12 @@ class FuseWindowAttention(Fuse):
         ends = {*block.scores.inputs, block.values}
         if cut is None or len(layers) < 3 or block.added is not None:
             return "q, k and v are not linear layers of one cut into windows"
+        if len({(part.heads, part.tokens, part.width) for part in block.heads}) > 1:
+            return "q, k and v differ in size, and the op has one size for all"
         if not all(read_only_by(part.root, ends) for part in block.heads):  # type: ignore[arg-type]
             return "q, k or v is read outside the attention too"
         batch, high, side, wide, across, _ = cut.inside
-        if side != across:
+        if side != across or q.tokens != side * across:
             return f"windows of {side} x {across} tokens, the op has square ones"
         reader = only_consumer(block.out) if isinstance(block.out, ir.Value) else None
         after = only_consumer(reader.outputs[0]) if reader is not None and reader.op_type == "MatMul" else None

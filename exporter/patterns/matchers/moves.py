@@ -52,27 +52,30 @@ def _transpose(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray:
 
 def _slice(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
     arrays = [constant(value) for value in node.inputs[1:]]
-    if any(array is None for array in arrays):
+    if any(array is None for array in arrays) or len(arrays) < 2:
         return None
     starts, ends, *rest = [[int(number) for number in array.ravel()] for array in arrays if array is not None]
     axes = rest[0] if rest else list(range(len(starts)))
     steps = rest[1] if len(rest) > 1 else [1] * len(starts)
     index = [slice(None)] * numbers.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step < 1:
+        if step < 1 or _is_open(node, axis):
             return None
         index[axis] = slice(start, end, step)
     return numbers[tuple(index)]
 
 
 def _gather(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
-    index = constant(node.inputs[1])
-    return None if index is None else numbers.take(index, axis=attribute(node, "axis", 0))
+    index, axis = constant(node.inputs[1]), attribute(node, "axis", 0)
+    return None if index is None or _is_open(node, axis) else numbers.take(index, axis=axis)
 
 
 def _split(numbers: np.ndarray, node: ir.Node, output: ir.Value) -> np.ndarray | None:
     axis = attribute(node, "axis", 0)
-    parts = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    told = node.inputs[1] if len(node.inputs) > 1 else None
+    parts = constant(told)
+    if _is_open(node, axis) or "split" in node.attributes or (told is not None and parts is None):
+        return None
     if parts is None:
         each = -(-numbers.shape[axis] // len(node.outputs))
         where = [each * (i + 1) for i in range(len(node.outputs) - 1)]
@@ -89,6 +92,12 @@ def _squeeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | No
 def _unsqueeze(numbers: np.ndarray, node: ir.Node, _: ir.Value) -> np.ndarray | None:
     axes = constant(node.inputs[1])
     return None if axes is None else np.expand_dims(numbers, tuple(int(axis) for axis in axes.ravel()))
+
+
+def _is_open(node: ir.Node, axis: int) -> bool:
+    """Whether the axis that a node cuts is of open size: what it takes of the tried one says nothing of another."""
+    shape = sizes(node.inputs[0])
+    return shape is None or not isinstance(shape[axis], int)
 
 
 MOVES = {

@@ -29,16 +29,16 @@ class TokensAsMaps(Pattern):
     better_after = ("FoldShapes",)
 
     def apply(self, model: ir.Model) -> int:
-        count, maps = 0, set[Map]()
-        for node in list(model.graph):
-            if (size := self._to_map(model, node)) is not None:
-                maps.add(size)
-                count += 1
-        for node in list(model.graph):
-            count += self._to_tokens(model, node, maps)
-        if count:
-            merge_reshapes(model)
-            merge_transposes(model)
+        count, maps, changed = 0, set[Map](), True
+        while changed:  # views that were merged may be a way now
+            found = [size for node in list(model.graph) if (size := self._to_map(model, node)) is not None]
+            maps.update(found)
+            tokens = sum([self._to_tokens(model, node, maps) for node in list(model.graph)])
+            changed = bool(found or tokens)
+            count += len(found) + tokens
+            if changed:
+                merge_reshapes(model)
+                merge_transposes(model)
         return count
 
     def _to_map(self, model: ir.Model, node: ir.Node) -> Map | None:
@@ -72,7 +72,7 @@ class TokensAsMaps(Pattern):
         if not _is_swap(node):
             return 0
         flat = node.inputs[0].producer() if node.inputs[0] is not None else None
-        if flat is None or flat.op_type != "Reshape":
+        if flat is None or flat.op_type != "Reshape" or flat.domain:
             return 0
         source, shape = flat.inputs[0], sizes(node.outputs[0])
         before = sizes(source)
@@ -91,4 +91,5 @@ class TokensAsMaps(Pattern):
 
 
 def _is_swap(node: ir.Node | None) -> bool:
-    return node is not None and node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == SWAP
+    turn = node is not None and node.op_type == "Transpose" and not node.domain
+    return turn and tuple(attribute(node, "perm", ())) == SWAP  # type: ignore[arg-type]
