@@ -75,6 +75,8 @@ def mutants(path: str, source: str) -> list[Mutant]:
             shown = statement.test if change.field == "test" and isinstance(statement, ast.If) else node
             new = _changed(deepcopy(node), change)
             after = "False" if change.field == "test" else _short(new) if isinstance(new, ast.AST) else "(nothing)"
+            if change.field == "keywords" and isinstance(node, ast.Call):
+                after = f"without {node.keywords[change.index].arg}="
             last = getattr(statement, "body", None)  # the head of a compound statement only
             end = last[0].lineno - 1 if isinstance(last, list) else statement.end_lineno or statement.lineno
             found.append(
