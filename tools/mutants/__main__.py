@@ -136,7 +136,7 @@ def _trial(mutant: Mutant, names: list[str]) -> Any:
 
 def _key(mutant: Mutant) -> str:
     source = (ROOT / mutant.path).read_bytes()
-    return hashlib.sha256(repr((mutant.path, mutant.place)).encode() + source).hexdigest()[:24]
+    return hashlib.sha256(repr((mutant.name, mutant.place)).encode() + source).hexdigest()[:24]
 
 
 def _keep(place: Path, mutant: Mutant, end: str, by: str, seconds: float) -> None:
