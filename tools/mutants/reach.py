@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +160,10 @@ def nearest(tests: Mapping[str, Reached], path: str, lines: range, scope: range 
         chosen = {name for name, test in tests.items() if test.lines.get(path)}
     else:
         chosen = {name for name, test in tests.items() if not test.lines.get(path, frozenset()).isdisjoint(lines)}
-    rows = sorted(chosen, key=lambda name: (stem not in name.split("::")[0], tests[name].seconds))
+    own = re.compile(
+        rf"\btest_(\w+_)?{re.escape(stem)}(_\w+)?\.py::" if len(stem) > 4 else rf"\btest_{re.escape(stem)}\.py::"
+    )
+    rows = sorted(chosen, key=lambda name: (own.search(name) is None, tests[name].seconds))
     spent, taken = 0.0, []
     for name in rows:
         spent += tests[name].seconds
