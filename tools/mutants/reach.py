@@ -160,9 +160,7 @@ def nearest(tests: Mapping[str, Reached], path: str, lines: range, scope: range 
         chosen = {name for name, test in tests.items() if test.lines.get(path)}
     else:
         chosen = {name for name, test in tests.items() if not test.lines.get(path, frozenset()).isdisjoint(lines)}
-    own = re.compile(
-        rf"\btest_(\w+_)?{re.escape(stem)}(_\w+)?\.py::" if len(stem) > 4 else rf"\btest_{re.escape(stem)}\.py::"
-    )
+    own = re.compile(rf"/test_{re.escape(stem)}(_\w+)?\.py::")
     rows = sorted(chosen, key=lambda name: (own.search(name) is None, tests[name].seconds))
     spent, taken = 0.0, []
     for name in rows:
