@@ -16,7 +16,6 @@ import hashlib
 import importlib.machinery
 import json
 import os
-import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -78,9 +77,10 @@ def sample(root: Path, area: str, only: str, count: int, seed: int) -> list[Muta
         if short.startswith(only):
             for mutant in mutants(short, path.read_text(encoding="utf-8")):
                 kinds[mutant.kind].append(mutant)
-    draw = random.Random(seed)
-    for some in kinds.values():
-        draw.shuffle(some)
+    for some in kinds.values():  # by a hash, so that a mutant more or less elsewhere draws no other ones here
+        some.sort(
+            key=lambda one: hashlib.sha256(f"{seed} {one.path} {one.before} {one.after} {one.place}".encode()).digest()
+        )
     mixed = [mutant for mutant in chain.from_iterable(zip_longest(*kinds.values())) if mutant is not None]
     return mixed[: count or None]
 

@@ -164,7 +164,7 @@ def _left_alone(node: ast.AST) -> bool:
             return True
         case ast.FunctionDef(name="__repr__" | "__str__" | "_words"):
             return True
-        case ast.Raise():
+        case ast.Raise() | ast.Call(func=ast.Name(id="TypeVar")):
             return True
         case ast.Call(func=func) if TELLING.search(_called(func)):
             return _called(func) != "decline"
