@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from forks import Job, answers
 
+FORMAT = b"2"  # of what is kept
 SLOWEST = 4.0  # seconds of one test
 BUDGET = 10.0  # seconds that the tests of one mutant take together
 FILE_SECONDS = 400.0
@@ -75,7 +77,7 @@ class Recorder:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.now = self.own = {}
-        self.tests[item.nodeid] = {"seconds": 0.0, "passed": True}
+        self.tests[item.nodeid] = {"seconds": -_spent(), "passed": True}
         threading.settrace(self.trace)
         sys.settrace(self.trace)
         try:
@@ -83,6 +85,7 @@ class Recorder:
         finally:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
+            self.tests[item.nodeid]["seconds"] += _spent()
             self.tests[item.nodeid]["lines"] = {name: sorted(lines) for name, lines in self.own.items()}
 
     @pytest.hookimpl(wrapper=True)
@@ -95,9 +98,7 @@ class Recorder:
             self.now = self.own
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = self.tests[report.nodeid]
-        test["seconds"] += report.duration
-        test["passed"] &= report.outcome == "passed"
+        self.tests[report.nodeid]["passed"] &= report.outcome == "passed"
 
 
 def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Path], kept: Path, workers: int, log: Any) -> dict[str, Reached]:  # fmt: skip
@@ -105,7 +106,7 @@ def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Pat
     kept.mkdir(parents=True, exist_ok=True)
 
     def place(path: Path) -> Path:
-        key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        key = hashlib.sha256(FORMAT + path.read_bytes()).hexdigest()[:16]
         return kept / f"{'.'.join(path.relative_to(root).with_suffix('').parts)}-{key}.json"
 
     def fresh(path: Path) -> bool:
@@ -144,6 +145,11 @@ def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Pat
                     lines[file] = lines.get(file, frozenset()) | frozenset(some)
                 found[name] = Reached(test["seconds"], lines)
     return found
+
+
+def _spent() -> float:
+    """Seconds of the processor so far, those of children included: the clock tells how busy the machine is."""
+    return sum(os.times()[:4])
 
 
 def _digest(path: Path) -> str:
