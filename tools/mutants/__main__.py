@@ -4,7 +4,7 @@
     python tools/mutants --count 150 --only calibration/balance calibration     mutants of some files only
 
 A mutant is killed by a failing test, or by a test that never ends. Each is judged by the tests that run the changed line,
-at most 10 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
+at most 4 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
 ``build/mutants``: the same command goes on where it was stopped. ``--again`` judges the survivors once more, after tests
 were written. Mutants are drawn evenly from all kinds. The exit status is 1 below ``--least`` percent in an area.
 """
@@ -99,7 +99,7 @@ def judge(some: list[Mutant], tests: Mapping[str, Reached], kept: Path, workers:
             scope = range(mutant.scope[0], mutant.scope[1] + 1) if mutant.scope else None
             names = nearest(tests, mutant.path, range(mutant.first, mutant.last + 1), scope)
             if names:
-                yield Job(mutant, _trial(mutant, names), 10 + 4 * sum(tests[name].seconds for name in names))
+                yield Job(mutant, _trial(mutant, names), 10 + 3 * sum(tests[name].seconds for name in names))
             else:
                 _keep(place, mutant, UNREACHED, "", 0.0)
 

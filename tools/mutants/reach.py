@@ -22,7 +22,7 @@ from forks import Job, answers
 
 FORMAT = b"2"  # of what is kept
 SLOWEST = 4.0  # seconds of one test
-BUDGET = 10.0  # seconds that the tests of one mutant take together
+BUDGET = 4.0  # seconds that the tests of one mutant take together
 FILE_SECONDS = 400.0
 PYTEST = [
     "-q",
