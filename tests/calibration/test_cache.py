@@ -217,7 +217,9 @@ def test_a_full_disk_is_a_note_and_leaves_no_part_behind(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "hold", lambda handle, name: True)  # the device is at no name, and is not to be waited for
+    monkeypatch.setattr(
+        files, "hold", lambda handle, name: True
+    )  # the device is at no name, and is not to be waited for
     monkeypatch.setattr(files.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "x")))
     found = collect(small_net(), TENSORS, RandomImages(4), cache=tmp_path)
     assert "No space left" in found.notes[0] and list(tmp_path.iterdir()) == []

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.bundle.onnx_scan import ExternalData, NotOnnx, scan_bytes
+from edgesmith.runtime.commands.cli import _asks_for_the_workstation, _of_the_workstation
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.ground.numbers import class_logits, relative_error, smallest_cosine
 from edgesmith.runtime.pictures.placement import placement
 from edgesmith.runtime.pictures.preprocess import ImageContract
 from edgesmith.runtime.pictures.video.capture import codec_of, count_of, fps_of
+from edgesmith.runtime.session.quantiles import RunningMedian
 from edgesmith.runtime.tasks.detection.boxes import overlaps
 from edgesmith.runtime.tasks.detection.detection import Detections
 
@@ -246,3 +249,35 @@ def test_a_function_that_calls_itself_never_ends():
         scan_bytes(field(7, call(b"a", b"f")) + function(b"a", inside(b"a", b"f")))
     plain = field(7, call(b"a", b"ai.onnx")) + function(b"a", inside(b"Relu"), domain=b"")
     assert scan_bytes(plain) == (), "ai.onnx is the domain without a name"
+
+
+def test_medians_and_cosines_of_extreme_numbers():
+    """What is above a billion counts as a billion; float32 is widened before it is squared."""
+    for values, expected in (([1.5e9] * 1002, 1e9), ([3e-7] * 1002, 1e-6), ([1.5e9] * 3, 1.5e9)):
+        running = RunningMedian()
+        for value in values:
+            running.add(value)
+        assert running.value == pytest.approx(expected, rel=0.011)
+    large = np.array([[3e30, 4e30], [1.0, 0.0]], np.float32)
+    assert smallest_cosine(large, large) == pytest.approx(1) and relative_error(large, large) == 0
+    assert smallest_cosine(large, large[:, ::-1]) == pytest.approx(0) and relative_error(
+        large, 2 * large
+    ) == pytest.approx(1)
+    assert relative_error(large, large + np.float32(np.inf)) == np.inf and smallest_cosine(large, large * np.nan) == -1
+    lone = class_logits(np.array([[2.0], [-1.0]]))
+    assert lone.tolist() == [[0, 2], [0, -1]] and class_logits(np.ones((2, 3, 2))).shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["eval", "--weights=a"], "eval --weights is an option"),
+        (["run", "a.edge"], ""),
+        ([], ""),
+        (["export", "a"], "export is a command"),
+    ],
+)
+def test_what_only_a_workstation_does(words, asked):
+    assert _asks_for_the_workstation(words) == asked
+    told = _of_the_workstation("export is a command")
+    assert str(told).startswith("edgesmith export is a command of the workstation") and told.exit_code == 2

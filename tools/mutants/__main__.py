@@ -4,7 +4,7 @@
     python tools/mutants --count 150 --only calibration/balance calibration     mutants of some files only
 
 A mutant is killed by a failing test, or by a test that never ends. Each is judged by the tests that run the changed line,
-at most 10 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
+at most 4 seconds of them, in a fork of a process that has imported the large libraries. Results are kept in
 ``build/mutants``: the same command goes on where it was stopped. ``--again`` judges the survivors once more, after tests
 were written. Mutants are drawn evenly from all kinds. The exit status is 1 below ``--least`` percent in an area.
 """
@@ -16,7 +16,6 @@ import hashlib
 import importlib.machinery
 import json
 import os
-import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -49,37 +48,39 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=90.0, help="percent killed, below which the exit status is 1")
     parser.add_argument("--again", action="store_true", help="judge survivors once more")
     parser.add_argument("--json", type=Path, help="write all results there")
-    parser.add_argument("--kept", type=Path, default=ROOT / "build" / "mutants", help="what was found so far")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout")
     asked = parser.parse_args()
+    root, kept = asked.root, asked.root / "build" / "mutants"
     if unknown := set(asked.areas) - set(AREAS):
         parser.error(f"no area {unknown.pop()!r}, expected {', '.join(AREAS)}")
-    os.chdir(ROOT)
+    os.chdir(root)
     (place,) = find_spec("edgesmith").submodule_search_locations  # type: ignore[union-attr]
     package = Path(place)
     preload()
     results: dict[str, Any] = {}
     for area in asked.areas or AREAS:
-        files = sorted(path for folder in AREAS[area] for path in (ROOT / folder).rglob("test_*.py"))
-        tests = reached(ROOT, package, list(AREAS), files, asked.kept / "reach", asked.workers, _log)
-        some = sample(area, asked.only, asked.count, asked.seed)
-        results[area] = judge(some, tests, asked.kept / "judged", asked.workers, again=asked.again)
+        files = sorted(path for folder in AREAS[area] for path in (root / folder).rglob("test_*.py"))
+        tests = reached(root, package, list(AREAS), files, kept / "reach", asked.workers, _log)
+        some = sample(root, area, asked.only, asked.count, asked.seed)
+        results[area] = judge(some, tests, kept / "judged", asked.workers, again=asked.again)
     low = [area for area, rows in results.items() if _summary(area, rows) < asked.least]
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1))
     return 1 if low else 0
 
 
-def sample(area: str, only: str, count: int, seed: int) -> list[Mutant]:
+def sample(root: Path, area: str, only: str, count: int, seed: int) -> list[Mutant]:
     """``count`` mutants of the area, as many of each kind as there are."""
     kinds: dict[str, list[Mutant]] = defaultdict(list)
-    for path in sorted((ROOT / area).rglob("*.py")):
-        short = path.relative_to(ROOT).as_posix()
+    for path in sorted((root / area).rglob("*.py")):
+        short = path.relative_to(root).as_posix()
         if short.startswith(only):
             for mutant in mutants(short, path.read_text(encoding="utf-8")):
                 kinds[mutant.kind].append(mutant)
-    draw = random.Random(seed)
-    for some in kinds.values():
-        draw.shuffle(some)
+    for some in kinds.values():  # by a hash, so that a mutant more or less elsewhere draws no other ones here
+        some.sort(
+            key=lambda one: hashlib.sha256(f"{seed} {one.path} {one.before} {one.after} {one.place}".encode()).digest()
+        )
     mixed = [mutant for mutant in chain.from_iterable(zip_longest(*kinds.values())) if mutant is not None]
     return mixed[: count or None]
 
@@ -98,7 +99,7 @@ def judge(some: list[Mutant], tests: Mapping[str, Reached], kept: Path, workers:
             scope = range(mutant.scope[0], mutant.scope[1] + 1) if mutant.scope else None
             names = nearest(tests, mutant.path, range(mutant.first, mutant.last + 1), scope)
             if names:
-                yield Job(mutant, _trial(mutant, names), 10 + 4 * sum(tests[name].seconds for name in names))
+                yield Job(mutant, _trial(mutant, names), 10 + 3 * sum(tests[name].seconds for name in names))
             else:
                 _keep(place, mutant, UNREACHED, "", 0.0)
 
@@ -116,7 +117,7 @@ def _trial(mutant: Mutant, names: list[str]) -> Any:
     """Run the tests against the product with the bug in it."""
 
     def work(folder: Path) -> dict[str, Any]:
-        code = compile(planted((ROOT / mutant.path).read_text(encoding="utf-8"), mutant.place), mutant.path, "exec")
+        code = compile(planted(Path(mutant.path).read_text(encoding="utf-8"), mutant.place), mutant.path, "exec")
         module = ".".join(("edgesmith", *Path(mutant.path).with_suffix("").parts)).removesuffix(".__init__")
         loader: Any = importlib.machinery.SourceFileLoader
         right = loader.get_code
@@ -135,8 +136,8 @@ def _trial(mutant: Mutant, names: list[str]) -> Any:
 
 
 def _key(mutant: Mutant) -> str:
-    source = (ROOT / mutant.path).read_bytes()
-    return hashlib.sha256(repr((mutant.path, mutant.place)).encode() + source).hexdigest()[:24]
+    source = Path(mutant.path).read_bytes()
+    return hashlib.sha256(repr((mutant.name, mutant.place)).encode() + source).hexdigest()[:24]
 
 
 def _keep(place: Path, mutant: Mutant, end: str, by: str, seconds: float) -> None:

@@ -75,6 +75,8 @@ def mutants(path: str, source: str) -> list[Mutant]:
             shown = statement.test if change.field == "test" and isinstance(statement, ast.If) else node
             new = _changed(deepcopy(node), change)
             after = "False" if change.field == "test" else _short(new) if isinstance(new, ast.AST) else "(nothing)"
+            if change.field == "keywords" and isinstance(node, ast.Call):
+                after = f"without {node.keywords[change.index].arg}="
             last = getattr(statement, "body", None)  # the head of a compound statement only
             end = last[0].lineno - 1 if isinstance(last, list) else statement.end_lineno or statement.lineno
             found.append(
@@ -162,7 +164,7 @@ def _left_alone(node: ast.AST) -> bool:
             return True
         case ast.FunctionDef(name="__repr__" | "__str__" | "_words"):
             return True
-        case ast.Raise():
+        case ast.Raise() | ast.Call(func=ast.Name(id="TypeVar")):
             return True
         case ast.Call(func=func) if TELLING.search(_called(func)):
             return _called(func) != "decline"

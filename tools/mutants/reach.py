@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +20,9 @@ from typing import Any
 import pytest
 from forks import Job, answers
 
+FORMAT = b"2"  # of what is kept
 SLOWEST = 4.0  # seconds of one test
-BUDGET = 10.0  # seconds that the tests of one mutant take together
+BUDGET = 4.0  # seconds that the tests of one mutant take together
 FILE_SECONDS = 400.0
 PYTEST = [
     "-q",
@@ -74,7 +77,7 @@ class Recorder:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.now = self.own = {}
-        self.tests[item.nodeid] = {"seconds": 0.0, "passed": True}
+        self.tests[item.nodeid] = {"seconds": -_spent(), "passed": True}
         threading.settrace(self.trace)
         sys.settrace(self.trace)
         try:
@@ -82,6 +85,7 @@ class Recorder:
         finally:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
+            self.tests[item.nodeid]["seconds"] += _spent()
             self.tests[item.nodeid]["lines"] = {name: sorted(lines) for name, lines in self.own.items()}
 
     @pytest.hookimpl(wrapper=True)
@@ -94,9 +98,7 @@ class Recorder:
             self.now = self.own
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = self.tests[report.nodeid]
-        test["seconds"] += report.duration
-        test["passed"] &= report.outcome == "passed"
+        self.tests[report.nodeid]["passed"] &= report.outcome == "passed"
 
 
 def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Path], kept: Path, workers: int, log: Any) -> dict[str, Reached]:  # fmt: skip
@@ -104,7 +106,7 @@ def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Pat
     kept.mkdir(parents=True, exist_ok=True)
 
     def place(path: Path) -> Path:
-        key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        key = hashlib.sha256(FORMAT + path.read_bytes()).hexdigest()[:16]
         return kept / f"{'.'.join(path.relative_to(root).with_suffix('').parts)}-{key}.json"
 
     def fresh(path: Path) -> bool:
@@ -145,6 +147,11 @@ def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Pat
     return found
 
 
+def _spent() -> float:
+    """Seconds of the processor so far, those of children included: the clock tells how busy the machine is."""
+    return sum(os.times()[:4])
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
@@ -159,7 +166,8 @@ def nearest(tests: Mapping[str, Reached], path: str, lines: range, scope: range 
         chosen = {name for name, test in tests.items() if test.lines.get(path)}
     else:
         chosen = {name for name, test in tests.items() if not test.lines.get(path, frozenset()).isdisjoint(lines)}
-    rows = sorted(chosen, key=lambda name: (stem not in name.split("::")[0], tests[name].seconds))
+    own = re.compile(rf"/test_{re.escape(stem)}(_\w+)?\.py::")
+    rows = sorted(chosen, key=lambda name: (own.search(name) is None, tests[name].seconds))
     spent, taken = 0.0, []
     for name in rows:
         spent += tests[name].seconds
