@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...graph.edit import clone
-from ...graph.read import constant
+from ...graph.read import attribute, constant
 from ...runtime.bundle.engines import ENGINES, NMS
 from ...runtime.errors import UserMistake
 from ..plan.engines import ENGINES as EXPORTED_FOR
@@ -67,14 +67,22 @@ def _topk(node: ir.Node, engine: str) -> Why | None:
 
 
 def _asymmetric(node: ir.Node, engine: str) -> Why | None:
+    import onnx_ir as ir
+
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     codes = constant(zero)
-    if codes is None:
+    value = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    kind = value.dtype if value is not None else None
+    if kind is None and node.op_type == "QuantizeLinear":
+        kind = ir.DataType(attribute(node, "output_dtype", 0)) if zero is None else zero.dtype
+        kind = (
+            ir.DataType.UINT8 if kind in (None, ir.DataType.UNDEFINED) else kind
+        )  # what the operator gives by default
+    first = 0.0 if codes is None or not codes.size else float(codes.astype("float32").ravel()[0])
+    symmetric = codes is None or not codes.astype("float32").any()
+    if kind != ir.DataType.UINT8 and symmetric:
         return None
-    unsigned = codes.dtype.name.startswith("uint") and codes.dtype.itemsize == 1
-    if not unsigned and not codes.astype("float32").any():
-        return None
-    found = f"zero point {float(codes.astype('float32').ravel()[0]):g} of type {codes.dtype.name}"
+    found = f"zero point {first:g} of type {kind.name.lower() if kind is not None else 'unknown'}"
     return (
         found,
         "int8 codes with zero point 0",

@@ -8,7 +8,7 @@ from ...runtime.bundle.engines import ENGINES as ON_DEVICE
 from ...runtime.bundle.engines import ONNXRUNTIME, OPENVINO, TENSORRT, TENSORRT_RTX, OnDevice
 
 OPSETS = range(16, 24)  # that can be asked for
-USUAL_OPSET = 20  # real Attention nodes (23) make float32 ViTs fail to build in TensorRT-RTX
+USUAL_OPSET = 20  # real Attention nodes (23) gain nothing, and in float32 TensorRT-RTX does not build them
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ class Settings:
         page="`int4`: weights that share a scale; `32`, `64`, `128`",
         usual="the widest that fits",
     )
-    int8_form: str = ask("auto", "auto, static, dynamic or u8 (target cpu).", kind=str, group=QUANTISING)
+    int8_form: str = ask("auto", "auto, static, dynamic (cpu) or u8 (cpu, openvino).", kind=str, group=QUANTISING)
     calib_cache: Place | None = ask(
         None,
         "Folder of the statistics (default: your cache folder).",

@@ -143,7 +143,7 @@ class Target:
 NO_BF16_KERNELS = (
     "ONNX Runtime has LayerNormalization and moves of data in bfloat16 on the CPU, but no products: nothing would load"
 )
-NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with {}: the numbers would come from float32"
+NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with fp8: the numbers would come from float32"
 OLD_TYPING = "TensorRT 8 has no bfloat16 and no strongly typed networks"
 OLD_QUANTISING = (
     "TensorRT 8 takes the types around Q/DQ from builder flags and not from the graph; "
@@ -174,8 +174,8 @@ OURS: dict[str, Target] = {
             plugin_route="function",
             missing={
                 BF16: NO_BF16_KERNELS,
-                FP8: NO_FP8_KERNELS.format(FP8),
-                NVFP4: NO_FP8_KERNELS.format(NVFP4),
+                FP8: NO_FP8_KERNELS,
+                NVFP4: "ONNX Runtime does not load codes of FLOAT4E2M1: it has no DequantizeLinear for them",
             },
         ),
         Target(

@@ -1,6 +1,6 @@
 """Torch model -> exported graph: one torch.export trace, written as ONNX by the dynamo exporter.
 
-Opset 20 unless asked otherwise: real ``Attention`` nodes (opset 23) make float32 ViTs fail to build in TensorRT-RTX and
+Opset 20 unless asked otherwise: real ``Attention`` nodes (opset 23) are not built by TensorRT-RTX in float32 and
 gain nothing in float16; below 20 Gelu falls apart into an Erf subgraph. IR version 10, the newest TensorRT 10 reads.
 """
 

@@ -129,6 +129,14 @@ def codes(kind: str, zero: int) -> str:
         (codes("uint8", 128), "zero point 128 of type uint8"),
         (codes("uint8", 0), "zero point 0 of type uint8"),
         (codes("int8", 3), "zero point 3 of type int8"),
+        (
+            "g (float[4] x) => (float[4] y) <float s = {0.1}> { [to] q = QuantizeLinear(x, s) [from] y = DequantizeLinear(q, s) }",
+            "node to (QuantizeLinear): zero point 0 of type uint8",
+        ),
+        (
+            "g (uint8[4] x) => (float[4] y) <float s = {0.1}> { [from] y = DequantizeLinear(x, s) }",
+            "node from (DequantizeLinear): zero point 0 of type uint8",
+        ),
     ],
 )
 def test_what_never_builds_is_refused_before_it_is_tried(text, found):
