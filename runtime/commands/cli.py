@@ -14,7 +14,8 @@ from ..addresses import shown_in
 from ..errors import EdgesmithError, UserMistake
 from ..ground import signals
 from ..ground.version import __version__
-from .streams import shown_streams
+from .mistakes import mistake_of
+from .streams import closing, shown_streams
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -67,13 +68,40 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 74 the output could not be written (141: its reader has left),
+    128 + its number after a signal (130: Ctrl-C).
+    """
+    words = sys.argv[1:] if words is None else words
+    with shown_streams():
+        code = closing(_outcome(words))
+    sys.exit(code)
+
+
+def _outcome(words: list[str]) -> int:
+    """Do what was asked; the exit code. Mistakes, an interrupt and a full disk are told."""
+    try:
+        return _do(words)
+    except SystemExit as leave:  # of the parser, which has told why
+        return leave.code if isinstance(leave.code, int) else 0
+    except EdgesmithError as error:
+        print(f"edgesmith: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return signals.tell()
+    except Exception as error:  # noqa: BLE001 a library that Ctrl-C interrupts says anything; a bug of ours goes on
+        if signals.stopped():
+            return signals.tell()
+        if (mistake := mistake_of(error)) is None:
+            raise
+        print(f"edgesmith: {mistake}", file=sys.stderr)
+        return mistake.exit_code
+
+
+def _do(words: list[str]) -> int:
     import argparse  # the full command reads the tables above and has its own parser
 
-    words = sys.argv[1:] if words is None else words
     if asked := _asks_for_the_workstation(words):
-        print(f"edgesmith: {_of_the_workstation(asked)}", file=sys.stderr)
-        sys.exit(UserMistake.exit_code)
+        raise _of_the_workstation(asked)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -99,20 +127,9 @@ def main(words: list[str] | None = None) -> None:
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
-    with shown_streams():
-        _do(vars(parser.parse_args(words)))
-
-
-def _do(asked: dict[str, Any]) -> NoReturn:
-    """What was asked; leaves with the exit code."""
-    try:
-        run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
-        sys.exit(run_verb[asked.pop("verb")](**asked))
-    except EdgesmithError as error:
-        print(f"edgesmith: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(signals.tell())
+    told = vars(parser.parse_args(words))
+    run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
+    return run_verb[told.pop("verb")](**told)
 
 
 def _asks_for_the_workstation(words: Sequence[str]) -> str:
