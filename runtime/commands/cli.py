@@ -88,7 +88,7 @@ def _outcome(words: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return signals.tell()
-    except Exception as error:  # noqa: BLE001 a library that Ctrl-C interrupts says anything; a bug of ours goes on
+    except Exception as error:
         if signals.stopped():
             return signals.tell()
         if (mistake := mistake_of(error)) is None:

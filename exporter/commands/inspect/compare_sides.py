@@ -12,6 +12,7 @@ import numpy as np
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.bundle.onnx_scan import check_foreign
 from ....runtime.errors import UserMistake
+from ....runtime.ground.places import spelled
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 
@@ -109,8 +110,9 @@ def _open_graph(path: Path) -> Side:
     import onnxruntime
 
     check_foreign(path)
+    name = spelled(path)
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 ONNX Runtime raises a dozen types for a file it cannot read
         raise UserMistake(
             f"{path} cannot be opened as an ONNX file",
