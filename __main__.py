@@ -10,8 +10,14 @@ from importlib.util import find_spec
 
 def main() -> None:
     """``edgesmith ...``; never returns."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until somebody is there who can tell it without a traceback
+    from edgesmith.runtime.commands.streams import hold_streams
     from edgesmith.runtime.ground import signals
 
+    hold_streams()
     try:
         with signals.stopping_like_interrupt():
             _main()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ...runtime.addresses import shown_in
-from ...runtime.commands.streams import shown_streams
+from ...runtime.commands.mistakes import mistake_of
+from ...runtime.commands.streams import closing, shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
 from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
@@ -24,8 +25,8 @@ def finish(action: Callable[[], Any], words: list[str], command: Any = None) -> 
     """Do what the ``words`` ask for, tell what goes wrong, and leave with the exit code; ``command`` is their parser."""
     with shown_streams():
         code = _outcome(action, words, command)
-        sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+        code = closing(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
 def _outcome(action: Callable[[], Any], words: list[str], command: Any) -> Any:
@@ -110,21 +111,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
     """Typer's own complaints become mistakes in our four lines; anything else is a bug of ours, with its traceback."""
     if signals.stopped() or type(error).__name__ == "Abort":  # the second is what typer makes of Ctrl-C
         return interrupted()
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        mistake = UserMistake(
-            "The disk is full",
-            found=str(error),
-            expected="room for the bundle and a second copy of it while it is written",
-            attempt="free some space, or --out on another disk; nothing half-written was left",
-        )
-        return explain(mistake, "--json" in words)
-    if isinstance(error, PermissionError):
-        mistake = UserMistake(
-            "A file may not be read or written",
-            found=str(error),
-            expected="a path that you may use",
-            attempt="check the permissions, or --out with another folder",
-        )
+    if (mistake := mistake_of(error)) is not None:
         return explain(mistake, "--json" in words)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXPORT_EXTRA:
         mistake = UserMistake(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bundle.engines import ONNXRUNTIME
 from ..errors import BackendUnavailable, BundleRefused
+from ..ground.places import spelled
 from ..session.session import Session
 from . import backend, library
 
@@ -41,7 +42,7 @@ class OnnxRuntimeSession(Session):
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
-        model = str(self.graph.path)  # its references are vetted when the bundle opens; bytes would be held twice
+        model = spelled(self.graph.path)  # its references are vetted when the bundle opens; bytes would be held twice
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but this one

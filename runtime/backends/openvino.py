@@ -13,6 +13,7 @@ from ..bundle.engines import OPENVINO
 from ..bundle.graphs import GraphSpec
 from ..errors import BundleRefused, UserMistake
 from ..ground.limits import BF16, FP32, quantised
+from ..ground.places import spelled
 from ..session.session import Session
 from . import backend
 from .openvino_library import openvino
@@ -109,7 +110,7 @@ class OpenVinoSession(Session):
             }
         graph, weights = self.bundle.files_of(self.graph)
         with self.bundle.reading(graph, *weights):
-            model = self._core.read_model(self.graph.path)
+            model = self._core.read_model(spelled(self.graph.path))
             if sizes:
                 model.reshape(sizes)
             return self._core.compile_model(model, "CPU", config)

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import BundleRefused, UserMistake
 from ..ground.exchange import exchange
 from ..ground.regular import is_clutter
-from ..ground.scratch import OLD, abandoned, alone, sweep, work_folder
+from ..ground.scratch import OLD, abandoned, alone, short, sweep, work_folder
 from .manifest import MANIFEST, read_manifest, sealed_text
 from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
 
@@ -82,7 +82,7 @@ def writing(out: Path) -> Iterator[None]:
 def pick_up(out: Path) -> None:
     """Before a reader says that nothing is at ``out``: wait for who replaces it just now, or give back what a killed one took."""
     with suppress(OSError):  # nothing may be written there
-        if any((folder / OLD).exists() for folder in out.parent.glob(f".{glob.escape(out.name)}.*.work")):
+        if any((folder / OLD).exists() for folder in out.parent.glob(f".{glob.escape(short(out.name))}.*.work")):
             with alone(out):
                 _give_back(out)
 

@@ -14,7 +14,8 @@ from ..addresses import shown_in
 from ..errors import EdgesmithError, UserMistake
 from ..ground import signals
 from ..ground.version import __version__
-from .streams import shown_streams
+from .mistakes import mistake_of
+from .streams import closing, shown_streams
 
 RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -67,24 +68,56 @@ def show_self_test(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 128 + its number after a signal (130: Ctrl-C)."""
+    """Exit code 0 done, 1 the self-test failed, 2 a mistake, 74 the output could not be written (141: its reader has left),
+    128 + its number after a signal (130: Ctrl-C).
+    """
+    words = sys.argv[1:] if words is None else words
+    with shown_streams():
+        code = closing(_outcome(words))
+    sys.exit(code)
+
+
+def _outcome(words: list[str]) -> int:
+    """Do what was asked; the exit code. Mistakes, an interrupt and a full disk are told."""
+    as_json = "--json" in words
+    try:
+        return _do(words, as_json)
+    except SystemExit as leave:  # of the parser, which has told why
+        return leave.code if isinstance(leave.code, int) else 0
+    except EdgesmithError as error:
+        return _tell(error, as_json)
+    except KeyboardInterrupt:
+        return signals.tell()
+    except Exception as error:
+        if signals.stopped():
+            return signals.tell()
+        if (mistake := mistake_of(error)) is None:
+            raise
+        return _tell(mistake, as_json)
+
+
+def _tell(error: EdgesmithError, as_json: bool) -> int:
+    """With ``--json`` one document on stdout, as the full command prints it; else text on stderr. The exit code."""
+    if as_json:
+        print(json.dumps(error.to_json(), indent=2))
+    else:
+        print(f"edgesmith: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _do(words: list[str], as_json: bool) -> int:
     import argparse  # the full command reads the tables above and has its own parser
 
-    words = sys.argv[1:] if words is None else words
-    as_json = "--json" in words
     if asked := _asks_for_the_workstation(words):
-        tell(_of_the_workstation(asked), as_json)
-        sys.exit(UserMistake.exit_code)
+        raise _of_the_workstation(asked)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             told = shown_in(message)  # it repeats what was typed
             if as_json:
-                tell(
-                    UserMistake(f"{self.prog} cannot read its command line", found=told, attempt=f"{self.prog} --help"),
-                    True,
+                raise UserMistake(
+                    f"{self.prog} cannot read its command line", found=told, attempt=f"{self.prog} --help"
                 )
-                sys.exit(UserMistake.exit_code)
             super().error(told)
 
     parser = Parser("edgesmith", description=__doc__, epilog="pip install 'edgesmith[export]' adds export.")
@@ -107,29 +140,9 @@ def main(words: list[str] | None = None) -> None:
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
-    with shown_streams():
-        _do(vars(parser.parse_args(words)))
-
-
-def tell(error: EdgesmithError, as_json: bool) -> None:
-    """With ``--json`` one document on stdout, as the full command prints it; else text on stderr."""
-    if as_json:
-        print(json.dumps(error.to_json(), indent=2))
-    else:
-        print(f"edgesmith: {error}", file=sys.stderr)
-
-
-def _do(asked: dict[str, Any]) -> NoReturn:
-    """What was asked; leaves with the exit code."""
-    as_json = bool(asked["as_json"])
-    try:
-        run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
-        sys.exit(run_verb[asked.pop("verb")](**asked))
-    except EdgesmithError as error:
-        tell(error, as_json)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(signals.tell())
+    told = vars(parser.parse_args(words))
+    run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
+    return run_verb[told.pop("verb")](**told)
 
 
 def _asks_for_the_workstation(words: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from ..errors import EdgesmithError, UserMistake, one_line
 from ..ground import signals
 from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
+from . import streams
 
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 PIPE = "-"
@@ -124,7 +125,9 @@ def run(asked: Asked) -> int:
         load(bundle, backend=asked.backend, threads=asked.threads) as session,
     ):
         out = saver(asked.save, source, asked.force) if asked.save is not None else None
-        return _Run(asked, choices, session, source, out).to_the_end()
+        code = _Run(asked, choices, session, source, out).to_the_end()
+    streams.forgive()  # a reader that has seen enough is no fault
+    return code
 
 
 class _Run:
@@ -179,8 +182,12 @@ class _Run:
                 self._broken(frame)
             else:
                 self._one(frame)
-            if self.done + self.broken == self.asked.max_frames:
+            if self.done + self.broken == self.asked.max_frames or self._nobody_reads():
                 break
+
+    def _nobody_reads(self) -> bool:
+        """Whether the output is lost and nothing else is asked for: what is saved is saved to the end, if there is one."""
+        return streams.lost() is not None and (self.out is None or self.source.kind == "live")
 
     def _one(self, frame: Any) -> None:
         answer = self.session(frame.image, **self.choices)

@@ -9,9 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .scratch import TRIES, hold
-
-MOST_OF_THE_STEM = 60  # characters: a name may be as long as the file system allows, and its sibling is longer
+from .scratch import TRIES, hold, short
 
 
 @contextmanager
@@ -21,7 +19,7 @@ def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: b
     ``hidden``: for folders that people look into. ``to_disk``: the content is there before the name is, whatever the
     machine does next. What a killed process leaves ends in ``.edgesmith.part``, and ``scratch.sweep`` removes it.
     """
-    handle, name = _make(path.parent, ("." if hidden else "") + path.stem[:MOST_OF_THE_STEM] + ".")
+    handle, name = _make(path.parent, ("." if hidden else "") + short(path.stem) + ".")
     held = os.dup(handle)  # closing the file below would let go of the lock before it has its name
     try:
         with os.fdopen(handle, "wb") as file:

@@ -58,6 +58,22 @@ def real_place(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(absolute.parent), absolute.name)
 
 
+def spelled(path: str | os.PathLike[str]) -> str:
+    """The path as text for a library that opens it itself and takes UTF-8, whatever this process calls its names.
+
+    Raises UserMistake: its bytes are no UTF-8. Some libraries fail on such a name, others end the process.
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserMistake(
+            f"the name of {path} is no UTF-8 text",
+            found=repr(os.fsencode(path))[:200],
+            expected="a path that the libraries which open it can spell",
+            attempt="rename the file or the folder, or name it by a link",
+        ) from None
+
+
 def bundle_around(path: Path) -> Path | None:
     """The innermost folder around ``path`` that is a bundle, links and ``..`` followed as the system follows them."""
     real = Path(os.path.realpath(path.parent))

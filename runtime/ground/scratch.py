@@ -4,6 +4,8 @@
     NAME.k3j2h1g0.edgesmith.part  a file on its way to its name (files.py), held itself
     .NAME.edgesmith.lock          held while NAME is replaced, gone when nobody does that
 
+NAME is cut where it is long: what is added would make it longer than the file system takes.
+
 A lock dies with its process, whatever ends it. The number of a process would not do: the system gives it again. Whoever takes a
 lock looks whether the file still has its name, for it may have been removed in between.
 """
@@ -30,6 +32,7 @@ OLD = (
     "old"  # in a work folder: what its process had taken away from NAME, perhaps all there is of it; never removed here
 )
 STALE_S = 24 * 3600.0  # without a lock only the age tells
+MOST_OF_A_NAME = 100  # bytes; encrypted file systems take names of 143
 WAIT_S, LOOK_EVERY_S = 600.0, 0.01  # for another process that replaces the same bundle: seconds, a slow card minutes
 TRIES = 20  # a sweep comes in between once; a file system whose numbers of files change (some in user space) does every time
 
@@ -37,7 +40,7 @@ TRIES = 20  # a sweep comes in between once; a file system whose numbers of file
 @contextmanager
 def alone(place: Path) -> Iterator[None]:
     """One process after another. UserMistake after WAIT_S; OSError where the folder of ``place`` takes no files."""
-    path = place.with_name(f".{place.name}.edgesmith.lock")
+    path = place.with_name(f".{short(place.name)}.edgesmith.lock")
     handle = _wait_for(path, place)
     try:
         yield
@@ -70,7 +73,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder: never a reason to stop."""
     for left in abandoned(folder):
         with suppress(OSError):
-            if (left / OLD).exists() and os.path.lexists(folder / name_of(left)):
+            if (left / OLD).exists() and _is_there(folder, name_of(left)):
                 (left / OLD).rename(left / "replaced")  # its process came as far as to put the new one there
         remove(left)
     with suppress(OSError):
@@ -90,7 +93,7 @@ def abandoned(folder: Path, name: str | None = None) -> Iterator[Path]:
     except OSError:
         return
     for path in found:
-        if name is not None and name_of(path) != name:
+        if name is not None and name_of(path) != short(name):
             continue
         try:
             inside = os.listdir(path)
@@ -105,9 +108,25 @@ def abandoned(folder: Path, name: str | None = None) -> Iterator[Path]:
                 os.close(handle)
 
 
+def short(name: str) -> str:
+    """The name as scratch names hold it: itself, or its beginning with a hash of all of it."""
+    whole = os.fsencode(name)
+    if len(whole) <= MOST_OF_A_NAME:
+        return name
+    import hashlib
+
+    mark = "~" + hashlib.sha256(whole).hexdigest()[:12]
+    return whole[: MOST_OF_A_NAME - len(mark)].decode("utf-8", "ignore") + mark
+
+
 def name_of(work: Path) -> str:
-    """NAME of a work folder."""
+    """NAME of a work folder, cut as ``short`` does."""
     return work.name.rsplit(".", 2)[0][1:]
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    """Whether something in a folder has the name that a scratch name holds."""
+    return os.path.lexists(folder / name) or ("~" in name and any(short(one) == name for one in os.listdir(folder)))
 
 
 def remove(folder: Path) -> None:
@@ -134,7 +153,7 @@ def hold(handle: int, path: Path | str) -> bool:
 def _make(place: Path) -> tuple[Path, int]:
     """A work folder and the handle that holds it."""
     for left in reversed(range(TRIES)):
-        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".work", dir=place.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{short(place.name)}.", suffix=".work", dir=place.parent))
         try:
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:  # removed by a sweep that saw it empty

@@ -1,5 +1,7 @@
 """A command that is told to stop cleans up as after Ctrl-C: SIGTERM of a service manager, SIGHUP of a closed terminal.
 
+That Ctrl-C came is noted, too: a library that it interrupts in the middle of its import says something else of it.
+
 Only commands do this, once, at their start (__main__.py); a program that imports us keeps its own handlers.
 """
 
@@ -25,21 +27,27 @@ def stopping_like_interrupt() -> Iterator[None]:
     ours = [number for number in STOPPED if signal.getsignal(number) == signal.SIG_DFL]
     for number in ours:
         signal.signal(number, _stop)
+    interrupts = signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler)
+    if interrupts:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+        if interrupts:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the process ends: without a traceback from there, too
 
 
 def exit_code() -> int:
     """What the shell is told of a command that was stopped: 128 and the number of the signal."""
-    return 128 + (_received[0] if _received else signal.SIGINT)
+    return 128 + next((number for number in _received if number != signal.SIGINT), signal.SIGINT)
 
 
 def told() -> str:
     """``interrupted``, or which signal it was."""
-    return f"stopped by {signal.Signals(_received[0]).name}" if _received else "interrupted"
+    by = next((number for number in _received if number != signal.SIGINT), None)
+    return "interrupted" if by is None else f"stopped by {signal.Signals(by).name}"
 
 
 def tell(more: str = "") -> int:
@@ -58,7 +66,14 @@ def stopped() -> bool:
     return bool(_received)
 
 
+def _interrupt(number: int, _frame: object) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
 def _stop(number: int, _frame: object) -> None:
-    if not _received:  # often both come, and again: what cleans up is not stopped in the middle
+    if not any(
+        one in STOPPED for one in _received
+    ):  # often both come, and again: what cleans up is not stopped in the middle
         _received.append(number)
         raise Stopped

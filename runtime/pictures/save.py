@@ -19,12 +19,13 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.places import check_outside
-from ..ground.scratch import sweep
+from ..ground.scratch import short, sweep
 from .file import write_image
 from .formats.suffixes import WRITTEN
 from .video import Frame, Pictures, Source
 from .video_file import CODECS, VideoFile, cannot_write, check_room
 
+MOST_OF_A_NAME = 255  # bytes
 NO_NAME = re.compile(r'[<>:"\\|?*\x00-\x1f]')  # a memory card (FAT) takes none of these in a name; addresses have them
 
 
@@ -34,7 +35,7 @@ class PictureFiles:
     def __init__(self, source: Source, folder: Path, only: Path | None = None) -> None:
         self.folder, self.only, self.saved = folder, only, 0
         self._names = _names(source.paths) if isinstance(source, Pictures) else None
-        self._stem = NO_NAME.sub("", Path(source.name).stem.replace(" ", "_")) or "frame"
+        self._stem = short(NO_NAME.sub("", Path(source.name).stem.replace(" ", "_"))) or "frame"
 
     def place(self, frame: Frame) -> Path:
         if self.only is not None:
@@ -118,10 +119,11 @@ def _names(paths: list[str]) -> list[str]:
     taken: set[str] = set()
     for path in map(Path, paths):
         suffix = path.suffix.lower() if path.suffix.lower() in WRITTEN else ".png"
-        name, number = path.stem + suffix, 1
+        stem = path.stem if len(os.fsencode(path.stem + suffix)) <= MOST_OF_A_NAME else short(path.stem)
+        name, number = stem + suffix, 1
         while name in taken:
             number += 1
-            name = f"{path.stem}-{number}{suffix}"
+            name = f"{short(path.stem)}-{number}{suffix}"
         taken.add(name)
         names.append(name)
     return names

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserMistake
+from ..ground.places import spelled
 from ..ground.scratch import work_folder
 
 # suffix: codecs, the better one first. H.264 plays everywhere, but few builds of OpenCV bring an encoder for it.
@@ -35,6 +36,7 @@ class VideoFile:
         self.size: tuple[int, int] | None = None  # (height, width)
         self._writer: Any = None
         self._last: np.ndarray | None = None  # as it was written
+        spelled(path)  # told before the first frame
         check_room(path.parent)
         self._open_folder = contextlib.ExitStack()
         try:
@@ -58,7 +60,9 @@ class VideoFile:
     def _open(self, height: int, width: int) -> None:
         for codec in CODECS[self.path.suffix.lower()]:
             size = (width, height) if codec != "avc1" else (width - width % 2, height - height % 2)
-            writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), self.fps, size)
+            writer = cv2.VideoWriter(
+                spelled(self._partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), self.fps, size
+            )
             if writer.isOpened():
                 self._writer, self.size = writer, (size[1], size[0])
                 return
@@ -77,7 +81,7 @@ class VideoFile:
                 return False
             self._writer.release()
             self._writer = None
-            there = cv2.VideoCapture(str(self._partial), cv2.CAP_FFMPEG)
+            there = cv2.VideoCapture(spelled(self._partial), cv2.CAP_FFMPEG)
             whole = there.isOpened() and there.read()[0]
             there.release()
             if not whole:  # OpenCV's writer reports no errors; a file without its index is what a full disk leaves

@@ -184,7 +184,11 @@ def kills(kind: str, count: int, folder: Path) -> dict[str, Any]:
     temporary, place = folder / "tmp", folder / "place"
     temporary.mkdir()
     place.mkdir()
-    caches = {"EDGESMITH_CACHE": "cache", "XDG_CONFIG_HOME": "config", "TORCHINDUCTOR_CACHE_DIR": "inductor"}  # torch's stays
+    caches = {
+        "EDGESMITH_CACHE": "cache",
+        "XDG_CONFIG_HOME": "config",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    }  # torch's stays
     os.environ |= {variable: str(folder / name) for variable, name in caches.items()}
     tempfile.tempdir = str(temporary)
     work, moments = KINDS[kind](place), np.random.default_rng(0)

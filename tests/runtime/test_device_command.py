@@ -10,22 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from command_line import BASE_ONLY
 from small_bundle import write_small_bundle
-
-BASE_ONLY = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"typer", "rich", "torch", "onnx", "onnx_ir", "onnxscript", "timm"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
-import importlib.util
-real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name in ("typer", "rich") else real(name, *rest)
-import edgesmith.__main__ as command
-sys.argv = ["edgesmith", *sys.argv[1:]]
-command.main()
-"""
 
 
 @pytest.fixture(scope="module")

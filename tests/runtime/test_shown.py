@@ -62,7 +62,11 @@ def test_streams_are_guarded_within_the_block_only(capsys):
     with shown_streams():
         print("\x1b[31mred", flush=True)
         print("\rframe 3 \x1b", file=sys.stderr, end="")
-        assert isinstance(sys.stdout, Shown) and bare(sys.stdout) is before and sys.stdout.isatty() is before.isatty()
+        assert (
+            isinstance(sys.stdout, Shown)
+            and bare(sys.stdout).stream is before
+            and sys.stdout.isatty() is before.isatty()
+        )
         with shown_streams():
             print("\x07")
     assert sys.stdout is before

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...addresses import shown
 from ...errors import UserMistake
+from ...ground.places import spelled
 
 OPEN_S, STALL_S = 10.0, 10.0
 
@@ -43,7 +44,9 @@ def open_video(path: Path) -> Any:
         )
     if not os.access(path, os.R_OK):
         raise UserMistake(f"cannot open the video {path}", found="no permission to read it", attempt="ls -l")
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)  # absolute: no word is taken for a protocol
+    capture = cv2.VideoCapture(
+        spelled(os.path.abspath(path)), cv2.CAP_FFMPEG
+    )  # absolute: no word is taken for a protocol
     if not capture.isOpened():
         with path.open("rb") as file:
             head = file.read(12)
