@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def insert(
 ) -> ir.Value:
     """A node of one output just before ``before``; ``dtype`` None says that the type of the output is not known.
 
-    Names that are not told are given by the graph, and made unique by the clean-up.
+    Names that are not told are given by the graph; ``name_apart`` makes all of them unique after every pass.
     """
     import onnx_ir as ir
 
@@ -149,6 +149,31 @@ def drop_unread(*nodes: ir.Node | None) -> None:
     for node in nodes:
         if node is not None and node.graph is not None and not is_read(node):
             node.graph.remove(node, safe=True)
+
+
+def name_apart(model: ir.Model) -> None:
+    """Give a fresh name to each node and value that has none or that of another; inputs, outputs and weights keep theirs."""
+    graph = model.graph
+    nodes, values = set[str](), {value.name for value in graph.inputs} | set(graph.initializers)
+    outputs = {id(value): value.name for value in graph.outputs if value.name}
+    taken = {*values, *outputs.values()}
+    for node in graph:
+        if not node.name or node.name in nodes:
+            node.name = _fresh(node.name or node.op_type, nodes)
+        nodes.add(node.name)
+        for value in node.outputs:
+            if id(value) in outputs or (not value.name and not value.uses()):  # an output that is left out has no name
+                continue
+            if not value.name or value.name in taken:
+                value.name = _fresh(value.name or node.op_type, taken)
+            taken.add(value.name)
+
+
+def _fresh(name: str, taken: Collection[str]) -> str:
+    count = 1
+    while f"{name}_{count}" in taken:
+        count += 1
+    return f"{name}_{count}"
 
 
 def sweep(model: ir.Model) -> None:

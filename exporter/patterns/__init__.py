@@ -5,9 +5,11 @@ from __future__ import annotations
 from ...calibration.precisions import quantised_names, weights_only
 from ...runtime.bundle.engines import OPENVINO, TENSORRT
 from .attention.channel_attention import PackedChannels, SeparateChannels
+from .attention.einsum_product import EinsumProduct
 from .attention.gpsa_gate import GateBesideAttention, GateInAttention
 from .attention.heads_apart import PackedHeads, SeparateHeads
 from .attention.ort_attention import OrtAttention
+from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.window_partition import MergeWindows
@@ -57,6 +59,8 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FoldShapes, ALL),
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
+    (EinsumProduct, ALL),
+    (PicturesFirst, ALL),
     (CleanUp, ALL),
     (FuseGatedPositionalAttention, ALL),  # the four run when asked, before those that take the same places apart
     (FuseWindowAttention, ALL),

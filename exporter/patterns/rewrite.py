@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from ...graph.edit import clone
+from ...graph.edit import clone, name_apart
 from ...graph.read import node_types
 from ...runtime.errors import UserMistake
 from ..run.arguments import nearest
@@ -56,6 +56,8 @@ def rewrite(
         if isinstance(work, Fuse):
             work.needs_kernel = needs_kernel
         record = work.run(model)
+        if record.count:
+            name_apart(model)
         records.append(record)
         if on_pass:
             on_pass(record)

@@ -28,9 +28,9 @@ from ....graph.read import attribute, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.heads import Heads, find_heads, unscaled
 from ..matchers.layers import TO_TOKENS
-from ..matchers.moves import MOVES, OPEN_BATCH
+from ..matchers.moves import move
 from ..matchers.projection import Projection, new_layer, of_one_input, packed
-from ..matchers.views import reshaped
+from ..matchers.views import as_shape, reshaped
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 
@@ -87,7 +87,7 @@ class _ChannelAttention(Pattern):
         out = insert(before, "MatMul", [weights, c], shape=block.shape)
         image, shape = sizes(block.layers[0].x), sizes(block.out)
         assert image is not None and shape is not None
-        if len(image) == 4:  # tokens that are a map: say so, a convolution may follow
+        if len(image) == 4 and image[0] == batch and math.prod(image[1:3]) == tokens:  # tokens that are a map: say so, a convolution may follow
             flat = reshaped(model, before, out, (batch, heads * width, *image[1:3]))
             turned = insert(before, "Transpose", [flat], perm=TO_TOKENS, shape=(*image[:3], heads * width))
         else:
@@ -107,11 +107,8 @@ class PackedChannels(_ChannelAttention):
         before = block.context
         batch, heads, width, tokens = block.shape
         weights, bias = packed([_columns(block, index) for index in range(3)])
-        x = block.layers[0].x
-        if (
-            len(sizes(x) or ()) != 3
-        ):  # seen as tokens before the product: a view after it keeps TensorRT from writing it turned
-            x = reshaped(model, before, x, (batch, tokens, weights.shape[0]))
+        # seen as tokens before the product: a view after it keeps TensorRT from writing it turned
+        x = as_shape(model, before, block.layers[0].x, (batch, tokens, weights.shape[0]))
         product = new_layer(model, before, x, weights, bias, f"{block.layers[0].weights_name}_abc")
         if tokens % ALIGNED:  # TensorRT would pad and copy to write such rows turned: cut the channels first
             tall = reshaped(model, before, product, (batch, tokens, 3 * heads, width))
@@ -180,9 +177,9 @@ def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:
     layers = of_one_input((a, b, c), {*scores.inputs, context.inputs[1]}, "a, b, c")
     if isinstance(layers, str):
         return layers
-    batch = a.batch if isinstance(a.batch, int) else OPEN_BATCH
-    out = tokens_after(context.outputs[0], (batch, a.heads, a.width, a.tokens))
-    if out is None:
+    out = tokens_after(context.outputs[0], (a.tried, a.heads, a.width, a.tokens))
+    shape = sizes(out)
+    if out is None or shape is None or None in shape or sum(isinstance(size, str) for size in shape) > 1:
         return "the result is not brought back to (batch, tokens, channels)"
     return ChannelBlock((a, b, c), layers, scale * a.scale * b.scale, softmax, context, out)
 
@@ -193,7 +190,7 @@ def tokens_after(value: ir.Value, shape: tuple[int, int, int, int]) -> ir.Value 
     wanted = numbers.transpose(0, 3, 1, 2).ravel()
     while (node := only_consumer(value)) is not None and node.op_type in ("Transpose", "Reshape"):
         value = node.outputs[0]
-        moved = MOVES[node.op_type](numbers, node, value)
+        moved = move(numbers, [(node, value, value)])
         if moved is None:
             return None
         numbers = moved

@@ -54,13 +54,19 @@ class _NormalForm(Pattern):
         raise NotImplementedError
 
     def write(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> None:
-        old_values = block.values
+        old_values, context = block.values, block.context.outputs[0]
         q, keys, v = self.heads(model, block, layers)
         shape = (block.q.batch, block.q.heads, block.q.tokens, block.k.tokens)
         scores = insert(block.scores, "MatMul", [q, keys], shape=shape)
-        scale = shared_constant(model, "scale", np.float32(block.scale))
-        block.softmax.replace_input_with(0, insert(block.scores, "Mul", [scores, scale], shape=shape))
-        replace_value(old_values, v)
+        scale = shared_constant(model, "scale", np.array(block.scale, layers[0].weights.dtype))
+        scaled = insert(block.scores, "Mul", [scores, scale], shape=shape)
+        if len(sizes(context) or ()) == 4:
+            block.softmax.replace_input_with(0, scaled)
+            replace_value(old_values, v)
+            return
+        rows = insert(block.scores, "Softmax", [scaled], axis=-1, shape=shape)
+        new = insert(block.scores, "MatMul", [rows, v], shape=(*shape[:3], block.v.width))
+        replace_value(context, reshaped(model, block.scores, new, sizes(context) or ()))
 
 
 class PackedHeads(_NormalForm):
@@ -124,6 +130,9 @@ def _layers(block: AttentionBlock) -> list[Projection] | str:
     if len({layer.x for layer in found}) > 1 or not block.q.dim == block.k.dim == block.v.dim:
         return "q, k and v have different inputs or widths"
     ends = {block.scores.inputs[0], block.scores.inputs[1], block.values}
+    context = sizes(block.context.outputs[0]) or ()
+    if len(context) == 3 and (block.added is not None or None in context[1:]):
+        return f"the context of shape {context} has no axis of heads"
     if not all(read_only_by(heads.root, ends) for heads in block.heads):  # type: ignore[arg-type]
         return "q, k or v is read outside the attention too"
     return found

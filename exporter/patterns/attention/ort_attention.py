@@ -19,8 +19,8 @@ from ....graph.read import sizes
 from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
-from ..matchers.projection import of_one_input, packed
-from ..matchers.views import reshaped
+from ..matchers.projection import Projection, of_one_input, packed
+from ..matchers.views import as_shape
 
 MICROSOFT = "com.microsoft"
 
@@ -33,34 +33,52 @@ class OrtAttention(Pattern):
     def apply(self, model: ir.Model) -> int:
         count = 0
         for block in attention_blocks(model.graph, self.decline):
-            if isinstance(block.out, str):
-                self.decline(block.softmax, block.out)
-            elif block.added is not None:
-                self.decline(block.softmax, "a position term is added to the probabilities, which the node cannot do")
-            elif not block.q.dim == block.k.dim == block.v.dim:
-                self.decline(block.softmax, f"v is {block.v.dim} wide, q and k {block.q.dim}")
-            else:
-                tokens = _whole(model, block) or _from_projections(model, block)
-                shape = sizes(block.out)
-                if shape is not None and len(shape) != 3:
-                    tokens = reshaped(model, block.scores, tokens, shape)
-                replace_value(block.out, tokens)
-                count += 1
+            if why := _unfit(block):
+                self.decline(block.softmax, why)
+                continue
+            assert isinstance(block.out, ir.Value)
+            tokens = _whole(model, block) or _from_projections(model, block)
+            if block.turned_out:
+                shape = (block.q.tokens, block.q.batch, block.q.dim)
+                tokens = insert(block.scores, "Transpose", [tokens], perm=(1, 0, 2), shape=shape)
+            replace_value(block.out, as_shape(model, block.scores, tokens, sizes(block.out) or ()))
+            count += 1
         if count:
             model.graph.opset_imports.setdefault(MICROSOFT, 1)
             sweep(model)
         return count
 
 
+def _unfit(block: AttentionBlock) -> str:
+    """Why the node cannot stand for the block; empty when it can."""
+    if isinstance(block.out, str):
+        return block.out
+    if block.added is not None:
+        return "a position term is added to the probabilities, which the node cannot do"
+    if not block.q.dim == block.k.dim == block.v.dim:
+        return f"v is {block.v.dim} wide, q and k {block.q.dim}"
+    if not 0 < abs(np.float32(block.scale)) < np.inf:
+        return f"the scale is {block.scale:g}, and the node takes 0 for the usual one"
+    if any(value.dtype != ir.DataType.FLOAT for value in (block.out, *(heads.root for heads in block.heads))):
+        return "the node computes in float32 alone"
+    if any(heads.offset < 0 for heads in block.heads) and isinstance(_layers(block), str):
+        return "the columns of q, k or v do not follow each other in a projection that others read"
+    if (sizes(block.out) or (None,)).count(None) or sum(isinstance(size, str) for size in sizes(block.out) or ()) > 1:
+        return f"the tokens of shape {sizes(block.out)} have more than one open size"
+    return ""
+
+
+def _layers(block: AttentionBlock) -> tuple[Projection, ...] | str:
+    return of_one_input(block.heads, {*block.scores.inputs, block.context.inputs[1]}, "q, k, v")
+
+
 def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
     """The node with its projections inside, when nobody else reads them and they have one input."""
-    found = of_one_input(block.heads, {*block.scores.inputs, block.context.inputs[1]}, "q, k, v")
+    found = _layers(block)
     if isinstance(found, str):
         return None
     weights, bias = packed([layer.columns(heads) for layer, heads in zip(found, block.heads, strict=True)])
-    x = _tokens(model, block, found[0].x, weights.shape[0])
-    if x is None:
-        return None
+    x = as_shape(model, block.scores, found[0].x, (block.q.batch, block.q.tokens, weights.shape[0]))
     if bias is None:  # optional by its schema, but ONNX Runtime 1.31 crashes without it
         bias = np.zeros(weights.shape[1], weights.dtype)
     names = found[0].weights_name
@@ -72,10 +90,8 @@ def _from_projections(model: ir.Model, block: AttentionBlock) -> ir.Value:
     """The node on the projections as they are, cut to the columns of q, k and v."""
     parts = []
     for heads in block.heads:
-        columns = heads.root
-        if heads.dim != heads.columns:
-            columns = _columns(model, block, heads)
-        parts.append(_tokens(model, block, columns, heads.dim) or columns)
+        columns = heads.root if heads.dim == heads.columns else _columns(model, block, heads)
+        parts.append(as_shape(model, block.scores, columns, (heads.batch, heads.tokens, heads.dim)))
     return _node(block, "MultiHeadAttention", parts)
 
 
@@ -85,16 +101,6 @@ def _node(block: AttentionBlock, op_type: str, inputs: list[ir.Value]) -> ir.Val
         block.scores, op_type, inputs, domain=MICROSOFT, shape=(q.batch, q.tokens, q.dim),
         num_heads=q.heads, scale=float(block.scale),
     )  # fmt: skip
-
-
-def _tokens(model: ir.Model, block: AttentionBlock, value: ir.Value, columns: int) -> ir.Value | None:
-    """``value`` as (B, N, columns)."""
-    shape, wanted = sizes(value), (block.q.batch, block.q.tokens, columns)
-    if shape is None:
-        return None
-    if len(shape) == 3:
-        return value
-    return reshaped(model, block.scores, value, wanted)
 
 
 def _columns(model: ir.Model, block: AttentionBlock, heads: Heads) -> ir.Value:

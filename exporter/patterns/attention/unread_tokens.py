@@ -44,7 +44,9 @@ class DropUnreadTokens(Pattern):
                 self.decline(node, f"{last - first} of {tokens} tokens are read")
                 continue
             blocks = {block.out: block for block in attention_blocks(model.graph, lambda *_: None)
-                      if isinstance(block.out, ir.Value) and block.q.tokens == tokens}  # fmt: skip
+                      if isinstance(block.out, ir.Value) and not block.turned_out
+                      and (sizes(block.out) or ())[1:] == (tokens, block.v.dim)
+                      and block.q.tokens == tokens}  # fmt: skip
             rows = _Rows(model, node, first, last, tokens, blocks)
             if rows.reach:
                 source = node.inputs[0]
@@ -153,7 +155,7 @@ class _Rows:
     def _layers(self, block: AttentionBlock) -> tuple[Projection, Projection, Projection] | None:
         layers = [projection(heads.root) for heads in block.heads]
         shape = sizes(layers[0].x) if layers[0] is not None else None
-        if any(layer is None for layer in layers) or shape is None or len(shape) != 3:
+        if any(layer is None for layer in layers) or (shape or ())[1:-1] != (self.tokens,):
             return None
         return tuple(layers) if block.added is None else None  # type: ignore[return-value]
 

@@ -64,7 +64,7 @@ class FuseWindowAttention(Fuse):
         batch, high, side, wide, across, _ = cut.inside
         if side != across or q.tokens != side * across:
             return f"windows of {side} x {across} tokens, the op has square ones"
-        reader = only_consumer(block.out) if isinstance(block.out, ir.Value) else None
+        reader = only_consumer(block.out) if isinstance(block.out, ir.Value) and not block.turned_out else None
         after = only_consumer(reader.outputs[0]) if reader is not None and reader.op_type == "MatMul" else None
         found = linear(after.outputs[0]) if after is not None and after.op_type == "Add" else None
         found = found or (linear(reader.outputs[0]) if reader is not None else None)

@@ -1,6 +1,6 @@
 """One attention block of an exported graph: q, k, v by origin, the scale in one number, the tokens that come out.
 
-    softmax(scale * q k^T) v  with  q, k, v (B, heads, N, width)  >  tokens (B, N, heads * width)
+    softmax(scale * q k^T) v  with  q, k, v (B, heads, N, width) or (B heads, N, width)  >  tokens (B, N, heads * width)
 
 The scale may stand on q, on k, on both (dynamo writes its square root on each) or on the product. Between softmax and
 the product with v a constant may be added (``added``): ConViT's position term.
@@ -19,7 +19,10 @@ from .heads import Heads, find_heads, follow_out, unscaled
 
 @dataclass(frozen=True)
 class AttentionBlock:
-    """The parts of one block; ``out`` (..., heads * width) is what the rest of the network reads, or why there is none."""
+    """The parts of one block; ``out`` (..., heads * width) is what the rest of the network reads, or why there is none.
+
+    ``turned_out`` says that the rows of ``out`` are (tokens, batch).
+    """
 
     q: Heads
     k: Heads
@@ -30,6 +33,7 @@ class AttentionBlock:
     context: ir.Node
     added: ir.Node | None
     out: ir.Value | str
+    turned_out: bool
 
     @property
     def values(self) -> ir.Value:
@@ -42,9 +46,16 @@ class AttentionBlock:
     def heads(self) -> tuple[Heads, Heads, Heads]:
         return self.q, self.k, self.v
 
+    @property
+    def turned(self) -> bool:
+        """Whether a projection counts its tokens before its pictures."""
+        return any(part.turned for part in self.heads)
 
-def attention_blocks(graph: ir.Graph, decline: Callable[[ir.Node, str], None]) -> Iterator[AttentionBlock]:
-    """Every block of the graph; ``decline(softmax, why)`` hears of each softmax over products that is none."""
+
+def attention_blocks(
+    graph: ir.Graph, decline: Callable[[ir.Node, str], None], *, turned: bool = False
+) -> Iterator[AttentionBlock]:
+    """Every block of the graph, plain or ``turned``; ``decline(softmax, why)`` hears of each softmax that is in none."""
     for node in list(graph):
         if node.op_type != "Softmax" or node.domain:
             continue
@@ -52,8 +63,10 @@ def attention_blocks(graph: ir.Graph, decline: Callable[[ir.Node, str], None]) -
         if shape is None or attribute(node, "axis", -1) not in (-1, len(shape) - 1):
             continue
         found = _block(node)
-        if isinstance(found, AttentionBlock):
+        if isinstance(found, AttentionBlock) and found.turned == turned:
             yield found
+        elif isinstance(found, AttentionBlock):
+            decline(node, "q, k or v comes from a projection that counts its tokens before its pictures")
         elif found:
             decline(node, found)
 
@@ -84,13 +97,17 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
     q, k, v = parts
     if (q.heads, q.width) != (k.heads, k.width) or (k.heads, k.tokens) != (v.heads, v.tokens):
         return f"q {q.heads} x {q.width}, k {k.heads} x {k.width} and v {v.heads} heads do not belong together"
+    if not q.batch == k.batch == v.batch:
+        return f"q, k and v are of {q.batch}, {k.batch} and {v.batch} pictures"
     if v.scale != 1:
         return "v is multiplied by a number of its own"
     scale *= q.scale * k.scale
     usual = q.width**-0.5
     if abs(scale / usual - 1) < 1e-6:  # a square root on q and on k: rounded twice in float32
         scale = usual
-    return AttentionBlock(q, k, v, scale, scores, softmax, context, added, follow_out(context.outputs[0], q.batch))
+    found = follow_out(context.outputs[0], q)
+    out, turned = (found, False) if isinstance(found, str) else found
+    return AttentionBlock(q, k, v, scale, scores, softmax, context, added, out, turned)
 
 
 def origins(scores: ir.Node, context: ir.Node) -> tuple[Heads, Heads, Heads] | str:

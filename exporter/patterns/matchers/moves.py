@@ -2,7 +2,7 @@
 
     a value > its elements numbered > every node of a path, run on the numbers > where each element is now
 
-An open first axis is tried with ``OPEN_BATCH``.
+An open axis is tried with ``OPEN_BATCH``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ OPEN_BATCH = 2
 
 
 def number_elements(root: ir.Value) -> np.ndarray | None:
-    """Numbers in the shape of ``root``; None where an axis but the first is open."""
+    """Numbers in the shape of ``root``; None where its last axis or more than one other is open."""
     shape = sizes(root)
-    if shape is None or len(shape) < 2 or not all(isinstance(size, int) for size in shape[1:]):
+    if shape is None or len(shape) < 2 or not isinstance(shape[-1], int):
         return None
-    first = shape[0] if isinstance(shape[0], int) else OPEN_BATCH
-    full = (first, *(int(size) for size in shape[1:] if isinstance(size, int)))
+    full = [size if isinstance(size, int) else OPEN_BATCH for size in shape]
+    if sum(not isinstance(size, int) for size in shape) > 1:
+        return None
     return np.arange(np.prod(full), dtype=np.int64).reshape(full)
 
 

@@ -1,6 +1,6 @@
 """The linear layers behind heads: which input, which columns of which weights, several of them as one, and new ones.
 
-x (..., C_in) > MatMul W (C_in, columns) [> Add b (columns)]  or  Gemm  =  the root of heads.Heads
+x (..., C_in) > MatMul W (C_in, columns) [> Add b (columns)]  =  the root of heads.Heads
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Projection:
 
     def columns(self, heads: Heads) -> tuple[np.ndarray, np.ndarray | None]:
         """The weights (C_in, dim) and the bias (dim,) of one of q, k, v."""
-        part = slice(heads.offset, heads.offset + heads.dim)
+        part = list(heads.picked) if heads.offset < 0 else slice(heads.offset, heads.offset + heads.dim)
         return self.weights[:, part], None if self.bias is None else self.bias[part]
 
 
@@ -48,13 +48,9 @@ def projection(value: ir.Value) -> Projection | None:
     if weights is None or x is None or weights.ndim != 2:
         return None
     if bias is not None:
-        bias = (
-            np.broadcast_to(bias.reshape(bias.shape[-1:] or (1,)), weights.shape[1:])
-            if bias.size == bias.shape[-1]
-            else None
-        )
-        if bias is None:
+        if bias.ndim > 1 and bias.size != bias.shape[-1] or bias.size not in (1, weights.shape[1]):
             return None
+        bias = np.broadcast_to(bias.ravel(), weights.shape[1:])
     return Projection(value, x, weights, bias, node.inputs[1].name or "weights")  # type: ignore[union-attr]
 
 

@@ -18,6 +18,15 @@ def reshaped(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[
     return insert(before, "Reshape", [value, shared_constant(model, "target", target)], shape=shape)
 
 
+def as_shape(
+    model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]
+) -> ir.Value:
+    """``value`` as it is where it has ``shape`` already, else seen so."""
+    have = sizes(value)
+    same = have is not None and None not in have and have == tuple(shape)
+    return value if same else reshaped(model, before, value, shape)
+
+
 def merge_reshapes(model: ir.Model) -> int:
     """Reshape of a Reshape is one Reshape; a Reshape to the shape that a value has already is none."""
     count = 0
