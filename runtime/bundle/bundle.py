@@ -9,6 +9,7 @@ if its schema, names, sizes and hashes hold (vet.py). Engines that the runtime b
 from __future__ import annotations
 
 import json
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -195,8 +196,10 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
                 raise BundleRefused(
                     f"cannot open the bundle {folder}",
                     found=f"{error.strerror or error}: {error.filename or folder}",
-                    because="a file of it cannot be read, or the folder was moved away meanwhile",
-                    attempt="look at its permissions, or try again when nobody writes to it",
+                    because="it cannot be read, or was moved away meanwhile",
+                    attempt="a shorter name"
+                    if error.errno == errno.ENAMETOOLONG
+                    else "look at its permissions, or try again when nobody writes to it",
                 ) from error
         else:
             if _identity(folder) == before:
