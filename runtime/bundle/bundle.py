@@ -8,8 +8,8 @@ if its schema, names, sizes and hashes hold (vet.py). Engines that the runtime b
 
 from __future__ import annotations
 
-import json
 import errno
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
