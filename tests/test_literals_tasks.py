@@ -17,7 +17,12 @@ from edgesmith.runtime.tasks.known import TASKS
 RUNTIME = Path(edgesmith.__file__).parent / "runtime"
 ROOM = "tasks/"
 KINDS = {"Classification", "Detections", "DetectionRule", "ClassificationTask", "DetectionTask"}
-OTHER_IMAGES = ("coco/", "commands/cli.py", "report/words.py")  # a list in a COCO file, an argument, how many pictures
+OTHER_IMAGES = (
+    "coco/",
+    "commands/cli.py",
+    "report/schema.py",
+    "report/words.py",
+)  # a list in a COCO file, an argument, how many pictures
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

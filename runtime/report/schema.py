@@ -6,6 +6,7 @@ One table a part, in the order of the page. Whoever reads a part relies on its t
 
 from __future__ import annotations
 
+from ..ground.limits import FP16
 from .kinds import COUNT, DECIBEL, FIGURE, FLAG, LONG_TEXT, PLAIN, TEXT, TIME, either, fields, listed, named
 
 NOTES = listed(LONG_TEXT)
@@ -85,7 +86,7 @@ SMOOTHED = fields(
 )
 AUDIT = fields(
     {
-        "fp16": XRAY, "quantised": XRAY, "attention_lost": listed(listed(TEXT)), "in_name_only": either(listed(TEXT), named(listed(TEXT))),
+        FP16: XRAY, "quantised": XRAY, "attention_lost": listed(listed(TEXT)), "in_name_only": either(listed(TEXT), named(listed(TEXT))),
         "sites": PLAIN, "sites_on_integer_kernels": PLAIN, "verdict": PLAIN,
     }
 )  # fmt: skip

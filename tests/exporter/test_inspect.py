@@ -9,6 +9,7 @@ import pytest
 from attention_graph import vit
 from detection_bundle import write_detection_bundle
 from rich.console import Console
+from sealed import edit_manifest
 from small_bundle import write_small_bundle
 
 from edgesmith.exporter.commands.inspect.inspect import inspect, show
@@ -175,3 +176,14 @@ def test_a_detector_tells_its_thresholds_and_how_its_detections_match(tmp_path):
     assert "99.5% of 214 detections match, boxes within 0.031 px, scores within 2.4e-06, holds" in text
     assert "boxes: NMS graph, score 0.5, IoU 0.7, at most 8" in text
     assert data["manifest"]["task"] == "detection" and "num_detections" in text
+
+
+def test_the_rule_of_another_task_is_nobody_s_and_what_an_old_manifest_leaves_out_has_its_default(tmp_path):
+    from edgesmith.exporter.commands.inspect.screen import lines
+
+    classifier = write_small_bundle(tmp_path / "small.edge", detection=5)
+    assert not [line for line in lines(inspect(classifier)) if "boxes:" in line]
+    detector = write_detection_bundle(tmp_path / "detector.edge")
+    edit_manifest(detector, lambda manifest: manifest["detection"].pop("max_detections"))
+    (said,) = [line for line in lines(inspect(detector)) if "boxes:" in line]
+    assert said.endswith("at most 500")

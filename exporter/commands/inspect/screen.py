@@ -22,7 +22,8 @@ def lines(data: dict[str, Any]) -> Iterator[str]:
         yield f"bundle {manifest['name']}: {manifest['model'] or manifest['task']}, {manifest['precision']} for {manifest['target']}{chip}"
         for row in manifest.get("parity") or []:
             yield f"  parity {row.get('stage')} on {row.get('runner')}: {_agreement(row)}"
-        yield from (f"  {task.rule_words(manifest[task.key])}" for task in EXPORTS.values() if manifest.get(task.key))
+        if (task := EXPORTS.get(manifest["task"])) and manifest.get(task.key):  # a key of another task is nobody's
+            yield f"  {task.rule_words(manifest[task.key])}"
         yield from (f"  note: {note}" for note in manifest.get("notes") or [])
         for graph in (data["graph"], *data.get("others", ())):
             yield from _graph(graph)

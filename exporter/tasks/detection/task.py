@@ -82,9 +82,9 @@ class DetectionExport(ExportTask):
         return files, {"detection_report": report}
 
     def rule_words(self, rule: Mapping[str, Any]) -> str:
-        across = " across classes" if rule.get("agnostic_nms") else ""
-        thresholds = f"score {rule['score']:g}, IoU {rule['iou']:g}, at most {rule['max_detections']}"
-        return f"boxes: NMS {rule['nms']}{across}, {thresholds}"
+        told = DetectionRule.from_json(rule)  # which has a value for what an old manifest leaves out
+        across = " across classes" if told.agnostic_nms else ""
+        return f"boxes: NMS {told.nms}{across}, score {told.score:g}, IoU {told.iou:g}, at most {told.max_detections}"
 
     def claims(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Boxes and scores are known by name, or else by their shapes."""
