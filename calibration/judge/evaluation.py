@@ -73,7 +73,7 @@ def any_batch(model: ir.Model, *, optimise: bool = False, threads: int = 0) -> R
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
             results = dict(zip(outputs, session.run(outputs, {feed.name: filled}), strict=True))
             answers = joined(_numbers(results))
-            if not answers.ndim or len(answers) != len(filled):
+            if not answers.size or not answers.ndim or len(answers) != len(filled):
                 raise UserMistake(
                     "The graph does not answer picture by picture",
                     found=f"an answer of shape {answers.shape} to {len(filled)} pictures",
