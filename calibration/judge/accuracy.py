@@ -170,11 +170,12 @@ def _matched(lost: int, won: int, count: int) -> tuple[float, float]:
 def sqnr_db(reference: np.ndarray, found: np.ndarray) -> float:
     """10 log10 of signal energy over error energy; inf when equal, -inf when ``found`` is not finite."""
     expected = np.asarray(reference, dtype=np.float64)
-    error = expected - np.asarray(found, dtype=np.float64)
-    signal, noise = float((expected**2).sum()), float((error**2).sum())
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity on either side is its own answer, below
+        error = expected - np.asarray(found, dtype=np.float64)
+        signal, noise = float((expected**2).sum()), float((error**2).sum())
     if not math.isfinite(noise) or (signal == 0 and noise > 0):
         return -math.inf
-    return math.inf if noise == 0 else 10 * math.log10(signal / noise)
+    return math.inf if noise == 0 else 10 * (math.log10(signal) - math.log10(noise))
 
 
 def _take(truth: Any, rows: np.ndarray) -> Any:

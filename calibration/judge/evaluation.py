@@ -80,7 +80,7 @@ def in_batches_of(runner: Runner, fixed: int) -> Runner:
             missing = max(fixed - len(some), 0)
             filled = np.concatenate([some, np.repeat(some[:1], missing, axis=0)]) if missing else some
             answers = runner(filled)
-            if not answers.ndim or len(answers) != len(filled):
+            if not answers.size or not answers.ndim or len(answers) != len(filled):
                 raise UserMistake(
                     "The graph does not answer picture by picture",
                     found=f"an answer of shape {answers.shape} to {len(filled)} pictures",

@@ -18,7 +18,7 @@ from ...graph.read import attribute, constant, is_op
 from ...graph.run import open_session
 from ..judge.accuracy import sqnr_db
 from ..nouns import Site
-from ..statistics.observers import Observer
+from ..statistics.observers import LARGEST, Observer
 from .quantised_file import MICROSOFT, PROBE, Place, Rounded
 from .report import reasons
 
@@ -43,16 +43,19 @@ class Tally:
         self.rounded, self.observer = rounded, Observer(rounded.before, channel_axis)
         self.signal = self.noise = 0.0
         self.outside = self.count = 0
+        self.seen = False
 
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
         exact = before.astype(np.float64)
-        self.signal += float((exact**2).sum())
-        self.noise += float(((after.astype(np.float64) - exact) ** 2).sum())
+        with np.errstate(invalid="ignore", over="ignore"):  # a file of others may hold infinities
+            self.signal += float((exact**2).sum())
+            self.noise += float(((after.astype(np.float64) - exact) ** 2).sum())
         if bounds := self.rounded.bounds():
-            self.outside += int(((before < bounds[0]) | (before > bounds[1])).sum())
+            self.outside += int(((exact < bounds[0]) | (exact > bounds[1])).sum())
         self.count += before.size
-        if before.ndim > 1:
+        if before.ndim > 1 and before.size and np.abs(exact).max() < LARGEST:  # NaN is not
             self.observer.add(before.astype(np.float32), 1)
+            self.seen = True
 
     @property
     def db(self) -> float:
@@ -133,7 +136,9 @@ def _row(
         if shown.bounds():
             row["clipped"] = worst.outside / worst.count
         site = Site(place.node, place.op, shown.before, "", (), 1, 1, 0, kind=kind)
-        row["reasons"] = reasons(site, worst.observer.stats(), symmetric=not shown.dtype.startswith("u"))
+        row["reasons"] = reasons(
+            site, worst.observer.stats() if worst.seen else None, symmetric=not shown.dtype.startswith("u")
+        )
     if shown is not None and shown.scale is not None:
         row |= {"scale": shown.scale, "zero_point": shown.zero_point}
     if place.weight is not None:
@@ -222,6 +227,8 @@ def _weight_db(place: Place, weights: Values, known: Values) -> tuple[float, flo
         before = before.T
     if before.shape != found.shape or before.ndim < 2:
         return None
+    if not np.isfinite(found).all():
+        return -np.inf, -np.inf
     return sqnr_db(before, found), sqnr_db(_with_factors(before, found), found)
 
 
@@ -232,11 +239,11 @@ def _called_after(codes: str, name: str) -> bool:
 
 def _with_factors(weight: np.ndarray, found: np.ndarray) -> np.ndarray:
     """``weight`` times the factors a_i b_j of its first two axes that bring it closest to ``found``, in turns."""
-    scaled = weight.astype(np.float64)
+    scaled, target = weight.astype(np.float64), found.astype(np.float64)
     for axis in (0, 1, 0, 1):
         others = tuple(one for one in range(scaled.ndim) if one != axis)
         energy = (scaled**2).sum(axis=others, keepdims=True)
-        scaled = scaled * ((scaled * found).sum(axis=others, keepdims=True) / np.maximum(energy, 1e-30))
+        scaled = scaled * ((scaled * target).sum(axis=others, keepdims=True) / np.maximum(energy, 1e-30))
     return scaled
 
 

@@ -112,3 +112,12 @@ def test_commands_that_run_it_refuse(folders: tuple[Path, Path], way: str):
 def test_inspect_lists_whole_files(folders: tuple[Path, Path]):
     answer = edgesmith("inspect", str(folders[0]))
     assert "beside  model.onnx.data: 432 bytes" in answer.out and "WRONG" not in answer.out
+
+
+def test_an_onnxruntime_that_cannot_be_told_the_folder_gets_the_weights_themselves(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    expected = run_values(read_foreign_graph(folders[1]), {"images": IMAGE}, None)["logits"]
+    monkeypatch.setattr("edgesmith.graph.run.TAKES_FOLDER", (99, 0))
+    found = run_values(read_foreign_graph(folders[1]), {"images": IMAGE}, None)["logits"]
+    np.testing.assert_array_equal(found, expected)
