@@ -110,7 +110,7 @@ class Settings:
     )
     num_classes: int | None = ask(None, "Classes of your own checkpoint.", kind=Number, usual="the model's")
     labels: Place | None = ask(
-        None, "Names of your own classes: a file, one a line, or a JSON list.", usual="the model's"
+        None, "Names of your own classes: a file, one a line, or JSON, YAML, CSV.", usual="the model's"
     )
     image_size: int | str | Iterable[int] | None = ask(
         None,

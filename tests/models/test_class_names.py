@@ -10,7 +10,7 @@ import pytest
 from command_line import edgesmith
 
 from edgesmith.calibration.pictures.labels import class_number, folder_classes
-from edgesmith.models.weights.files.class_names import read_class_names
+from edgesmith.models.weights.files.class_names import names_in
 from edgesmith.runtime.errors import UserMistake
 
 DOCS = Path(__file__).parents[2] / "docs" / "checkpoints.md"
@@ -59,7 +59,7 @@ FORMS: dict[str, list[tuple[str, str | bytes]]] = {
 def test_every_form_gives_the_same_names(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert read_class_names(path) == NAMES
+    assert names_in(path.read_bytes(), path) == NAMES
 
 
 def test_the_table_of_the_docs_has_these_rows():
@@ -98,9 +98,8 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_is_said(tmp_path, kind):
     name, content, word = WRONG[kind]
-    (tmp_path / name).write_bytes(content)
     with pytest.raises(UserMistake) as caught:
-        read_class_names(tmp_path / name)
+        names_in(content, tmp_path / name)
     assert word in str(caught.value) and len(str(caught.value)) < 1200
 
 

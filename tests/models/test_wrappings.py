@@ -125,7 +125,18 @@ def test_a_classifier_is_taken_from_elsewhere_only_where_there_is_one(tmp_path, 
     made = prepare("van_mnist", tmp_path / "x.pth")
     assert same(made, van) and any("classifier.weight as head.weight" in note for note in made.notes)
     torch.save({**trunk, **one, **{k.replace("classifier", "fc"): v for k, v in one.items()}}, tmp_path / "x.pth")
-    assert "2 missing:\n              head.weight" in refusal("van_mnist", tmp_path / "x.pth")
+    text = refusal("van_mnist", tmp_path / "x.pth")
+    assert "2 missing:\n              head.weight" in text and "may be classifier.weight, fc.weight" in text
+
+
+def test_the_classifier_of_the_same_network_is_taken(tmp_path, van):
+    def apart(state):
+        trunk = under("backbone.", {k: v for k, v in state.items() if not k.startswith("head.")})
+        return {**trunk, "head.fc.weight": state["head.weight"], "head.fc.bias": state["head.bias"]}
+
+    torch.save({"student": apart(zeros(van)), "teacher": apart(van)}, tmp_path / "x.pth")
+    assert same(prepare("van_mnist", tmp_path / "x.pth"), van)
+    assert same(prepare("van_mnist", tmp_path / "x.pth", ema=False), zeros(van))
 
 
 # ---- several files ---------------------------------------------------------------------------------------------------

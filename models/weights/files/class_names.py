@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from ....runtime.ground.regular import read_regular
 from .plain_words import plain_words
 
-MOST_BYTES = 64 * 1024 * 1024
 MOST_CLASSES = 1_000_000
 # where the names stand inside a larger file, the most certain first
 KEYS = ("names", "id2label", "class_names", "classes", "class_to_idx", "label2id", "label_names", "categories")
@@ -33,16 +31,13 @@ INDEX, NAME = (
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # of a byte order
 
 
-def read_class_names(path: Path) -> list[str]:
-    """The names of ``path``; UserMistake where it cannot be read or gives no name for some class."""
+def names_in(data: bytes, path: Path) -> list[str]:
+    """The names in the bytes of ``path``; UserMistake where they cannot be read or some class has no name."""
     try:
-        data = read_regular(path, MOST_BYTES)
         encoding = next((one for mark, one in MARKS if data.startswith(mark)), "utf-8")
-        text = data.decode(encoding)
-        return _names(text, path.suffix.lower(), path)
-    except (OSError, ValueError, RecursionError) as error:
-        found = error.strerror if isinstance(error, OSError) else error
-        raise refused(path, str(found)[:200] or type(error).__name__) from None
+        return _names(data.decode(encoding), path.suffix.lower(), path)
+    except (ValueError, RecursionError) as error:
+        raise refused(path, str(error)[:200] or type(error).__name__) from None
 
 
 def refused(path: Path, found: str, attempt: str = "") -> UserMistake:

@@ -15,11 +15,12 @@ LAYERS = ("head", "fc", "classifier", "linear", "cls_head", "head_fc", "logits")
 
 
 def head_apart(
-    spec: ModelSpec, tensors: dict[str, Stored], outside: Mapping[str, Stored]
+    spec: ModelSpec, tensors: dict[str, Stored], prefix: str, outside: Mapping[str, Stored]
 ) -> tuple[dict[str, Stored], dict[str, str]]:
     """The tensors with a classifier that the trunk lacks, and where it was taken: {its name: the network's}.
 
-    Taken is only a pair of weight (K, C) and bias (K,) of the network's own input width, where there is one such pair.
+    Taken is only a pair of weight (K, C) and bias (K,) of the network's own input width, where one such pair is nearest to the
+    trunk's ``prefix``: of a student and a teacher each has its own.
     """
     ours = wanted(spec, {})
     there = renamed(spec, tensors)
@@ -36,6 +37,8 @@ def head_apart(
             continue
         if len(value.shape) == 2 and value.shape[1] == width and bias.shape == value.shape[:1]:
             found.append((name, f"{layer}.bias"))
+    near = max((_shared(prefix, weight) for weight, _ in found), default=0)
+    found = [pair for pair in found if _shared(prefix, pair[0]) == near]
     if len(found) != 1:
         return tensors, {}
     weight, bias_name = found[0]
@@ -43,3 +46,9 @@ def head_apart(
     if not {weights[0], biases[0]} <= renamed(spec, taken).keys():  # a layout in which these names are others
         return tensors, {}
     return taken, {weight: weights[0], bias_name: biases[0]}
+
+
+def _shared(prefix: str, name: str) -> int:
+    """How many parts two names have in common from the beginning on."""
+    pairs = zip(prefix.split("."), name.split("."), strict=False)
+    return next((count for count, (one, other) in enumerate(pairs) if one != other), 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .heads import LAYERS
 from .shapes import HEAD, HEAD_BIAS
 
 MERGE = "model = model.merge_and_unload(), then torch.save(model.state_dict(), FILE)"
@@ -46,6 +47,11 @@ def attempt_for(names: Iterable[str], missing: Iterable[str]) -> str:
 
 def _hint(names: tuple[str, ...], missing: tuple[str, ...]) -> tuple[str, str]:
     if missing and all(HEAD.fullmatch(name) or HEAD_BIAS.fullmatch(name) for name in missing):
+        if several := [name for name in names if name.endswith(".weight") and (f".{name}").split(".")[-2] in LAYERS]:
+            return (
+                f"its classifier may be {', '.join(several[:3])}: of none or of several nothing says that it is the one",
+                f"save the trunk with that classifier alone, as {', '.join(missing[:2])}",
+            )
         return (
             "this is a backbone without a classifier, as self-supervised trainings (DINO, MAE) save it"
             if any("teacher" in name or "student" in name or "last_layer" in name for name in names)

@@ -82,7 +82,7 @@ def choose(spec: ModelSpec, checkpoint: Checkpoint) -> Chosen:
             taken = average
         notes = told_average(average.prefix.rstrip("."), taken is average, lacking)
     assert taken is not None  # of several candidates one is the best
-    tensors, borrowed = head_apart(spec, taken.tensors, _outside(checkpoint.named, taken.prefix))
+    tensors, borrowed = head_apart(spec, taken.tensors, taken.prefix, _outside(checkpoint.named, taken.prefix))
     others = [one.prefix for one in (plain, average) if one and one is not taken]
     left = _left(checkpoint.named, taken.prefix, others, borrowed)
     return Chosen(tensors, taken.prefix, taken.average, (*notes, *_told(taken.prefix, left, borrowed)))
