@@ -198,7 +198,9 @@ def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
     x, scale = node.inputs[0], node.inputs[1]
     assert x is not None and scale is not None
     if is_read(node, first=1):
-        raise UserMistake(f"The mean or the spread that {node.op_type} {node.name} gives is read", expected="one output")
+        raise UserMistake(
+            f"The mean or the spread that {node.op_type} {node.name} gives is read", expected="one output"
+        )
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
     if axis >= 0 and x.shape is None:
         raise UserMistake(
