@@ -11,7 +11,16 @@ from near_misses import graph, outputs, read
 from edgesmith.exporter.engine.lower_opset import lower_opset
 from edgesmith.runtime.errors import UserMistake
 
-REDUCTIONS = ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceSum"]
+REDUCTIONS = [
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceSum",
+]
 LOGS = ["ReduceLogSum", "ReduceLogSumExp"]
 
 
@@ -77,7 +86,9 @@ def test_a_norm_in_opset_16(axis, bias):
     shape = "4" if axis in (-1, 2) else "3, 4"
     numbers = ", ".join(str(0.5 + index / 7) for index in range(4 if axis in (-1, 2) else 12))
     constants = f"float[{shape}] g = {{{numbers}}}, float[{shape}] h = {{{numbers}}}"
-    lowered(graph("2, 3, 4 x", "y", f"y = LayerNormalization<axis = {axis}, epsilon = 0.01>(x, g{bias})", constants, 17), 16)
+    lowered(
+        graph("2, 3, 4 x", "y", f"y = LayerNormalization<axis = {axis}, epsilon = 0.01>(x, g{bias})", constants, 17), 16
+    )
 
 
 def test_a_norm_whose_mean_is_read_is_refused():

@@ -12,7 +12,12 @@ import onnx.parser
 import onnx_ir as ir
 from onnx import numpy_helper
 
-KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+KINDS = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
 
 
 def outputs(model: ir.Model, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -64,7 +69,9 @@ def assert_sound(step: type, text: str | ir.Model, count: int | None = None, bec
         assert any(because in why for why in found), f"{because!r} is in none of {found}"
     if record.count == 0 and step.__name__ != "CleanUp":  # that one counts nodes that went
         old = onnx.ModelProto.FromString(written)
-        assert [node.op_type for node in model.graph] == [node.op_type for node in old.graph.node], "changed and not told"
+        assert [node.op_type for node in model.graph] == [node.op_type for node in old.graph.node], (
+            "changed and not told"
+        )
     onnx.checker.check_model(ir.to_proto(model))
     for batch in batches:
         after = outputs(model, batch)
@@ -74,7 +81,9 @@ def assert_sound(step: type, text: str | ir.Model, count: int | None = None, bec
             assert (new.dtype, new.shape) == (old.dtype, old.shape), name
             limit = 2e-2 if old.dtype == np.float16 else 1e-5
             scale = max(1.0, float(np.abs(old.astype(np.float64)).max(initial=0)))
-            np.testing.assert_allclose(new.astype(np.float64), old.astype(np.float64), rtol=0, atol=limit * scale, err_msg=name)
+            np.testing.assert_allclose(
+                new.astype(np.float64), old.astype(np.float64), rtol=0, atol=limit * scale, err_msg=name
+            )
     again = step().run(model)
     assert again.count == 0, "the second run changed the graph"
     return model

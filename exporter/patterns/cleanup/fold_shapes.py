@@ -202,11 +202,10 @@ def _follow(node: ir.Node, data: dict[ir.Value, np.ndarray]) -> None:
         if index is not None and index.size <= LONGEST and ((index >= -length) & (index < length)).all():
             result = np.asarray(whole.take(index, axis), dtype=object)
     elif op in ("Squeeze", "Unsqueeze") and inputs[0] in data:
-        axes = constant(inputs[1]).ravel().tolist() if len(inputs) > 1 and constant(inputs[1]) is not None else None  # type: ignore[union-attr]
-        axes = axes if len(inputs) > 1 else attribute(node, "axes")
-        if axes is not None:
+        told = constant(inputs[1]) if len(inputs) > 1 else np.array(attribute(node, "axes", ()))
+        if told is not None and told.size:
             move = np.squeeze if op == "Squeeze" else np.expand_dims
-            result = move(data[inputs[0]], tuple(axes))
+            result = move(data[inputs[0]], tuple(int(axis) for axis in told.ravel()))
     elif op == "Identity" or (op == "Cast" and attribute(node, "to") == ir.DataType.INT64):
         result = data.get(inputs[0])  # type: ignore[arg-type]
     if result is not None:
@@ -217,11 +216,11 @@ def _cut(whole: np.ndarray, bounds: list[int | None]) -> np.ndarray | None:
     """A Slice along one axis by start, end, axis and step; None where they are not all known, or run backwards."""
     if None in bounds or (len(bounds) < 3 and whole.ndim != 1):
         return None
-    start, end, axis, step = [*bounds, *(0, 1)[len(bounds) - 2 :]]
-    if not step or step < 0:
+    start, end, axis, step = [bound or 0 for bound in [*bounds, *(0, 1)[len(bounds) - 2 :]]]
+    if step < 1:
         return None
     index = [slice(None)] * whole.ndim
-    index[axis] = slice(max(start or 0, -whole.shape[axis]), end, step)  # type: ignore[index]
+    index[axis] = slice(max(start, -whole.shape[axis]), end, step)
     return whole[tuple(index)]
 
 

@@ -43,9 +43,7 @@ class FoldRepConvolution(Pattern):
 
     def _fold(self, model: ir.Model, add: ir.Node) -> bool:
         branches = [convolution(value.producer()) if value is not None else None for value in add.inputs]
-        kernels = sorted(
-            (found for found in branches if found is not None), key=lambda found: -math.prod(found.kernel)
-        )
+        kernels = sorted((found for found in branches if found is not None), key=lambda found: -math.prod(found.kernel))
         if not kernels or (
             len(kernels) == 2 and (kernels[0].x is not kernels[1].x or kernels[0].node is kernels[1].node)
         ):

@@ -103,8 +103,8 @@ class MergeScaleHeads(Pattern):
         weight = np.zeros((first.outputs, len(heads.convolutions), *largest))  # (G, n, k, k)
         for index, head in enumerate(heads.convolutions):
             starts = [(full - size) // 2 for full, size in zip(largest, head.kernel, strict=True)]
-            inside = tuple(slice(start, start + size) for start, size in zip(starts, head.kernel, strict=True))
-            weight[(slice(None), index, *inside)] = head.weight[:, 0]
+            inside = [slice(start, start + size) for start, size in zip(starts, head.kernel, strict=True)]
+            weight[:, index][(slice(None), *inside)] = head.weight[:, 0]
         weight = weight.reshape(-1, 1, *largest)
         bias = np.stack([head.bias for head in heads.convolutions], axis=1).ravel()
         dtype, name = first.stored.dtype, first.node.inputs[1].name  # type: ignore[union-attr]

@@ -24,7 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
-from ....graph.read import attribute, constant, only_consumer, sizes
+from ....graph.read import attribute, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.layers import Convolution, convolution
 

@@ -82,7 +82,13 @@ class UpsampleLate(Pattern):
                 return f"the map is enlarged by {attribute(resize, 'mode')} interpolation, expected copies (nearest)"
             if attribute(resize, "coordinate_transformation_mode") == "tf_crop_and_resize":
                 return "the map is cropped, and what lies outside is a number of its own"
-            if "axes" in resize.attributes or scales is None or scales.size != 4 or scales[:2].tolist() != [1, 1] or min(scales[2:]) < 1:
+            if (
+                "axes" in resize.attributes
+                or scales is None
+                or scales.size != 4
+                or scales[:2].tolist() != [1, 1]
+                or min(scales[2:]) < 1
+            ):
                 return "expected constant scales, 1 for batch and channels and not below 1 for the sides"
             if only_consumer(resize.outputs[0]) is not concat:
                 return "the enlarged map has other uses"

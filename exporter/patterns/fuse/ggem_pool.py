@@ -59,7 +59,8 @@ class FuseGGeMPool(Fuse):
             return "the mean is not over the tokens alone"
         if flat is None or flat.op_type != "Reshape" or (sizes(flat.outputs[0]) or ())[1:] != out[1:]:
             return f"the roots are not brought to {out}"
-        if (grouped[0], *_times(grouped[2:])) != (shape[0], shape[2]):
+        inside = [size for size in grouped[2:] if isinstance(size, int)]
+        if len(inside) < 2 or math.prod(inside) != shape[2]:
             return f"values of shape {shape} in groups of shape {grouped}, which are cut across the channels"
         p, inverse = constant(power.inputs[1]), constant(root.inputs[1])  # type: ignore[union-attr]
         assert p is not None and inverse is not None and x is not None
@@ -74,11 +75,6 @@ class FuseGGeMPool(Fuse):
         (y,) = fused(model, flat, OP, [x, pooled], [out], attributes, name=mean.name or "")
         replace_value(flat.outputs[0], y)
         return ""
-
-
-def _times(inner: tuple[int | str | None, ...]) -> list[int]:
-    """The channels of the groups together, where they are known."""
-    return [math.prod(size for size in inner if isinstance(size, int))] if None not in inner else []
 
 
 def _layout(p: np.ndarray, grouped: tuple[int | str | None, ...]) -> tuple[np.ndarray, int] | None:

@@ -62,7 +62,7 @@ class FuseWindowAttention(Fuse):
         if not all(read_only_by(part.root, ends) for part in block.heads):  # type: ignore[arg-type]
             return "q, k or v is read outside the attention too"
         batch, high, side, wide, across, _ = cut.inside
-        if side != across or q.tokens != side * across:
+        if side != across or q.tokens != side * across:  # type: ignore[operator]
             return f"windows of {side} x {across} tokens, the op has square ones"
         reader = only_consumer(block.out) if isinstance(block.out, ir.Value) and not block.turned_out else None
         after = only_consumer(reader.outputs[0]) if reader is not None and reader.op_type == "MatMul" else None

@@ -35,7 +35,13 @@ def merge_reshapes(model: ir.Model) -> int:
             continue
         source, target = node.inputs[0], constant(node.inputs[1])
         first = source.producer() if source is not None else None
-        if first is not None and first.op_type == "Reshape" and not first.domain and target is not None and 0 not in target:
+        if (
+            first is not None
+            and first.op_type == "Reshape"
+            and not first.domain
+            and target is not None
+            and 0 not in target
+        ):
             source = first.inputs[0]
             node.replace_input_with(0, source)
             drop_unread(first)

@@ -61,7 +61,9 @@ class BranchesOnMaps(Pattern):
             attributes = {name: item.value for name, item in activation.attributes.items()}
             source = insert(node, activation.op_type, [source], shape=sizes(source), **attributes)
         branch = _convolve(model, node, found, source)
-        replace_value(node.outputs[0], insert(node, "Add", [base, branch], name=total.name or "", shape=sizes(node.outputs[0])))
+        replace_value(
+            node.outputs[0], insert(node, "Add", [base, branch], name=total.name or "", shape=sizes(node.outputs[0]))
+        )
         return 1
 
     def _hidden(self, node: ir.Node, found: Linear) -> tuple[Linear, ir.Node] | None:
@@ -73,7 +75,12 @@ class BranchesOnMaps(Pattern):
         if activation is None or activation.op_type not in ("Gelu", "Relu") or activation.domain:
             return None
         first = linear(activation.inputs[0])
-        if first is None or sizes(first.x) is None or only_consumer(first.y) is not activation or only_consumer(found.x) is not found.matmul:
+        if (
+            first is None
+            or sizes(first.x) is None
+            or only_consumer(first.y) is not activation
+            or only_consumer(found.x) is not found.matmul
+        ):
             return None
         return (first, activation) if any(usage.node.op_type == "Conv" for usage in node.outputs[0].uses()) else None
 

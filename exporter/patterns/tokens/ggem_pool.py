@@ -43,9 +43,10 @@ class GGeMPowers(Pattern):
             if one and shape is not None and None not in shape and shape == sizes(value):  # no group is made by p
                 power.replace_input_with(1, shared_constant(model, "exponent", p.ravel()[0]))
             elif p.size > 1:
-                exponents = power.inputs[1]
-                if exponents.dtype != value.dtype:  # a power takes whole numbers, a product does not  # type: ignore[union-attr]
-                    exponents = shared_constant(model, "exponents", p.astype(value.dtype.numpy()))  # type: ignore[union-attr]
+                exponents, kind = power.inputs[1], value.dtype
+                assert kind is not None  # floating point: refusal asked
+                if p.dtype != kind.numpy():  # a power takes whole numbers, a product does not
+                    exponents = shared_constant(model, "exponents", p.astype(kind.numpy()))
                 logarithm = insert(before, "Log", [value], shape=sizes(value))
                 exponent = insert(before, "Mul", [logarithm, exponents], shape=shape)
                 replace_value(power.outputs[0], insert(before, "Exp", [exponent], shape=shape))

@@ -72,9 +72,7 @@ class LinearsOnMaps(Pattern):
             self.decline(node, "the linear layer before the transpose has other uses")
             return None
         if found.inputs > found.outputs:
-            self.decline(
-                node, f"the transpose would widen from {found.outputs} to {found.inputs} channels"
-            )
+            self.decline(node, f"the transpose would widen from {found.outputs} to {found.inputs} channels")
             return None
         source = transpose_of(node, found.x, TO_MAP)
         replace_value(node.outputs[0], self._convolve(model, node, found, source))

@@ -80,7 +80,12 @@ def _pooled(node: ir.Node) -> tuple[ir.Value, tuple[int | str | None, ...]] | No
         return source, after
     view = transposed(source, TO_MAP) if len(shape) == 4 and over == [2, 3] else None
     reshape = view.producer() if view is not None else None
-    if reshape is None or reshape.op_type != "Reshape" or reshape.domain or any(only_consumer(v) is None for v in (source, view)):
+    if (
+        reshape is None
+        or reshape.op_type != "Reshape"
+        or reshape.domain
+        or any(only_consumer(v) is None for v in (source, view))
+    ):
         return None
     tokens, before = reshape.inputs[0], sizes(reshape.inputs[0])
     inside = before is not None and len(before) == 3 and None not in before and (before[0], before[2]) == shape[:2]

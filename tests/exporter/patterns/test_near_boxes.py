@@ -103,7 +103,9 @@ DECODING = (
 TABLES = "int64[4] sides = {0, 0, 4, 3}, float[3] r = {0, 1, 2}, int64[1] last = {-1}"
 
 
-def decoding(points: str = f"{CELLS}, 4", reach: str = f"{CELLS}, 4", made: str = "boxes; scores", body: str = DECODING) -> str:
+def decoding(
+    points: str = f"{CELLS}, 4", reach: str = f"{CELLS}, 4", made: str = "boxes; scores", body: str = DECODING
+) -> str:
     inputs = f"1, {CELLS}, 2 l; 1, {CELLS}, 12 s; {points} points; {reach} reach"
     return graph(inputs, made, body, TABLES)
 
@@ -148,5 +150,3 @@ def test_few_cells_stay():
     text = decoding().replace("1200", "1000")
     record = SelectCandidates().run(read(text))
     assert record.count == 0 and "no more than the 1000" in record.refused[0].why
-
-

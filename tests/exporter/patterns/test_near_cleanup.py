@@ -127,7 +127,9 @@ def test_views_and_no_ops(body, shape, step):
     ],
 )  # fmt: skip
 def test_older_opsets(step, body, version):
-    assert_sound(step, graph("4, 6 x", "float[n, m] y", body, NUMBERS, version).replace("ir_version: 10", "ir_version: 7"))
+    assert_sound(
+        step, graph("4, 6 x", "float[n, m] y", body, NUMBERS, version).replace("ir_version: 10", "ir_version: 7")
+    )
 
 
 # --- FoldConstants
@@ -175,7 +177,12 @@ def test_an_initializer_that_may_be_fed_is_no_constant():
 
 def test_equal_initializers_of_which_one_may_be_fed_stay_two():
     same = weights(w0=(6, 6))
-    text = graph("batch, 6 x; 6, 6 w0", "float[n, m] y; float[k, l] z", "y = MatMul(x, w0) z = MatMul(x, w1)", same + ", " + same.replace("w0", "w1"))
+    text = graph(
+        "batch, 6 x; 6, 6 w0",
+        "float[n, m] y; float[k, l] z",
+        "y = MatMul(x, w0) z = MatMul(x, w1)",
+        same + ", " + same.replace("w0", "w1"),
+    )
     assert_sound(CleanUp, text)
 
 
@@ -185,7 +192,11 @@ def test_shape_arithmetic_in_half_precision():
 
 
 def test_two_draws_stay_two():
-    text = graph("4, 6 x", "float[n, m] y", "a = Bernoulli<seed = 1.0>(x) b = Bernoulli<seed = 1.0>(x) c = Sub(a, b) y = Add(x, c)")
+    text = graph(
+        "4, 6 x",
+        "float[n, m] y",
+        "a = Bernoulli<seed = 1.0>(x) b = Bernoulli<seed = 1.0>(x) c = Sub(a, b) y = Add(x, c)",
+    )
     model = read(text.replace("Bernoulli<seed = 1.0>(x)", "Bernoulli(p)").replace("{ a", "{ p = Sigmoid(x) a"))
     CleanUp().run(model)
     assert [node.op_type for node in model.graph].count("Bernoulli") == 2
@@ -208,7 +219,15 @@ TWICE = "a = Relu(x) y = Identity(a) z = Identity(a)"
 )  # fmt: skip
 def test_copies_that_are_handed_out_keep_their_names(body):
     """Twice: another pass writes such copies, and the clean-up after it must not join their names."""
-    model = assert_sound(CleanUp, graph("4, 6 x", "float[n, m] y; float[k] z" if "(v)" in body else "float[n, m] y; float[k, l] z", body.replace("y = Identity(v)", "y = Add(x, v)"), weights(v=(6,))))
+    model = assert_sound(
+        CleanUp,
+        graph(
+            "4, 6 x",
+            "float[n, m] y; float[k] z" if "(v)" in body else "float[n, m] y; float[k, l] z",
+            body.replace("y = Identity(v)", "y = Add(x, v)"),
+            weights(v=(6,)),
+        ),
+    )
     CleanUp().run(model)
     assert [value.name for value in model.graph.outputs] == ["y", "z"]
     assert_sound(CleanUp, model)

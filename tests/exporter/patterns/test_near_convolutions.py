@@ -128,10 +128,14 @@ def test_a_sum_that_is_broadcast_to_more_channels_is_no_shortcut():
 @ranks
 @pytest.mark.parametrize("factor", ["f", "1f"])
 def test_factors_leave_trunks_of_every_rank(axes, factor):
-    constants = weights(we=(4, 4, *ones(axes)), w1=(4, 4, *ones(axes)), b1=(4,), w3=(4, 4, *ones(axes, 3)), f=(4, *ones(axes)))
+    constants = weights(
+        we=(4, 4, *ones(axes)), w1=(4, 4, *ones(axes)), b1=(4,), w3=(4, 4, *ones(axes, 3)), f=(4, *ones(axes))
+    )
     constants = constants if factor == "f" else with_leading_one(constants, "f", axes)
     pads = ", ".join(["1"] * 2 * axes)
-    body = f"x = Conv(i, we) p = Conv<pads = [{pads}]>(x, w3, b1) r = Relu(p) q = Conv(r, w1) m = Mul(x, f) z = Add(m, q) "
+    body = (
+        f"x = Conv(i, we) p = Conv<pads = [{pads}]>(x, w3, b1) r = Relu(p) q = Conv(r, w1) m = Mul(x, f) z = Add(m, q) "
+    )
     made, tail = "y", "k = Conv(z, w1, b1) y = Add(z, k)"
     assert_sound(RescaleTrunk, graph(f"batch, 4, {SIDES[axes]} i", made, body + tail, constants), 1)
     assert_sound(RescaleTrunk, graph(f"batch, 4, {SIDES[axes]} i", "y; p", body + tail, constants), 1)
@@ -181,7 +185,9 @@ def test_layer_scales_of_every_rank(axes, shape, count):
     if shape == "scalar":
         constants = constants.replace("float[1] ls = {", "float ls = {")
     sides = "4" if shape == "C" and axes == 1 else SIDES[axes] if shape != "C" else ", ".join(["4"] * axes)
-    assert_sound(FoldLayerScale, graph(f"batch, 3, {sides} x", "y", "c = Conv(x, w, b) y = Mul(c, ls)", constants), count)
+    assert_sound(
+        FoldLayerScale, graph(f"batch, 3, {sides} x", "y", "c = Conv(x, w, b) y = Mul(c, ls)", constants), count
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,9 @@ def test_layer_scales_behind_linear_layers(inputs, factor, bias, count):
 @pytest.mark.parametrize("made", ["y; c", "y; p", "p; y"])
 def test_layers_that_are_handed_out_keep_their_numbers(made):
     constants = weights(w=(3, 4), b=(4,), ls=(4,))
-    assert_sound(FoldLayerScale, graph("2, 5, 3 x", made, "p = MatMul(x, w) c = Add(p, b) y = Mul(c, ls)", constants), 0)
+    assert_sound(
+        FoldLayerScale, graph("2, 5, 3 x", made, "p = MatMul(x, w) c = Add(p, b) y = Mul(c, ls)", constants), 0
+    )
 
 
 def test_a_map_of_unknown_rank_keeps_its_factor_or_is_right():
@@ -315,7 +323,7 @@ def test_depthwise_shortcuts_of_every_rank(axes):
         ("d = Conv<group = 4, pads = [2, 2, 2, 2], dilations = [2, 2]>(x, w) y = Add(x, d)", (4, 1, 3, 3), 0),
         ("d = Conv<group = 4>(x, w) y = Add(x, d)", (4, 1, 1, 1), 1),
         ("r = Relu(x) d = Conv<group = 4>(r, w) y = Add(x, d)", (4, 1, 1, 1), 0),
-        ("d = Conv<group = 4, auto_pad = \"SAME_UPPER\">(x, w) y = Add(x, d)", (4, 1, 3, 3), 0),
+        ('d = Conv<group = 4, auto_pad = "SAME_UPPER">(x, w) y = Add(x, d)', (4, 1, 3, 3), 0),
     ],
 )
 def test_near_depthwise_shortcuts(body, shape, count):
@@ -338,18 +346,21 @@ CUTS = (
     ("last", "count"),
     [
         ("y = Conv(cat, w, b)", 1),
-        ("y = Conv<auto_pad = \"VALID\">(cat, w, b)", 1),
-        ("y = Conv<auto_pad = \"NOTSET\", pads = [1, 0, 1, 2]>(cat, w, b)", 1),
-        ("y = Conv<auto_pad = \"SAME_UPPER\">(cat, w, b)", 0),
-        ("y = Conv<auto_pad = \"SAME_LOWER\", strides = [2, 2]>(cat, w, b)", 0),
-        ("y = Conv<auto_pad = \"VALID\", strides = [2, 1], kernel_shape = [3, 3]>(cat, w, b)", 1),
+        ('y = Conv<auto_pad = "VALID">(cat, w, b)', 1),
+        ('y = Conv<auto_pad = "NOTSET", pads = [1, 0, 1, 2]>(cat, w, b)', 1),
+        ('y = Conv<auto_pad = "SAME_UPPER">(cat, w, b)', 0),
+        ('y = Conv<auto_pad = "SAME_LOWER", strides = [2, 2]>(cat, w, b)', 0),
+        ('y = Conv<auto_pad = "VALID", strides = [2, 1], kernel_shape = [3, 3]>(cat, w, b)', 1),
     ],
 )
 def test_focus_with_every_padding(last, count):
     text = graph("batch, 2, 8, 12 x", "y", PHASES + last, CUTS + weights(w=(3, 8, 3, 3), b=(3,)))
     model = assert_sound(FocusConvolution, text, count)
     if count:
-        assert model.graph.node(-1).attributes.get("auto_pad") is None or model.graph.node(-1).attributes["auto_pad"].value == "NOTSET"
+        assert (
+            model.graph.node(-1).attributes.get("auto_pad") is None
+            or model.graph.node(-1).attributes["auto_pad"].value == "NOTSET"
+        )
 
 
 @pytest.mark.parametrize(
@@ -422,7 +433,9 @@ def test_near_scale_heads(before, after, groups, made, because):
 def test_scale_heads_of_an_older_opset_stay_whole():
     """Axes of Unsqueeze were an attribute up to opset 12."""
     text = heads(2, ((3, 3), (5, 5))).replace("(d0, two)", "<axes = [2]>(d0)").replace("Unsqueeze(", "Unsqueeze(")
-    text = text.replace("u0 = Unsqueeze<axes = [2]>(d0)", "u0 = Unsqueeze<axes = [2]>(d0)").replace("u1 = Unsqueeze(d1, two)", "u1 = Unsqueeze<axes = [2]>(d1)")
+    text = text.replace("u0 = Unsqueeze<axes = [2]>(d0)", "u0 = Unsqueeze<axes = [2]>(d0)").replace(
+        "u1 = Unsqueeze(d1, two)", "u1 = Unsqueeze<axes = [2]>(d1)"
+    )
     text = text.replace('"" : 20', '"" : 12').replace("num_outputs = 2", "split = [2, 2]")
     assert_sound(MergeScaleHeads, text)
 
@@ -451,7 +464,10 @@ def test_near_necks(before, after, count, kind):
     body = NECK.replace(before, after)
     made = "y"
     if "z =" in body:
-        body, made = body.replace("z = Add(y0, cat) y0 = Relu(cat)", "y0 = Relu(y) z = Concat<axis = 1>(y0, cat)"), "y; z"
+        body, made = (
+            body.replace("z = Add(y0, cat) y0 = Relu(cat)", "y0 = Relu(y) z = Concat<axis = 1>(y0, cat)"),
+            "y; z",
+        )
     if "tf_crop" in body:
         body = body.replace("(u, , scales)", "(u, roi, scales)")
     constants = "float[4] scales = {1.0, 1.0, 2.0, 2.0}, float[8] roi = {0, 0, 0, 0, 1, 1, 1.5, 1.5}, "
@@ -485,7 +501,11 @@ TWINS = (
     ("before", "after", "count"),
     [
         ("", "", 1),
-        ("r0 = Conv(p, s0)", "r0 = Conv<dilations = [2, 2]>(p, s0)", 1),  # of one tap: another attribute, no twins there
+        (
+            "r0 = Conv(p, s0)",
+            "r0 = Conv<dilations = [2, 2]>(p, s0)",
+            1,
+        ),  # of one tap: another attribute, no twins there
         ("Concat<axis = 2>(fr0, fr1)", "Concat<axis = 2>(fr1, fr0)", 0),
         ("s = Concat<axis = 2>(fr0, fr1)", "s0x = Concat<axis = 2>(fr0, fr1) s = Transpose<perm = [2, 0, 1]>(s0x)", 1),
         ("fr1 = Reshape(r1, row)", "n = Neg(r1) fr1 = Reshape(n, row)", 0),

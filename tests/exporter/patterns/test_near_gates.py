@@ -12,7 +12,8 @@ both = pytest.mark.parametrize("step", [GateBesideAttention, GateInAttention])
 
 TERM = "float[1, 2, 4, 4] b = {" + ", ".join(["0.075"] * 16 + ["0.2"] * 16) + "}, "
 CONSTANTS = (
-    TERM + "float[1, 2, 1, 1] keep = {0.7, 0.2}, int64[4] heads = {-1, 4, 2, 3}, int64[1] last = {-1}, int64[1] first = {2}, "
+    TERM
+    + "float[1, 2, 1, 1] keep = {0.7, 0.2}, int64[4] heads = {-1, 4, 2, 3}, int64[1] last = {-1}, int64[1] first = {2}, "
     "int64[3] tokens = {-1, 4, 6}, " + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6), bv=(6,), wo=(6, 6))
 )
 V = "v0 = MatMul(x, wv) v1 = Reshape(v0, heads) v = Transpose<perm = [0, 2, 1, 3]>(v1) "
@@ -130,7 +131,9 @@ def test_a_constant_in_the_place_of_the_position_term_that_is_added_to_every_key
 @both
 def test_one_gate_for_all_heads(step):
     term = "float[1, 1, 4, 4] b = {" + ", ".join(["0.075"] * 16) + "}, "
-    constants = CONSTANTS.replace(TERM, term).replace("float[1, 2, 1, 1] keep = {0.7, 0.2}", "float[1, 1, 1, 1] keep = {0.7}")
+    constants = CONSTANTS.replace(TERM, term).replace(
+        "float[1, 2, 1, 1] keep = {0.7, 0.2}", "float[1, 1, 1, 1] keep = {0.7}"
+    )
     assert_sound(step, gpsa(PLAIN, constants=constants), 0)
 
 
@@ -140,7 +143,9 @@ def test_a_sum_that_divides_the_columns(step):
     body = PLAIN.replace(NORM, "column = ReduceSum<keepdims = 0>(rows, last) normal = Div(rows, column) ")
     term = "float[1, 1, 4, 4] b = {" + ", ".join(["0.01", "0.2", "0.05", "0.04"] * 4) + "}, "
     constants = CONSTANTS.replace(TERM, term).replace("keep = {0.7, 0.2}", "keep = {0.7}")
-    constants = constants.replace("float[1, 2, 1, 1] keep", "float[1, 1, 1, 1] keep").replace("{-1, 4, 2, 3}", "{1, 4, 1, 6}")
+    constants = constants.replace("float[1, 2, 1, 1] keep", "float[1, 1, 1, 1] keep").replace(
+        "{-1, 4, 2, 3}", "{1, 4, 1, 6}"
+    )
     text = gpsa(body, constants=constants).replace("batch, 4, 6] x", "1, 4, 6] x")
     assert_sound(step, text, 0, "other uses than the product")
     assert_sound(step, text.replace("ReduceSum<keepdims = 0>", "ReduceSum<keepdims = 1>"), 1)
@@ -148,7 +153,12 @@ def test_a_sum_that_divides_the_columns(step):
 
 @both
 def test_in_half_precision(step):
-    exact = CONSTANTS.replace("{0.7, 0.2}", "{0.75, 0.25}").replace("0.075", "0.0625").replace("0.2,", "0.1875,").replace("0.2}", "0.1875}")
+    exact = (
+        CONSTANTS.replace("{0.7, 0.2}", "{0.75, 0.25}")
+        .replace("0.075", "0.0625")
+        .replace("0.2,", "0.1875,")
+        .replace("0.2}", "0.1875}")
+    )
     assert_sound(step, half(gpsa(PLAIN, constants=exact)), 1)
     assert_sound(step, half(gpsa(PLAIN.replace(V, BIASED) + " u = Neg(v1)", "y; u", constants=exact)), 1)
 
@@ -156,7 +166,11 @@ def test_in_half_precision(step):
 @both
 @pytest.mark.parametrize(
     "end",
-    ["y = MatMul(v, normal)", "t = Transpose<perm = [0, 1, 3, 2]>(normal) y = MatMul(t, v)", "d = Relu(normal) y = MatMul(d, v)"],
+    [
+        "y = MatMul(v, normal)",
+        "t = Transpose<perm = [0, 1, 3, 2]>(normal) y = MatMul(t, v)",
+        "d = Relu(normal) y = MatMul(d, v)",
+    ],
 )
 def test_rows_that_do_not_go_straight_into_the_product(step, end):
     if end.startswith("y = MatMul(v"):

@@ -16,7 +16,9 @@ from edgesmith.exporter.patterns.tokens.tokens_as_maps import TokensAsMaps
 
 # --- MeanBeforeLinear
 
-AXES = "int64[1] one = {1}, int64[1] minus = {-2}, int64[1] last = {2}, int64[2] both = {1, 2}, int64[2] sides = {2, 3}, "
+AXES = (
+    "int64[1] one = {1}, int64[1] minus = {-2}, int64[1] last = {2}, int64[2] both = {1, 2}, int64[2] sides = {2, 3}, "
+)
 MEAN = "m = MatMul(g, w) l = Add(m, b) s = Add(t, l) p = ReduceMean<keepdims = 0>(s, one) y = Neg(p)"
 
 
@@ -117,10 +119,18 @@ def test_a_branch_with_a_bias_of_any_axes(bias, kind):
 )
 def test_near_branches(inputs, made, count):
     for step in (BranchesOnMaps, LinearsOnMaps):
-        assert_sound(step, graph(inputs, made, BRANCH, weights(w=(4, 4), b=(4,))), count if step is BranchesOnMaps else None)
+        assert_sound(
+            step, graph(inputs, made, BRANCH, weights(w=(4, 4), b=(4,))), count if step is BranchesOnMaps else None
+        )
 
 
-WIDE = "t = " + TO_TOKENS + "(m) n = MatMul(t, v) a = Gelu(n) f = MatMul(a, w) s = Add(t, f) u = " + TO_MAP + "(s) y = Conv(u, k)"
+WIDE = (
+    "t = "
+    + TO_TOKENS
+    + "(m) n = MatMul(t, v) a = Gelu(n) f = MatMul(a, w) s = Add(t, f) u = "
+    + TO_MAP
+    + "(s) y = Conv(u, k)"
+)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +271,11 @@ def test_layers_between_the_views(axis, batch):
 @pytest.mark.parametrize("step", [FlattenLate, TokensAsMaps])
 def test_near_flattened_maps(body, inputs, step):
     made = "; ".join(name for name in "yz" if f" {name} =" in f" {body}")
-    constants = VIEWS + "int64[4] other = {2, 3, 2, 4}, int64[3] thin = {2, 2, 3}, int64[1] six = {6}, " + weights(c1=(4,), c2=(6, 4))
+    constants = (
+        VIEWS
+        + "int64[4] other = {2, 3, 2, 4}, int64[3] thin = {2, 2, 3}, int64[1] six = {6}, "
+        + weights(c1=(4,), c2=(6, 4))
+    )
     assert_sound(step, graph(inputs, made, body, constants))
 
 
@@ -311,9 +325,9 @@ def test_near_pools(body, exponents, count):
 def test_exponents_that_spread_one_channel_over_groups():
     """(4, 1) on (B, N, 1, 2) makes four groups of one; a single exponent would leave one."""
     body = POOL.replace("Pow(d, q)", "Pow(d, q)")
-    constants = GROUPS.replace("{0, 0, 4, 2}", "{0, 0, 1, 2}") + EXPONENTS.replace("{3.0, 2.0, 1.0, 4.0}", "{2.0, 2.0, 2.0, 2.0}").replace(
-        "{0.33333334, 0.5, 1.0, 0.25}", "{0.5, 0.5, 0.5, 0.5}"
-    )
+    constants = GROUPS.replace("{0, 0, 4, 2}", "{0, 0, 1, 2}") + EXPONENTS.replace(
+        "{3.0, 2.0, 1.0, 4.0}", "{2.0, 2.0, 2.0, 2.0}"
+    ).replace("{0.33333334, 0.5, 1.0, 0.25}", "{0.5, 0.5, 0.5, 0.5}")
     assert_sound(GGeMPowers, graph("batch, 9, 2 x", "float[batch, 8] y", body, constants))
 
 
@@ -326,7 +340,9 @@ def test_pools_whose_parts_are_handed_out(made):
 # --- DropUnreadTokens
 
 HEAD = "l = LayerNormalization<axis = -1>(x, g, h) f = MatMul(l, w) r = Gelu(f) o = Add(x, r) t = Gather<axis = 1>(o, n0) y = Neg(t)"
-CHOICE = "int64 n0 = {0}, int64 nlast = {-1}, int64[1] n1 = {0}, int64[1] a = {1}, int64[1] b = {2}, int64[2] two = {0, 1}, "
+CHOICE = (
+    "int64 n0 = {0}, int64 nlast = {-1}, int64[1] n1 = {0}, int64[1] a = {1}, int64[1] b = {2}, int64[2] two = {0, 1}, "
+)
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,12 @@ def test_elements_are_followed_where_every_size_is_known(body, moves):
 
 
 def test_a_split_whose_parts_are_fed_is_not_followed():
-    model = read(graph("batch, 4, 6 x; 2 p", "float[a, b, c] y; float[d, e, f] z", "q = Cast<to = 7>(p) y, z = Split<axis = 1>(x, q)"))
+    model = read(
+        graph(
+            "batch, 4, 6 x; 2 p",
+            "float[a, b, c] y; float[d, e, f] z",
+            "q = Cast<to = 7>(p) y, z = Split<axis = 1>(x, q)",
+        )
+    )
     split = model.graph.node(1)
     assert move(np.arange(48).reshape(2, 4, 6), [(split, split.inputs[0], split.outputs[0])]) is None
