@@ -15,6 +15,7 @@ import pytest
 from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.bundle.bundle import Bundle
 from edgesmith.runtime.bundle.engines import ENGINES
 from edgesmith.runtime.errors import EdgesmithError, UserMistake, one_line
 from edgesmith.runtime.ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine
@@ -223,3 +224,8 @@ def test_members_of_a_zip(tmp_path: Path, data, said):
         return
     with pytest.raises(ValueError, match=said):
         read_members(tmp_path / "a.zip", 50)
+
+
+def test_a_bundle_of_which_nothing_was_hashed(tiny):
+    alike = Bundle(tiny.path, tiny.manifest)
+    assert alike == tiny and alike.seen == {} and "seen" not in repr(alike)
