@@ -274,3 +274,10 @@ def test_kernels_that_ask_for_nodes_of_their_own(tmp_path):
         assert hold.for_kernels_here(asked, (conv, depthwise), model) == expected
     keep, also = hold.for_kernels_here(replace(facts(tmp_path), integer_kernels=True), (conv, depthwise), model)
     assert set(keep) == {"c", "d"} and also == ()
+
+
+def test_what_is_hardly_more_than_chance():
+    """Twice what guessing gives; of few classes a quarter of the way from there to all: of two 62.5 %, not 100."""
+    from edgesmith.calibration.judge.classification import _hardly_more_than_chance
+
+    assert [_hardly_more_than_chance(classes) for classes in (2, 3, 10, 1000)] == pytest.approx([62.5, 50, 20, 0.2])
