@@ -281,3 +281,27 @@ def test_what_is_hardly_more_than_chance():
     from edgesmith.calibration.judge.classification import _hardly_more_than_chance
 
     assert [_hardly_more_than_chance(classes) for classes in (2, 3, 10, 1000)] == pytest.approx([62.5, 50, 20, 0.2])
+
+
+def test_a_scan_takes_as_many_pictures_as_its_work_allows():
+    """Two sites, each half of a network of 2e9 multiplications; many more, and far fewer."""
+    from edgesmith.calibration.judge.sensitivity import PICTURES, WORK, pictures_for
+
+    site = Site("n", "Conv", "x", "w", (1, 1, 1, 1), 1, 1, 0, macs=10**9, share=0.5)
+    fewest, most = PICTURES
+    for count in (2, 3, 7):
+        assert pictures_for([site] * count) == min(max(int(WORK / (2e9 * count)), fewest), most)
+    assert (
+        pictures_for([site] * 10**5) == fewest and pictures_for([]) == pictures_for([replace(site, share=0.0)]) == most
+    )
+    assert pictures_for([replace(site, macs=1)]) == most
+    between = replace(site, macs=int(WORK / 2 / 2 / ((fewest + most) // 2)))
+    assert pictures_for([between] * 2) == pytest.approx((fewest + most) // 2, abs=1)
+
+
+def test_what_the_answers_say_against_pictures_is_not_asked_of_noise(tmp_path):
+    asked = replace(facts(tmp_path), doubts=lambda answers: [f"{len(answers)} answers"])
+    evaluation = SimpleNamespace(reference=SimpleNamespace(whole=[1, 2, 3]))
+    assert hold.doubts(asked, None, evaluation) == ["3 answers"]
+    asked.calibration.data.calibration.kind = "random"
+    assert hold.doubts(asked, None, evaluation) == []

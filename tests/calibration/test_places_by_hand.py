@@ -82,6 +82,20 @@ def test_attention_in_one_node_counts_scores_and_mix(line):
     assert module._macs(attention, shapes) == 2 * ATTENTION_MACS[line]
 
 
+def test_attention_with_its_projection_in_one_node_counts_the_three():
+    """x (2, 6, 8), weight (8, q 10 + k 10 + v 4): 6 x 8 x 24 to project, 6 x 6 x 10 for scores, 6 x 6 x 4 to mix."""
+    model = ir.from_onnx_text(
+        HEAD + "net (float[2, 6, 8] x, float[8, 24] w, float[24] b) => (float[2, 6, 4] y)"
+        "{ y = com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = [10, 10, 4]> (x, w, b) }"
+    )
+    from edgesmith.calibration.sites import sites as module
+
+    shapes = {value: tuple(int(size) for size in value.shape) for value in model.graph.inputs}
+    attention = next(iter(model.graph))
+    shapes[attention.outputs[0]] = (2, 6, 4)
+    assert module._macs(attention, shapes) == 2 * (6 * 8 * 24 + 6 * 6 * 10 + 6 * 6 * 4)
+
+
 def test_kinds_of_convolutions_of_one_and_two_axes():
     model = named(
         f"net (float[1, 4, 9] x) => (float[1, 4, 9] y) <{weights(a=(4, 4, 1), b=(4, 4, 3), c=(4, 1, 3), d=(4, 2, 3), e=(4, 4, 1))}>"
