@@ -93,10 +93,10 @@ def test_a_check_decodes_a_jpeg_at_an_eighth_and_others_whole(monkeypatch):
 
 def test_letters_stand_inside_their_field():
     """White letters on a field of one colour: nothing of them left of the margin or beyond the field."""
-    image = np.zeros((200, 300, 3), np.uint8)
+    image = np.zeros((1000, 1000, 3), np.uint8)  # a margin of 3 pixels
     found = draw_text(image, "HHH", (200, 0, 0))
     assert not image.any(), "a copy is drawn on"
-    pen = Pen.of(200, 300)
+    pen = Pen.of(1000, 1000)
     height, width = pen.field_px, pen.width_px("HHH") + 2 * pen.margin_px
     assert not found[height:].any() and not found[:, width:].any() and (found[:height, :width, 0] >= 190).all()
     letters = np.flatnonzero(found[:height, :width, 1].any(axis=0))
