@@ -305,3 +305,58 @@ def test_what_the_answers_say_against_pictures_is_not_asked_of_noise(tmp_path):
     assert hold.doubts(asked, None, evaluation) == ["3 answers"]
     asked.calibration.data.calibration.kind = "random"
     assert hold.doubts(asked, None, evaluation) == []
+
+
+def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted():
+    found, nothing = Kept(BOX, np.array([0.9]), np.zeros(1, int)), Kept(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    view = Boxes(RULE, SQUARE)
+    assert [view.agreement([found], [other]) for other in (found, nothing)] == [100.0, 0.0]
+    assert view.agreement([nothing], [found]) == 0.0 and view.agreement([nothing], [nothing]) == 100.0
+    assert view.agreement([found, found], [found, nothing]) == pytest.approx(100 * 2 / 3)
+
+    class Set(SimpleNamespace):
+        def __len__(self):
+            return 2
+
+    judged = Set(truth=[truth_of(False), truth_of(False)], metric=Metric("mAP"), expected=SimpleNamespace(value=50.0))
+    assert view.notes(judged, None) == [
+        "2 pictures with 2 boxes: few for an mAP; some hundred pictures tell tenths of a point"
+    ]
+    judged.truth = [truth_of(True), truth_of(False)]
+    assert "with 1 boxes" in view.notes(judged, None)[0]
+
+
+def test_second_moments_before_there_are_enough_rows():
+    """Rows wait until there are as many as channels; what is kept meanwhile goes on where it was."""
+    from edgesmith.calibration.statistics.moments import Moments
+
+    rng = np.random.default_rng(3)
+    parts = [rng.standard_normal((2, 5, 1, 1)).astype(np.float32) for _ in range(7)]
+    rows = np.concatenate(parts)[:, :, 0, 0].astype(np.float64)
+    whole, resumed = Moments("x", 1), Moments("x", 1)
+    for number, part in enumerate(parts, start=1):
+        whole.add(part, 2)
+        resumed.add(part, 2)
+        kept = resumed.arrays()
+        assert len(kept["half"]) == 15 and kept["waiting"].shape[1] == 5
+        resumed = Moments("x", 1, kept)
+        for one in (whole, resumed):
+            np.testing.assert_allclose(
+                one.mean(), rows[: 2 * number].T @ rows[: 2 * number] / (2 * number), rtol=1e-5, atol=1e-6
+            )
+    with pytest.raises(Exception, match="cannot be calibrated"):
+        Moments("x", -1).add(np.full((6, 5), 1e30, np.float32), 1)
+
+
+def test_the_shape_of_a_value_for_one_picture():
+    from edgesmith.calibration.balance.labels import guess
+
+    model = parse(
+        '<ir_version: 10, opset_import: ["" : 20]> net (float[B, 3, 7] x) => (float[B, 3, 7] y) { y = Relu(x) }'
+    )
+    value = model.graph.inputs[0]
+    assert guess(value) == (1, 3, 7) and guess(None) is None
+    value.shape = ir.Shape(["9*s77", "batch", 4])
+    assert guess(value) == (9, 1, 4)
+    value.shape = None
+    assert guess(value) is None

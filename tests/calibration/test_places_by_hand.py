@@ -96,6 +96,19 @@ def test_attention_with_its_projection_in_one_node_counts_the_three():
     assert module._macs(attention, shapes) == 2 * (6 * 8 * 24 + 6 * 6 * 10 + 6 * 6 * 4)
 
 
+@pytest.mark.parametrize(("how", "shape"), [("transB = 0", (3, 6)), ("transA = 1", (6, 3))])
+def test_a_gemm_counts_what_it_sums_over(how, shape):
+    """3 rows, 6 channels in, 5 out: 90, whichever way the input lies."""
+    from edgesmith.calibration.sites import sites as module
+
+    model = named(
+        f"net (float[{shape[0]}, {shape[1]}] x) => (float[3, 5] y) <{weights(w=(6, 5))}> {{ y = Gemm <{how}> (x, w) }}"
+    )
+    gemm = model.graph.node("y")
+    shapes = {gemm.inputs[0]: shape, gemm.inputs[1]: (6, 5), gemm.outputs[0]: (3, 5)}
+    assert module._macs(gemm, shapes) == 90
+
+
 def test_kinds_of_convolutions_of_one_and_two_axes():
     model = named(
         f"net (float[1, 4, 9] x) => (float[1, 4, 9] y) <{weights(a=(4, 4, 1), b=(4, 4, 3), c=(4, 1, 3), d=(4, 2, 3), e=(4, 4, 1))}>"
