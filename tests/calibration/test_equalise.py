@@ -114,3 +114,40 @@ def test_a_curve_between_stops_it(curve):
     assert groups == () and same.tensors == statistics.tensors
     assert f"{curve} n1 is not linear" in follow(model, model.graph.node("n0"), set()).refused
     np.testing.assert_array_equal(run(equal)[0], run(model)[0])
+
+
+def test_the_values_of_attention_in_one_node_are_scaled():
+    """com.microsoft.MultiHeadAttention: of q, k and v only the channels of v pass, and only without a bias inside."""
+    body = "  q = MatMul(x, a)\n  k = MatMul(x, b)\n  v = MatMul(x, d)\n  o = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v{bias})\n  y = MatMul(o, c)"
+    for bias, free in (("", True), (", e", False)):
+        constants = {"a": (6, 8), "b": (6, 8), "d": (6, 8), "c": (8, 5), "e": (24,)}
+        text = HEAD.format(x="2, 4, 6", y="2, 4, 5", constants=weights(**constants), body=body.format(bias=bias))
+        import onnx
+
+        proto = onnx.parser.parse_model(text.replace('["" : 20]', '["" : 20, "com.microsoft" : 1]'))
+        proto = onnx.shape_inference.infer_shapes(proto)
+        import onnx_ir as ir
+
+        model = ir.from_proto(proto)
+        for index, node in enumerate(model.graph):
+            node.name = f"n{index}"
+        before = run(model)[0]
+        for source in ("n0", "n1"):
+            group = follow(model, model.graph.node(source), set())
+            assert not group.free.any() and "is a softmax of them" in group.refused[0]
+        group = follow(model, model.graph.node("n2"), {"o"})
+        assert group.free.all() == free and (list(group.sinks()) == ["n4"]) == free
+        if free:
+            assert group.labels["o"].tolist() == list(range(8))
+            group.apply(model, np.geomspace(0.25, 8, 8))
+            np.testing.assert_allclose(run(model)[0], before, rtol=1e-5, atol=1e-5)
+
+
+def test_a_norm_whose_shift_is_computed_cannot_be_scaled():
+    body = "  t = Identity(z)\n  n = LayerNormalization <axis = -1> (x, g, t)\n  y = MatMul(n, c)"
+    text = HEAD.format(x="2, 4, 6", y="2, 4, 5", constants=weights(g=(6,), c=(6, 5)), body=body)
+    model = parse(text.replace("float[2, 4, 6] x)", "float[2, 4, 6] x, float[6] z)"))
+    for index, node in enumerate(model.graph):
+        node.name = f"n{index}"
+    group = follow(model, model.graph.node("n1"), set())
+    assert group.size == 0 and not group.edits and not group.sinks()

@@ -274,3 +274,89 @@ def test_kernels_that_ask_for_nodes_of_their_own(tmp_path):
         assert hold.for_kernels_here(asked, (conv, depthwise), model) == expected
     keep, also = hold.for_kernels_here(replace(facts(tmp_path), integer_kernels=True), (conv, depthwise), model)
     assert set(keep) == {"c", "d"} and also == ()
+
+
+def test_what_is_hardly_more_than_chance():
+    """Twice what guessing gives; of few classes a quarter of the way from there to all: of two 62.5 %, not 100."""
+    from edgesmith.calibration.judge.classification import _hardly_more_than_chance
+
+    assert [_hardly_more_than_chance(classes) for classes in (2, 3, 10, 1000)] == pytest.approx([62.5, 50, 20, 0.2])
+
+
+def test_a_scan_takes_as_many_pictures_as_its_work_allows():
+    """Two sites, each half of a network of 2e9 multiplications; many more, and far fewer."""
+    from edgesmith.calibration.judge.sensitivity import PICTURES, WORK, pictures_for
+
+    site = Site("n", "Conv", "x", "w", (1, 1, 1, 1), 1, 1, 0, macs=10**9, share=0.5)
+    fewest, most = PICTURES
+    for count in (2, 3, 7):
+        assert pictures_for([site] * count) == min(max(int(WORK / (2e9 * count)), fewest), most)
+    assert (
+        pictures_for([site] * 10**5) == fewest and pictures_for([]) == pictures_for([replace(site, share=0.0)]) == most
+    )
+    assert pictures_for([replace(site, macs=1)]) == most
+    between = replace(site, macs=int(WORK / 2 / 2 / ((fewest + most) // 2)))
+    assert pictures_for([between] * 2) == pytest.approx((fewest + most) // 2, abs=1)
+
+
+def test_what_the_answers_say_against_pictures_is_not_asked_of_noise(tmp_path):
+    asked = replace(facts(tmp_path), doubts=lambda answers: [f"{len(answers)} answers"])
+    evaluation = SimpleNamespace(reference=SimpleNamespace(whole=[1, 2, 3]))
+    assert hold.doubts(asked, None, evaluation) == ["3 answers"]
+    asked.calibration.data.calibration.kind = "random"
+    assert hold.doubts(asked, None, evaluation) == []
+
+
+def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted():
+    found, nothing = Kept(BOX, np.array([0.9]), np.zeros(1, int)), Kept(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    view = Boxes(RULE, SQUARE)
+    assert [view.agreement([found], [other]) for other in (found, nothing)] == [100.0, 0.0]
+    assert view.agreement([nothing], [found]) == 0.0 and view.agreement([nothing], [nothing]) == 100.0
+    assert view.agreement([found, found], [found, nothing]) == pytest.approx(100 * 2 / 3)
+
+    class Set(SimpleNamespace):
+        def __len__(self):
+            return 2
+
+    judged = Set(truth=[truth_of(False), truth_of(False)], metric=Metric("mAP"), expected=SimpleNamespace(value=50.0))
+    assert view.notes(judged, None) == [
+        "2 pictures with 2 boxes: few for an mAP; some hundred pictures tell tenths of a point"
+    ]
+    judged.truth = [truth_of(True), truth_of(False)]
+    assert "with 1 boxes" in view.notes(judged, None)[0]
+
+
+def test_second_moments_before_there_are_enough_rows():
+    """Rows wait until there are as many as channels; what is kept meanwhile goes on where it was."""
+    from edgesmith.calibration.statistics.moments import Moments
+
+    rng = np.random.default_rng(3)
+    parts = [rng.standard_normal((2, 5, 1, 1)).astype(np.float32) for _ in range(7)]
+    rows = np.concatenate(parts)[:, :, 0, 0].astype(np.float64)
+    whole, resumed = Moments("x", 1), Moments("x", 1)
+    for number, part in enumerate(parts, start=1):
+        whole.add(part, 2)
+        resumed.add(part, 2)
+        kept = resumed.arrays()
+        assert len(kept["half"]) == 15 and kept["waiting"].shape[1] == 5
+        resumed = Moments("x", 1, kept)
+        for one in (whole, resumed):
+            np.testing.assert_allclose(
+                one.mean(), rows[: 2 * number].T @ rows[: 2 * number] / (2 * number), rtol=1e-5, atol=1e-6
+            )
+    with pytest.raises(Exception, match="cannot be calibrated"):
+        Moments("x", -1).add(np.full((6, 5), 1e30, np.float32), 1)
+
+
+def test_the_shape_of_a_value_for_one_picture():
+    from edgesmith.calibration.balance.labels import guess
+
+    model = parse(
+        '<ir_version: 10, opset_import: ["" : 20]> net (float[B, 3, 7] x) => (float[B, 3, 7] y) { y = Relu(x) }'
+    )
+    value = model.graph.inputs[0]
+    assert guess(value) == (1, 3, 7) and guess(None) is None
+    value.shape = ir.Shape(["9*s77", "batch", 4])
+    assert guess(value) == (9, 1, 4)
+    value.shape = None
+    assert guess(value) is None

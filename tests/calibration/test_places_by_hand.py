@@ -82,6 +82,33 @@ def test_attention_in_one_node_counts_scores_and_mix(line):
     assert module._macs(attention, shapes) == 2 * ATTENTION_MACS[line]
 
 
+def test_attention_with_its_projection_in_one_node_counts_the_three():
+    """x (2, 6, 8), weight (8, q 10 + k 10 + v 4): 6 x 8 x 24 to project, 6 x 6 x 10 for scores, 6 x 6 x 4 to mix."""
+    model = ir.from_onnx_text(
+        HEAD + "net (float[2, 6, 8] x, float[8, 24] w, float[24] b) => (float[2, 6, 4] y)"
+        "{ y = com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = [10, 10, 4]> (x, w, b) }"
+    )
+    from edgesmith.calibration.sites import sites as module
+
+    shapes = {value: tuple(int(size) for size in value.shape) for value in model.graph.inputs}
+    attention = next(iter(model.graph))
+    shapes[attention.outputs[0]] = (2, 6, 4)
+    assert module._macs(attention, shapes) == 2 * (6 * 8 * 24 + 6 * 6 * 10 + 6 * 6 * 4)
+
+
+@pytest.mark.parametrize(("how", "shape"), [("transB = 0", (3, 6)), ("transA = 1", (6, 3))])
+def test_a_gemm_counts_what_it_sums_over(how, shape):
+    """3 rows, 6 channels in, 5 out: 90, whichever way the input lies."""
+    from edgesmith.calibration.sites import sites as module
+
+    model = named(
+        f"net (float[{shape[0]}, {shape[1]}] x) => (float[3, 5] y) <{weights(w=(6, 5))}> {{ y = Gemm <{how}> (x, w) }}"
+    )
+    gemm = model.graph.node("y")
+    shapes = {gemm.inputs[0]: shape, gemm.inputs[1]: (6, 5), gemm.outputs[0]: (3, 5)}
+    assert module._macs(gemm, shapes) == 90
+
+
 def test_kinds_of_convolutions_of_one_and_two_axes():
     model = named(
         f"net (float[1, 4, 9] x) => (float[1, 4, 9] y) <{weights(a=(4, 4, 1), b=(4, 4, 3), c=(4, 1, 3), d=(4, 2, 3), e=(4, 4, 1))}>"
@@ -297,3 +324,54 @@ def test_a_blank_image_counts_one_for_an_open_size():
     model = named("net (float[B, 3, 8, W] x) => (float[B, 3, 8, W] y) { y = Relu(x) }")
     found = blank(model)
     assert list(found) == ["x"] and found["x"].shape == (1, 3, 8, 1) and found["x"].dtype == np.float32
+
+
+def test_factors_of_statistics_are_finite_and_positive():
+    table = stats(np.ones((2, 3, 2)))
+    assert table.scaled(np.array([2.0, 0.5])).high.tolist() == [2.0, 0.5]
+    for factors in ([1.0, np.inf], [np.nan, 1.0], [1.0, 0.0], [1.0, -1.0], [1.0], [[1.0, 1.0]]):
+        with pytest.raises(ValueError, match="expected 2 positive factors"):
+            table.scaled(np.array(factors))
+
+
+@pytest.mark.parametrize("pads", [[1, 2], [2, 0]])
+def test_labels_pass_a_pad_of_named_axes(pads):
+    """Pad of the one axis 1 adds rows before and behind; the channels of the last axis stay where they are."""
+    model = named(
+        f"net (float[2, 4, 6] x) => (float[2, n, 5] y) <{weights(a=(6, 8), b=(8, 5))}, int64[2] pads = {{{pads[0]}, {pads[1]}}},"
+        " float zero = {0.0}, int64[1] rows = {1}> { h = MatMul(x, a)  p = Pad(h, pads, zero, rows)  y = MatMul(p, b) }"
+    )
+    before = run(model)[0]
+    group = follow(model, model.graph.node("h"), {"p"})
+    assert group.free.all() and group.labels["p"].tolist() == list(range(8)) and before.shape == (2, 4 + sum(pads), 5)
+    group.apply(model, np.geomspace(0.25, 8, 8))
+    np.testing.assert_allclose(run(model)[0], before, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pad_of_several_axes_keeps_the_place_of_every_channel():
+    model = named(
+        f"net (float[1, 3, 4, 4] x) => (float[1, 5, 8, 7] y) <{weights(a=(6, 3, 1, 1), b=(5, 6, 1, 1))}, int64[4] pads = {{1, 0, 3, 3}},"
+        " float zero = {0.0}, int64[2] axes = {2, 3}> { h = Conv(x, a)  p = Pad(h, pads, zero, axes)  y = Conv(p, b) }"
+    )
+    before = run(model)[0]
+    group = follow(model, model.graph.node("h"), {"p"})
+    assert before.shape == (1, 5, 8, 7) and group.labels["p"].tolist() == list(range(6))
+    group.apply(model, np.geomspace(0.25, 8, 6))
+    np.testing.assert_allclose(run(model)[0], before, rtol=1e-5, atol=1e-5)
+
+
+def test_picture_sets_ask_for_batches_from_one_on():
+    from edgesmith.calibration.pictures.images import open_data
+    from edgesmith.runtime.pictures.preprocess import ImageContract
+
+    data = open_data(
+        np.zeros((6, 8, 8, 3), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None, None], ImageContract((8, 8))
+    )
+    images = data.calibration
+    assert (
+        sum(len(batch) for batch in images.batches(4)) == len(images)
+        and sum(len(one) for one in images.batches(1, 1)) == len(images) - 1
+    )
+    for size, start in ((0, 0), (-1, 0), (2, -1)):
+        with pytest.raises(ValueError):
+            next(iter(images.batches(size, start)))

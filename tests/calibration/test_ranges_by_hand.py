@@ -175,3 +175,43 @@ def test_a_channel_nobody_uses_stays_and_no_factor_leaves_the_range_of_fp16():
     expected = np.clip(logs - logs.mean(), -10, 10)
     np.testing.assert_allclose(1 / gamma, [1, *np.exp2(expected)], rtol=1e-5)
     assert isinstance(smoothed, ir.Model) and gamma[2] == pytest.approx(2.0**-10)
+
+
+def test_a_norm_that_cannot_be_smoothed_is_told_and_a_layer_that_cannot_be_equalised_is_not():
+    from edgesmith.calibration.balance.equalise import equalise
+
+    head = '<ir_version: 10, opset_import: ["" : 20]> net (float[1, 50, 4] x) => (float[1, 50, 3] y)'
+    norm = parse(head + " <float[4] g = {1.0, 2.0, 30.0, 0.25}, float[4, 3] w = {" + ", ".join(["0.5"] * 12) + "}>"
+                 "{ n = LayerNormalization <axis = -1> (x, g)  c = Gelu(n)  y = MatMul(c, w) }")  # fmt: skip
+    linear = parse(head + " <float[4, 4] v = {" + ", ".join(["0.5"] * 16) + "}, float[4, 3] w = {" + ", ".join(["0.5"] * 12) + "}>"
+                   "{ n = MatMul(x, v)  c = Gelu(n)  y = MatMul(c, w) }")  # fmt: skip
+    for model in (norm, linear):
+        for node in model.graph:
+            node.name = node.outputs[0].name
+        sites = find_sites(model, {"x": np.zeros((1, 50, 4), np.float32)})
+        statistics = Statistics({"c": stats(RNG.standard_normal((1, 50, 4)))}, 1, "")
+        _, found, smoothed = smooth(model, sites, statistics, 0.75)
+        _, same, equalised = equalise(model, sites, statistics)
+        assert found.tensors == same.tensors == statistics.tensors and equalised == ()
+        if model is norm:
+            (record,) = smoothed
+            assert (record["source"], record["strength"], record["ratio"], record["nodes"]) == ("n", 0.0, 1.0, [])
+            assert record["refused"] == ["Gelu c is not linear"]
+        else:
+            assert smoothed == ()
+
+
+def test_a_layer_of_one_channel_has_a_group_as_well():
+    from edgesmith.calibration.balance.channels import follow
+
+    model = parse(
+        '<ir_version: 10, opset_import: ["" : 20]> net (float[1, 50, 4] x) => (float[1, 50, 3] y)'
+        " <float[4, 1] v = {1.0, 2.0, 3.0, 4.0}, float[1, 3] w = {1.0, 2.0, 3.0}> { h = MatMul(x, v)  y = MatMul(h, w) }"
+    )
+    for node in model.graph:
+        node.name = node.outputs[0].name
+    group = follow(model, model.graph.node("h"), {"h"})
+    assert group.free.tolist() == [True] and list(group.sinks()) == ["y"] and group.labels["h"].tolist() == [0]
+    group.apply(model, np.array([4.0]))
+    assert model.graph.initializers["v"].const_value.numpy().ravel().tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert model.graph.initializers["w"].const_value.numpy().ravel().tolist() == [4.0, 8.0, 12.0]

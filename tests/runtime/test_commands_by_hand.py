@@ -104,6 +104,17 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others():
     assert told([good()], as_json=True)[0] == 0
 
 
+def test_the_one_picture_that_cannot_be_read_is_told_once(capsys):
+    """By whoever prints the error that comes out, and not on the way."""
+    session = type("S", (), {"bundle": SimpleNamespace(task="classification")})()
+    with pytest.raises(UserMistake, match=r"cannot read bad\.png"):
+        _Run(Asked("a.edge", ("bad.png",)), {}, session, Source([bad()]), None).to_the_end()
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserMistake):
+        _Run(Asked("a.edge", ("bad.png", "b.png")), {}, session, Source([bad(), bad(1, "b.png")]), None).to_the_end()
+    assert capsys.readouterr().err.count("edgesmith: cannot read") == 2
+
+
 def test_lost_frames_are_counted_and_told_once():
     frames = [good(0, 0.0, "v"), unread("v", 1, 3), good(4, 0.4, "v"), unread("v", 5, 1)]
     code, out, err = told(frames, "video", as_json=True, top=1)
@@ -278,6 +289,9 @@ def test_a_stream_that_ends(monkeypatch):
         and source.notes == ["cam ended after 1 frames"]
         and camera.released
     )
+    unread_camera = Camera([7])
+    Live("cam", unread_camera).close()
+    assert unread_camera.released, "one that was never read is let go as well"
     with pytest.raises(UserMistake, match="cam gives no frames"):
         list(Live("cam", Camera([]), stall_s=5.0))
 

@@ -54,6 +54,7 @@ def test_whole_numbers_of_a_tiff(order, big):
     assert tags(outside, (258,)) == {258: (1, 2, 3, 4, 5)} and len(values) > room
     assert tags(outside[:-1], (258,)) == {}, "values that stand outside of the file"
     assert tags(directory(order, (258, 5, 1, b"")), (258,)) == tags(directory(order, (258, 3, 0, b"")), (258,)) == {}
+    assert tags(b"XX" + outside[2:], (258,)) == tags(b"", (258,)) == {}, "neither Intel's order nor Motorola's"
     for kind, form in ((1, "B"), (3, "H"), (4, "I"), (6, "b"), (8, "h"), (9, "i")):
         assert tags(directory(order, (262, kind, 1, struct.pack(order + form, 7)), big=big), (262,)) == {262: (7,)}
 

@@ -245,8 +245,8 @@ def test_parts_that_look_inside_the_graph():
         and "Left out on request: X." in told
     )
     assert "Fused ops: 3 Op. They are written out" in told
-    assert words_of(nodes({"nodes_before": {"Add": 3, "Mul": 1}, "nodes_after": {"Add": 1, "Gelu": 2}})) == (
-        "node type before after change Add 3 1 -2 Gelu 0 2 +2 Mul 1 0 -1 all 4 3 -1"
+    assert words_of(nodes({"nodes_before": {"Add": 3, "Mul": 2}, "nodes_after": {"Add": 1, "Gelu": 9}})) == (
+        "node type before after change Gelu 0 9 +9 Add 3 1 -2 Mul 2 0 -2 all 5 10 +5"
     )
     assert str(nodes({})) == ""
     assert words_of(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -13,12 +15,18 @@ import pytest
 from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.backends import engine_cache
 from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.bundle.bundle import Bundle
 from edgesmith.runtime.bundle.engines import ENGINES
 from edgesmith.runtime.errors import EdgesmithError, UserMistake, one_line
+from edgesmith.runtime.ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine
+from edgesmith.runtime.ground.members import read_members
 from edgesmith.runtime.ground.places import bundle_around, check_outside, is_bundle, real_place
+from edgesmith.runtime.ground.regular import check_regular, read_regular
 from edgesmith.runtime.pictures.file import check_image, decode_image, read_image
+from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
 from edgesmith.runtime.tasks.detection.draw import Pen, draw_text
 from edgesmith.runtime.tasks.detection.task import _check_labels
+from edgesmith.runtime.tasks.selftest import verdict as of_numbers
 
 
 def test_the_engines_that_there_are():
@@ -85,10 +93,10 @@ def test_a_check_decodes_a_jpeg_at_an_eighth_and_others_whole(monkeypatch):
 
 def test_letters_stand_inside_their_field():
     """White letters on a field of one colour: nothing of them left of the margin or beyond the field."""
-    image = np.zeros((200, 300, 3), np.uint8)
+    image = np.zeros((1000, 1000, 3), np.uint8)  # a margin of 3 pixels
     found = draw_text(image, "HHH", (200, 0, 0))
     assert not image.any(), "a copy is drawn on"
-    pen = Pen.of(200, 300)
+    pen = Pen.of(1000, 1000)
     height, width = pen.field_px, pen.width_px("HHH") + 2 * pen.margin_px
     assert not found[height:].any() and not found[:, width:].any() and (found[:height, :width, 0] >= 190).all()
     letters = np.flatnonzero(found[:height, :width, 1].any(axis=0))
@@ -145,3 +153,79 @@ def test_a_picture_of_a_file_is_rgb(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
     with pytest.raises(UserMistake, match="cannot read the picture"):
         read_image(tmp_path / "a.jpg")
+
+
+def test_the_limit_itself_holds():
+    """What is exactly at the limit is within it, on every precision."""
+    bound = FP32_MAX_ABS * 7.0
+    assert of_numbers("fp32", bound, 7.0, -1.0)[1] and not of_numbers("fp32", np.nextafter(bound, 9), 7.0, 1.0)[1]
+    assert of_numbers("fp32", FP32_MAX_ABS, 0.5, 1.0)[1] and not of_numbers("fp32", FP32_MAX_ABS * 1.01, 0.5, 1.0)[1]
+    for precision, least in COSINE.items():
+        assert of_numbers(precision, 9.0, 1.0, least)[1] and not of_numbers(precision, 0.0, 1.0, least - 1e-9)[1]
+    least = least_cosine("int8")
+    assert of_numbers("int8", 9.0, 1.0, least)[1] and not of_numbers("int8", 0.0, 1.0, least - 1e-9)[1]
+    stricter = 1 - DEVICE_ERROR * (1 - 0.99999)
+    assert (
+        of_numbers("int8", 0.0, 1.0, stricter, 0.99999)[1]
+        and not of_numbers("int8", 0.0, 1.0, stricter - 1e-7, 0.99999)[1]
+    )
+
+
+def test_cells_of_equal_scores_stay_in_their_order():
+    """Suppression keeps the first of equals, so their order must not depend on a sort that mixes them."""
+    answer = np.tile(np.array([[0, 0, 1, 1, 0.5]], np.float32), (40, 1))
+    answer[:, :4] += np.arange(40)[:, None] * 10
+    found = keep(answer, DetectionRule("none", 0.3, 0.6, 100))
+    assert found.boxes[:, 0].tolist() == [index * 10 for index in range(40)]
+    near = answer.copy()
+    near[:, :4] = np.array([0, 0, 10, 10]) + np.arange(40)[:, None] * 0.01
+    assert keep(near, DetectionRule("runtime", 0.3, 0.6, 100)).boxes.tolist() == [[0, 0, 10, 10]]
+    better = np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.9], [30, 0, 40, 10, 0.4]], np.float32)
+    assert keep(better, DetectionRule("runtime", 0.3, 0.6, 100)).boxes[:, 0].tolist() == [1, 30], "the better one stays"
+
+
+def test_a_file_of_the_largest_size_and_one_byte_more(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    assert read_regular(tmp_path / "a", 10) == b"x" * 10
+    with pytest.raises(UserMistake, match="10 bytes(.|\n)*at most 9"):
+        read_regular(tmp_path / "a", 9)
+    with pytest.raises(UserMistake, match="a folder"):
+        read_regular(tmp_path, 9)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserMistake, match="a pipe"):
+        check_regular(tmp_path / "pipe")
+
+
+def packed(*members: tuple[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(buffer, "w", how) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (packed(("a.b", b"1"), ("c", b"22")), ""), (packed(("a", b"1" * 50)), ""), (packed(("a", b"1" * 51)), "51 bytes unpacked, at most 50"),
+        (packed(("a", b"1"), ("A", b"2")), "twice"), (packed(("../a", b"1")), "no plain file name"), (packed((".a", b"1")), "no plain file name"),
+        (packed(("a", b"1"), how=zipfile.ZIP_BZIP2), "packed in a way"), (packed(("a", b"1"))[:-5], "no whole zip"), (b"", "no whole zip"),
+        (packed(*((f"m{index}", b"") for index in range(1000))), ""), (packed(*((f"m{index}", b"") for index in range(1001))), "1,001 members"),
+        (packed(("a" * 200, b"1")), ""), (packed(("a" * 201, b"1")), "no plain file name"),
+    ],
+)  # fmt: skip
+def test_members_of_a_zip(tmp_path: Path, data, said):
+    (tmp_path / "a.zip").write_bytes(data)
+    if not said:
+        found = read_members(tmp_path / "a.zip", 50)
+        assert found and all(name.isascii() for name in found)
+        return
+    with pytest.raises(ValueError, match=said):
+        read_members(tmp_path / "a.zip", 50)
+
+
+def test_a_bundle_of_which_nothing_was_hashed(tiny):
+    alike = Bundle(tiny.path, tiny.manifest)
+    assert alike == tiny and alike.seen == {} and "seen" not in repr(alike)

@@ -44,6 +44,7 @@ class Reached:
 
     seconds: float
     lines: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    imports: frozenset[str] = frozenset()  # modules of ours that its file names
 
 
 def options(folder: Path) -> list[str]:
@@ -138,12 +139,13 @@ def reached(root: Path, package: Path, areas: Sequence[str], files: Sequence[Pat
     found: dict[str, Reached] = {}
     for path in files:
         kept_now = json.loads(place(path).read_text())
+        imports = frozenset(re.findall(r"from (edgesmith[\w.]*) import", path.read_text(encoding="utf-8")))
         for name, test in kept_now["tests"].items():
             if test["passed"] and test["seconds"] < SLOWEST:
                 lines = {file: frozenset(some) for file, some in test["lines"].items()}
                 for file, some in kept_now["shared"].items():
                     lines[file] = lines.get(file, frozenset()) | frozenset(some)
-                found[name] = Reached(test["seconds"], lines)
+                found[name] = Reached(test["seconds"], lines, imports)
     return found
 
 
@@ -163,7 +165,8 @@ def nearest(tests: Mapping[str, Reached], path: str, lines: range, scope: range 
     """
     stem = Path(path).stem
     if scope is None:
-        chosen = {name for name, test in tests.items() if test.lines.get(path)}
+        module = ".".join(("edgesmith", *Path(path).with_suffix("").parts))
+        chosen = {name for name, test in tests.items() if test.lines.get(path) or module in test.imports}
     else:
         chosen = {name for name, test in tests.items() if not test.lines.get(path, frozenset()).isdisjoint(lines)}
     own = re.compile(rf"/test_{re.escape(stem)}(_\w+)?\.py::")
