@@ -140,7 +140,10 @@ class Target:
         return ", or ".join(words) or f"--precision {self.default_precision}"
 
 
-NO_BF16_KERNELS = "ONNX Runtime has no bfloat16 kernels on the CPU, so the graph would load nowhere"
+NO_BF16_KERNELS = (
+    "ONNX Runtime has no bfloat16 kernels for Conv and MatMul on the CPU, only LayerNormalization and operators that move data "
+    "take it, so the graph would not load"
+)
 NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with {}: the numbers would come from float32"
 OLD_TYPING = "TensorRT 8 has no bfloat16 and no strongly typed networks"
 OLD_QUANTISING = (
@@ -180,7 +183,7 @@ OURS: dict[str, Target] = {
         Target(
             "openvino",
             ENGINES[OPENVINO],
-            "OpenVINO on x86 CPUs; bf16 runs on AMX where the CPU has it and is emulated or ignored where not",
+            "OpenVINO on x86 CPUs; bf16 runs in avx512_bf16 or AMX where the CPU has one of them and is emulated or ignored where not",
             precisions=(*FLOATS, INT8),
             tries=(INT8, BF16, FP32),
             missing={

@@ -2,9 +2,9 @@
 
 Every value that the typed graph holds in bfloat16 or float16 becomes float32 and passes through a Cast to that type and
 back, so that it carries the same bits and overflows at the same place. Inside an operator the sums are float32, as tensor
-cores and AMX do it too.
+cores, AMX and avx512_bf16 do it too.
 
-ONNX Runtime needs this on a CPU for both: it has no bfloat16 kernels, and between most float16 nodes it drops the casts
+ONNX Runtime needs this on a CPU for both: it has no bfloat16 kernels that compute but LayerNormalization, and between most float16 nodes it drops the casts
 that it put in itself, so that a chain of them is computed in float32 and neither rounds nor overflows.
 
 QuantizeLinear of a 16-bit value is computed as TensorRT-RTX does it (read in the source of its generated kernels, 1.7):

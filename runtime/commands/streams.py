@@ -77,7 +77,7 @@ class Shown(Safe):
 @contextmanager
 def shown_streams() -> Iterator[None]:
     """Within the block, and for everything that prints."""
-    before = sys.stdout, sys.stderr
+    before: tuple[Any, Any] = (sys.stdout, sys.stderr)
     spelling = [_spell_all(one) for one in before]
     sys.stdout, sys.stderr = (one if isinstance(one, Shown) or one is None else Shown(one) for one in before)
     try:

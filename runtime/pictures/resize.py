@@ -90,8 +90,8 @@ def resize_window(
 ) -> np.ndarray:
     """Resize to ``size`` (height, width) and return the part ``window`` (top, left, bottom, right) of the result.
 
-    Only the pixels that the window needs are computed. Without ``antialias`` this is OpenCV's plain resize, the
-    kernel that torch uses with ``antialias=False``.
+    Only the pixels that the window needs are computed. Without ``antialias`` this is OpenCV's plain resize, within a level
+    what torch gives of floats with ``antialias=False``; of uint8 torch rounds its weights, and differs by many levels.
     """
     top, left, bottom, right = window
     height, width = image.shape[:2]

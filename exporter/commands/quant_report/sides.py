@@ -91,7 +91,7 @@ def open_file(path: Path) -> File:
 
     graph = _load(path)
     rest = graph.metadata_props.get("edgesmith.precision", "")
-    runnable = emulate(graph, BF16) if rest == BF16 else graph  # ONNX Runtime has no bfloat16 kernels on a CPU
+    runnable = emulate(graph, BF16) if rest == BF16 else graph  # on a CPU ONNX Runtime multiplies no bfloat16
     model, places = read_places(runnable)
     if not places:
         raise UserMistake(
