@@ -105,7 +105,7 @@ def _onnxruntime(model: Any, images: np.ndarray) -> Runner:
 
 
 def _openvino(model: Any, images: np.ndarray, precision: str | None) -> Runner:
-    """``precision`` "f32" forces float32; None is OpenVINO's own choice, bf16 where the CPU has AMX."""
+    """``precision`` "f32" forces float32; None is OpenVINO's own choice, bf16 where the CPU has avx512_bf16 or AMX."""
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision

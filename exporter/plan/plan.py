@@ -15,7 +15,7 @@ from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
 from ..run.nouns import INPUT, Shapes
-from ..run.pictures import Picture, pictures
+from ..run.pictures import Picture, pictures, pictures_left_out
 from ..tasks.known import check_choices, find_export, rules_report
 from ..tasks.task import ExportTask
 from . import fused_ops
@@ -168,6 +168,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
+    judged = None if calibration and calibration.data else asked.images or asked.data
     return Plan(
         spec=spec,
         weights=str(weights),
@@ -179,10 +180,10 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
         shapes=shapes,
         contract=contract,
         out=destination,
-        pictures=() if calibration and calibration.data else _pictures(asked.images or asked.data),
+        pictures=() if calibration and calibration.data else _pictures(judged),
         labels=names,
         ema=asked.ema,
-        notes=record.told(published),
+        notes=(*record.told(published), *pictures_left_out(judged)),
         rule=rule,
         calibration=calibration,
         plugins=ops,

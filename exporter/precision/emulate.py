@@ -2,7 +2,7 @@
 
 Every value that the typed graph holds in bfloat16 or float16 becomes float32 and passes through a Cast to that type and
 back, so that it carries the same bits and overflows at the same place. Inside an operator the sums are float32, as tensor
-cores and AMX do it too.
+cores, AMX and avx512_bf16 do it too.
 
 ONNX Runtime needs this on a CPU for both: it has no products in bfloat16, and between most float16 nodes it drops the casts
 that it put in itself, so that a chain of them is computed in float32 and neither rounds nor overflows.

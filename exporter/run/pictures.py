@@ -6,11 +6,12 @@ Random numbers alone prove little: a network is nearly flat far from pictures, a
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.formats.suffixes import readable
+from ...runtime.pictures.formats.suffixes import left_out, readable
 
 # (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
 PACKAGED = (
@@ -55,7 +56,7 @@ def pictures(data: str | Path | None = None, limit: int = 8) -> tuple[Picture, .
             expected="a folder with pictures, or one picture",
             attempt="check the spelling of --data, or leave it out to use the photographs of installed packages",
         )
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    files = _files(root)
     images = [path for path in files if path.suffix.lower() in readable()]
     if not images:
         kinds = sorted({path.suffix or "no suffix" for path in files})[:6]
@@ -63,7 +64,24 @@ def pictures(data: str | Path | None = None, limit: int = 8) -> tuple[Picture, .
             f"No pictures in --data {root}",
             found=f"{len(files)} files, of kind: {', '.join(kinds)}" if files else "an empty folder",
             expected="pictures: " + " ".join(readable()),
+            because=left_out([path.suffix for path in files]),
             attempt="name the folder that holds the pictures; sub-folders are searched too",
         )
     chosen = [images[index * len(images) // min(limit, len(images))] for index in range(min(limit, len(images)))]
     return tuple(Picture(path.name, path) for path in chosen)
+
+
+def pictures_left_out(data: object) -> tuple[str, ...]:
+    """A note on the pictures of a folder that cannot be decoded here, none where there are none."""
+    if not isinstance(data, (str, os.PathLike)) or not Path(data).is_dir():
+        return ()
+    told = left_out([path.suffix for path in _files(Path(data)) if path.suffix.lower() not in readable()])
+    return (told,) if told else ()
+
+
+def _files(root: Path) -> list[Path]:
+    """The file itself, or all files below a folder in the order of their names; hidden ones are passed over."""
+    if root.is_file():
+        return [root]
+    found = sorted(path for path in root.rglob("*") if path.is_file())
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]

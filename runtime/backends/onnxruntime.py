@@ -29,7 +29,7 @@ IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version:
 
 @backend(ONNXRUNTIME)
 class OnnxRuntimeSession(Session):
-    """Runs the graph on the CPU. It has no fast fp16 or bf16 kernels: such graphs run, but slower than fp32."""
+    """Runs the graph on the CPU. Graphs in fp16 run, but slower than fp32; in bf16 next to nothing has a kernel, and they do not load."""
 
     maps_weights = True
 

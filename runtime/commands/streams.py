@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import shown
@@ -21,11 +20,11 @@ READER_LEFT = 141  # what a shell says of a program that SIGPIPE ended
 NOT_WRITTEN = 74  # EX_IOERR of sysexits.h
 
 
-@dataclass
 class Loss:
     """Why a stream is lost, None while it is not."""
 
-    error: OSError | None = None
+    def __init__(self) -> None:
+        self.error: OSError | None = None
 
 
 class Safe:
@@ -77,7 +76,7 @@ class Shown(Safe):
 @contextmanager
 def shown_streams() -> Iterator[None]:
     """Within the block, and for everything that prints."""
-    before = sys.stdout, sys.stderr
+    before: tuple[Any, Any] = (sys.stdout, sys.stderr)
     spelling = [_spell_all(one) for one in before]
     sys.stdout, sys.stderr = (one if isinstance(one, Shown) or one is None else Shown(one) for one in before)
     try:

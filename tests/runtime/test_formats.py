@@ -154,3 +154,12 @@ def test_a_size_that_nobody_can_hold_is_refused_before_it_is_decoded(data):
     assert header(data).size == (40_000, 40_000) and 40_000**2 > MAX_PIXELS
     with pytest.raises(UserMistake, match="too large"):
         decode_image(data)
+
+
+def test_an_export_in_floating_point_tells_it_too(mixed):
+    from edgesmith.exporter.plan.plan import make_plan
+    from edgesmith.exporter.run.pictures import pictures as to_judge
+
+    assert [one.name for one in to_judge(mixed / "photos")] == ["a.png", "b.JFIF"], "hidden ones are passed over"
+    notes = make_plan("smt", data=str(mixed / "photos"), out=str(mixed / "x.edge")).notes
+    assert any(TOLD in note for note in notes)

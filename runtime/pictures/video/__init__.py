@@ -25,7 +25,6 @@ from .capture import count_of, open_camera, open_stream, open_video
 from .film import Video
 from .frame import Frame, Pictures, Source, pictures
 from .live import Live
-from .reconnect import Reconnect
 
 __all__ = ["Frame", "Live", "Pictures", "Source", "Video", "frames", "pictures"]
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -68,6 +67,8 @@ def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = Fal
 
 def _reconnecting(source: str | os.PathLike[str] | Sequence[str]) -> Source:
     """A live source that is opened again; UserMistake for one of another kind, before it is read."""
+    from .reconnect import Reconnect
+
     opened = frames(source)
     if not isinstance(opened, Live):
         opened.close()
