@@ -33,11 +33,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="graphs whose name holds this")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that show a fault")
     parser.add_argument("--graphs", type=Path, default=Path(".soundness"), help="where the traced graphs are kept")
+    parser.add_argument("--no-trace", dest="trace", action="store_false", help="only the graphs that were traced before")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     began, rng = time.monotonic(), random.Random(asked.seed)
-    graphs = {name: with_shapes(onnx.load(path)) for name, path in originals(asked.graphs, asked.only)}
+    graphs = {name: with_shapes(onnx.load(path)) for name, path in originals(asked.graphs, asked.only, asked.trace)}
     counts: collections.Counter[str] = collections.Counter()
     told: collections.Counter[tuple[str, ...]] = collections.Counter()
     names = sorted(graphs)
@@ -64,7 +65,11 @@ def main() -> int:
         if found and asked.keep:
             _keep(asked.keep, counts["mutants"], model, found)
     result = {"graphs": len(graphs), **counts, "seconds": round(time.monotonic() - began)}
-    print(json.dumps(result | {"faults": [[*key, n] for key, n in told.most_common()]}) if asked.json else _words(result, told))
+    print(
+        json.dumps(result | {"faults": [[*key, n] for key, n in told.most_common()]})
+        if asked.json
+        else _words(result, told)
+    )
     return 1 if told else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import onnx
 from onnx import TensorProto, helper, shape_inference
