@@ -39,8 +39,8 @@ class _NormalForm(Pattern):
             layers = _layers(block)
             if isinstance(layers, str):
                 self.decline(block.softmax, layers)
-            elif not self.is_normal(block):
-                new_views = new_views or len(sizes(block.context.outputs[0]) or ()) == 3
+            elif (flat := len(sizes(block.context.outputs[0]) or ()) == 3) or not self.is_normal(block):
+                new_views = new_views or flat
                 self.write(model, block, layers)
                 count += 1
         if count:
