@@ -25,7 +25,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor test-latest lint format bench bench-int8 bench-detection kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor test-latest soundness lint format bench bench-int8 bench-detection kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ test-latest:  ## the tests with the newest versions instead of the locked ones: 
 	$(LATEST)/bin/python $(PIP) "setuptools>=77"
 	$(LATEST)/bin/python $(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
 	$(LATEST)/bin/python tools/beside_lock.py $(LOCK) $(PYTEST_OPTIONS) -m "not slow"
+
+# Not part of CI: minutes to an hour. The traced graphs are kept in build/soundness.
+soundness: $(STAMP)  ## run the passes on 5,000 mutants of exported graphs, alone and in many orders (tools/soundness)
+	$(RUN) tools/soundness $(SOUNDNESS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -28,15 +28,13 @@ TIMM = {  # name -> sides of the picture, further choices
 }
 
 
-def originals(folder: Path, only: str = "", trace: bool = True) -> Iterator[tuple[str, Path]]:
+def originals(folder: Path, only: str = "") -> Iterator[tuple[str, Path]]:
     """(name, file) of every graph; those that are not there yet are traced, and one that cannot be is said and left out."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in _all().items():
         if only not in name:
             continue
         path = folder / f"{name}.onnx"
-        if not path.exists() and not trace:
-            continue
         if not path.exists():
             try:
                 module, shape, is_open, outputs = make()
