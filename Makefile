@@ -25,7 +25,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants lint format bench bench-int8 bench-detection kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -75,17 +75,19 @@ test-latest:  ## the tests with the newest versions instead of the locked ones: 
 	$(LATEST)/bin/python $(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
 	$(LATEST)/bin/python tools/beside_lock.py $(LOCK) $(PYTEST_OPTIONS) -m "not slow"
 
-<<<<<<< HEAD
 FUZZ ?= --count 10000
 fuzz: $(STAMP)  ## damage files on purpose, 10,000 of them: every one is used, or refused in words (tools/fuzz/driver.py)
 	$(RUN) tools/fuzz/driver.py $(FUZZ)
-=======
+
 # Not part of CI: it takes the better part of an hour. What it found before is kept in build/mutants, and it goes on there.
 MUTANTS ?= 150
 SEED ?= 0
 mutants: $(STAMP)  ## plant bugs in patterns, calibration and runtime, and see whether the nearest tests fail (tools/mutants)
 	$(RUN) tools/mutants --count $(MUTANTS) --seed $(SEED)
->>>>>>> mutants
+
+# Not part of CI: minutes to an hour. The traced graphs are kept in build/soundness.
+soundness: $(STAMP)  ## run the passes on 5,000 mutants of exported graphs, alone and in many orders (tools/soundness)
+	$(RUN) tools/soundness $(SOUNDNESS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -42,7 +42,9 @@ class Form(nn.Module):
         self.latent = nn.Parameter(torch.randn(5, channels))
         self.temperature = nn.Parameter(torch.rand(heads, 1, 1) + 0.5)
         self.register_buffer("causal", torch.ones(TOKENS, TOKENS).tril().bool(), persistent=False)
-        self.register_buffer("index", torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)[None] + TOKENS, persistent=False)
+        self.register_buffer(
+            "index", torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)[None] + TOKENS, persistent=False
+        )
         self.table = nn.Parameter(torch.randn(2 * TOKENS + 1, heads))
         for parameter in self.parameters():  # enough to tell wrong numbers from rounding
             if parameter.ndim == 2:
@@ -728,7 +730,9 @@ def attends_twice_with_one_projection(m: Form, x: Tensor) -> Tensor:
 @form(NEAR)
 def keys_and_values_of_other_lengths_in_windows(m: Form, x: Tensor) -> Tensor:
     q = m.split(m.q(x).unflatten(1, (2, 6)).flatten(0, 1))
-    k, v = (m.split(part.unflatten(1, (2, 6)).transpose(1, 2).reshape(-1, 6, m.channels)) for part in m.wide(x).chunk(2, -1))
+    k, v = (
+        m.split(part.unflatten(1, (2, 6)).transpose(1, 2).reshape(-1, 6, m.channels)) for part in m.wide(x).chunk(2, -1)
+    )
     return joined(attend(q, k, v)).unflatten(0, (-1, 2)).flatten(1, 2)
 
 

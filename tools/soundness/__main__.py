@@ -1,7 +1,7 @@
 """How sound the passes are: seeded mutants of exported graphs, run before and after the passes.
 
-    python tools/soundness --count 5000 [--seed 1] [--only NAME] [--keep FOLDER] [--json]
-    make soundness
+    python tools/soundness --count 5000 [--seed 1] [--workers 2] [--only NAME] [--keep FOLDER] [--json]
+    make soundness [SOUNDNESS="--count 500"]
 
 A mutant is a piece of a graph with one small change, valid and run by ONNX Runtime before any pass. Then every pass alone,
 one of our orders and one at random: wrong numbers, files that do not load, exceptions, and passes that go on changing.
@@ -12,71 +12,120 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import multiprocessing
 import random
 import sys
 import time
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import onnx
 from cut import piece, with_shapes
-from judge import Fault, faults, feeds, valid
-from mutate import mutant
-from originals import originals
 
+BATCH = 25  # mutants a child: ONNX Runtime ends the process on some graphs, and takes no more than these along
 TRIES = 40  # changes of one piece before another is cut
+BEFORE, AFTER = "before", "after"  # the passes
+FORK = multiprocessing.get_context("fork")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000, help="mutants")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="graphs whose name holds this")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that show a fault")
-    parser.add_argument("--graphs", type=Path, default=Path(".soundness"), help="where the traced graphs are kept")
+    parser.add_argument("--graphs", type=Path, default=Path("build") / "soundness", help="where traced graphs are kept")
+    parser.add_argument(
+        "--no-trace", dest="trace", action="store_false", help="only the graphs that were traced before"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    began, rng = time.monotonic(), random.Random(asked.seed)
-    graphs = {name: with_shapes(onnx.load(path)) for name, path in originals(asked.graphs, asked.only)}
+    began = time.monotonic()
+    if asked.trace:
+        tracing = FORK.Process(target=_trace, args=(asked.graphs, asked.only))  # torch stays out of this process
+        tracing.start()
+        tracing.join()
+    paths = sorted(path for path in asked.graphs.glob("*.onnx") if asked.only in path.stem)
+    graphs = {path.stem: with_shapes(onnx.load(path)) for path in paths}
+    if not graphs:
+        parser.error(f"no graph whose name holds {asked.only!r} in {asked.graphs}")
     counts: collections.Counter[str] = collections.Counter()
-    told: collections.Counter[tuple[str, ...]] = collections.Counter()
-    names = sorted(graphs)
-    whole = [name for name in names if name.startswith("form-")]
-    while counts["mutants"] < asked.count and time.monotonic() - began < asked.seconds:
+    told: collections.Counter[tuple[str, str]] = collections.Counter()
+    running: dict[Connection, str] = {}
+    number = 0
+    while running or (counts["mutants"] < asked.count and time.monotonic() - began < asked.seconds):
+        more = counts["mutants"] < asked.count and time.monotonic() - began < asked.seconds
+        while more and len(running) < asked.workers:
+            ours, theirs = FORK.Pipe(duplex=False)
+            FORK.Process(
+                target=_batch, args=(theirs, graphs, f"{asked.seed}/{number}", asked.keep), daemon=True
+            ).start()
+            theirs.close()
+            running[ours], number = BEFORE, number + 1
+        for ours in wait(list(running)):
+            assert isinstance(ours, Connection)
+            try:
+                heard = ours.recv()
+            except EOFError:  # ended by itself, or by ONNX Runtime
+                if (phase := running.pop(ours)) != "done":
+                    counts["engine ended the process before the passes" if phase == BEFORE else "ended after them"] += 1
+                continue
+            running[ours] = heard["phase"]
+            counts.update(heard.get("counts", {}))
+            for kind, steps, words in heard.get("faults", ()):
+                told[kind, steps] += 1
+                print(f"{kind:15} {steps}  {words}", file=sys.stderr, flush=True)
+    result = {"graphs": len(graphs), **counts, "seconds": round(time.monotonic() - began)}
+    rows = [[*key, count] for key, count in told.most_common()]
+    lines = [f"{count:6} {kind:15} {steps}" for kind, steps, count in rows]
+    print(json.dumps(result | {"faults": rows}) if asked.json else "\n".join([*lines, str(result)]))
+    return 1 if told or counts["ended after them"] else 0
+
+
+def _trace(folder: Path, only: str) -> None:
+    from originals import originals
+
+    for _ in originals(folder, only):
+        pass
+
+
+def _batch(pipe: Connection, graphs: dict[str, onnx.ModelProto], seed: str, keep: Path | None) -> None:
+    """Some mutants in a process of their own; what was found goes through the pipe."""
+    from judge import faults, feeds, valid
+    from mutate import mutant
+
+    rng, names = random.Random(seed), sorted(graphs)
+    for _ in range(BATCH):
         name = rng.choice(names)
-        start = graphs[name] if name in whole and rng.random() < 0.6 else piece(graphs[name], rng)
+        start = graphs[name] if name.startswith("form-") and rng.random() < 0.6 else piece(graphs[name], rng)
         made = start and next((m for _ in range(TRIES) if (m := mutant(start, rng))), None)
         if not made:
             continue
         model, change = made
         given = feeds(model, rng.randrange(1 << 30))
+        pipe.send({"phase": BEFORE})
         wanted = valid(model, given)
         if wanted is None:
-            counts["not valid"] += 1
+            pipe.send({"phase": BEFORE, "counts": {"not valid": 1}})
             continue
-        counts["mutants"] += 1
+        pipe.send({"phase": AFTER})
         found = faults(model, given, wanted, rng)
-        for fault in found:
-            counts[fault.kind] += 1
-            told[fault.kind, " ".join(fault.steps) if len(fault.steps) < 4 else "several"] += 1
-            if not asked.json:
-                print(f"{fault.kind:15} {' '.join(fault.steps)[:120]}  {name} {change}: {fault.words}", flush=True)
-        if found and asked.keep:
-            _keep(asked.keep, counts["mutants"], model, found)
-    result = {"graphs": len(graphs), **counts, "seconds": round(time.monotonic() - began)}
-    print(json.dumps(result | {"faults": [[*key, n] for key, n in told.most_common()]}) if asked.json else _words(result, told))
-    return 1 if told else 0
+        kinds = collections.Counter(fault.kind for fault in found)
+        rows = [(fault.kind, " ".join(fault.steps) if len(fault.steps) < 6 else "several", f"{name} {change}: {fault.words}")
+                for fault in found]  # fmt: skip
+        pipe.send({"phase": AFTER, "counts": {"mutants": 1, **kinds}, "faults": rows})
+        if found and keep:
+            _keep(keep, f"{seed.replace('/', '-')}-{rng.randrange(1 << 20)}", model, found)
+    pipe.send({"phase": "done"})
 
 
-def _keep(folder: Path, number: int, model: onnx.ModelProto, found: list[Fault]) -> None:
+def _keep(folder: Path, name: str, model: onnx.ModelProto, found: list[Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / f"{number}.onnx")
-    (folder / f"{number}.txt").write_text("\n".join(map(str, found)))
-
-
-def _words(result: dict, told: collections.Counter) -> str:
-    lines = [f"{count:6} {kind:15} {step}" for (kind, step), count in told.most_common()]
-    return "\n".join([*lines, ", ".join(f"{name} {value}" for name, value in result.items())])
+    onnx.save(model, folder / f"{name}.onnx")
+    (folder / f"{name}.txt").write_text("\n".join(map(str, found)))
 
 
 if __name__ == "__main__":

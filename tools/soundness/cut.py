@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import onnx
 from onnx import TensorProto, helper, shape_inference
@@ -59,7 +60,7 @@ def piece(model: onnx.ModelProto, rng: random.Random, behind: int = 24, ahead: i
     return helper.make_model(body, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _near(start: int, step, most: int) -> set[int]:  # noqa: ANN001
+def _near(start: int, step: Callable[[int], list[int]], most: int) -> set[int]:
     found, queue = {start}, [start]
     while queue and len(found) < most:
         for index in step(queue.pop(0)):

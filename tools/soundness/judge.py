@@ -62,7 +62,9 @@ def valid(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> list[np.ndarr
     return wanted if finite and _distance(moved, wanted) < LIMIT / 10 else None
 
 
-def faults(model: onnx.ModelProto, given: dict[str, np.ndarray], wanted: list[np.ndarray], rng: random.Random) -> list[Fault]:
+def faults(
+    model: onnx.ModelProto, given: dict[str, np.ndarray], wanted: list[np.ndarray], rng: random.Random
+) -> list[Fault]:
     """Each pass alone, one order, and one in which the passes stand at random."""
     base = ir.from_proto(model)
     found = [fault for step in STEPS if (fault := _run(base, [step], given, wanted))]

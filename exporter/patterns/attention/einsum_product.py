@@ -16,6 +16,7 @@ import onnx_ir as ir
 from ....graph.edit import insert, replace_value, sweep
 from ....graph.read import attribute, sizes
 from ..base import Pattern
+from ..matchers.views import merge_views
 
 
 class EinsumProduct(Pattern):
@@ -36,6 +37,7 @@ class EinsumProduct(Pattern):
             count += 1
         if count:
             sweep(model)
+            merge_views(model)
         return count
 
 

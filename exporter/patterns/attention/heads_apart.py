@@ -22,7 +22,7 @@ from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
 from ..matchers.projection import Projection, new_layer, one_product, projection
-from ..matchers.views import reshaped
+from ..matchers.views import merge_views, reshaped
 
 HEADS_SECOND, KEYS_LAST = (0, 2, 1, 3), (0, 2, 3, 1)
 
@@ -34,16 +34,19 @@ class _NormalForm(Pattern):
     better_after = ("FoldShapes", "GateInAttention", "GateBesideAttention")
 
     def apply(self, model: ir.Model) -> int:
-        count = 0
+        count, new_views = 0, False
         for block in attention_blocks(model.graph, self.decline):
             layers = _layers(block)
             if isinstance(layers, str):
                 self.decline(block.softmax, layers)
-            elif not self.is_normal(block):
+            elif (flat := len(sizes(block.context.outputs[0]) or ()) == 3) or not self.is_normal(block):
+                new_views = new_views or flat
                 self.write(model, block, layers)
                 count += 1
         if count:
             sweep(model)
+        if new_views:
+            merge_views(model)
         return count
 
     def is_normal(self, block: AttentionBlock) -> bool:

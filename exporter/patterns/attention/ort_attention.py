@@ -7,20 +7,24 @@ The node projects by itself, head by head, so no copy of q, k or v is made. Wher
 depthwise convolution of v), the projections stay and com.microsoft.MultiHeadAttention takes them:
 
     q, k, v (B, N, dim) > com.microsoft.MultiHeadAttention > (B, N, dim)
+
+A constant that is added to the scores, positions or a mask (1 or B, 1 or heads, N, N), is an input of either node.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from ....graph.edit import insert, replace_value, shared_constant, sweep
-from ....graph.read import sizes
+from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.read import constant, sizes
 from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, of_one_input, packed
-from ..matchers.views import as_shape
+from ..matchers.views import as_shape, merge_views
 
 MICROSOFT = "com.microsoft"
 
@@ -32,7 +36,7 @@ class OrtAttention(Pattern):
 
     def apply(self, model: ir.Model) -> int:
         count = 0
-        for block in attention_blocks(model.graph, self.decline):
+        for block in attention_blocks(model.graph, self.decline, biased=True):
             if why := _unfit(block):
                 self.decline(block.softmax, why)
                 continue
@@ -46,6 +50,7 @@ class OrtAttention(Pattern):
         if count:
             model.graph.opset_imports.setdefault(MICROSOFT, 1)
             sweep(model)
+            merge_views(model)
         return count
 
 
@@ -61,11 +66,24 @@ def _unfit(block: AttentionBlock) -> str:
         return f"the scale is {block.scale:g}, and the node takes 0 for the usual one"
     if any(value.dtype != ir.DataType.FLOAT for value in (block.out, *(heads.root for heads in block.heads))):
         return "the node computes in float32 alone"
+    if block.bias is not None and not _fits(block, constant(block.bias)):
+        return "what is added to the scores is no finite bias or mask of (1 or batch, 1 or heads, queries, keys)"
     if any(heads.offset < 0 for heads in block.heads) and isinstance(_layers(block), str):
         return "the columns of q, k or v do not follow each other in a projection that others read"
     if (sizes(block.out) or (None,)).count(None) or sum(isinstance(size, str) for size in sizes(block.out) or ()) > 1:
         return f"the tokens of shape {sizes(block.out)} have more than one open size"
     return ""
+
+
+def _fits(block: AttentionBlock, bias: np.ndarray | None) -> bool:
+    """Whether the node takes a bias of this shape; rows that are masked as a whole are NaN before it and not behind it."""
+    if bias is None or bias.dtype != np.float32 or bias.shape[-2:] != (block.q.tokens, block.k.tokens):
+        return False
+    batch, heads = (1, 1, *bias.shape)[-4:-2]
+    sizes_fit = (
+        len(sizes(block.softmax.outputs[0]) or ()) == 4 and batch in (1, block.q.batch) and heads in (1, block.q.heads)
+    )
+    return sizes_fit and bool((bias < np.inf).all() and np.isfinite(bias).any(axis=-1).all())
 
 
 def _layers(block: AttentionBlock) -> tuple[Projection, ...] | str:
@@ -83,24 +101,50 @@ def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
         bias = np.zeros(weights.shape[1], weights.dtype)
     names = found[0].weights_name
     inputs = [x, shared_constant(model, f"{names}_qkv", weights), shared_constant(model, f"{names}_qkv_bias", bias)]
-    return _node(block, "Attention", inputs)
+    return _node(block, "Attention", [*inputs, *_bias(model, block)])
 
 
 def _from_projections(model: ir.Model, block: AttentionBlock) -> ir.Value:
     """The node on the projections as they are, cut to the columns of q, k and v."""
-    parts = []
-    for heads in block.heads:
-        columns = heads.root if heads.dim == heads.columns else _columns(model, block, heads)
+    parts: list[ir.Value | None] = []
+    thirds = _thirds(model, block)
+    for index, heads in enumerate(block.heads):
+        columns = thirds[index] if thirds else heads.root
+        if not thirds and heads.dim != heads.columns:
+            columns = _columns(model, block, heads)
         parts.append(as_shape(model, block.scores, columns, (heads.batch, heads.tokens, heads.dim)))
-    return _node(block, "MultiHeadAttention", parts)
+    return _node(block, "MultiHeadAttention", [*parts, *_bias(model, block)])
 
 
-def _node(block: AttentionBlock, op_type: str, inputs: list[ir.Value]) -> ir.Value:
+def _bias(model: ir.Model, block: AttentionBlock) -> list[ir.Value | None]:
+    """What is added to the scores as the sixth input of either node."""
+    array = constant(block.bias)
+    if array is None or block.bias is None:
+        return []
+    whole = block.bias if array.ndim == 4 else None
+    full = (1,) * (4 - array.ndim) + array.shape
+    return [None, None, whole or shared_constant(model, f"{block.bias.name}_heads", array.reshape(full))]
+
+
+def _node(block: AttentionBlock, op_type: str, inputs: list[ir.Value | None]) -> ir.Value:
     q = block.q
     return insert(
         block.scores, op_type, inputs, domain=MICROSOFT, shape=(q.batch, q.tokens, q.dim),
         num_heads=q.heads, scale=float(block.scale),
     )  # fmt: skip
+
+
+def _thirds(model: ir.Model, block: AttentionBlock) -> Sequence[ir.Value]:
+    """q, k and v of one value that is cut into just these; none where it is not."""
+    q, dim = block.q, block.q.dim
+    whole = {heads.root for heads in block.heads} == {q.root} and q.columns == 3 * dim
+    if not whole or [heads.offset for heads in block.heads] != [0, dim, 2 * dim]:
+        return ()
+    widths = shared_constant(model, "thirds", np.array([dim] * 3, np.int64))
+    split = insert_node(block.scores, "Split", [q.root, widths], axis=-1, outputs=3)
+    for value in split.outputs:
+        value.shape = ir.Shape((*(sizes(q.root) or ())[:-1], dim))
+    return split.outputs
 
 
 def _columns(model: ir.Model, block: AttentionBlock, heads: Heads) -> ir.Value:

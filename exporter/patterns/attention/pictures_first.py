@@ -17,6 +17,7 @@ from ..base import Pattern
 from ..matchers.attention_block import attention_blocks
 from ..matchers.layers import Linear, linear
 from ..matchers.projection import projection
+from ..matchers.views import merge_views
 
 TURN = (1, 0, 2)
 
@@ -28,16 +29,19 @@ class PicturesFirst(Pattern):
 
     def apply(self, model: ir.Model) -> int:
         count = 0
-        for block in list(attention_blocks(model.graph, lambda *_: None, turned=True)):
-            for root in dict.fromkeys(heads.root for heads in block.heads):
-                found, x = linear(root), _before_turn(root)
-                if found is None or x is None:
-                    self.decline(block.softmax, f"{root.name} is no linear layer of tokens that were turned")
-                else:
-                    _move(found, x)
-                    count += 1
+        for block in list(attention_blocks(model.graph, lambda *_: None, turned=True, biased=True)):
+            roots = dict.fromkeys(heads.root for heads in block.heads)
+            layers = [(linear(root), _before_turn(root)) for root in roots if root.producer() is not None]
+            ready = [(found, x) for found, x in layers if found is not None and x is not None]
+            if len(ready) < len(roots):
+                self.decline(block.softmax, "q, k or v is no linear layer of tokens that were turned")
+                continue
+            for found, x in ready:
+                _move(found, x)
+            count += len(ready)
         if count:
             sweep(model)
+            merge_views(model)
         return count
 
 

@@ -61,7 +61,13 @@ class ProjectChannels(Pattern):
         out = tokens_after(context.outputs[0], (1, heads, width, tokens))
         layer = only_consumer(out)
         weights = constant(layer.inputs[1]) if layer is not None and layer.op_type == "MatMul" else None
-        if layer is None or weights is None or weights.ndim != 2 or layer.inputs[0] is not out or not sizes(layer.outputs[0]):
+        if (
+            layer is None
+            or weights is None
+            or weights.ndim != 2
+            or layer.inputs[0] is not out
+            or not sizes(layer.outputs[0])
+        ):
             self.decline(softmax, "no linear layer of its own follows the attention")
             return 0
         if weights.shape[1] >= tokens:

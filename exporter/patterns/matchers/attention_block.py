@@ -2,8 +2,9 @@
 
     softmax(scale * q k^T) v  with  q, k, v (B, heads, N, width) or (B heads, N, width)  >  tokens (B, N, heads * width)
 
-The scale may stand on q, on k, on both (dynamo writes its square root on each) or on the product. Between softmax and
-the product with v a constant may be added (``added``): ConViT's position term.
+The scale may stand on q, on k, on both (dynamo writes its square root on each) or on the product. To the scaled product a
+constant may be added (``bias``, of positions or a mask; one of zeros is none), and between softmax and the product with v
+another one (``added``): ConViT's position term.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class AttentionBlock:
     added: ir.Node | None
     out: ir.Value | str
     turned_out: bool
+    bias: ir.Value | None
 
     @property
     def values(self) -> ir.Value:
@@ -53,9 +55,12 @@ class AttentionBlock:
 
 
 def attention_blocks(
-    graph: ir.Graph, decline: Callable[[ir.Node, str], None], *, turned: bool = False
+    graph: ir.Graph, decline: Callable[[ir.Node, str], None], *, turned: bool = False, biased: bool = False
 ) -> Iterator[AttentionBlock]:
-    """Every block of the graph, plain or ``turned``; ``decline(softmax, why)`` hears of each softmax that is in none."""
+    """Every block of the graph, plain or ``turned``, those with a bias where ``biased``.
+
+    ``decline(softmax, why)`` hears of each softmax over a product that is in none of them.
+    """
     for node in list(graph):
         if node.op_type != "Softmax" or node.domain:
             continue
@@ -63,22 +68,22 @@ def attention_blocks(
         if shape is None or attribute(node, "axis", -1) not in (-1, len(shape) - 1):
             continue
         found = _block(node)
-        if isinstance(found, AttentionBlock) and found.turned == turned:
+        if isinstance(found, AttentionBlock) and found.turned != turned:
+            found = "q, k or v comes from a projection that counts its tokens before its pictures"
+        elif isinstance(found, AttentionBlock) and found.bias is not None and not biased:
+            found = "scores with an added term (mask or bias) are not in this normal form"
+        if isinstance(found, AttentionBlock):
             yield found
-        elif isinstance(found, AttentionBlock):
-            decline(node, "q, k or v comes from a projection that counts its tokens before its pictures")
         elif found:
             decline(node, found)
 
 
 def _block(softmax: ir.Node) -> AttentionBlock | str:
     """The block around a softmax, or why it is none; an empty reason where no product leads into the softmax."""
-    value, scale = unscaled(softmax.inputs[0])
-    scores = value.producer() if value is not None else None
-    if scores is None or scores.domain or scores.op_type not in ("MatMul", "Add"):
-        return ""
-    if scores.op_type == "Add":
-        return "scores with an added term (mask or bias) are not in this normal form"
+    found = _scores(softmax)
+    if isinstance(found, str):
+        return found
+    scores, scale, bias = found
     if any(only_consumer(output) is None for output in (scores.outputs[0], softmax.outputs[0])):
         return "scores or probabilities have other uses"
     context, rows, added = only_consumer(softmax.outputs[0]), softmax.outputs[0], None
@@ -105,9 +110,36 @@ def _block(softmax: ir.Node) -> AttentionBlock | str:
     usual = q.width**-0.5
     if abs(scale / usual - 1) < 1e-6:  # a square root on q and on k: rounded twice in float32
         scale = usual
-    found = follow_out(context.outputs[0], q)
-    out, turned = (found, False) if isinstance(found, str) else found
-    return AttentionBlock(q, k, v, scale, scores, softmax, context, added, out, turned)
+    tokens = follow_out(context.outputs[0], q)
+    out, turned = (tokens, False) if isinstance(tokens, str) else tokens
+    return AttentionBlock(q, k, v, scale, scores, softmax, context, added, out, turned, bias)
+
+
+def _scores(softmax: ir.Node) -> tuple[ir.Node, float, ir.Value | None] | str:
+    """The product q k^T, its scale, and what is added; or why the softmax reads no such thing, empty without a product."""
+    value, scale = unscaled(softmax.inputs[0])
+    node, bias = value.producer() if value is not None else None, None
+    if node is not None and node.op_type == "Add" and not node.domain:
+        masked = "scores with an added term (mask or bias) that is no constant of their size"
+        index = next((i for i in (0, 1) if constant(node.inputs[i]) is not None), None)
+        if index is None or scale != 1:
+            return masked
+        value, scale = unscaled(node.inputs[1 - index])
+        array, shape = constant(node.inputs[index]), sizes(value)
+        node, bias = value.producer() if value is not None else None, node.inputs[index]
+        if array is None or shape is None or not _within(array.shape, shape):
+            return masked
+        if not array.any():
+            bias = None
+    if node is None or node.domain or node.op_type != "MatMul":
+        return ""
+    return node, scale, bias
+
+
+def _within(small: tuple[int, ...], shape: tuple[int | str | None, ...]) -> bool:
+    """Whether adding a constant of this size leaves the shape as it is, at every size of its open axes."""
+    behind = shape[len(shape) - len(small) :] if small else ()
+    return len(small) <= len(shape) and all(size in (1, full) for size, full in zip(small, behind, strict=True))
 
 
 def origins(scores: ir.Node, context: ir.Node) -> tuple[Heads, Heads, Heads] | str:

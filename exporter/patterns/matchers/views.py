@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ....graph.edit import drop_unread, insert, replace_value, shared_constant
+from ....graph.edit import drop_unread, insert, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, sizes
 
 
@@ -18,13 +18,18 @@ def reshaped(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[
     return insert(before, "Reshape", [value, shared_constant(model, "target", target)], shape=shape)
 
 
-def as_shape(
-    model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]
-) -> ir.Value:
+def as_shape(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]) -> ir.Value:
     """``value`` as it is where it has ``shape`` already, else seen so."""
     have = sizes(value)
     same = have is not None and None not in have and have == tuple(shape)
     return value if same else reshaped(model, before, value, shape)
+
+
+def merge_views(model: ir.Model) -> None:
+    """What a pass wrote beside views that were there already becomes as few as they can be."""
+    while merge_reshapes(model) + merge_transposes(model):
+        pass
+    sweep(model)
 
 
 def merge_reshapes(model: ir.Model) -> int:

@@ -56,7 +56,9 @@ def test_the_driver_tells_equal_names_apart(monkeypatch):
 
     monkeypatch.setattr("edgesmith.exporter.patterns.order.passes_for", lambda *_: [SameNames])
     monkeypatch.setattr(module, "check_skip", lambda *_: None)
-    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[2] images) => (float[2] logits) { logits = Relu(images) }'
+    text = (
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[2] images) => (float[2] logits) { logits = Relu(images) }'
+    )
     done = rewrite(ExportedGraph(parse(text), "twins", Shapes.fixed(1, 1, 1, 2)), "cpu").model
     assert op_types(done) == ["Neg", "Neg", "Relu"]
     assert len(set(names(done))) == len(names(done))
