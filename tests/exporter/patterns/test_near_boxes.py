@@ -6,7 +6,7 @@ import pytest
 from graph_asserts import op_types
 from near_misses import assert_sound, graph, half, read
 
-from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
+from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps, expectation
 from edgesmith.exporter.patterns.boxes.merge_levels import MergeLevels
 from edgesmith.exporter.patterns.boxes.select_candidates import SelectCandidates
 
@@ -150,3 +150,53 @@ def test_few_cells_stay():
     text = decoding().replace("1200", "1000")
     record = SelectCandidates().run(read(text))
     assert record.count == 0 and "no more than the 1000" in record.refused[0].why
+
+
+MEANS = (
+    "float[5] r = {0, 1, 2, 3, 4}, float[5, 1] rc = {0, 1, 2, 3, 4}, float[5, 2] r2 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, "
+    "float[1, 1, 5, 1, 1] r5 = {0, 1, 2, 3, 4}, float[1] one_bin = {2}, float[4] r4 = {0, 1, 2, 3}, "
+    "int64[1] last = {-1}, int64[1] second = {1}, int64[1] third = {2}, int64[2] both = {2, 3}"
+)
+SUM = "c = Softmax<axis = -1>(x) w = Mul(c, r) y = ReduceSum<keepdims = 0>(w, last)"
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "found"),
+    [
+        ("c = Softmax<axis = -1>(x) y = MatMul(c, r)", "2, 6, 4, 5", (3, 0)),
+        ("c = Softmax<axis = -1>(x) y = MatMul(c, rc)", "2, 6, 4, 5", (3, 1)),
+        ("c = Softmax<axis = -1>(x) y = MatMul(c, r2)", "2, 6, 4, 5", None),  # two sums
+        ("c = Softmax<axis = 2>(x) y = MatMul(c, r)", "2, 6, 5, 5", None),
+        ("c = Sigmoid(x) y = MatMul(c, r)", "2, 6, 4, 5", None),
+        ("c = Softmax<axis = -1>(x) y = MatMul(c, x)", "2, 2, 5, 5", None),
+        ("y = MatMul(x, r)", "2, 6, 4, 5", None),
+        ("c = Softmax<axis = -1>(x) y = Mul(c, r)", "2, 6, 4, 5", None),
+        (SUM, "2, 6, 4, 5", (3, 0)),
+        (SUM.replace("keepdims = 0", "keepdims = 1"), "2, 6, 4, 5", (3, 1)),
+        (SUM.replace("Mul(c, r)", "Mul(c, rc)").replace("last", "third").replace("axis = -1", "axis = 2"), "2, 6, 5, 4", (2, 0)),
+        (SUM.replace("Mul(c, r)", "Mul(c, rc)"), "2, 6, 5, 5", None),  # the steps stand along another axis
+        (SUM.replace("last", "third"), "2, 6, 5, 5", None),  # summed over another one
+        (SUM.replace("axis = -1", "axis = 2"), "2, 6, 5, 5", None),
+        (SUM.replace("last", "both"), "2, 6, 5, 5", None),
+        (SUM.replace("(w, last)", "(w)"), "2, 6, 4, 5", None),
+        (SUM.replace("Mul(c, r)", "Add(c, r)"), "2, 6, 4, 5", None),
+        (SUM.replace("Mul(c, r)", "Mul(c, x)"), "2, 6, 4, 5", None),
+        (SUM.replace("Mul(c, r)", "Mul(c, r2)").replace("last", "third").replace("axis = -1", "axis = 2"), "2, 6, 5, 2", None),
+        (SUM.replace("Mul(c, r)", "Mul(c, r5)").replace("last", "second").replace("axis = -1", "axis = 1"), "2, 5, 4, 6", None),  # five axes
+        (SUM.replace("Mul(c, r)", "Mul(c, one_bin)"), "2, 6, 4, 5", None),
+        (SUM.replace("Softmax<axis = -1>", "Relu"), "2, 6, 4, 5", None),
+    ],
+)  # fmt: skip
+def test_what_is_an_expectation(body, shape, found):
+    """The axis of the bins and whether it stays, or None."""
+    mean = expectation(read(graph(f"{shape} x", "y", body, MEANS)).graph.node(-1))
+    assert (None if mean is None else (mean.axis, mean.keepdims)) == found
+
+
+def test_an_expectation_over_what_another_domain_makes_is_none():
+    model = read(graph("2, 6, 4, 5 x", "y", SUM, MEANS))
+    for node in model.graph:
+        node.domain = "other"
+        assert expectation(model.graph.node(-1)) is None
+        node.domain = ""
+    assert expectation(model.graph.node(-1)) is not None
