@@ -12,7 +12,7 @@ import pytest
 from edgesmith.runtime.errors import EdgesmithError
 
 KIND = Path(__file__).parents[2] / "tools" / "fuzz" / "kinds" / "onnx_file.py"
-FEW = 24  # in seconds; most are refused at the door
+FEW = 16  # in seconds; most are refused at the door
 
 
 @pytest.fixture(scope="module")

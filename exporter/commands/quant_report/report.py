@@ -206,7 +206,8 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         notes.append(rounding_words(rounding))
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
-        _scan(file, told["nodes"], images, step, notes, reference)
+        with asked_of_engine(path):
+            _scan(file, told["nodes"], images, step, notes, reference)
     return told
 
 

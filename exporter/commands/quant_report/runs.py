@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ....runtime.errors import BackendUnavailable
 from ....runtime.ground.words import NOT_ON_HARDWARE
 from ...run.runners import session_runner
 from ..inspect.foreign.rounding import exact_products
-from ..inspect.foreign.words import asked_of_engine, engine_errors, said
+from ..inspect.foreign.words import asked_of_engine, engine_errors, in_words, said
 
 if TYPE_CHECKING:
     from ....graph.run import Runner
@@ -46,15 +44,7 @@ def file_runner(file: File, notes: list[str]) -> Runner:
         notes.append(told)
         with asked_of_engine(file.path):
             run = any_batch(file.runnable)
-    return _said_in_words(run, file)
-
-
-def _said_in_words(run: Runner, file: File) -> Runner:
-    def asked(images: np.ndarray) -> np.ndarray:
-        with asked_of_engine(file.path):
-            return run(images)
-
-    return asked
+    return in_words(file.path, run)
 
 
 def wide(shape: Sequence[int]) -> list[int]:

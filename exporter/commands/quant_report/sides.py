@@ -21,7 +21,7 @@ from ...tasks.task import shapes_of
 from ..inspect.foreign.graphs import read_picture_graph
 from ..inspect.foreign.pictures import PictureInput, raw
 from ..inspect.foreign.trial import try_graph
-from ..inspect.foreign.words import asked_of_engine
+from ..inspect.foreign.words import asked_of_engine, in_words
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -173,7 +173,7 @@ def open_reference(
         contract = raw(contract)
     try_graph(file, (own[0] or BATCH, 3, *size))
     with asked_of_engine(file):
-        run = any_batch(only(graph, answers), optimise=True)
+        run = in_words(file, any_batch(only(graph, answers), optimise=True))
     return Reference(run, contract, classes, task, graph, file, labels, (*notes, *told), rule, foreign.takes.whole)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from .....runtime.errors import UserMistake
 
 LONGEST = 300
+Answers = TypeVar("Answers")
 
 
 def engine_errors() -> tuple[type[BaseException], ...]:
@@ -34,6 +38,16 @@ def asked_of_engine(path: Path) -> Iterator[None]:
         if isinstance(error, (RecursionError, NotImplementedError)):
             raise
         raise cannot_run(path, said(error)) from error
+
+
+def in_words(path: Path, run: Callable[[np.ndarray], Answers]) -> Callable[[np.ndarray], Answers]:
+    """``run``, which runs the graph of ``path`` on pictures, with its failures as ours."""
+
+    def asked(images: np.ndarray) -> Answers:
+        with asked_of_engine(path):
+            return run(images)
+
+    return asked
 
 
 def cannot_run(path: Path, why: str) -> UserMistake:
