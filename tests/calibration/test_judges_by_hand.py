@@ -315,8 +315,10 @@ def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted()
     assert view.agreement([found, found], [found, nothing]) == pytest.approx(100 * 2 / 3)
 
     class Set(SimpleNamespace):
+        pictures = 2
+
         def __len__(self):
-            return 2
+            return self.pictures
 
     judged = Set(truth=[truth_of(False), truth_of(False)], metric=Metric("mAP"), expected=SimpleNamespace(value=50.0))
     assert view.notes(judged, None) == [
@@ -324,6 +326,8 @@ def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted()
     ]
     judged.truth = [truth_of(True), truth_of(False)]
     assert "with 1 boxes" in view.notes(judged, None)[0]
+    for judged.pictures, told in ((99, 1), (100, 0)):
+        assert len(view.notes(judged, None)) == told, "a hundred pictures are enough"
 
 
 def test_second_moments_before_there_are_enough_rows():
