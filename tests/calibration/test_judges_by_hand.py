@@ -391,7 +391,7 @@ def test_what_a_dry_run_prints_of_the_calibration(tmp_path):
     pictures = type("Pictures", (list,), {"source": "photos", "digest": "ab"})
     data = SimpleNamespace(calibration=pictures([1, 2]), held_out=[1] * 3, skipped=[1])
     asked = hold.Calibration(Recipe(form="qdq", smooth=0.5), data, 0.5, None).to_json()
-    assert asked["data"] == {"source": "photos", "images": 2, "skipped": 1, "held_out": 3, "sha256": "ab"}
+    assert asked["calibration"] == {"source": "photos", "images": 2, "skipped": 1, "held_out": 3, "sha256": "ab"}
     assert (asked["form"], asked["ranges"], asked["smooth"], asked["block"], asked["max_drop"]) == (
         "qdq",
         "best",
@@ -401,4 +401,4 @@ def test_what_a_dry_run_prints_of_the_calibration(tmp_path):
     )
     for form, block, told in (("weights", 32, 32), ("weights", 0, "widest that fits"), ("qdq", 32, None)):
         assert hold.Calibration(Recipe(form=form, block=block), None, None, None).to_json()["block"] == told
-    assert hold.Calibration(Recipe(), None, None, None).to_json()["data"] is None
+    assert hold.Calibration(Recipe(), None, None, None).to_json()["calibration"] is None
