@@ -76,7 +76,7 @@ test-latest:  ## the tests with the newest versions instead of the locked ones: 
 	$(LATEST)/bin/python tools/beside_lock.py $(LOCK) $(PYTEST_OPTIONS) -m "not slow"
 
 # Not part of CI: it takes the better part of an hour. What it found before is kept in build/mutants, and it goes on there.
-MUTANTS ?= 150
+MUTANTS ?= 200
 SEED ?= 0
 mutants: $(STAMP)  ## plant bugs in patterns, calibration and runtime, and see whether the nearest tests fail (tools/mutants)
 	$(RUN) tools/mutants --count $(MUTANTS) --seed $(SEED)
