@@ -80,7 +80,7 @@ fuzz: $(STAMP)  ## damage files on purpose, 10,000 of them: every one is used, o
 	$(RUN) tools/fuzz/driver.py $(FUZZ)
 
 # Not part of CI: it takes the better part of an hour. What it found before is kept in build/mutants, and it goes on there.
-MUTANTS ?= 150
+MUTANTS ?= 200
 SEED ?= 0
 mutants: $(STAMP)  ## plant bugs in patterns, calibration and runtime, and see whether the nearest tests fail (tools/mutants)
 	$(RUN) tools/mutants --count $(MUTANTS) --seed $(SEED)

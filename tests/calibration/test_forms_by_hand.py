@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from graph_asserts import parse, weights
+from linear_graph import LINEARS, feeds, linear_graph
 from quantised_graphs import HEAD, QDQ, network
 from scale_tables import int8_weights
 
@@ -20,6 +21,7 @@ from edgesmith.calibration.forms.forms import FORMS
 from edgesmith.calibration.forms.weight_only import quantise_weights, widest_block
 from edgesmith.calibration.judge.accuracy import Metric, difference
 from edgesmith.calibration.nouns import Decision, Range, Recipe, ScaleTable
+from edgesmith.calibration.quantise import quantise
 from edgesmith.calibration.report.quantised_file import read_places
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.calibration.statistics.observers import Observer, Statistics
@@ -191,3 +193,32 @@ def test_a_paired_interval_by_the_formula(lost, won, count):
     assert (drop.lost, drop.won, drop.points) == (b, c, pytest.approx(100 * (b - c) / count)) and isinstance(
         drop.low, float
     )
+
+
+def quantised_in(form: str, batch: int | str = 2, **more) -> ir.Model:
+    model = linear_graph(batch)
+    sites = find_sites(model, feeds(2))
+    seen = run_values(model, feeds(2), [site.input for site in sites]) | feeds(2)
+    tensors = {}
+    for site in sites:
+        observer = Observer(site.input, site.in_axis)
+        observer.add(seen[site.input], 2)
+        tensors[site.input] = observer.stats()
+    recipe = Recipe(form=form, also=tuple(site.node for site in sites), smooth=0, equalise=False, low="fp32", **more)
+    return quantise(model, Statistics(tensors, 2, ""), recipe, sites).model
+
+
+@pytest.mark.parametrize(
+    ("form", "more"),
+    [("qdq", {}), ("dynamic", {}), ("qdq", {"precision": "fp8"}), ("weights", {"precision": "int4", "block": 16}), ("nbits", {"precision": "int4", "block": 16}),
+     ("weights", {"precision": "nvfp4", "block": 16})],
+    ids=["qdq", "dynamic", "fp8", "int4", "nbits", "nvfp4"],
+)  # fmt: skip
+def test_every_value_of_a_quantised_graph_has_the_type_and_shape_that_it_has(form, more):
+    """What later passes read is told by the graph itself, not left to an inference."""
+    model = quantised_in(form, **more)
+    values = [value for node in model.graph for value in node.outputs if value.name]
+    assert [value.name for value in values if value.dtype is None] == []
+    left = [value.name for value in values if value.shape is None]
+    ours = [f"{site}_{end}" for site in LINEARS for end in ("integer", "cast", "factor", "real", "rows", "sum")]
+    assert not set(left) & set(ours) and (left == [] or form == "dynamic"), left  # its ranges are found while it runs

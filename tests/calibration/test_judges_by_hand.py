@@ -315,8 +315,10 @@ def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted()
     assert view.agreement([found, found], [found, nothing]) == pytest.approx(100 * 2 / 3)
 
     class Set(SimpleNamespace):
+        pictures = 2
+
         def __len__(self):
-            return 2
+            return self.pictures
 
     judged = Set(truth=[truth_of(False), truth_of(False)], metric=Metric("mAP"), expected=SimpleNamespace(value=50.0))
     assert view.notes(judged, None) == [
@@ -324,6 +326,8 @@ def test_agreement_where_one_side_finds_nothing_and_the_boxes_that_are_counted()
     ]
     judged.truth = [truth_of(True), truth_of(False)]
     assert "with 1 boxes" in view.notes(judged, None)[0]
+    for judged.pictures, told in ((99, 1), (100, 0)):
+        assert len(view.notes(judged, None)) == told, "a hundred pictures are enough"
 
 
 def test_second_moments_before_there_are_enough_rows():
@@ -360,3 +364,41 @@ def test_the_shape_of_a_value_for_one_picture():
     assert guess(value) == (9, 1, 4)
     value.shape = None
     assert guess(value) is None
+
+
+def test_no_statistics_where_nothing_asks_for_them(tmp_path):
+    """Forms of weights alone have no ranges, and without pictures there are none."""
+    for form in ("weights", "nbits"):
+        assert hold.collect_statistics(facts(tmp_path, form=form), None, ()) is None
+    asked = facts(tmp_path)
+    without = replace(asked, calibration=replace(asked.calibration, data=None))
+    assert hold.collect_statistics(without, None, ()) is None
+    for one in (without, asked):
+        assert hold.collect_weight_moments(one, None, ()) is None
+    assert hold.collect_weight_moments(facts(tmp_path, form="weights", block=32), None, ()) is None
+
+
+def test_a_product_of_whole_numbers_is_no_site():
+    from edgesmith.calibration.sites.sites import is_site
+
+    text = '<ir_version: 10, opset_import: ["" : 20]> net ({kind}[2, 3] x) => ({kind}[2, 2] y) <{kind}[3, 2] w = {{1, 2, 3, 4, 5, 6}}> {{ y = MatMul(x, w) }}'
+    for kind, site in (("int32", False), ("float", True), ("double", True)):
+        numbers = text if kind == "int32" else text.replace("1, 2, 3, 4, 5, 6", "1.0, 2.0, 3.0, 4.0, 5.0, 6.0")
+        assert is_site(parse(numbers.format(kind=kind)).graph[0]) is site
+
+
+def test_what_a_dry_run_prints_of_the_calibration(tmp_path):
+    pictures = type("Pictures", (list,), {"source": "photos", "digest": "ab"})
+    data = SimpleNamespace(calibration=pictures([1, 2]), held_out=[1] * 3, skipped=[1])
+    asked = hold.Calibration(Recipe(form="qdq", smooth=0.5), data, 0.5, None).to_json()
+    assert asked["calibration"] == {"source": "photos", "images": 2, "skipped": 1, "held_out": 3, "sha256": "ab"}
+    assert (asked["form"], asked["ranges"], asked["smooth"], asked["block"], asked["max_drop"]) == (
+        "qdq",
+        "best",
+        0.5,
+        None,
+        0.5,
+    )
+    for form, block, told in (("weights", 32, 32), ("weights", 0, "widest that fits"), ("qdq", 32, None)):
+        assert hold.Calibration(Recipe(form=form, block=block), None, None, None).to_json()["block"] == told
+    assert hold.Calibration(Recipe(), None, None, None).to_json()["calibration"] is None

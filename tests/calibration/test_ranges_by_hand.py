@@ -206,12 +206,16 @@ def test_a_layer_of_one_channel_has_a_group_as_well():
 
     model = parse(
         '<ir_version: 10, opset_import: ["" : 20]> net (float[1, 50, 4] x) => (float[1, 50, 3] y)'
-        " <float[4, 1] v = {1.0, 2.0, 3.0, 4.0}, float[1, 3] w = {1.0, 2.0, 3.0}> { h = MatMul(x, v)  y = MatMul(h, w) }"
+        " <float[4, 1] v = {1.0, 2.0, 3.0, 4.0}, float[1, 3] w = {1.0, 2.0, 3.0}> { h = MatMul(x, v)  r = Relu(h)  y = MatMul(r, w) }"
     )
     for node in model.graph:
         node.name = node.outputs[0].name
-    group = follow(model, model.graph.node("h"), {"h"})
-    assert group.free.tolist() == [True] and list(group.sinks()) == ["y"] and group.labels["h"].tolist() == [0]
+    group = follow(model, model.graph.node("h"), {"h", "r"})
+    assert (
+        group.free.tolist() == [True]
+        and list(group.sinks()) == ["y"]
+        and group.labels["h"].tolist() == group.labels["r"].tolist() == [0]
+    )
     group.apply(model, np.array([4.0]))
     assert model.graph.initializers["v"].const_value.numpy().ravel().tolist() == [0.25, 0.5, 0.75, 1.0]
     assert model.graph.initializers["w"].const_value.numpy().ravel().tolist() == [4.0, 8.0, 12.0]

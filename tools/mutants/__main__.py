@@ -1,6 +1,6 @@
 """Bugs are planted in the product, one at a time, and the nearest tests must fail: what share does, and where not?
 
-    python tools/mutants --count 150 --seed 0 exporter/patterns calibration runtime
+    python tools/mutants --count 200 --seed 0 exporter/patterns calibration runtime
     python tools/mutants --count 150 --only calibration/balance calibration     mutants of some files only
 
 A mutant is killed by a failing test, or by a test that never ends. Each is judged by the tests that run the changed line,
@@ -41,7 +41,7 @@ KILLED, SURVIVED, UNREACHED = "killed", "survived", "unreached"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"of {', '.join(AREAS)}; all by default")
-    parser.add_argument("--count", type=int, default=150, help="mutants an area; 0: all there are")
+    parser.add_argument("--count", type=int, default=200, help="mutants an area; 0: all there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files whose path begins so")
     parser.add_argument("--workers", type=int, default=2)
