@@ -228,7 +228,7 @@ class Settings:
         "--agnostic-nms/--no-agnostic-nms",
         kind=Choice,
         group=DETECTORS,
-        page="a better box drops what overlaps it whatever the classes; with `--nms runtime` only",
+        page="a better box drops what overlaps it whatever the classes; only where the runtime suppresses",
         usual="class by class",
         of_task=True,
     )

@@ -186,8 +186,17 @@ class _Run:
                 break
 
     def _nobody_reads(self) -> bool:
-        """Whether the output is lost and nothing else is asked for: what is saved is saved to the end, if there is one."""
-        return streams.lost() is not None and (self.out is None or self.source.kind == "live")
+        """Whether the output is lost and nothing else is asked for: what is saved is saved to the end, if there is one.
+
+        A reader that leaves ends a video, which is kept as far as it came; pictures all get theirs.
+        """
+        error = streams.lost()
+        if error is None or self.out is None:
+            return error is not None
+        ends = self.source.kind == "pictures" or (
+            self.source.kind == "video" and not isinstance(error, BrokenPipeError)
+        )
+        return not ends
 
     def _one(self, frame: Any) -> None:
         answer = self.session(frame.image, **self.choices)

@@ -149,10 +149,12 @@ def test_the_table_has_a_row_for_the_bundle_and_for_each_class(tmp_path, bundle)
         "pictures",
     ]
     assert lines[1].split()[:3] == ["colours.edge", "fp32", "66.67"] and lines[1].split()[-1] == "12"
-    assert [line.split() for line in lines[3:7]] == [
+    assert lines[3].split() == ["average", "recall", "AR@1", "AR@10", "AR@100", "small", "medium", "large"]
+    assert lines[4].split()[0] == "colours.edge" and lines[4].split()[3] == "66.7" and not lines[5]
+    assert [line.split() for line in lines[6:10]] == [
         ["class", "boxes", "mAP", "colours.edge"], ["red", "12", "100.0"], ["green", "3", "0.0"], ["blue", "12", "100.0"],
     ]  # fmt: skip
-    assert lines[7].startswith("note: pictures of") and json.dumps(result)
+    assert lines[10].startswith("note: pictures of") and json.dumps(result)
     assert table(("", "n"), [("a", "1"), ("bcd", "22")]) == ["      n", "a     1", "bcd  22"]
 
 

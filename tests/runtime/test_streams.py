@@ -128,7 +128,12 @@ def test_what_is_asked_to_be_saved_is_saved_to_the_end(folder, tmp_path, monkeyp
     with pytest.raises(SystemExit) as leave:
         main(["run", "d.edge", "--source", "clip.mp4", "--save", str(place), *form])
     assert leave.value.code == (0 if number == errno.EPIPE else NOT_WRITTEN)
-    assert len(frames_of(place)) == 6
+    # a reader that leaves ends a video, which is kept as far as it came
+    assert len(frames_of(place)) == 6 if number == errno.ENOSPC else 0 < len(frames_of(place)) < 6
+    monkeypatch.setattr(sys, "stdout", Broken(number, after=1))
+    with pytest.raises(SystemExit):
+        main(["run", "d.edge", "ü漢.png", "ü漢.png", "ü漢.png", "--save", str(tmp_path / "drawn"), *form])
+    assert len(os.listdir(tmp_path / "drawn")) == 3
 
 
 def test_without_save_it_stops_where_nobody_reads(folder, monkeypatch, capsys):
