@@ -174,6 +174,8 @@ def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:
         return None
     if len({(part.batch, part.heads, part.width, part.tokens) for part in (a, b, c)}) > 1 or a.width != shape[2]:
         return None
+    if a.turned or b.turned or c.turned:
+        return "a projection counts its tokens before its pictures"
     if c.scale != 1:
         return "c, the factor after the softmax, is multiplied by a number of its own"
     layers = of_one_input((a, b, c), {*scores.inputs, context.inputs[1]}, "a, b, c")

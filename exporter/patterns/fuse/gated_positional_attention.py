@@ -147,6 +147,8 @@ def _attention(
     if isinstance(parts, str):
         return parts
     q, k, v = parts
+    if any(part.turned for part in parts):
+        return "q, k or v comes from a projection that counts its tokens before its pictures"
     if len({(part.batch, part.heads, part.tokens, part.width) for part in parts}) > 1 or v.scale != 1:
         return "q, k and v differ in size, or v is multiplied by a number of its own"
     layers = of_one_input(parts, {*scores.inputs, product.inputs[1]}, "q, k, v")

@@ -119,3 +119,20 @@ def test_an_mlp_on_a_small_map_stays():
 def test_refuses_a_branch_with_other_uses():
     text = BRANCH.replace("SIDE", "4").replace("float[2, 3, 4, 4] y)", "float[2, 3, 4, 4] y, float[2, 4, 4, 3] k)")
     assert_refuses(BranchesOnMaps, text, because="other uses")
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels])
+def test_refuses_a_projection_that_counts_tokens_before_pictures(step: type):
+    text = FIXED.replace("a = MatMul(x, w)", "xt = Transpose<perm = [1, 0, 2]>(x) a = MatMul(xt, w)")
+    text = text.replace("five = {2, 5,", "five = {5, 2,").replace("perm = [2, 0, 3, 1, 4]", "perm = [2, 1, 3, 0, 4]")
+    assert_refuses(step, text, because="its tokens before its pictures")
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels])
+def test_a_view_that_does_not_fit_the_tried_batch_is_no_way_back(step: type):
+    text = OPEN.replace("tokens = {-1, 5, 4}", "tokens = {-1, 25, 4}").replace(
+        "float[batch, 5, 4] y)", "float[fifth, 25, 4] y)"
+    )
+    assert_refuses(
+        step, text.replace("float[batch,5,4] y0,", "").replace(" float[batch,5,4] y0", ""), because="not brought back"
+    )

@@ -151,3 +151,10 @@ def test_two_halves_that_depend_on_the_image_are_no_gate():
 
 def test_refuses_a_width_without_a_kernel_where_plugins_take_the_node():
     assert_needs_kernel(STEP, GATED, because="no float16 kernel for D = 4")
+
+
+def test_refuses_values_of_tokens_before_pictures():
+    text = GATED.replace("float[batch,", "float[2,").replace("heads = {-1, 9, 2, 4}", "heads = {9, 2, 2, 4}")
+    text = text.replace("v0 = MatMul(x, wv)", "xt = Transpose<perm = [1, 0, 2]>(x)\n  v0 = MatMul(xt, wv)")
+    text = text.replace("v = Transpose<perm = [0, 2, 1, 3]>(v1)", "v = Transpose<perm = [1, 2, 0, 3]>(v1)")
+    assert_refuses(FuseGatedPositionalAttention, text, because="its tokens before its pictures")
