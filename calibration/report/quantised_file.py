@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph.edit import add_constant
-from ...graph.read import VIEWS, attribute, behind_views, constant, is_op
+from ...graph.read import VIEWS, attribute, behind_views, is_op
+from ...graph.read import constant as any_constant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -240,6 +241,12 @@ def _numbers(scale: np.ndarray | None, zero: np.ndarray | None) -> tuple[float |
         return None, 1, None
     one = None if zero is None or zero.size == 0 or np.any(zero != zero.flat[0]) else int(zero.flat[0])
     return float(scale.max()), int(scale.size), 0 if zero is None else one
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The numbers of a value that is known when the graph is written; texts are none."""
+    array = any_constant(value)
+    return None if array is None or array.dtype.kind in "OSU" else array
 
 
 def _input(node: ir.Node, index: int) -> Any:

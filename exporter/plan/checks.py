@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
@@ -78,6 +79,8 @@ def check_out(out: Path, overwrite: bool, data: Data | None, needed_bytes: int) 
     check_outside(place, "--out")
     _outside_data(out, place, data)
     try:  # asking for the permission bits is not enough: root, full quotas and odd file systems answer wrongly
+        with suppress(FileNotFoundError):
+            os.lstat(place)  # a name that is too long is told now: scratch names are shorter
         with work_folder(place):
             free_bytes = shutil.disk_usage(place.parent).free
     except OSError as error:

@@ -48,6 +48,11 @@ def test_values_that_are_not_finite_have_no_statistics(number: float):
     assert set(rows) == {"/up", "/logits"} and rows["/logits"]["reasons"] == []
 
 
+def test_a_scale_of_texts_is_no_scale():
+    _, places = read_places(ir.from_proto(with_weight(QDQ, s1=np.array("one"), w1_scale=np.array(["a"] * 16))))
+    assert places[0].activations[0].scale is None and places[0].weight is not None and places[0].weight.scale is None
+
+
 def test_weights_beyond_float32_are_not_those_of_the_reference():
     row = measured(with_weight(QDQ, w2_scale=np.full(4, 3e38, np.float32)))["/logits"]
     assert "not that of the reference" in row["why"] and "weight_sqnr_db" not in row

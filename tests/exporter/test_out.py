@@ -48,7 +48,7 @@ def test_what_could_not_be_replaced_at_the_end_is_refused_at_the_start(bundle, m
     (bundle / "notes.txt").write_text("mine")
     assert "notes.txt" in refusal("good.edge")
     (bundle / "notes.txt").unlink()
-    assert "too long" in refusal("x" * 250 + ".edge")
+    assert "too long" in refusal("x" * 251 + ".edge")
     ismount = os.path.ismount
     monkeypatch.setattr(publish.os.path, "ismount", lambda path: Path(path) == bundle or ismount(path))
     assert "a mount point" in refusal("good.edge")

@@ -31,7 +31,7 @@ def outputs(model: ir.Model, batch: int, seed: int = 0) -> dict[str, np.ndarray]
     proto = ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
     rng, feeds = np.random.default_rng(seed), {}
-    for value in session.get_inputs():
+    for value in (*session.get_inputs(), *session.get_overridable_initializers()):  # defaults are fed as well
         shape, kind = [dim if isinstance(dim, int) else batch for dim in value.shape], KINDS[value.type]
         drawn = rng.standard_normal(shape) if np.issubdtype(kind, np.floating) else rng.integers(0, 2, shape)
         feeds[value.name] = drawn.astype(kind)

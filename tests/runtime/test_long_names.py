@@ -111,3 +111,11 @@ def test_a_locale_without_letters_spells_names_for_libraries(monkeypatch):
     """LANG=C: Python holds the bytes of "ü" as two halves, and the library is given the letter."""
     monkeypatch.setattr(os, "fsencode", lambda path: path.encode("ascii", "surrogateescape"))
     assert spelled("\udcc3\udcbc.mp4") == "ü.mp4"
+
+
+def test_the_plan_of_an_export_takes_255_bytes_and_no_more(tmp_path):
+    from edgesmith.exporter.plan.plan import make_plan
+
+    assert make_plan("smt", out=str(tmp_path / ("n" * 250 + ".edge"))).out.name.startswith("nnn")
+    with pytest.raises(UserMistake, match="too long"):
+        make_plan("smt", out=str(tmp_path / ("n" * 251 + ".edge")))

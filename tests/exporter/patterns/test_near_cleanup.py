@@ -231,3 +231,14 @@ def test_copies_that_are_handed_out_keep_their_names(body):
     CleanUp().run(model)
     assert [value.name for value in model.graph.outputs] == ["y", "z"]
     assert_sound(CleanUp, model)
+
+
+def test_a_constant_is_not_taken_from_an_initializer_that_may_be_fed():
+    """The default of the input w0 is what the sum gives; whoever feeds another w0 must not change the sum."""
+    text = graph(
+        "2, 3 x; 3 w0",
+        "float[n, m] y; float[k, l] z",
+        "a = Add(v, v) y = Mul(x, a) z = Mul(x, w0)",
+        "float[3] v = {1, 2, 3}, float[3] w0 = {2, 4, 6}",
+    )
+    assert_sound(FoldConstants, text, 1)

@@ -284,7 +284,9 @@ def test_branches_of_every_rank(axes, form, count):
     assert_sound(FoldRepConvolution, half(text) if form == "half" else text, count)
 
 
-REP = weights(w=(4, 4, 3, 3), u=(4, 4, 1, 3), one=(4, 4, 1, 1), dw=(4, 1, 3, 3), s=(4,), t=(4,), m=(4,), v=(4,))
+REP = weights(
+    w=(4, 4, 3, 3), w5=(4, 4, 1, 5), u=(4, 4, 1, 3), one=(4, 4, 1, 1), dw=(4, 1, 3, 3), s=(4,), t=(4,), m=(4,), v=(4,)
+)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +299,10 @@ REP = weights(w=(4, 4, 3, 3), u=(4, 4, 1, 3), one=(4, 4, 1, 1), dw=(4, 1, 3, 3),
         ("d = Conv<pads = [2, 2, 2, 2], dilations = [2, 2]>(x, w) p = Conv<pads = [0, 1, 0, 1]>(x, u) y = Add(d, p)", 0),
         ("d = Conv<pads = [2, 2, 2, 2], dilations = [2, 2]>(x, w) y = Add(d, x)", 0),
         ("d = Conv<pads = [1, 1, 1, 1]>(x, w) y = Sub(d, x)", 0),
+        (
+            "d = Conv<pads = [0, 2, 0, 2]>(x, w5) p = Conv<pads = [0, 2, 0, 2], dilations = [1, 2]>(x, u) y = Add(d, p)",
+            0,
+        ),  # every other tap of five
         ("d = Conv<pads = [1, 1, 1, 1]>(x, w) e = Conv<pads = [1, 1, 1, 1]>(x, w) y = Add(d, e) z = Relu(e)", 0),
         ("d = Conv<group = 4, pads = [1, 1, 1, 1]>(x, dw) y = Add(d, x)", 0),
         ("d = Conv<pads = [1, 1, 1, 1]>(x, w) n = BatchNormalization(x, s, t, m, v) y = Add(d, n) z = Relu(n)", 0),

@@ -126,9 +126,11 @@ def _tensor(tensor: onnx.TensorProto, what: str = "") -> Iterator[str]:
     if any(size < 0 for size in tensor.dims) or math.prod(tensor.dims) > 2**48:
         yield f"{title} has the shape {list(tensor.dims)}"
         return
+    count = math.prod(tensor.dims)
+    if tensor.data_type == tensor.STRING and len(tensor.string_data) != count:
+        yield f"{title} of shape {list(tensor.dims)} has {len(tensor.string_data):,} texts, not {count:,}"
     if tensor.data_location == tensor.EXTERNAL or tensor.data_type == tensor.STRING:
         return
-    count = math.prod(tensor.dims)
     wanted = math.ceil(count * bits / 8)
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != wanted:
