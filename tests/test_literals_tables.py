@@ -25,6 +25,9 @@ TABLES = {  # file -> what it is a table of
     "exporter/plan/targets.py": "targets, some of which are called like their engine",
     "runtime/backends/tensorrt.py": "numpy's names of TensorRT's types",
     "runtime/backends/openvino.py": "what OpenVINO calls the precisions that it can be told to compute in",
+    "models/weights/files/safetensors_file.py": "types as a safetensors header spells them",
+    "models/weights/files/stored.py": "bytes of PyTorch's types",
+    "models/weights/files/tensors.py": "types of PyTorch's storages",
     "exporter/engine/xray.py": "types as the names of kernels spell them",
 }
 
