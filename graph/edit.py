@@ -154,7 +154,7 @@ def drop_unread(*nodes: ir.Node | None) -> None:
 def name_apart(model: ir.Model) -> None:
     """Give a fresh name to each node and value that has none or that of another; inputs, outputs and weights keep theirs."""
     graph = model.graph
-    nodes, values = set[str](), {value.name for value in graph.inputs} | set(graph.initializers)
+    nodes, values = set[str | None](), {value.name for value in graph.inputs} | set(graph.initializers)
     outputs = {id(value): value.name for value in graph.outputs if value.name}
     taken = {*values, *outputs.values()}
     for node in graph:
@@ -169,7 +169,7 @@ def name_apart(model: ir.Model) -> None:
             taken.add(value.name)
 
 
-def _fresh(name: str, taken: Collection[str]) -> str:
+def _fresh(name: str, taken: Collection[str | None]) -> str:
     count = 1
     while f"{name}_{count}" in taken:
         count += 1

@@ -88,7 +88,9 @@ class _ChannelAttention(Pattern):
         image, shape = sizes(block.layers[0].x), sizes(block.out)
         assert image is not None and shape is not None
         if (
-            len(image) == 4 and image[0] == batch and math.prod(image[1:3]) == tokens
+            len(image) == 4
+            and image[0] == batch
+            and math.prod(size for size in image[1:3] if isinstance(size, int)) == tokens
         ):  # tokens that are a map: say so, a convolution may follow
             flat = reshaped(model, before, out, (batch, heads * width, *image[1:3]))
             turned = insert(before, "Transpose", [flat], perm=TO_TOKENS, shape=(*image[:3], heads * width))

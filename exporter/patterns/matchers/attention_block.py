@@ -121,12 +121,13 @@ def _scores(softmax: ir.Node) -> tuple[ir.Node, float, ir.Value | None] | str:
     node, bias = value.producer() if value is not None else None, None
     if node is not None and node.op_type == "Add" and not node.domain:
         masked = "scores with an added term (mask or bias) that is no constant of their size"
-        index = next((i for i in (0, 1) if constant(node.inputs[i]) is not None), None)
+        index = next((i for i, each in enumerate(node.inputs) if constant(each) is not None), None)
         if index is None or scale != 1:
             return masked
         value, scale = unscaled(node.inputs[1 - index])
-        array, shape = constant(node.inputs[index]), sizes(value)
-        node, bias = value.producer() if value is not None else None, node.inputs[index]
+        added, shape = node.inputs[index], sizes(value)
+        array, bias = constant(added), added
+        node = value.producer() if value is not None else None
         if array is None or shape is None or not _within(array.shape, shape):
             return masked
         if not array.any():

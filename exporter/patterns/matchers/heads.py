@@ -83,7 +83,8 @@ def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
         found, named = _layout(moved, columns), _batch(root, shape[0] if len(shape) == 4 else None, len(moved))
         if found is not None and named is not None:
             scale = math.prod(scaled[1] for node, _, _ in path[start:] if (scaled := scaled_by(node)))
-            return Heads(root, found[0], columns, named, *moved.shape[1:], scale, len(moved), found[1])
+            own, tokens, width = moved.shape[1:]
+            return Heads(root, found[0], columns, named, own, tokens, width, scale, len(moved), found[1])
     return f"element order of {value.name} is not that of a projection split into heads"
 
 
