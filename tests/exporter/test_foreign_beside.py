@@ -121,3 +121,19 @@ def test_an_onnxruntime_that_cannot_be_told_the_folder_gets_the_weights_themselv
     monkeypatch.setattr("edgesmith.graph.run.TAKES_FOLDER", (99, 0))
     found = run_values(read_foreign_graph(folders[1]), {"images": IMAGE}, None)["logits"]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("length", "words"), [("4", "is said to lie in 4 bytes, not 432"), (None, "432 are expected")])
+def test_a_tensor_that_says_another_length_or_none_is_held_to_its_shape(
+    folders: tuple[Path, Path], length: str | None, words: str
+):
+    path = damaged(folders[0], "cut")
+    model = onnx.load(path, load_external_data=False)
+    kept = [one for one in model.graph.initializer[0].external_data if one.key != "length"]
+    del model.graph.initializer[0].external_data[:]
+    model.graph.initializer[0].external_data.extend(kept)
+    if length:
+        model.graph.initializer[0].external_data.add(key="length", value=length)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserMistake, match=words):
+        read_foreign_graph(path)

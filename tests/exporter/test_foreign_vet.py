@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a negative size": (sized(-192, 16), "has the shape [-192, 16]"),
     "an absurd size": (sized(2**40, 2**40), "has the shape [1099511627776, 1099511627776]"),
     "a shape that lies": (sized(192, 17), "of shape [192, 17] has 12,288 bytes, not 13,056"),
-    "numbers that are said to be texts": (of_type(8), "has 0 texts, not 3,072"),
+    "numbers that are said to be texts": (of_type(8), "has 0 texts, not "),
     "a type that is none": (of_type(99), "of type 99, which ONNX does not have"),
     "a picture of negative size": (declared(-1), "'images' is said to have the sizes [-1, 3, 8, 8]"),
     "a picture of absurd size": (declared(2**40), "is said to have the sizes"),

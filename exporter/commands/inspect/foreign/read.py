@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +55,24 @@ def read_foreign_graph(path: Path) -> ir.Model:
         graph = ir.from_proto(model)
         graph.graph.sort()
         ir.external_data.set_base_dir(graph.graph, path.absolute().parent)
+        check_beside(path, _cut_off(graph))
     except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError) as error:
         raise unsound(path, f"{str(error).splitlines()[0][:200] if str(error) else type(error).__name__}") from None
     return graph
+
+
+def _cut_off(graph: ir.Model) -> Iterator[Beside]:
+    """Files of weights too short for a tensor that does not say how many bytes it has."""
+    import onnx_ir as ir
+
+    for value in graph.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            end, found = (tensor.offset or 0) + tensor.nbytes, Path(tensor.path).stat().st_size
+            if end > found:
+                yield Beside(
+                    str(tensor.location), end, found, f"it has {found:,} bytes, {end:,} are expected: it is cut off"
+                )
 
 
 def check_beside(path: Path, beside: Iterable[Beside]) -> None:

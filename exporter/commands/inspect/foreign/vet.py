@@ -129,9 +129,14 @@ def _tensor(tensor: onnx.TensorProto, what: str = "") -> Iterator[str]:
     count = math.prod(tensor.dims)
     if tensor.data_type == tensor.STRING and len(tensor.string_data) != count:
         yield f"{title} of shape {list(tensor.dims)} has {len(tensor.string_data):,} texts, not {count:,}"
-    if tensor.data_location == tensor.EXTERNAL or tensor.data_type == tensor.STRING:
+    if tensor.data_type == tensor.STRING:
         return
     wanted = math.ceil(count * bits / 8)
+    if tensor.data_location == tensor.EXTERNAL:
+        length = next((one.value for one in tensor.external_data if one.key == "length"), str(wanted))
+        if length != str(wanted):
+            yield f"{title} of shape {list(tensor.dims)} is said to lie in {length} bytes, not {wanted:,}"
+        return
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != wanted:
             yield f"{title} of shape {list(tensor.dims)} has {len(tensor.raw_data):,} bytes, not {wanted:,}"
