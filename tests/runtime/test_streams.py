@@ -210,7 +210,7 @@ command.main()
         (FULL, "onnxruntime"), (BASE_ONLY, "edgesmith.runtime.commands.cli"), (BASE_ONLY, "numpy"), (BASE_ONLY, "cv2"),
     ],
 )  # fmt: skip
-def test_an_interrupt_while_it_still_imports(folder, program, module):
+def test_an_interrupt_while_it_still_imports(folder, interrupts_heard, program, module):
     verb = "list" if module.endswith("commands.cli") and program is FULL else "run"
     words = (verb, "d.edge", "ü漢.png", "--bad-flag")[: 4 if verb == "list" else 3]
     code = INTERRUPTED.replace("MODULE", repr(module)) + program

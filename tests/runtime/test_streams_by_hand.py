@@ -173,7 +173,8 @@ def test_average_precision_by_hand():
     """Best first: right, wrong, right; three things to find. Precision 1 up to a third of them, 2/3 up to two thirds."""
     hit = np.tile([[True, False, True]], (10, 1))
     hit[5:] = False  # above an overlap of 0.75 none is right
-    group = Group(np.array([0, 0, 1], np.int32), hit, np.zeros((10, 3), bool), np.array([2, 1], np.int32))
+    rank = np.array([0, 1, 0], np.int32)
+    group = Group(np.array([0, 0, 1], np.int32), rank, hit, np.zeros((10, 3), bool), np.array([2, 1], np.int32))
     matched = Matched(2, {"all": [group, None]})
     found = average_precisions(matched)
     expected = (34 * 1 + 33 * 2 / 3) / 101
@@ -181,7 +182,7 @@ def test_average_precision_by_hand():
     assert np.isnan(found[0, :, 1]).all() and mean_precision(found)[0] == pytest.approx(50 * expected)
     drawn = average_precisions(matched, np.array([[2, 0], [0, 2], [1, 1]], np.int32))
     np.testing.assert_allclose(drawn[:, 0, 0], [51 / 101, 1.0, expected])
-    unasked = Group(group.picture, hit, np.tile([[False, True, False]], (10, 1)), group.expected)
+    unasked = Group(group.picture, rank, hit, np.tile([[False, True, False]], (10, 1)), group.expected)
     np.testing.assert_allclose(average_precisions(Matched(2, {"all": [unasked]}))[0, 0, 0], 67 / 101)
     assert np.isnan(mean_precision(found[:, :, 1:])).all()
 
