@@ -13,7 +13,7 @@ import pytest
 from edgesmith.runtime.bundle.golden import _array
 from edgesmith.runtime.ground.scratch import sweep
 from edgesmith.runtime.pictures.file import _checked
-from edgesmith.runtime.pictures.headers import HIGHEST, HIGHEST_OF_TYPE, depth_of_tags
+from edgesmith.runtime.pictures.formats.headers import HIGHEST, HIGHEST_OF_TYPE, depth_of_tags
 from edgesmith.runtime.pictures.video_file import VideoFile
 from edgesmith.runtime.report.curve import shortened
 from edgesmith.runtime.session.quantiles import EXACT, RunningMedian

@@ -11,7 +11,7 @@ import pytest
 from edgesmith.runtime.bundle.kept import weights_of
 from edgesmith.runtime.bundle.publish import check_place
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.pictures.headers import Header, exif_orientation, header, tags, turned
+from edgesmith.runtime.pictures.formats.headers import Header, exif_orientation, header, tags, turned
 from edgesmith.runtime.tasks.detection.detection import DetectionRule
 from edgesmith.runtime.tasks.detection.draw import Pen, _places
 from edgesmith.runtime.tasks.detection.verdict import compare, row

@@ -215,6 +215,7 @@ def packed(*members: tuple[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> byte
         (packed(*((f"m{index}", b"") for index in range(1000))), ""), (packed(*((f"m{index}", b"") for index in range(1001))), "1,001 members"),
         (packed(("a" * 200, b"1")), ""), (packed(("a" * 201, b"1")), "no plain file name"),
     ],
+    ids=lambda one: one if isinstance(one, str) else "zip",  # its bytes hold the time
 )  # fmt: skip
 def test_members_of_a_zip(tmp_path: Path, data, said):
     (tmp_path / "a.zip").write_bytes(data)
