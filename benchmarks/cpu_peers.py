@@ -25,7 +25,7 @@ from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.run.nouns import ExportedGraph, Shapes
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import create, families
-from edgesmith.runtime.backends.openvino_library import openvino
+from edgesmith.runtime.backends.openvino_library import openvino_core
 from edgesmith.runtime.session.benchmark import machine, measure
 
 HERE = Path(__file__).parent
@@ -109,7 +109,7 @@ def _openvino(model: Any, images: np.ndarray, precision: str | None) -> Runner:
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
-    core = openvino().Core()
+    core = openvino_core()
     network = core.read_model(_bytes(model), b"")
     network.reshape(list(images.shape))
     request = core.compile_model(network, "CPU", config).create_infer_request()

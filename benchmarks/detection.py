@@ -38,7 +38,7 @@ from edgesmith.exporter.tasks.detection.bench import agreement, end_to_end
 from edgesmith.exporter.trace.trace import trace
 from edgesmith.models import find, prepare
 from edgesmith.runtime.backends.load import load
-from edgesmith.runtime.backends.openvino_library import openvino
+from edgesmith.runtime.backends.openvino_library import openvino_core
 from edgesmith.runtime.pictures.preprocess import preprocess, read_image
 from edgesmith.runtime.session.benchmark import machine, measure
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
@@ -123,7 +123,7 @@ def openvino_candidate(path: Path, images: np.ndarray, precision: str | None) ->
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
-    request = openvino().Core().compile_model(str(path), "CPU", config).create_infer_request()
+    request = openvino_core().compile_model(str(path), "CPU", config).create_infer_request()
     return Candidate(lambda: request.infer([images]), answer)
 
 

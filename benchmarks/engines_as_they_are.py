@@ -32,7 +32,7 @@ from edgesmith.exporter.engine.rtx import BuildFailed, build_rtx, parse_only
 from edgesmith.exporter.run.on_engine import on_engine
 from edgesmith.exporter.tasks.detection.nms_graph import append_nms
 from edgesmith.runtime.backends.openvino import EXACT, UNCACHED
-from edgesmith.runtime.backends.openvino_library import openvino
+from edgesmith.runtime.backends.openvino_library import openvino, openvino_core
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake
 from edgesmith.runtime.session.benchmark import machine
 from edgesmith.runtime.tasks.detection.detection import DetectionRule, keep
@@ -52,7 +52,7 @@ def parsed(text: str, opset: int = 20) -> ir.Model:
 
 
 def compiled(model: ir.Model, **config: Any) -> Any:
-    core = openvino().Core()
+    core = openvino_core()
     proto = ir.to_proto(model).SerializeToString()
     return core.compile_model(core.read_model(proto), "CPU", {**F32, **ONE_THREAD, **config})
 
@@ -237,7 +237,7 @@ def cache() -> Iterator[Row]:
                 _beside(folder / f"{weight:g}", weight)
             for file in ("1", "2"):
                 (folder / file / "model.onnx.data").replace(folder / "1" / "model.onnx.data")
-                run = openvino().Core().compile_model(str(folder / "1" / "model.onnx"), "CPU", {**F32, **config})
+                run = openvino_core().compile_model(str(folder / "1" / "model.onnx"), "CPU", {**F32, **config})
                 last = float(np.asarray(run({"x": np.ones((1, 64), np.float32)})[0]).ravel()[0])
             answers.append(words[last])
     yield (

@@ -44,7 +44,7 @@ from edgesmith.exporter.trace.trace import trace
 from edgesmith.graph.edit import clone
 from edgesmith.models import create
 from edgesmith.models.registry import families, find
-from edgesmith.runtime.backends.openvino_library import openvino
+from edgesmith.runtime.backends.openvino_library import openvino_core
 from edgesmith.runtime.errors import EdgesmithError
 from edgesmith.runtime.session.benchmark import machine, measure
 
@@ -133,7 +133,7 @@ def _openvino(path: Path, images: np.ndarray, column: str) -> Callable[[], Any]:
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     if column == "openvino":
         options["INFERENCE_PRECISION_HINT"] = "f32"
-    request = openvino().Core().compile_model(str(path), "CPU", options).create_infer_request()
+    request = openvino_core().compile_model(str(path), "CPU", options).create_infer_request()
     return lambda: request.infer([images])
 
 

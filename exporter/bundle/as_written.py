@@ -63,9 +63,9 @@ def _on_onnxruntime(model: ir.Model) -> Run:
 
 
 def _on_openvino(bundle: Bundle) -> Run:
-    from ...runtime.backends.openvino_library import openvino
+    from ...runtime.backends.openvino_library import openvino_core
 
-    core = openvino().Core()
+    core = openvino_core()
     compiled: Any = core.compile_model(core.read_model(bundle.graph), "CPU", EXACT)
     feed, names = bundle.picture_input.name, [spec.name for spec in bundle.outputs]
 

@@ -141,7 +141,8 @@ class Target:
 
 
 NO_BF16_KERNELS = (
-    "ONNX Runtime has LayerNormalization and moves of data in bfloat16 on the CPU, but no products: nothing would load"
+    "ONNX Runtime has no bfloat16 kernels for Conv and MatMul on the CPU, only LayerNormalization and operators that move data "
+    "take it, so the graph would not load"
 )
 NO_FP8_KERNELS = "ONNX Runtime has no kernels on the CPU that compute with fp8: the numbers would come from float32"
 OLD_TYPING = "TensorRT 8 has no bfloat16 and no strongly typed networks"

@@ -39,10 +39,10 @@ def _on_openvino(model: ir.Model, exact: bool) -> Runner:
 
     from ...calibration.judge.evaluation import in_batches_of
     from ...runtime.backends.openvino import EXACT, HINTS
-    from ...runtime.backends.openvino_library import openvino
+    from ...runtime.backends.openvino_library import openvino_core
     from ...runtime.tasks.known import joined
 
-    core = openvino().Core()
+    core = openvino_core()
     config = {"INFERENCE_PRECISION_HINT": HINTS[FP32], **(EXACT if exact else {})}
     compiled = core.compile_model(core.read_model(onnx_ir.to_proto(model).SerializeToString()), "CPU", config)
     (feed,), outputs = model.graph.inputs, [str(value.name) for value in model.graph.outputs]

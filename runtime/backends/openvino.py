@@ -16,7 +16,7 @@ from ..ground.limits import BF16, FP32, quantised
 from ..ground.places import spelled
 from ..session.session import Session
 from . import backend
-from .openvino_library import openvino
+from .openvino_library import openvino, openvino_core
 from .openvino_requests import Requests, streams_beside
 
 HINTS = {FP32: "f32", BF16: "bf16"}
@@ -57,7 +57,7 @@ class OpenVinoSession(Session):
 
     def open(self) -> None:
         self._ov = openvino()
-        self._core = self._ov.Core()
+        self._core = openvino_core()
         self._all_sizes_once = threading.Lock()
         self._all_sizes: Requests | None = None
         try:

@@ -14,7 +14,8 @@ from ..bundle.engines import OPENVINO
 from . import library
 
 INSTALL = "pip install 'edgesmith[openvino]'"
-_one_at_a_time = threading.Lock()
+_one_at_a_time, _one_core = threading.Lock(), threading.Lock()
+_cores: list[Any] = []
 
 
 def openvino() -> Any:
@@ -31,6 +32,20 @@ def openvino() -> Any:
         found.Type.f32.to_dtype()
         found.Tensor(np.zeros(1, np.float32)).data.fill(0)
         return found
+
+
+def openvino_core() -> Any:
+    """OpenVINO's core, one for the process and its whole life. BackendUnavailable as ``openvino``.
+
+    A core gives the thread that first compiles with it a stack for its signals, and frees it with the last model. Where
+    that is another thread, or the stack of an earlier core had been put aside, the thread keeps the address of what is
+    gone, and the next signal, Ctrl-C say, ends the process with a segmentation fault. What is never freed cannot be missed.
+    """
+    library = openvino()
+    with _one_core:
+        if not _cores:
+            _cores.append(library.Core())
+        return _cores[0]
 
 
 @contextmanager

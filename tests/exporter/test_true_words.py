@@ -38,10 +38,7 @@ def test_what_onnxruntime_does_with_bf16():
 
 
 def test_bf16_of_openvino_needs_no_amx():
-    openvino_or_skip()
-    import openvino
-
-    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = "BF16" in openvino_or_skip().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     flags = {
         word
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from command_line import edgesmith
+from openvino_here import openvino_or_skip
 from quantised_graphs import IMAGES
 from weight_only import weight_only_files
 
@@ -61,11 +62,11 @@ def test_products_that_ask_for_less_are_judged_in_float32():
 
 
 def test_openvino_is_exact_when_it_is_told_to_be(files: tuple[Path, Path]):
-    pytest.importorskip("openvino")
-    from edgesmith.runtime.backends.openvino_library import openvino
+    openvino_or_skip()
+    from edgesmith.runtime.backends.openvino_library import openvino_core
 
     config = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-    plain, four = (openvino().Core().compile_model(str(path), "CPU", config)(IMAGES)[0] for path in files)
+    plain, four = (openvino_core().compile_model(str(path), "CPU", config)(IMAGES)[0] for path in files)
     np.testing.assert_allclose(four, plain, rtol=1e-4, atol=1e-4)
     assert onnx.load(files[1]).graph.initializer[0].data_type == onnx.TensorProto.INT4
 
@@ -99,7 +100,7 @@ def bundle_of(files: tuple[Path, Path], out: Path, target: str) -> Path:
 @pytest.mark.parametrize("target", ["cpu", "openvino"])
 def test_a_bundle_is_compared_as_its_graph_is_written(files: tuple[Path, Path], tmp_path: Path, target: str):
     if target == "openvino":
-        pytest.importorskip("openvino")
+        openvino_or_skip()
     bundle = bundle_of(files, tmp_path / "four.edge", target)
     found = compare(str(files[0]), str(bundle))
     assert found["agree"], found["rows"]

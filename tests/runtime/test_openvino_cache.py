@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +18,9 @@ def test_a_cache_that_somebody_set_is_not_used(tmp_path: Path, monkeypatch: pyte
     """A core with a cache folder, as a plug-in or a configuration of the process would make it."""
     library, cache = openvino_or_skip(), tmp_path / "cache"
 
-    class WithCache:
-        __version__ = library.__version__
-
-        @staticmethod
-        def Core() -> Any:
-            core = library.Core()
-            core.set_property({"CACHE_DIR": str(cache)})
-            return core
-
-    monkeypatch.setattr(backend, "openvino", lambda: WithCache)
+    core = library.Core()
+    core.set_property({"CACHE_DIR": str(cache)})
+    monkeypatch.setattr(backend, "openvino_core", lambda: core)
     bundle = write_small_bundle(tmp_path / "small.edge", target="openvino")
     with load(bundle, backend="openvino", threads=threads) as session:
         found = session.run({"images": np.ones((1, 3, 8, 8), np.float32)})

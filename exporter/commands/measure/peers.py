@@ -21,7 +21,7 @@ import numpy as np
 
 from ....models.registry import find
 from ....runtime.backends.openvino import HINTS
-from ....runtime.backends.openvino_library import openvino
+from ....runtime.backends.openvino_library import openvino_core
 from ....runtime.bundle.engines import OPENVINO as ENGINE
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.known import TASKS, find_task, joined
@@ -205,7 +205,7 @@ def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Ru
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         config["INFERENCE_PRECISION_HINT"] = precision
-    compiled = openvino().Core().compile_model(str(path), "CPU", config)
+    compiled = openvino_core().compile_model(str(path), "CPU", config)
     request = compiled.create_infer_request()
     known = {name for task in TASKS.values() for name in (*task.outputs, *task.finished)}
     names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names
