@@ -25,7 +25,9 @@ from typing import Any
 import onnx
 from cut import piece, with_shapes
 
-BATCH = 25  # mutants a child: onnx's shape inference ends the process on some changes, and takes no more than these along
+BATCH = (
+    25  # mutants a child: onnx's shape inference ends the process on some changes, and takes no more than these along
+)
 TRIES = 40  # changes of one piece before another is cut
 MAKING, BEFORE, AFTER = "while a mutant was made", "before the passes", "after the passes"  # where a child ended
 FORK = multiprocessing.get_context("fork")
