@@ -100,6 +100,15 @@ def test_keys_of_no_token_at_all(step: type):
     assert_refuses(step, text, because="have no element")
 
 
+@pytest.mark.parametrize("step", [PackedHeads, SeparateHeads])
+def test_keys_that_are_the_values_too_are_written_once_and_then_left(step: type):
+    model = parse(changed("v1 = Reshape(v0, four)", "v1 = Reshape(k0, four)"))
+    before = run(model)[0]
+    step().run(model)
+    np.testing.assert_allclose(run(model)[0], before, atol=1e-5)
+    assert step().run(model).count == 0
+
+
 def test_keys_of_some_tokens_are_not_those_of_the_projection():
     """Cut from the front of one picture, they lie where those of a whole picture of so many tokens would."""
     text = BLOCK.replace("batch", "1").replace("{-1,", "{1,")
