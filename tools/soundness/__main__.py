@@ -5,6 +5,8 @@
 
 A mutant is a piece of a graph with one small change, valid and run by ONNX Runtime before any pass. Then every pass alone,
 one of our orders and one at random: wrong numbers, files that do not load, exceptions, and passes that go on changing.
+A child that ends is counted by what it was at: making a mutant (onnx's shape inference ends the process on some changes that
+no exporter writes, before anything of ours has seen them), before the passes (the engine), or after them (the only one of ours).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Any
 import onnx
 from cut import piece, with_shapes
 
-BATCH = 25  # mutants a child: ONNX Runtime ends the process on some graphs, and takes no more than these along
+BATCH = (
+    25  # mutants a child: onnx's shape inference ends the process on some changes, and takes no more than these along
+)
 TRIES = 40  # changes of one piece before another is cut
-BEFORE, AFTER = "before", "after"  # the passes
+MAKING, BEFORE, AFTER = "while a mutant was made", "before the passes", "after the passes"  # where a child ended
 FORK = multiprocessing.get_context("fork")
 
 
@@ -64,14 +68,14 @@ def main() -> int:
                 target=_batch, args=(theirs, graphs, f"{asked.seed}/{number}", asked.keep), daemon=True
             ).start()
             theirs.close()
-            running[ours], number = BEFORE, number + 1
+            running[ours], number = MAKING, number + 1
         for ours in wait(list(running)):
             assert isinstance(ours, Connection)
             try:
                 heard = ours.recv()
             except EOFError:  # ended by itself, or by ONNX Runtime
                 if (phase := running.pop(ours)) != "done":
-                    counts["engine ended the process before the passes" if phase == BEFORE else "ended after them"] += 1
+                    counts[f"ended {phase}"] += 1
                 continue
             running[ours] = heard["phase"]
             counts.update(heard.get("counts", {}))
@@ -82,7 +86,7 @@ def main() -> int:
     rows = [[*key, count] for key, count in told.most_common()]
     lines = [f"{count:6} {kind:15} {steps}" for kind, steps, count in rows]
     print(json.dumps(result | {"faults": rows}) if asked.json else "\n".join([*lines, str(result)]))
-    return 1 if told or counts["ended after them"] else 0
+    return 1 if told or counts[f"ended {AFTER}"] else 0
 
 
 def _trace(folder: Path, only: str) -> None:
@@ -99,6 +103,7 @@ def _batch(pipe: Connection, graphs: dict[str, onnx.ModelProto], seed: str, keep
 
     rng, names = random.Random(seed), sorted(graphs)
     for _ in range(BATCH):
+        pipe.send({"phase": MAKING})
         name = rng.choice(names)
         start = graphs[name] if name.startswith("form-") and rng.random() < 0.6 else piece(graphs[name], rng)
         made = start and next((m for _ in range(TRIES) if (m := mutant(start, rng))), None)

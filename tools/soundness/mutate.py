@@ -77,7 +77,7 @@ def other_numbers(graph: onnx.GraphProto, rng: random.Random) -> bool:
     flat = array.reshape(-1)
     if array.dtype == np.int64:
         index = rng.randrange(flat.size)
-        flat[index] += rng.choice((-1, 1, 2))
+        flat[index] = max(-(1 << 62), min(int(flat[index]), 1 << 62)) + rng.choice((-1, 1, 2))
         if flat.size > 1 and rng.random() < 0.5:
             flat[:] = rng.sample(numpy_helper.to_array(one).reshape(-1).tolist(), flat.size)
     else:

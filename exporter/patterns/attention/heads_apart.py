@@ -111,8 +111,7 @@ class SeparateHeads(_NormalForm):
     """A product each for q, k and v: for engines that run node by node."""
 
     def is_normal(self, block: AttentionBlock) -> bool:
-        roots = {heads.root for heads in block.heads}
-        return len(roots) == 3 and all(heads.columns == heads.dim for heads in block.heads) and _scaled_once(block)
+        return all(heads.columns == heads.dim for heads in block.heads) and _scaled_once(block)
 
     def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
         values = []

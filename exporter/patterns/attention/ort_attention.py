@@ -21,6 +21,7 @@ import onnx_ir as ir
 from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
 from ....graph.read import constant, sizes
 from ..base import Pattern
+from ..cleanup.no_ops import split_slices
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, of_one_input, packed
@@ -51,6 +52,8 @@ class OrtAttention(Pattern):
             model.graph.opset_imports.setdefault(MICROSOFT, 1)
             sweep(model)
             merge_views(model)
+            if split_slices(model):  # the columns that _columns cut one by one, where nobody else reads the projection
+                sweep(model)
         return count
 
 

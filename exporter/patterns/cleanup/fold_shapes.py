@@ -57,7 +57,7 @@ class FoldShapes(Pattern):
                 have is not None and len(have) >= len(wanted) and None not in have and _expands_to_itself(have, wanted)
             )
             return _bypass(node) if same else 0
-        resolved = _reshaped(have, wanted, bool(attribute(node, "allowzero", 0)))
+        resolved = reshaped(have, wanted, bool(attribute(node, "allowzero", 0)))
         if resolved is None:
             return 0
         if node.outputs[0].shape is None or None in (sizes(node.outputs[0]) or ()):
@@ -108,7 +108,7 @@ def _spell(have: tuple[Size, ...] | None, wanted: list[Size]) -> list[int] | Non
     return spelled
 
 
-def _reshaped(have: tuple[Size, ...] | None, wanted: list[Size], allowzero: bool) -> list[Size] | None:
+def reshaped(have: tuple[Size, ...] | None, wanted: list[Size], allowzero: bool) -> list[Size] | None:
     """The shape that Reshape gives, -1 and 0 resolved where possible; None when the target's length is unknown."""
     result = list(wanted)
     for axis, size in enumerate(wanted):

@@ -1,6 +1,6 @@
 """What moves or fills nothing goes: pads of zero width, slices of everything, identity transposes, chains of views.
 
-    Reshape of Reshape, Transpose of Transpose > one of them      Transpose 0, 1, 2, ... > nothing
+    Reshape of Reshape, Transpose of Transpose > one of them      Transpose 0, 1, 2, ..., Reshape to its own shape > nothing
     Slice from 0 to the end, Pad by 0, Concat of one value > nothing      Slice, Slice, Slice along one axis > Split
 
 An axis of open size is never assumed to have the size of the example.
@@ -17,6 +17,7 @@ from ....graph.edit import insert_node, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, sizes
 from ..base import Pattern
 from ..matchers.views import merge_reshapes, merge_transposes
+from .fold_shapes import reshaped
 
 
 class DropNoOps(Pattern):
@@ -26,7 +27,7 @@ class DropNoOps(Pattern):
 
     def apply(self, model: ir.Model) -> int:
         count = 0
-        while changed := merge_reshapes(model) + merge_transposes(model) + _drop(model) + _split_slices(model):
+        while changed := merge_reshapes(model) + merge_transposes(model) + _drop(model) + split_slices(model):
             count += changed
             sweep(model)
         return count
@@ -58,6 +59,11 @@ def _changes_nothing(node: ir.Node) -> bool:
     if node.op_type == "Pad":
         pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None  # an attribute up to opset 10
         return pads is not None and not pads.any()
+    if node.op_type == "Reshape":
+        target = constant(node.inputs[1]) if len(node.inputs) > 1 else None  # an attribute up to opset 4
+        if target is None or shape is None or None in shape:
+            return False
+        return reshaped(shape, target.tolist(), bool(attribute(node, "allowzero", 0))) == list(shape)
     if node.op_type == "Concat":
         return len(node.inputs) == 1
     if node.op_type == "Slice":
@@ -82,7 +88,7 @@ def _cut(node: ir.Node) -> tuple[int, int, int | str | None] | None:
     return (axis % len(shape), 0, size) if start == 0 and end >= sys.maxsize // 2 and size is not None else None
 
 
-def _split_slices(model: ir.Model) -> int:
+def split_slices(model: ir.Model) -> int:
     """Slices that cut one value into all of its parts, in order, become one Split."""
     count = 0
     if model.graph.opset_imports.get("", 0) < 13:

@@ -67,12 +67,14 @@ def find_heads(value: ir.Value, *, transposed: bool = False) -> Heads | str:
     known = (*shape[1:-2], *(shape[:-3:-1] if transposed else shape[-2:]))  # heads unless they are one with the batch
     if not all(isinstance(size, int) for size in known):
         return f"heads, tokens or width of {shape} are open"
+    if 0 in shape:
+        return f"heads of shape {shape} have no element"
     path = _path(value)
     for start in range(len(path) + 1):  # the furthest origin with a known layout wins
         root = path[start][1] if start < len(path) else value
         numbers = number_elements(root)
         moved = move(numbers, path[start:])
-        if numbers is None or moved is None or moved.ndim != len(shape):
+        if numbers is None or moved is None or moved.ndim != len(shape) or not moved.size:
             continue
         moved, columns = moved.swapaxes(-1, -2) if transposed else moved, numbers.shape[-1]
         if moved.shape[1:] != known:

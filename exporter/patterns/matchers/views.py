@@ -19,10 +19,14 @@ def reshaped(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[
 
 
 def as_shape(model: ir.Model, before: ir.Node, value: ir.Value, shape: Sequence[int | str | None]) -> ir.Value:
-    """``value`` as it is where it has ``shape`` already, else seen so."""
+    """``value`` as it is where it has ``shape`` already, else seen so; the one open size may have two names."""
     have = sizes(value)
-    same = have is not None and None not in have and have == tuple(shape)
-    return value if same else reshaped(model, before, value, shape)
+    fixed = [size if isinstance(size, int) else None for size in have or ()]
+    same = (
+        have is not None and None not in have and fixed == [size if isinstance(size, int) else None for size in shape]
+    )
+    named_apart = same and have != tuple(shape) and (fixed.count(None) > 1 or 0 in fixed)
+    return value if same and not named_apart else reshaped(model, before, value, shape)
 
 
 def merge_views(model: ir.Model) -> None:

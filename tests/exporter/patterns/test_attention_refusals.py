@@ -91,6 +91,24 @@ def test_queries_of_one_picture_beside_keys_of_several():
     assert_rewrites(OrtAttention, text, to=["MatMul", "Add", "MatMul", "MatMul", "MultiHeadAttention"])
 
 
+@pytest.mark.parametrize("step", [OrtAttention, PackedHeads, SeparateHeads])
+def test_keys_of_no_token_at_all(step: type):
+    text = changed("k = Transpose", "k2 = Slice(k1, i0, i0, i1) k = Transpose").replace("3, 1]>(k1)", "3, 1]>(k2)")
+    text = changed("v = Transpose", "v2 = Slice(v1, i0, i0, i1) v = Transpose", text).replace(
+        "1, 3]>(v1)", "1, 3]>(v2)"
+    )
+    assert_refuses(step, text, because="have no element")
+
+
+@pytest.mark.parametrize("step", [PackedHeads, SeparateHeads])
+def test_keys_that_are_the_values_too_are_written_once_and_then_left(step: type):
+    model = parse(changed("v1 = Reshape(v0, four)", "v1 = Reshape(k0, four)"))
+    before = run(model)[0]
+    step().run(model)
+    np.testing.assert_allclose(run(model)[0], before, atol=1e-5)
+    assert step().run(model).count == 0
+
+
 def test_keys_of_some_tokens_are_not_those_of_the_projection():
     """Cut from the front of one picture, they lie where those of a whole picture of so many tokens would."""
     text = BLOCK.replace("batch", "1").replace("{-1,", "{1,")

@@ -50,6 +50,21 @@ def test_views_of_views_are_one_view():
     assert_rewrites(DropNoOps, text, to=["Relu"])
 
 
+@pytest.mark.parametrize("target", ["{-1, 6}", "{0, 6}", "{0, -1}"])
+def test_a_view_of_the_own_shape_goes_whatever_the_open_size_is_called(target):
+    text = graph("a = Relu(x) b = Reshape(a, own) y = Relu(b)").replace(
+        "int64[1] flat", f"int64[2] own = {target}, int64[1] flat"
+    )
+    assert_rewrites(DropNoOps, text, to=["Relu", "Relu"])
+
+
+def test_two_views_that_undo_each_other_go_at_once_where_nothing_tells_their_shapes():
+    text = graph("a = Reshape(x, flat) b = Reshape(a, back) y = Relu(b)").replace(
+        "int64[1] flat", "int64[2] back = {-1, 6}, int64[1] flat"
+    )
+    assert_rewrites(DropNoOps, text, to=["Relu"], count=2)
+
+
 PARTS = (
     "a = Slice(x, zero, two, one) b = Slice(x, two, four, one) c = Slice(x, four, six, one) d = Mul(a, b) y = Add(d, c)"
 )

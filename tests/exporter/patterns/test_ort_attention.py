@@ -4,6 +4,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse, weights
 
 from edgesmith.exporter.patterns.attention.ort_attention import OrtAttention
+from edgesmith.exporter.patterns.cleanup.no_ops import DropNoOps
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
 CONSTANTS = """int64[4] four = {-1, 4, 2, 3}, int64[2] halves = {6, 6}, int64[3] thirds = {6, 6, 6},
@@ -56,6 +57,16 @@ def test_values_that_others_read_stay_projected_once():
     ]
     model = assert_rewrites(OrtAttention, MODULATED, to=to)
     assert len([node for node in model.graph if node.op_type == "MatMul"]) == 2
+
+
+CROSS = f"""{HEAD} g (float[batch, 4, 6] x, float[batch, 4, 6] z) => (float[batch, 4, 6] y)
+<{weights(wq=(6, 6), wkv=(6, 12))}, {CONSTANTS}>
+{{ q0 = MatMul(x, wq) kv = MatMul(z, wkv) k0, v0 = Split<axis = -1>(kv, halves) {HEADS} y = Reshape(ot, joined) }}"""
+
+
+def test_a_projection_of_two_is_cut_once_and_no_pass_finds_more_to_cut():
+    model = assert_rewrites(OrtAttention, CROSS, to=["MatMul", "MatMul", "Split", "MultiHeadAttention"])
+    assert DropNoOps().run(model).count == 0
 
 
 def test_refuses_a_position_term_on_the_probabilities():
