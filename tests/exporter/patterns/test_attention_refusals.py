@@ -263,3 +263,37 @@ def test_other_equations_stay(equation: str, left: str, right: str, out: str):
 
     model = ir.from_proto(onnx.parser.parse_model(einsum(equation, left, right, out)))
     assert_refuses(EinsumProduct, model, because="not the product of two matrices")
+
+
+STEPS = (OrtAttention, PackedHeads, SeparateHeads)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("op", ["Relu", "Sigmoid", "Hardmax<axis = -1>", "LogSoftmax<axis = -1>"])
+def test_another_op_in_the_place_of_the_softmax(step: type, op: str):
+    model = parse(changed(SOFTMAX, f"p = {op}(s)"))
+    assert step().run(model).count == 0
+
+
+def test_only_an_einsum_is_asked_for_its_equation():
+    record = EinsumProduct().run(parse(BLOCK))
+    assert (record.count, record.refused) == (0, ())
+
+
+@pytest.mark.parametrize("step", [PackedHeads, SeparateHeads])
+def test_a_position_term_over_heads_that_are_pictures(step: type):
+    """(batch heads, N, width): the term would be added to heads that are an axis of their own afterwards."""
+    text = changed(
+        "four = {-1, 4, 2, 3}", "four = {-1, 4, 2, 3}, int64[3] three = {-1, 4, 3}, int64[3] keys = {-1, 3, 4}"
+    )
+    for letter, view in (("q", "three"), ("k", "keys"), ("v", "three")):
+        text = changed(f" {letter} = Transpose", f" {letter}8 = Transpose", text)
+        line = next(line for line in text.splitlines() if f"{letter}8 = " in line)
+        text = changed(line, f"{line} {letter} = Reshape({letter}8, {view})", text)
+    text = changed("ot = Transpose", "o8 = Reshape(o, apart) ot = Transpose", text)
+    text = changed("(o) y", "(o8) y", text)
+    text = changed("int64[3] joined", "int64[4] apart = {-1, 2, 4, 3}, int64[3] joined", text)
+    assert step().run(parse(text)).count == 1
+    term = changed(PRODUCT, "p9 = Add(p, row) o = MatMul(p9, v)", text)
+    term = changed("int64[3] joined", "float[1, 1, 4] row = {0.1, 0.2, 0.3, 0.4}, int64[3] joined", term)
+    assert_refuses(step, term, because="has no axis of heads")

@@ -255,3 +255,41 @@ def test_a_split_whose_parts_are_fed_is_not_followed():
     )
     split = model.graph.node(1)
     assert move(np.arange(48).reshape(2, 4, 6), [(split, split.inputs[0], split.outputs[0])]) is None
+
+
+def test_heads_of_a_view_that_joins_windows_are_none():
+    """Two windows of four tokens seen as one of eight: an exchange of heads and tokens, of other windows."""
+    constants = WEIGHTS.replace("float", "int64[4] pairs = {-1, 8, 2, 2}, float", 1)
+    body = BODY.replace("h0 = Reshape(pb, heads)", "h0 = Reshape(pb, pairs)")
+    assert_sound(MergeWindows, windows(body, constants=constants), 0, "not split into heads")
+
+
+SOME = "int64[4] heads = {2, 6, 2, 3}, int64[4] one = {2, 6, 1, 3}, int64[3] tokens = {2, 6, 6}, float scale = {0.3}, "
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels, FuseChannelAttention])
+@pytest.mark.parametrize("letter", ["q", "k", "v"])
+def test_a_factor_of_one_head_beside_two_of_two(step, letter):
+    """The product broadcasts it; the layers of a block have as many heads each."""
+    body = CHANNELS.replace(f"Reshape({letter}0, heads)", f"Reshape({letter}0, one)")
+    sides = {f"w{each}": (6, 3 if each == letter else 6) for each in "qkv"}
+    assert_sound(step, graph("2, 6, 6 x", "y", body, SOME + weights(**sides)), 0)
+
+
+@pytest.mark.parametrize(("step", "count"), [(PackedChannels, 1), (SeparateChannels, 1), (FuseChannelAttention, 1)])
+def test_channels_without_a_change_are_rewritten(step, count):
+    assert_sound(step, graph("2, 6, 6 x", "y", CHANNELS, SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6))), count)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["y = Softmax(x)", "r = Relu(x) y = Softmax(r)", "m = MatMul(x, x) y = Softmax(m)",
+     "m = MatMul(x, x) t = Softmax(m) y = Relu(t)", "m = MatMul(x, x) t = Softmax(m) y = MatMul(x, t)",
+     "m = MatMul(x, x) t = Softmax(m) y = MatMul(t, x)",
+     "m = MatMul(x, x) t = Softmax<axis = 2>(m) y = MatMul(t, x)"],
+)  # fmt: skip
+def test_other_softmaxes_are_no_attention_of_channels(body):
+    text = graph("1, 2, 3, 3 x", "y", body)
+    for step in (ProjectChannels, PackedChannels, FuseChannelAttention):
+        assert_sound(step, text, 0)
+        assert step().run(read(text)).refused == ()

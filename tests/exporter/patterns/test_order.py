@@ -221,3 +221,17 @@ def test_a_refused_pattern_leaves_nothing_behind():
     with pytest.raises(UserMistake):
         register_pattern(pattern("Mine", ("FoldBatchNorm",)), after="FoldShapes")
     assert "Mine" not in names("cpu")
+
+
+def test_the_passes_that_put_fused_ops_in_are_told_in_their_order():
+    class PutMine(order.Fuse):
+        ops = ("Mine",)
+
+        def apply(self, model: ir.Model) -> int:
+            return 0
+
+    ours = [step.__name__ for step in order.fuses()]
+    assert ours == [step.__name__ for step, _ in ORDER if step.__name__.startswith("Fuse")]
+    assert "FuseGatedPositionalAttention" in ours
+    register_pattern(PutMine)
+    assert [step.__name__ for step in order.fuses()] == [*ours, "PutMine"]
