@@ -180,3 +180,8 @@ def test_refuses_a_content_half_that_is_no_softmax_over_the_keys(content):
 def test_a_position_half_that_is_no_softmax_over_the_keys_is_no_gate(position):
     record = STEP().run(parse(GATED.replace("position = Softmax<axis = -1>(p2)", f"position = {position}")))
     assert record.count == 0
+
+
+def test_scores_that_were_rounded_to_float32_are_fitted():
+    found = fit_positions(exact().astype(np.float32).astype(np.float64), HEADS, SIDE * SIDE)
+    np.testing.assert_allclose(found, POSITION["w"], rtol=0, atol=1e-6)

@@ -539,3 +539,9 @@ def test_a_shortcut_without_a_factor_before_one_with_it():
     model = read(text)
     assert_sound(RescaleTrunk, model, 1)
     assert RescaleTrunk().run(read(text)).refused == ()
+
+
+def test_merged_heads_tell_their_shape_to_what_follows():
+    text = heads(2, ((3, 3), (5, 5)), HEADS.replace("y = Reshape(k, whole)", "z = Reshape(k, whole) y = Relu(z)"))
+    text = text.replace("batch", "2").replace("{-1, 4", "{2, 4")
+    assert_sound(MergeScaleHeads, text, 1)

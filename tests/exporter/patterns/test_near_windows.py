@@ -293,3 +293,13 @@ def test_other_softmaxes_are_no_attention_of_channels(body):
     for step in (ProjectChannels, PackedChannels, FuseChannelAttention):
         assert_sound(step, text, 0)
         assert step().run(read(text)).refused == ()
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels, FuseChannelAttention])
+@pytest.mark.parametrize("letter", ["q", "k", "v"])
+def test_a_factor_that_is_no_heads_of_its_layer(step, letter):
+    """Its numbers are dealt out in another order, so no columns of the layer make it."""
+    start = CHANNELS.index(f"{letter} = ")
+    body = CHANNELS[:start] + f"{letter} = Reshape({letter}0, dealt)" + CHANNELS[CHANNELS.index(")", start) + 1 :]
+    dealt = "int64[4] dealt = {2, 2, 6, 3}, " if letter == "k" else "int64[4] dealt = {2, 2, 3, 6}, "
+    assert_sound(step, graph("2, 6, 6 x", "y", body, dealt + SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6))), 0)

@@ -1,0 +1,76 @@
+"""Heads by their elements: those of some tokens, numbers of more axes, and where the tokens come out."""
+
+from __future__ import annotations
+
+import pytest
+from graph_asserts import weights
+from near_misses import graph, read
+
+from edgesmith.exporter.patterns.matchers.heads import Heads, find_heads, follow_out, scaled_by
+
+VIEWS = (
+    "int64[4] four = {BATCH, 4, 2, 3}, int64[3] joined = {BATCH, 4, 6}, int64[2] rows = {-1, 6}, int64[1] i0 = {0}, "
+    "int64[1] i1 = {1}, int64[1] i2 = {2}, "
+)
+WAY = "h0 = MatMul(x, w) h1 = Reshape(h0, four) "
+
+
+def values(body: str, made: str, batch: str = "2", constants: str = "") -> dict:
+    views = VIEWS.replace("BATCH", "-1" if batch == "batch" else batch)
+    model = read(graph(f"{batch}, 4, 6 x", made, body, constants + views + weights(w=(6, 6))))
+    return {value.name: value for node in model.graph for value in node.outputs}
+
+
+@pytest.mark.parametrize("batch", ["1", "2", "batch"])
+def test_heads_of_all_tokens_are_columns_of_the_projection(batch):
+    found = values(WAY + "y = Transpose<perm = [0, 2, 1, 3]>(h1)", "y", batch)
+    heads = find_heads(found["y"])
+    assert isinstance(heads, Heads)
+    assert (heads.root.name, heads.heads, heads.tokens, heads.width, heads.offset) == ("h0", 2, 4, 3, 0)
+
+
+@pytest.mark.parametrize("batch", ["1", "2"])
+def test_heads_of_the_first_tokens_start_at_the_cut(batch):
+    """In one picture they lie where those of a projection of so few tokens would."""
+    found = values(WAY + "c = Slice(h1, i0, i2, i1) y = Transpose<perm = [0, 2, 1, 3]>(c)", "y", batch)
+    heads = find_heads(found["y"])
+    assert not isinstance(heads, Heads) or (heads.root.name, heads.tokens) == ("c", 2)
+    joined = WAY.replace("h1 = Reshape(h0, four)", "h9 = Slice(h0, i0, i2, i1) h1 = Reshape(h9, half)")
+    half = f"int64[4] half = {{{batch}, 2, 2, 3}}, "
+    heads = find_heads(values(joined + "y = Transpose<perm = [0, 2, 1, 3]>(h1)", "y", batch, half)["y"])
+    assert isinstance(heads, Heads)
+    assert (heads.root.name, heads.tokens) == ("h9", 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "factor"), [("float", 0.5), ("float[1]", 0.5), ("float[1, 1, 1]", 0.5), ("float[1, 1, 1, 1]", None)]
+)
+@pytest.mark.parametrize("way", ["Mul(x, n)", "Mul(n, x)", "Div(x, n)", "Div(n, x)"])
+def test_a_number_of_no_more_axes_is_a_factor(number, factor, way):
+    model = read(graph("2, 4, 6 x", "y", f"y = {way}", f"{number} n = {{0.5}}"))
+    found = scaled_by(model.graph.node(0))
+    right = None if way == "Div(n, x)" or factor is None else 1 / factor if way.startswith("Div") else factor
+    assert (None if found is None else found[1]) == right
+    assert found is None or found[0].name == "x"
+
+
+OUT = "o = Transpose<perm = [0, 2, 1, 3]>(h) "
+
+
+@pytest.mark.parametrize(
+    ("tail", "end"),
+    [
+        ("a = Reshape(o, joined) y = Relu(a)", "a"),
+        ("a = Reshape(o, joined) b = Reshape(a, rows) y = Relu(b)", "a"),  # as tokens, before they are rows
+        ("a = Reshape(o, rows) b = Reshape(a, joined) y = Relu(b)", "b"),
+        ("a = Reshape(o, rows) y = Relu(a)", "a"),
+        ("y = Relu(o)", None),
+    ],
+)
+@pytest.mark.parametrize("batch", ["2", "batch"])
+def test_tokens_come_out_with_all_their_axes(tail, end, batch):
+    found = values(WAY + "h = Transpose<perm = [0, 2, 1, 3]>(h1) " + OUT + tail, "y", batch)
+    heads = find_heads(found["h"])
+    assert isinstance(heads, Heads)
+    out = follow_out(found["h"], heads)
+    assert (None if isinstance(out, str) else (out[0].name, out[1])) == (None if end is None else (end, False))
