@@ -297,3 +297,12 @@ def test_a_position_term_over_heads_that_are_pictures(step: type):
     term = changed(PRODUCT, "p9 = Add(p, row) o = MatMul(p9, v)", text)
     term = changed("int64[3] joined", "float[1, 1, 4] row = {0.1, 0.2, 0.3, 0.4}, int64[3] joined", term)
     assert_refuses(step, term, because="has no axis of heads")
+
+
+@pytest.mark.parametrize("shape", ["2, 2, 4, 4", "3, 1, 4, 4"])
+def test_a_bias_of_more_pictures_than_the_scores(shape: str):
+    """One picture would become several."""
+    count = int(np.prod([int(size) for size in shape.split(",")]))
+    told = f"float[{shape}] small = {{{', '.join(['0.5'] * count)}}}, int64[3] joined"
+    text = changed("int64[3] joined", told, changed(SCALED, "s9 = Mul(s0, scale) s = Add(s9, small)"))
+    assert_refuses(OrtAttention, text.replace("batch, 4, 6] x", "1, 4, 6] x"), because="no constant of their size")

@@ -545,3 +545,14 @@ def test_merged_heads_tell_their_shape_to_what_follows():
     text = heads(2, ((3, 3), (5, 5)), HEADS.replace("y = Reshape(k, whole)", "z = Reshape(k, whole) y = Relu(z)"))
     text = text.replace("batch", "2").replace("{-1, 4", "{2, 4")
     assert_sound(MergeScaleHeads, text, 1)
+
+
+@pytest.mark.parametrize("target", ["{2, 2, 2, 5, 7}", "{2, 4, 7, 5}"])
+def test_heads_that_end_in_another_shape(target):
+    axes = target.count(",") + 1
+    text = (
+        heads(2, ((3, 3), (5, 5)))
+        .replace("batch", "2")
+        .replace("int64[4] whole = {-1, 4, 5, 7}", f"int64[{axes}] whole = {target}")
+    )
+    assert_sound(MergeScaleHeads, text.replace("float[2, 4, 5, 7] y", "float[] y"), 0, "expected the same known shape")

@@ -7,6 +7,7 @@ from graph_asserts import weights
 from near_misses import graph, read
 
 from edgesmith.exporter.patterns.matchers.heads import Heads, find_heads, follow_out, scaled_by
+from edgesmith.exporter.patterns.matchers.views import merge_views
 
 VIEWS = (
     "int64[4] four = {BATCH, 4, 2, 3}, int64[3] joined = {BATCH, 4, 6}, int64[2] rows = {-1, 6}, int64[1] i0 = {0}, "
@@ -74,3 +75,22 @@ def test_tokens_come_out_with_all_their_axes(tail, end, batch):
     assert isinstance(heads, Heads)
     out = follow_out(found["h"], heads)
     assert (None if isinstance(out, str) else (out[0].name, out[1])) == (None if end is None else (end, False))
+
+
+SWAP = "Transpose<perm = [1, 0, 2]>"
+
+
+@pytest.mark.parametrize(
+    ("body", "ops"),
+    [
+        ("a = Reshape(x, rows) b = Reshape(a, joined) c = Relu(b) y = Neg(c)", ["Relu", "Neg"]),
+        ("r = Relu(x) a = Transpose<perm = [1, 0, 2]>(r) b = Transpose<perm = [1, 2, 0]>(a) y = Neg(b)", ["Relu", "Transpose", "Neg"]),
+        ("r = Relu(x) a = Transpose<perm = [1, 0, 2]>(r) b = Transpose<perm = [1, 0, 2]>(a) y = Neg(b)", ["Relu", "Neg"]),
+        (f"r = Reshape(x, rows) q = Reshape(r, joined) a = {SWAP}(q) b = {SWAP}(a) s = Reshape(b, rows) y = Neg(s)", ["Reshape", "Neg"]),
+    ],
+)  # fmt: skip
+def test_views_that_follow_each_other_become_as_few_as_they_can_be(body, ops):
+    views = VIEWS.replace("BATCH", "2").rstrip(", ")
+    model = read(graph("2, 4, 6 x", "y", body, views))
+    merge_views(model)
+    assert [node.op_type for node in model.graph] == ops

@@ -438,3 +438,17 @@ def test_a_choice_of_another_domain_is_none():
     assert DropUnreadTokens().run(model).count == 0
     model.graph.node(1).domain = ""
     assert DropUnreadTokens().run(model).count == 1
+
+
+@pytest.mark.parametrize(("axes", "count"), [("axis = 2", 1), ("axis = -1", 1), ("axis = 1", 0)])
+def test_a_norm_of_the_flattened_channels_counts_by_its_axis(axes, count):
+    sides = (6, 4) if axes == "axis = 1" else (4,)
+    body = f"v = Reshape(m, tokens) n = LayerNormalization<{axes}>(v, g, h) y = Reshape(n, last)"
+    assert_sound(FlattenLate, graph("2, 2, 3, 4 m", "y", body, VIEWS + weights(g=sides, h=sides)), count)
+
+
+def test_powers_of_whole_numbers_stay():
+    text = graph("batch, 9, 8 x", "y", POOL, GROUPS + EXPONENTS).replace("float[batch", "int64[batch")
+    text = text.replace("float[] y", "int64[batch, 8] y").replace("float eps = {0.01}", "int64 eps = {1}")
+    record = GGeMPowers().run(read(text))
+    assert [refusal.why for refusal in record.refused] == ["powers of INT64, expected floating point"]

@@ -303,3 +303,15 @@ def test_a_factor_that_is_no_heads_of_its_layer(step, letter):
     body = CHANNELS[:start] + f"{letter} = Reshape({letter}0, dealt)" + CHANNELS[CHANNELS.index(")", start) + 1 :]
     dealt = "int64[4] dealt = {2, 2, 6, 3}, " if letter == "k" else "int64[4] dealt = {2, 2, 3, 6}, "
     assert_sound(step, graph("2, 6, 6 x", "y", body, dealt + SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6))), 0)
+
+
+def test_channels_of_which_one_product_is_whole_are_not_yet_apart():
+    """a has a product of its own, b and c share one."""
+    body = CHANNELS.replace(
+        "k0 = MatMul(x, wk) k1 = Reshape(k0, heads)",
+        "kv = MatMul(x, wkv) k0, v0 = Split<axis = 2>(kv, both) k1 = Reshape(k0, heads)",
+    )
+    body = body.replace("v0 = MatMul(x, wv) ", "")
+    text = graph("2, 6, 6 x", "y", body, "int64[2] both = {6, 6}, " + SOME + weights(wq=(6, 6), wkv=(6, 12)))
+    model = assert_sound(SeparateChannels, text, 1)
+    assert "Split" not in [node.op_type for node in model.graph]

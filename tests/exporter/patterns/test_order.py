@@ -235,3 +235,19 @@ def test_the_passes_that_put_fused_ops_in_are_told_in_their_order():
     assert "FuseGatedPositionalAttention" in ours
     register_pattern(PutMine)
     assert [step.__name__ for step in order.fuses()] == [*ours, "PutMine"]
+
+
+def test_a_pass_that_runs_several_times_is_one_row_with_the_sum(exported):
+    class CountThree(Pattern):
+        def apply(self, model: ir.Model) -> int:
+            self.decline(model.graph.node(0), "never here")
+            return 3
+
+    turns = [(CountThree, ALL), (DropDoubleNegation, ALL), (CountThree, ALL)]
+    register_pattern(CountThree)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "_turns", lambda: turns)
+        patch.setattr(DropDoubleNegation, "runs_after", ())
+        found = rewrite(exported, "cpu")
+    assert [(record.name, record.count) for record in found.passes] == [("CountThree", 6), ("DropDoubleNegation", 1)]
+    assert [len(record.refused) for record in found.passes][1] == 0
