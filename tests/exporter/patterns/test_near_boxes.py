@@ -208,3 +208,19 @@ def test_bins_that_no_reshape_made_stay_where_they_are():
     """One bin a side: an axis more, and no distribution that was taken apart."""
     body = "t = Transpose<perm = [0, 2, 1]>(m) b = Unsqueeze(t, last) c = Softmax<axis = -1>(b) y = MatMul(c, r)"
     assert_sound(DistancesOnMaps, graph("2, 4, 6 m", "y", body, "int64[1] last = {3}, float[1] r = {2}"), 0)
+
+
+def test_distances_tell_their_shape_to_what_follows():
+    assert_sound(DistancesOnMaps, graph("2, 20, 4 m; 2, 20, 2 k", "z", MAPS + " z = Neg(y)", STEPS), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        (decoding().replace("1200, 2] l", "1200, classes] l"), "expected (B, N, classes)"),
+        (decoding().replace("{0, 0, 4, 3}, float[3] r = {0, 1, 2}",
+                            "{0, 0, 1, 12}, float[12] r = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}"), "expected 4 sides of 12 bins"),
+    ],
+)  # fmt: skip
+def test_decodings_of_another_form_keep_every_cell(text, because):
+    assert_sound(SelectCandidates, text, 0, because)

@@ -87,10 +87,12 @@ SWAP = "Transpose<perm = [1, 0, 2]>"
         ("r = Relu(x) a = Transpose<perm = [1, 0, 2]>(r) b = Transpose<perm = [1, 2, 0]>(a) y = Neg(b)", ["Relu", "Transpose", "Neg"]),
         ("r = Relu(x) a = Transpose<perm = [1, 0, 2]>(r) b = Transpose<perm = [1, 0, 2]>(a) y = Neg(b)", ["Relu", "Neg"]),
         (f"r = Reshape(x, rows) q = Reshape(r, joined) a = {SWAP}(q) b = {SWAP}(a) s = Reshape(b, rows) y = Neg(s)", ["Reshape", "Neg"]),
+        (f"q = Reshape(x, four) u = Reshape(q, turned) a = {SWAP}(u) b = {SWAP}(a) s = Reshape(b, rows) y = Neg(s)", ["Reshape", "Neg"]),
+        (f"r = Relu(x) a = {SWAP}(r) y = {SWAP}(a)", ["Relu", "Transpose", "Transpose"]),  # the result keeps its name
     ],
 )  # fmt: skip
 def test_views_that_follow_each_other_become_as_few_as_they_can_be(body, ops):
-    views = VIEWS.replace("BATCH", "2").rstrip(", ")
+    views = VIEWS.replace("BATCH", "2") + "int64[3] turned = {4, 2, 6}"
     model = read(graph("2, 4, 6 x", "y", body, views))
     merge_views(model)
     assert [node.op_type for node in model.graph] == ops

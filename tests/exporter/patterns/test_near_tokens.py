@@ -440,10 +440,10 @@ def test_a_choice_of_another_domain_is_none():
     assert DropUnreadTokens().run(model).count == 1
 
 
-@pytest.mark.parametrize(("axes", "count"), [("axis = 2", 1), ("axis = -1", 1), ("axis = 1", 0)])
+@pytest.mark.parametrize(("axes", "count"), [("<axis = 2>", 1), ("<axis = -1>", 1), ("", 1), ("<axis = 1>", 0)])
 def test_a_norm_of_the_flattened_channels_counts_by_its_axis(axes, count):
-    sides = (6, 4) if axes == "axis = 1" else (4,)
-    body = f"v = Reshape(m, tokens) n = LayerNormalization<{axes}>(v, g, h) y = Reshape(n, last)"
+    sides = (6, 4) if axes == "<axis = 1>" else (4,)
+    body = f"v = Reshape(m, tokens) n = LayerNormalization{axes}(v, g, h) y = Reshape(n, last)"
     assert_sound(FlattenLate, graph("2, 2, 3, 4 m", "y", body, VIEWS + weights(g=sides, h=sides)), count)
 
 
@@ -452,3 +452,9 @@ def test_powers_of_whole_numbers_stay():
     text = text.replace("float[] y", "int64[batch, 8] y").replace("float eps = {0.01}", "int64 eps = {1}")
     record = GGeMPowers().run(read(text))
     assert [refusal.why for refusal in record.refused] == ["powers of INT64, expected floating point"]
+
+
+@pytest.mark.parametrize("made", ["y; t", "y; u"])
+def test_one_of_two_maps_as_tokens_is_read_elsewhere(made):
+    body = f"t = {TO_TOKENS}(x) u = {TO_TOKENS}(h) y = Mul(t, u)"
+    assert_sound(LinearsOnMaps, graph("2, 4, 2, 3 x; 2, 4, 2, 3 h", made, body, weights(w=(4, 4))), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from graph_asserts import weights
 from near_misses import assert_sound, graph, half, read
@@ -315,3 +316,41 @@ def test_channels_of_which_one_product_is_whole_are_not_yet_apart():
     text = graph("2, 6, 6 x", "y", body, "int64[2] both = {6, 6}, " + SOME + weights(wq=(6, 6), wkv=(6, 12)))
     model = assert_sound(SeparateChannels, text, 1)
     assert "Split" not in [node.op_type for node in model.graph]
+
+
+def test_channels_of_an_open_number_of_tokens_stay():
+    constants = "int64[3] thirds = {2, 2, 2}, int64[3] flat = {1, 6, -1}, " + weights(w=(6, 5))
+    assert_sound(ProjectChannels, graph("1, 6, 3, tokens x", "y", PROJECT, constants), 0)
+
+
+def test_windows_of_tokens_whose_number_was_not_told_stay():
+    model = read(windows())
+    made = {value.name: value for node in model.graph for value in node.outputs}
+    for name, shape in (("pb", (12, "toks", 4)), ("h0", (12, "toks", 2, 2)), ("h", (12, 2, "toks", 2))):
+        made[name].shape = ir.Shape(shape)
+    record = MergeWindows().run(model)
+    assert record.count == 1  # the join
+    assert ["not split into heads" in refusal.why for refusal in record.refused] == [True]
+
+
+def test_channels_of_three_products_of_which_one_is_wider():
+    body = CHANNELS.replace("z = Mul(s, scale) t = Softmax<axis = -1>(z)", "t = Softmax<axis = -1>(s)")
+    constants = (
+        "int64[1] i0 = {0}, int64[1] i6 = {6}, int64[1] i2 = {2}, " + SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 12))
+    )
+    assert_sound(SeparateChannels, graph("2, 6, 6 x", "y", body, constants.replace("6, 12] wv", "6, 12] w9")
+                 + ", " + weights(wv=(6, 6))), 0)  # fmt: skip
+    body = body.replace("v0 = MatMul(x, wv)", "v9 = MatMul(x, wv) v0 = Slice(v9, i0, i6, i2)")
+    assert_sound(SeparateChannels, graph("2, 6, 6 x", "y", body, constants), 1)
+
+
+@pytest.mark.parametrize(
+    "way", ["Slice(x, zero, q, one)", "Slice(x, q, two, one)", "Slice(x, zero, two, q)", "Gather<axis = 1>(x, q)"]
+)
+def test_a_cut_that_is_fed_is_not_followed(way):
+    body = f"q = Cast<to = 7>(p) y = {way}"
+    model = read(
+        graph("2, 4, 6 x; 1 p", "float[a, b, c] y", body, "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}")
+    )
+    cut = model.graph.node(1)
+    assert move(np.arange(48).reshape(2, 4, 6), [(cut, cut.inputs[0], cut.outputs[0])]) is None
