@@ -46,6 +46,34 @@ def run(model: ir.Model, seed: int = 0, batch: int = 2) -> list[np.ndarray]:
     return session.run(None, feeds)
 
 
+def assert_told(model: ir.Model) -> None:
+    """Every value on the way has the type and the shape that inference finds for it: later passes go by them.
+
+    And it is read by nodes of the graph alone, not by one that a pass took out.
+    """
+    for value in (
+        *model.graph.inputs,
+        *model.graph.initializers.values(),
+        *(v for n in model.graph for v in n.outputs),
+    ):
+        assert all(usage.node.graph is not None for usage in value.uses()), f"{value.name} is read by a node that went"
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]
+    inferred = {
+        value.name: value.type.tensor_type for value in onnx.shape_inference.infer_shapes(proto).graph.value_info
+    }
+    for value in (value for node in model.graph for value in node.outputs):
+        right = inferred.get(value.name or "")
+        if right is None or not right.HasField("shape"):
+            continue
+        wanted = [dim.dim_value if dim.HasField("dim_value") else None for dim in right.shape.dim]
+        assert value.shape is not None, f"{value.name} has no shape, it is {wanted}"
+        told = [dim if isinstance(dim, int) else dim.value for dim in value.shape]  # a number, a name or None
+        fits = (size is None or old == size or isinstance(old, str) for old, size in zip(told, wanted, strict=False))
+        assert len(told) == len(wanted) and all(fits), f"{value.name} is told to be {told} and is {wanted}"
+        assert value.dtype is None or int(value.dtype) == right.elem_type, f"{value.name} is told to be {value.dtype}"
+
+
 def op_types(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph]
 
@@ -59,6 +87,7 @@ def assert_rewrites(
     assert step().run(model).count == count
     assert sorted(op_types(model)) == sorted(to)
     onnx.checker.check_model(ir.to_proto(model))
+    assert_told(model)
     for old, new in zip(before, run(model), strict=True):
         np.testing.assert_allclose(new, old, rtol=rtol, atol=atol)
     assert step().run(model).count == 0, "the second run changed the graph"

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import onnx_ir as ir
+from graph_asserts import assert_told
 from onnx import numpy_helper
 
 KINDS = {
@@ -73,6 +74,7 @@ def assert_sound(step: type, text: str | ir.Model, count: int | None = None, bec
             "changed and not told"
         )
     onnx.checker.check_model(ir.to_proto(model))
+    assert_told(model)
     for batch in batches:
         after = outputs(model, batch)
         assert list(after) == list(before[batch]), "the outputs have other names"

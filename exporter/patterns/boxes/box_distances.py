@@ -121,8 +121,9 @@ class DistancesOnMaps(Pattern):
     def _move(self, model: ir.Model, found: Expectation) -> int:
         node, bins = found.last, len(found.steps)
         reshape = found.logits.producer()
-        view = reshape is not None and reshape.op_type == "Reshape" and not reshape.domain
-        cells = reshape.inputs[0] if view and reshape is not None else None
+        if reshape is None or reshape.op_type != "Reshape" or reshape.domain:
+            return 0
+        cells = reshape.inputs[0]
         shape = sizes(cells)
         if shape is None or len(shape) != 3 or shape[2] != SIDES * bins or found.keepdims:
             return 0

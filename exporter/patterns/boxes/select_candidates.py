@@ -112,7 +112,8 @@ class SelectCandidates(Pattern):
             size = insert(before, "Shape", [found.logits], start=1, end=2, shape=(1,))
             size.type = ir.TensorType(ir.DataType.INT64)
             k = insert(before, "Min", [k, size], shape=(1,))
-        chosen = insert_node(before, "TopK", [best, k], outputs=2, axis=1).outputs[1]  # (B, M)
+        best, chosen = insert_node(before, "TopK", [best, k], outputs=2, axis=1).outputs  # (B, M)
+        best.shape = ir.Shape([batch, count])
         chosen.shape, chosen.type = ir.Shape([batch, count]), ir.TensorType(ir.DataType.INT64)
         place = insert(before, "Unsqueeze", [chosen, axis], shape=(batch, count, 1))  # (B, M, 1)
 
@@ -179,7 +180,9 @@ def cells_of(before: ir.Node, maps: ir.Value) -> ir.Value:
     node = _maker(maps, "Concat")
     if node is None or attribute(node, "axis") not in (2, -1):
         return insert(before, "Transpose", [maps], perm=list(TO_CELLS), shape=(batch, count, channels))
-    levels = [insert(before, "Transpose", [value], perm=list(TO_CELLS), shape=None) for value in node.inputs]
+    parts = [(value, sizes(value) or (None, None, None)) for value in node.inputs]
+    levels = [insert(before, "Transpose", [value], perm=list(TO_CELLS), shape=[shape[axis] for axis in TO_CELLS])
+              for value, shape in parts]  # fmt: skip
     return insert(before, "Concat", levels, axis=1, shape=(batch, count, channels))
 
 

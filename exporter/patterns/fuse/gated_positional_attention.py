@@ -131,8 +131,9 @@ def _position_term(value: ir.Value | None) -> tuple[np.ndarray, np.ndarray, floa
 def _softmax_of(value: ir.Value) -> ir.Value | None:
     """What a softmax over the last axis that makes ``value`` reads."""
     node = value.producer()
-    last = node is not None and node.op_type == "Softmax" and attribute(node, "axis", -1) in (-1, 3)
-    return node.inputs[0] if last and node is not None else None
+    if node is None or node.op_type != "Softmax" or attribute(node, "axis", -1) not in (-1, 3):
+        return None
+    return node.inputs[0]
 
 
 def _attention(

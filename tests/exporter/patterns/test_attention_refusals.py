@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, run, weights
+from graph_asserts import assert_refuses, assert_rewrites, assert_told, op_types, parse, run, weights
 
 from edgesmith.exporter.patterns.attention.einsum_product import EinsumProduct
 from edgesmith.exporter.patterns.attention.heads_apart import PackedHeads, SeparateHeads
@@ -281,3 +281,55 @@ def test_other_equations_stay(equation: str, left: str, right: str, out: str):
 
     model = ir.from_proto(onnx.parser.parse_model(einsum(equation, left, right, out)))
     assert_refuses(EinsumProduct, model, because="not the product of two matrices")
+
+
+STEPS = (OrtAttention, PackedHeads, SeparateHeads)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("op", ["Relu", "Sigmoid", "Hardmax<axis = -1>", "LogSoftmax<axis = -1>"])
+def test_another_op_in_the_place_of_the_softmax(step: type, op: str):
+    model = parse(changed(SOFTMAX, f"p = {op}(s)"))
+    assert step().run(model).count == 0
+
+
+def test_only_an_einsum_is_asked_for_its_equation():
+    record = EinsumProduct().run(parse(BLOCK))
+    assert (record.count, record.refused) == (0, ())
+
+
+@pytest.mark.parametrize("step", [PackedHeads, SeparateHeads])
+def test_a_position_term_over_heads_that_are_pictures(step: type):
+    """(batch heads, N, width): the term would be added to heads that are an axis of their own afterwards."""
+    text = changed(
+        "four = {-1, 4, 2, 3}", "four = {-1, 4, 2, 3}, int64[3] three = {-1, 4, 3}, int64[3] keys = {-1, 3, 4}"
+    )
+    for letter, view in (("q", "three"), ("k", "keys"), ("v", "three")):
+        text = changed(f" {letter} = Transpose", f" {letter}8 = Transpose", text)
+        line = next(line for line in text.splitlines() if f"{letter}8 = " in line)
+        text = changed(line, f"{line} {letter} = Reshape({letter}8, {view})", text)
+    text = changed("ot = Transpose", "o8 = Reshape(o, apart) ot = Transpose", text)
+    text = changed("(o) y", "(o8) y", text)
+    text = changed("int64[3] joined", "int64[4] apart = {-1, 2, 4, 3}, int64[3] joined", text)
+    model = parse(text)
+    assert step().run(model).count == 1
+    assert_told(model)
+    term = changed(PRODUCT, "p9 = Add(p, row) o = MatMul(p9, v)", text)
+    term = changed("int64[3] joined", "float[1, 1, 4] row = {0.1, 0.2, 0.3, 0.4}, int64[3] joined", term)
+    assert_refuses(step, term, because="has no axis of heads")
+
+
+@pytest.mark.parametrize("shape", ["2, 2, 4, 4", "3, 1, 4, 4"])
+def test_a_bias_of_more_pictures_than_the_scores(shape: str):
+    """One picture would become several."""
+    count = int(np.prod([int(size) for size in shape.split(",")]))
+    told = f"float[{shape}] small = {{{', '.join(['0.5'] * count)}}}, int64[3] joined"
+    text = changed("int64[3] joined", told, changed(SCALED, "s9 = Mul(s0, scale) s = Add(s9, small)"))
+    assert_refuses(OrtAttention, text.replace("batch, 4, 6] x", "1, 4, 6] x"), because="no constant of their size")
+
+
+def test_products_of_which_one_is_wider_are_not_yet_apart():
+    text = changed("k0 = MatMul(x, wk)", "k9 = MatMul(x, w12) k0 = Slice(k9, i0, i6, i2)")
+    text = changed("int64[3] joined", f"int64[1] i6 = {{6}}, {weights(w12=(6, 12))}, int64[3] joined", text)
+    assert SeparateHeads().run(parse(BLOCK)).count == 0
+    assert SeparateHeads().run(parse(text)).count == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse, run, weights
 
-from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution
+from edgesmith.exporter.patterns.convolutions.focus_convolution import FocusConvolution, cuts
 
 END = 9223372036854775807
 FOCUS = f"""
@@ -120,3 +120,26 @@ def test_refuses_phases_of_two_images():
 def test_refuses_weights_that_are_computed():
     text = SIZED.replace("  y = Conv", "  v = Mul(w, scale)\n  y = Conv").replace("(cat, w, b)", "(cat, v, b)")
     assert_refuses(FocusConvolution, text.replace("8, 10] images)", "8, 10] images, float scale)"), because="constants")
+
+
+@pytest.mark.parametrize(
+    ("cut", "found"),
+    [
+        ("Slice(images, zero, end, two, two)", {2: (0, END, 2)}),
+        ("Slice(images, zero, end, two)", {2: (0, END, 1)}),
+        ("Slice(images, zero, end, behind, two)", {}),
+        ("Slice(images, behind, end, two, two)", {}),
+        ("Slice(images, zero, behind, two, two)", {}),
+        ("Slice(images, zero, end)", {}),
+    ],
+)
+def test_cuts_are_counted_from_the_front(cut, found):
+    text = f"""
+    <ir_version: 10, opset_import: ["" : 20]>
+    g (float[1, 3, 8, 8] images) => (float[a, b, c, d] y)
+    <int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[1] behind = {{-1}}, int64[1] end = {{{END}}}>
+    {{ y = {cut} }}
+    """
+    value, axes = cuts(parse(text).graph.outputs[0])
+    assert {axis: tuple(each) for axis, each in axes.items()} == found
+    assert value.name == ("images" if found else "y")

@@ -158,3 +158,30 @@ def test_refuses_values_of_tokens_before_pictures():
     text = text.replace("v0 = MatMul(x, wv)", "xt = Transpose<perm = [1, 0, 2]>(x)\n  v0 = MatMul(xt, wv)")
     text = text.replace("v = Transpose<perm = [0, 2, 1, 3]>(v1)", "v = Transpose<perm = [1, 2, 0, 3]>(v1)")
     assert_refuses(FuseGatedPositionalAttention, text, because="its tokens before its pictures")
+
+
+@pytest.mark.parametrize("letter", ["q", "k"])
+def test_numbers_on_q_and_k_are_part_of_the_scale(letter):
+    text = GATED.replace(f"{letter} = Gather", f"{letter}9 = Gather").replace(
+        "  v0 =", f"  {letter} = Mul({letter}9, half)\n  v0 ="
+    )
+    model = assert_rewrites(STEP, text.replace("float scale", "float half = {0.25}, float scale"), to=FUSED)
+    (node,) = fused_nodes(model)
+    assert node.attributes["scale"].value == 0.125
+
+
+@pytest.mark.parametrize("content", ["Softmax<axis = 2>(s1)", "Sigmoid(s1)"])
+def test_refuses_a_content_half_that_is_no_softmax_over_the_keys(content):
+    text = GATED.replace("content = Softmax<axis = -1>(s1)", f"content = {content}")
+    assert_refuses(STEP, text, because="no softmax of a product")
+
+
+@pytest.mark.parametrize("position", ["Softmax<axis = 2>(p2)", "Sigmoid(p2)"])
+def test_a_position_half_that_is_no_softmax_over_the_keys_is_no_gate(position):
+    record = STEP().run(parse(GATED.replace("position = Softmax<axis = -1>(p2)", f"position = {position}")))
+    assert record.count == 0
+
+
+def test_scores_that_were_rounded_to_float32_are_fitted():
+    found = fit_positions(exact().astype(np.float32).astype(np.float64), HEADS, SIDE * SIDE)
+    np.testing.assert_allclose(found, POSITION["w"], rtol=0, atol=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from graph_asserts import op_types
+from graph_asserts import assert_told, op_types
 from near_misses import assert_sound, graph, half, read
 
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps, expectation
@@ -113,6 +113,7 @@ def decoding(
 def chosen(text: str) -> int:
     model = read(text)
     count = SelectCandidates().run(model).count
+    assert_told(model)
     from near_misses import outputs
 
     outputs(model, 2)
@@ -154,7 +155,7 @@ def test_few_cells_stay():
 
 MEANS = (
     "float[5] r = {0, 1, 2, 3, 4}, float[5, 1] rc = {0, 1, 2, 3, 4}, float[5, 2] r2 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, "
-    "float[1, 1, 5, 1, 1] r5 = {0, 1, 2, 3, 4}, float[1] one_bin = {2}, float[4] r4 = {0, 1, 2, 3}, "
+    "float[1, 1, 5, 1, 1] r5 = {0, 1, 2, 3, 4}, float[1] one_bin = {2}, float number = {2}, float[4] r4 = {0, 1, 2, 3}, "
     "int64[1] last = {-1}, int64[1] second = {1}, int64[1] third = {2}, int64[2] both = {2, 3}"
 )
 SUM = "c = Softmax<axis = -1>(x) w = Mul(c, r) y = ReduceSum<keepdims = 0>(w, last)"
@@ -185,6 +186,7 @@ SUM = "c = Softmax<axis = -1>(x) w = Mul(c, r) y = ReduceSum<keepdims = 0>(w, la
         (SUM.replace("Mul(c, r)", "Mul(c, r5)").replace("last", "second").replace("axis = -1", "axis = 1"), "2, 5, 4, 6", None),  # five axes
         (SUM.replace("Mul(c, r)", "Mul(c, one_bin)"), "2, 6, 4, 5", None),
         (SUM.replace("Softmax<axis = -1>", "Relu"), "2, 6, 4, 5", None),
+        (SUM.replace("Mul(c, r)", "Mul(c, number)"), "2, 6, 4, 5", None),
     ],
 )  # fmt: skip
 def test_what_is_an_expectation(body, shape, found):
@@ -200,3 +202,25 @@ def test_an_expectation_over_what_another_domain_makes_is_none():
         assert expectation(model.graph.node(-1)) is None
         node.domain = ""
     assert expectation(model.graph.node(-1)) is not None
+
+
+def test_bins_that_no_reshape_made_stay_where_they_are():
+    """One bin a side: an axis more, and no distribution that was taken apart."""
+    body = "t = Transpose<perm = [0, 2, 1]>(m) b = Unsqueeze(t, last) c = Softmax<axis = -1>(b) y = MatMul(c, r)"
+    assert_sound(DistancesOnMaps, graph("2, 4, 6 m", "y", body, "int64[1] last = {3}, float[1] r = {2}"), 0)
+
+
+def test_distances_tell_their_shape_to_what_follows():
+    assert_sound(DistancesOnMaps, graph("2, 20, 4 m; 2, 20, 2 k", "z", MAPS + " z = Neg(y)", STEPS), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        (decoding().replace("1200, 2] l", "1200, classes] l"), "expected (B, N, classes)"),
+        (decoding().replace("{0, 0, 4, 3}, float[3] r = {0, 1, 2}",
+                            "{0, 0, 1, 12}, float[12] r = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}"), "expected 4 sides of 12 bins"),
+    ],
+)  # fmt: skip
+def test_decodings_of_another_form_keep_every_cell(text, because):
+    assert_sound(SelectCandidates, text, 0, because)

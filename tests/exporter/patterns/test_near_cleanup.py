@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 from graph_asserts import weights
 from near_misses import assert_sound, graph, half, read
@@ -242,3 +243,31 @@ def test_a_constant_is_not_taken_from_an_initializer_that_may_be_fed():
         "float[3] v = {1, 2, 3}, float[3] w0 = {2, 4, 6}",
     )
     assert_sound(FoldConstants, text, 1)
+
+
+@pytest.mark.parametrize("number", ["value_float = 2.0", "value_floats = [2.0]", "value = float {2.0}"])
+def test_a_constant_becomes_an_initializer_however_it_is_written(number):
+    model = assert_sound(CleanUp, graph("4, 6 x", "float[n, m] y", f"c = Constant<{number}>() y = Mul(x, c)"))
+    assert [node.op_type for node in model.graph] == ["Mul"] and len(model.graph.initializers) == 1
+
+
+@pytest.mark.parametrize(("index", "count"), [(1, 1), (-1, 1), (2, 0), (-3, 0)])
+def test_a_size_behind_the_last_is_not_folded(index, count):
+    """The runtime refuses such a graph; the pass only leaves it alone."""
+    body = "s = Shape(x) g = Gather<axis = 0>(s, at) r = Concat<axis = 0>(g, minus) y = Reshape(x, r)"
+    text = graph("batch, 6 x", "float[n, m] y", body, f"int64[1] at = {{{index}}}, int64[1] minus = {{-1}}")
+    model = read(text)
+    assert FoldShapes().run(model).count == count
+
+
+@pytest.mark.parametrize(("target", "shape"), [("{-1, 8}", (3, 8)), ("{0, -1}", (4, 6)), ("{2, -1}", (2, 12))])
+def test_the_rest_of_known_sizes_is_a_number(target, shape):
+    """Nothing was inferred before: what stands behind -1 is told to what follows."""
+    text = graph(
+        "4, 6 x", "float[n, m] y", "r = Relu(x) s = Reshape(r, target) y = Neg(s)", f"int64[2] target = {target}"
+    )
+    model = ir.from_onnx_text(text)
+    model.graph.node(0).outputs[0].shape = ir.Shape((4, 6))
+    reader = model.graph.node(2)
+    FoldShapes().run(model)
+    assert tuple(reader.inputs[0].shape) == shape

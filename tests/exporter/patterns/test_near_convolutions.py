@@ -525,3 +525,34 @@ def test_near_twins(before, after, count, kind):
     constants = "int64[3] row = {0, 0, -1}, " + weights(k0=(5, 4, 1, 1), a=(5,), s0=(6, 4, 1, 1), g0=(6, 2, 1, 1))
     text = graph("batch, 4, 3, 5 p; batch, 4, 2, 2 q", "l; s", body, constants)
     assert_sound(MergeTwinConvolutions, half(text) if kind == "half" else text, count)
+
+
+def test_one_head_that_is_interleaved_by_another_op():
+    text = heads(2, ((3, 3), (5, 5)), HEADS.replace("u1 = Unsqueeze(d1, two)", "u1 = Reshape(d1, apart)"))
+    text = text.replace("int64[1] two", f"int64[5] apart = {{-1, 2, 1, {SIDES[2]}}}, int64[1] two")
+    assert_sound(MergeScaleHeads, text, 0, "not interleaved")
+
+
+def test_a_shortcut_without_a_factor_before_one_with_it():
+    body = "x = Conv(i, w1) p = Conv(x, w1) z = Add(x, p) q = Conv(z, w1) m = Mul(z, f) o = Add(m, q) y = Relu(o)"
+    text = graph("batch, 4, 5, 7 i", "y", body, weights(w1=(4, 4, 1, 1), f=(4, 1, 1)))
+    model = read(text)
+    assert_sound(RescaleTrunk, model, 1)
+    assert RescaleTrunk().run(read(text)).refused == ()
+
+
+def test_merged_heads_tell_their_shape_to_what_follows():
+    text = heads(2, ((3, 3), (5, 5)), HEADS.replace("y = Reshape(k, whole)", "z = Reshape(k, whole) y = Relu(z)"))
+    text = text.replace("batch", "2").replace("{-1, 4", "{2, 4")
+    assert_sound(MergeScaleHeads, text, 1)
+
+
+@pytest.mark.parametrize("target", ["{2, 2, 2, 5, 7}", "{2, 4, 7, 5}"])
+def test_heads_that_end_in_another_shape(target):
+    axes = target.count(",") + 1
+    text = (
+        heads(2, ((3, 3), (5, 5)))
+        .replace("batch", "2")
+        .replace("int64[4] whole = {-1, 4, 5, 7}", f"int64[{axes}] whole = {target}")
+    )
+    assert_sound(MergeScaleHeads, text.replace("float[2, 4, 5, 7] y", "float[] y"), 0, "expected the same known shape")

@@ -185,3 +185,9 @@ def test_values_that_are_no_heads_keep_the_factor(step):
     assert_sound(step, gpsa(body))
     body = PLAIN.replace(V, "v0 = Relu(x) v1 = Reshape(v0, heads) " + v)
     assert_sound(step, gpsa(body))
+
+
+def test_the_bias_of_v_takes_the_factor_too():
+    model = assert_sound(GateInAttention, gpsa(PLAIN.replace(V, BIASED)), 1)
+    assert any(name.startswith("bv_gated") for name in model.graph.initializers)
+    assert [node.op_type for node in model.graph].count("Mul") == 0

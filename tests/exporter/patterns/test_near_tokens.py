@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from graph_asserts import weights
-from near_misses import assert_sound, graph, half
+from near_misses import assert_sound, graph, half, read
 
 from edgesmith.exporter.patterns.attention.unread_tokens import DropUnreadTokens
 from edgesmith.exporter.patterns.tokens.branches_on_maps import BranchesOnMaps
@@ -397,3 +397,64 @@ def test_a_norm_over_tokens_and_channels_keeps_all_rows():
 @pytest.mark.parametrize("made", ["y; o", "y; r", "y; f", "y; l", "t; y"])
 def test_tokens_that_are_handed_out(made):
     assert_sound(DropUnreadTokens, graph("batch, 5, 6 x", made, HEAD, CHOICE + weights(g=(6,), h=(6,), w=(6, 6))))
+
+
+def test_a_transpose_with_another_reader_keeps_the_layer():
+    body = f"t = {TO_TOKENS}(x) f = MatMul(t, w) y = Relu(f)"
+    assert_sound(LinearsOnMaps, graph("2, 4, 2, 3 x", "y; t", body, weights(w=(4, 3))), 0, "has other uses")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_that_is_wanted_channels_first_stays_flat(bias):
+    """TensorRT writes it so, unless a view stands between; the map beside it is what makes the view one of a map."""
+    layer = "f = MatMul(v, w) l = Add(f, b) " if bias else "l = MatMul(v, w) "
+    body = f"v = Reshape(m, tokens) {layer}y = {SWAP}(l) z = Reshape(k, last)"
+    text = graph("2, 2, 3, 4 m; 2, 6, 4 k", "y; z", body, VIEWS + weights(w=(4, 4), b=(4,)))
+    assert_sound(FlattenLate, text, 0)
+    other = text.replace(f"y = {SWAP}(l)", "y = Transpose<perm = [1, 0, 2]>(l)")
+    assert_sound(FlattenLate, other, 2 if bias else 1)
+
+
+@pytest.mark.parametrize("told", ["float[batch, 6, channels] v, float[batch, 6, channels] r, ", ""])
+def test_two_open_sizes_are_not_spelled_by_one_view(told):
+    body = "v = Reshape(m, tokens) r = Relu(v) z = Reshape(r, back) y = Reshape(k, last)"
+    views = f"{told}int64[3] tokens = {{0, 6, -1}}, int64[4] back = {{0, 2, 3, -1}}, int64[4] last = {{-1, 2, 3, 4}}"
+    text = graph("batch, 2, 3, channels m; 2, 6, 4 k", "float[b, 2, 3, c] z; float[2, 2, 3, 4] y", body, views)
+    model = read(text)
+    assert FlattenLate().run(model).count == 0
+    assert [node.op_type for node in model.graph] == ["Reshape", "Relu", "Reshape", "Reshape"]
+
+
+def test_a_choice_among_an_open_number_of_tokens_stays():
+    text = graph("2, tokens, 6 x", "y", "r = Relu(x) y = Gather<axis = 1>(r, first)", "int64 first = {0}")
+    model = read(text)
+    assert DropUnreadTokens().run(model).count == 0
+    assert [node.op_type for node in model.graph] == ["Relu", "Gather"]
+
+
+def test_a_choice_of_another_domain_is_none():
+    model = read(graph("2, 5, 6 x", "y", "r = Relu(x) y = Gather<axis = 1>(r, first)", "int64 first = {0}"))
+    model.graph.node(1).domain = "other"
+    assert DropUnreadTokens().run(model).count == 0
+    model.graph.node(1).domain = ""
+    assert DropUnreadTokens().run(model).count == 1
+
+
+@pytest.mark.parametrize(("axes", "count"), [("<axis = 2>", 1), ("<axis = -1>", 1), ("", 1), ("<axis = 1>", 0)])
+def test_a_norm_of_the_flattened_channels_counts_by_its_axis(axes, count):
+    sides = (6, 4) if axes == "<axis = 1>" else (4,)
+    body = f"v = Reshape(m, tokens) n = LayerNormalization{axes}(v, g, h) y = Reshape(n, last)"
+    assert_sound(FlattenLate, graph("2, 2, 3, 4 m", "y", body, VIEWS + weights(g=sides, h=sides)), count)
+
+
+def test_powers_of_whole_numbers_stay():
+    text = graph("batch, 9, 8 x", "y", POOL, GROUPS + EXPONENTS).replace("float[batch", "int64[batch")
+    text = text.replace("float[] y", "int64[batch, 8] y").replace("float eps = {0.01}", "int64 eps = {1}")
+    record = GGeMPowers().run(read(text))
+    assert [refusal.why for refusal in record.refused] == ["powers of INT64, expected floating point"]
+
+
+@pytest.mark.parametrize("made", ["y; t", "y; u"])
+def test_one_of_two_maps_as_tokens_is_read_elsewhere(made):
+    body = f"t = {TO_TOKENS}(x) u = {TO_TOKENS}(h) y = Mul(t, u)"
+    assert_sound(LinearsOnMaps, graph("2, 4, 2, 3 x; 2, 4, 2, 3 h", made, body, weights(w=(4, 4))), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from graph_asserts import weights
 from near_misses import assert_sound, graph, half, read
@@ -255,3 +256,101 @@ def test_a_split_whose_parts_are_fed_is_not_followed():
     )
     split = model.graph.node(1)
     assert move(np.arange(48).reshape(2, 4, 6), [(split, split.inputs[0], split.outputs[0])]) is None
+
+
+def test_heads_of_a_view_that_joins_windows_are_none():
+    """Two windows of four tokens seen as one of eight: an exchange of heads and tokens, of other windows."""
+    constants = WEIGHTS.replace("float", "int64[4] pairs = {-1, 8, 2, 2}, float", 1)
+    body = BODY.replace("h0 = Reshape(pb, heads)", "h0 = Reshape(pb, pairs)")
+    assert_sound(MergeWindows, windows(body, constants=constants), 0, "not split into heads")
+
+
+SOME = "int64[4] heads = {2, 6, 2, 3}, int64[4] one = {2, 6, 1, 3}, int64[3] tokens = {2, 6, 6}, float scale = {0.3}, "
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels, FuseChannelAttention])
+@pytest.mark.parametrize("letter", ["q", "k", "v"])
+def test_a_factor_of_one_head_beside_two_of_two(step, letter):
+    """The product broadcasts it; the layers of a block have as many heads each."""
+    body = CHANNELS.replace(f"Reshape({letter}0, heads)", f"Reshape({letter}0, one)")
+    sides = {f"w{each}": (6, 3 if each == letter else 6) for each in "qkv"}
+    assert_sound(step, graph("2, 6, 6 x", "y", body, SOME + weights(**sides)), 0)
+
+
+@pytest.mark.parametrize(("step", "count"), [(PackedChannels, 1), (SeparateChannels, 1), (FuseChannelAttention, 1)])
+def test_channels_without_a_change_are_rewritten(step, count):
+    assert_sound(step, graph("2, 6, 6 x", "y", CHANNELS, SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6))), count)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["y = Softmax(x)", "r = Relu(x) y = Softmax(r)", "m = MatMul(x, x) y = Softmax(m)",
+     "m = MatMul(x, x) t = Softmax(m) y = Relu(t)", "m = MatMul(x, x) t = Softmax(m) y = MatMul(x, t)",
+     "m = MatMul(x, x) t = Softmax(m) y = MatMul(t, x)",
+     "m = MatMul(x, x) t = Softmax<axis = 2>(m) y = MatMul(t, x)"],
+)  # fmt: skip
+def test_other_softmaxes_are_no_attention_of_channels(body):
+    text = graph("1, 2, 3, 3 x", "y", body)
+    for step in (ProjectChannels, PackedChannels, FuseChannelAttention):
+        assert_sound(step, text, 0)
+        assert step().run(read(text)).refused == ()
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels, FuseChannelAttention])
+@pytest.mark.parametrize("letter", ["q", "k", "v"])
+def test_a_factor_that_is_no_heads_of_its_layer(step, letter):
+    """Its numbers are dealt out in another order, so no columns of the layer make it."""
+    start = CHANNELS.index(f"{letter} = ")
+    body = CHANNELS[:start] + f"{letter} = Reshape({letter}0, dealt)" + CHANNELS[CHANNELS.index(")", start) + 1 :]
+    dealt = "int64[4] dealt = {2, 2, 6, 3}, " if letter == "k" else "int64[4] dealt = {2, 2, 3, 6}, "
+    assert_sound(step, graph("2, 6, 6 x", "y", body, dealt + SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6))), 0)
+
+
+def test_channels_of_which_one_product_is_whole_are_not_yet_apart():
+    """a has a product of its own, b and c share one."""
+    body = CHANNELS.replace(
+        "k0 = MatMul(x, wk) k1 = Reshape(k0, heads)",
+        "kv = MatMul(x, wkv) k0, v0 = Split<axis = 2>(kv, both) k1 = Reshape(k0, heads)",
+    )
+    body = body.replace("v0 = MatMul(x, wv) ", "")
+    text = graph("2, 6, 6 x", "y", body, "int64[2] both = {6, 6}, " + SOME + weights(wq=(6, 6), wkv=(6, 12)))
+    model = assert_sound(SeparateChannels, text, 1)
+    assert "Split" not in [node.op_type for node in model.graph]
+
+
+def test_channels_of_an_open_number_of_tokens_stay():
+    constants = "int64[3] thirds = {2, 2, 2}, int64[3] flat = {1, 6, -1}, " + weights(w=(6, 5))
+    assert_sound(ProjectChannels, graph("1, 6, 3, tokens x", "y", PROJECT, constants), 0)
+
+
+def test_windows_of_tokens_whose_number_was_not_told_stay():
+    model = read(windows())
+    made = {value.name: value for node in model.graph for value in node.outputs}
+    for name, shape in (("pb", (12, "toks", 4)), ("h0", (12, "toks", 2, 2)), ("h", (12, 2, "toks", 2))):
+        made[name].shape = ir.Shape(shape)
+    record = MergeWindows().run(model)
+    assert record.count == 1  # the join
+    assert ["not split into heads" in refusal.why for refusal in record.refused] == [True]
+
+
+def test_channels_of_three_products_of_which_one_is_wider():
+    body = CHANNELS.replace("z = Mul(s, scale) t = Softmax<axis = -1>(z)", "t = Softmax<axis = -1>(s)")
+    constants = (
+        "int64[1] i0 = {0}, int64[1] i6 = {6}, int64[1] i2 = {2}, " + SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 12))
+    )
+    assert_sound(SeparateChannels, graph("2, 6, 6 x", "y", body, constants.replace("6, 12] wv", "6, 12] w9")
+                 + ", " + weights(wv=(6, 6))), 0)  # fmt: skip
+    body = body.replace("v0 = MatMul(x, wv)", "v9 = MatMul(x, wv) v0 = Slice(v9, i0, i6, i2)")
+    assert_sound(SeparateChannels, graph("2, 6, 6 x", "y", body, constants), 1)
+
+
+@pytest.mark.parametrize(
+    "way", ["Slice(x, zero, q, one)", "Slice(x, q, two, one)", "Slice(x, zero, two, q)", "Gather<axis = 1>(x, q)"]
+)
+def test_a_cut_that_is_fed_is_not_followed(way):
+    body = f"q = Cast<to = 7>(p) y = {way}"
+    model = read(
+        graph("2, 4, 6 x; 1 p", "float[a, b, c] y", body, "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}")
+    )
+    cut = model.graph.node(1)
+    assert move(np.arange(48).reshape(2, 4, 6), [(cut, cut.inputs[0], cut.outputs[0])]) is None

@@ -221,3 +221,33 @@ def test_a_refused_pattern_leaves_nothing_behind():
     with pytest.raises(UserMistake):
         register_pattern(pattern("Mine", ("FoldBatchNorm",)), after="FoldShapes")
     assert "Mine" not in names("cpu")
+
+
+def test_the_passes_that_put_fused_ops_in_are_told_in_their_order():
+    class PutMine(order.Fuse):
+        ops = ("Mine",)
+
+        def apply(self, model: ir.Model) -> int:
+            return 0
+
+    ours = [step.__name__ for step in order.fuses()]
+    assert ours == [step.__name__ for step, _ in ORDER if step.__name__.startswith("Fuse")]
+    assert "FuseGatedPositionalAttention" in ours
+    register_pattern(PutMine)
+    assert [step.__name__ for step in order.fuses()] == [*ours, "PutMine"]
+
+
+def test_a_pass_that_runs_several_times_is_one_row_with_the_sum(exported):
+    class CountThree(Pattern):
+        def apply(self, model: ir.Model) -> int:
+            self.decline(model.graph.node(0), "never here")
+            return 3
+
+    turns = [(CountThree, ALL), (DropDoubleNegation, ALL), (CountThree, ALL)]
+    register_pattern(CountThree)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "_turns", lambda: turns)
+        patch.setattr(DropDoubleNegation, "runs_after", ())
+        found = rewrite(exported, "cpu")
+    assert [(record.name, record.count) for record in found.passes] == [("CountThree", 6), ("DropDoubleNegation", 1)]
+    assert [len(record.refused) for record in found.passes][1] == 0

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from graph_asserts import op_types
+from graph_asserts import assert_told, op_types
 
 from edgesmith.exporter.patterns.boxes import select_candidates as module
 from edgesmith.exporter.patterns.boxes.box_distances import DistancesByReduction, DistancesOnMaps
@@ -87,6 +87,7 @@ def test_the_detections_are_those_of_all_cells(batch, passes):
     before = run(model, given)
     assert 100 < (before[..., 4:].max(axis=-1) > RULE.score).sum(axis=1).max() <= module.CANDIDATES
     assert SelectCandidates().run(model).count == 1
+    assert_told(model)
     after = run(model, given)
     assert after.shape == (2, 1000, 9) and op_types(model).count("TopK") == 1
     assert op_types(model).count("Softmax") == 1 and op_types(model).count("Sigmoid") == 1
@@ -105,6 +106,7 @@ def test_more_cells_than_are_chosen_lose_weak_detections_only(monkeypatch):
     model, given = head(), feeds()
     before = run(model, given)
     assert SelectCandidates().run(model).count == 1
+    assert_told(model)
     after = run(model, given)
     for old, new in zip(before, after, strict=True):
         last = new[:, 4:].max(axis=-1).min()
@@ -122,6 +124,7 @@ def test_candidates_are_selected_in_a_typed_graph_too(precision):
     typed = to_precision(head(passes=[MergeLevels, DistancesByReduction]), precision).model
     before = run(emulate(typed, precision), feeds())
     assert SelectCandidates().run(typed).count == 1
+    assert_told(typed)
     onnx.checker.check_model(ir.to_proto(typed), full_check=True)
     after = run(emulate(typed, precision), feeds())
     # 16-bit logits tie, and TopK and keep() may then name another first: compare them as sets
@@ -147,6 +150,7 @@ def test_open_sizes_take_no_more_than_there_are():
         model.graph.initializers[name].shape = ir.Shape(array.shape)
     before = run(model, given)
     assert SelectCandidates().run(model).count == 1
+    assert_told(model)
     after = run(model, given)
     assert after.shape == before.shape == (2, 480, 9)
     for old, new in zip(before, after, strict=True):
@@ -158,6 +162,7 @@ def test_in_the_opset_of_tensorrt_8():
     model.graph.opset_imports[""] = 16
     before = run(model, given)
     assert SelectCandidates().run(model).count == 1
+    assert_told(model)
     for old, new in zip(before, run(model, given), strict=True):
         same(keep(old, RULE), keep(new, RULE))
 
