@@ -333,3 +333,8 @@ def test_products_of_which_one_is_wider_are_not_yet_apart():
     text = changed("int64[3] joined", f"int64[1] i6 = {{6}}, {weights(w12=(6, 12))}, int64[3] joined", text)
     assert SeparateHeads().run(parse(BLOCK)).count == 0
     assert SeparateHeads().run(parse(text)).count == 1
+
+
+@pytest.mark.parametrize("axis", ["<axis = 3>", "<axis = -1>", ""])
+def test_the_last_axis_of_the_scores_however_it_is_written(axis: str):
+    assert PackedHeads().run(parse(changed(SOFTMAX, f"p = Softmax{axis}(s)"))).count == 1

@@ -143,3 +143,8 @@ def test_cuts_are_counted_from_the_front(cut, found):
     value, axes = cuts(parse(text).graph.outputs[0])
     assert {axis: tuple(each) for axis, each in axes.items()} == found
     assert value.name == ("images" if found else "y")
+
+
+def test_a_cut_that_ends_on_the_way_is_no_focus():
+    text = FOCUS.replace("height, width", "200, 10").replace(f"end = {{{END}}}", "end = {100}")
+    assert FocusConvolution().run(parse(text)).count == 0

@@ -271,3 +271,22 @@ def test_the_rest_of_known_sizes_is_a_number(target, shape):
     reader = model.graph.node(2)
     FoldShapes().run(model)
     assert tuple(reader.inputs[0].shape) == shape
+
+
+def test_a_result_that_is_a_copy_of_a_value_on_the_way_takes_its_place():
+    model = assert_sound(DropNoOps, graph("4, 6 x", "float[n, m] y", "a = Relu(x) y = Transpose<perm = [0, 1]>(a)"), 1)
+    assert [node.op_type for node in model.graph] == ["Relu"]
+
+
+def test_a_constant_that_is_read_on_the_way_is_one_too():
+    body = "a = Neg(v) b = Exp(a) y = Add(x, a) z = Mul(x, b)"
+    text = graph("4, 6 x", "float[n, m] y; float[k, l] z", body, weights(v=(6,)))
+    model = assert_sound(FoldConstants, text, 2)
+    assert [node.op_type for node in model.graph] == ["Add", "Mul"]
+
+
+def test_a_size_is_followed_through_squeeze_and_unsqueeze():
+    body = "s = Shape(x) a = Gather<axis = 0>(s, at) q = Squeeze(a, zero) u = Unsqueeze(q, zero) r = Concat<axis = 0>(minus, u) h = Relu(x) y = Reshape(h, r)"
+    constants = "int64[1] at = {1}, int64[1] zero = {0}, int64[1] minus = {-1}"
+    model = assert_sound(FoldShapes, graph("batch, 6 x", "float[n, m] y", body, constants), 1)
+    assert [node.op_type for node in model.graph] == ["Relu"]

@@ -18,6 +18,7 @@ from edgesmith.exporter.patterns.convolutions.rescale_trunk import RescaleTrunk
 from edgesmith.exporter.patterns.convolutions.scale_aware_modulation import MergeScaleHeads
 from edgesmith.exporter.patterns.convolutions.twin_convolutions import MergeTwinConvolutions
 from edgesmith.exporter.patterns.convolutions.upsample_late import UpsampleLate
+from edgesmith.exporter.patterns.matchers.layers import linear
 
 SIDES = {1: "7", 2: "5, 7", 3: "3, 4, 5"}  # of a map with so many axes
 ranks = pytest.mark.parametrize("axes", [1, 2, 3])
@@ -556,3 +557,21 @@ def test_heads_that_end_in_another_shape(target):
         .replace("int64[4] whole = {-1, 4, 5, 7}", f"int64[{axes}] whole = {target}")
     )
     assert_sound(MergeScaleHeads, text.replace("float[2, 4, 5, 7] y", "float[] y"), 0, "expected the same known shape")
+
+
+def test_what_is_no_split_is_not_spoken_of():
+    assert MergeScaleHeads().run(read(graph("2, 4, 5, 7 x", "y", "y = Relu(x)"))).refused == ()
+
+
+def test_heads_of_groups_of_different_sizes():
+    body = (
+        "g0, g1 = Split<axis = 1>(x, parts) d0 = Conv<group = 2, pads = [1, 1, 1, 1]>(g0, w0) "
+        "d1 = Conv<group = 4, pads = [1, 1, 1, 1]>(g1, w1) y = Concat<axis = 1>(d0, d1)"
+    )
+    text = graph("2, 6, 5, 7 x", "y", body, "int64[2] parts = {2, 4}, " + weights(w0=(2, 1, 3, 3), w1=(4, 1, 3, 3)))
+    assert_sound(MergeScaleHeads, text, 0, "groups of channels of one size")
+
+
+def test_a_linear_layer_without_a_bias_adds_nothing():
+    model = read(graph("2, 3, 4 x", "y", "y = MatMul(x, w)", weights(w=(4, 2))))
+    assert linear(model.graph.outputs[0]).bias.tolist() == [0.0, 0.0]

@@ -354,3 +354,33 @@ def test_a_cut_that_is_fed_is_not_followed(way):
     )
     cut = model.graph.node(1)
     assert move(np.arange(48).reshape(2, 4, 6), [(cut, cut.inputs[0], cut.outputs[0])]) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "made"), [("y = Relu(e)", "float[n, 4, 4] y"), ("y = Reshape(e, half)", "float[n, 8] y")]
+)
+def test_roots_that_are_not_brought_to_channels(end, made):
+    body = POOL.replace("y = Reshape(e, flat)", end)
+    text = graph("batch, 9, 16 x", made, body, GROUPS + "int64[2] half = {-1, 8}, " + POWERS)
+    assert_sound(FuseGGeMPool, text, 0, "the roots are not brought to")
+
+
+def test_windows_that_are_joined_two_by_two():
+    text = windows().replace("joined = {2, 2, 3, 2, 2, 4}", "joined = {2, 1, 3, 4, 2, 4}")
+    assert "{2, 1, 3, 4, 2, 4}" in text
+    assert_sound(MergeWindows, text, 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, "side", 3, 2, 4), (None, 2, 2, 3, 2, 4)])
+def test_a_cut_into_windows_of_an_unknown_size_stays(shape):
+    model = read(windows())
+    model.graph.node(0).outputs[0].shape = ir.Shape(shape)
+    assert MergeWindows().run(model).count == 1  # the join
+
+
+@pytest.mark.parametrize("step", [PackedChannels, SeparateChannels])
+def test_channels_of_a_map(step):
+    """Tokens that are a map stay one: a convolution may follow."""
+    text = graph("2, 2, 3, 6 x", "n", CHANNELS + " n = Neg(y)", SOME + weights(wq=(6, 6), wk=(6, 6), wv=(6, 6)))
+    model = assert_sound(step, text, 1)
+    assert any(node.op_type == "Transpose" and tuple(node.outputs[0].shape) == (2, 2, 3, 6) for node in model.graph)
