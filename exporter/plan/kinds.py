@@ -59,12 +59,21 @@ def _wrong(name: str, value: Any, word: str, optional: bool) -> tuple[str, str] 
     if value is None and optional:
         return None
     kind_fits = isinstance(value, types) and not (isinstance(value, bool) and bool not in types)
-    if kind_fits and (word != "Place" or _can_be(value)):
+    if kind_fits:
+        if word == "Place" and (why := _no_path(value)):
+            raise UserMistake(
+                f"{name} is no path",
+                found=f"{value!s}"[:80],
+                expected="names of at most 255 bytes, 4095 in all, none of them zero",
+                because=why,
+            )
         return None
     return f"{name}={value!r}"[:80] + f", of type {type(value).__name__}", words + (" or None" if optional else "")
 
 
-def _can_be(path: str | os.PathLike[str]) -> bool:
-    """Whether a system could have this path: one with a zero byte, or with too long a name, is an error of its own there."""
+def _no_path(path: str | os.PathLike[str]) -> str:
+    """Why no system has this path; empty where one may. It would be an error of the system's own, later on."""
     whole = os.fsencode(path)
-    return b"\0" not in whole and len(whole) < 4096 and all(len(part) < 256 for part in whole.split(b"/"))
+    if b"\0" in whole:
+        return "a byte of it is zero"
+    return "it is too long" if len(whole) > 4095 or any(len(part) > 255 for part in whole.split(b"/")) else ""

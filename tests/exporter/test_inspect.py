@@ -20,6 +20,7 @@ from edgesmith.exporter.precision.casts import to_precision
 from edgesmith.exporter.run.nouns import Shapes
 from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import BundleRefused, UserMistake
+from edgesmith.runtime.pictures.contract import ImageContract
 
 needs_rtx = pytest.mark.skipif(not rtx.installed(), reason="TensorRT-RTX is not installed")
 
@@ -124,6 +125,7 @@ def test_a_bundle_shows_its_graph_and_its_engine(tmp_path):
         "engines": list(built.engines),
         "inputs": [{"name": "images", "dtype": "float32", "shape": [1, 3, 32, 32]}],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 10]}],
+        "input_contract": ImageContract(size=(32, 32)).to_json(),
     }
     content = {key: value for key, value in small.manifest.items() if key != "files"} | changes
     files = {name: small.path / name for name in small.manifest["files"]} | built.files

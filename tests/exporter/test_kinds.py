@@ -56,8 +56,6 @@ def test_a_session_is_loaded_from_a_path(bundle: Any):
         (edgesmith.bench, ("x.edge",), {"clock": 3}),
         (edgesmith.bench, ("x.edge",), {"weights": 3}),
         (edgesmith.bench, (3,), {}),
-        (edgesmith.bench, ("a\0b",), {}),
-        (edgesmith.bench, ("a" * 300,), {}),
         (edgesmith.evaluate, ("x.edge", "data"), {"limit": "3"}),
         (edgesmith.evaluate, ("x.edge", "data"), {"score": True}),
         (edgesmith.evaluate, ("x.edge", "data"), {"iou": "0.5"}),
@@ -101,3 +99,11 @@ def test_the_number_of_classes_that_are_asked_for_is_a_whole_number(count: Any):
 
     with pytest.raises(UserMistake, match="at least one class"):
         top_k(np.zeros((1, 2)), ["a", "b"], count)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("a\0b", "a byte of it is zero"), ("a" * 300, "it is too long"), ("b/" * 3000, "it is too long")]
+)
+def test_a_path_that_no_system_has(path: str, why: str):
+    with pytest.raises(UserMistake, match=f"bundle is no path(.|\n)*{why}"):
+        edgesmith.bench(path)

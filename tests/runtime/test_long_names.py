@@ -116,6 +116,6 @@ def test_a_locale_without_letters_spells_names_for_libraries(monkeypatch):
 def test_the_plan_of_an_export_takes_255_bytes_and_no_more(tmp_path):
     from edgesmith.exporter.plan.plan import make_plan
 
-    assert make_plan("smt", out=str(tmp_path / ("n" * 250 + ".edge"))).out.name.startswith("nnn")
+    assert make_plan("smt", out=tmp_path / ("n" * 250 + ".edge")).out.name.startswith("nnn")
     with pytest.raises(UserMistake, match="too long"):
-        make_plan("smt", out=str(tmp_path / ("n" * 251 + ".edge")))
+        make_plan("smt", out=tmp_path / ("n" * 251 + ".edge"))
