@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from command_line import edgesmith, on_device
 from detection_bundle import LABELS, golden_images, paint, write_detection_bundle
+from floor import workstation
 
 from edgesmith.exporter.tasks.detection.plan import plan_detection
 from edgesmith.models.registry import find
@@ -20,6 +21,7 @@ TWO = paint((0, 0, 8, 8, "red"), (0, 0, 8, 8, "blue"), (24, 24, 32, 32, "green")
 
 @pytest.mark.parametrize("iou", [0.0, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("seed", range(4))
+@workstation
 def test_what_stays_is_what_torchvision_keeps(seed, iou):
     import torch
     from torchvision.ops import nms

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from command_line import edgesmith, on_device
+from floor import ON_THE_FLOOR, workstation
 from PIL import Image
 from small_bundle import write_small_bundle
 
@@ -44,7 +45,8 @@ def test_a_folder_of_any_suffix_is_read(tmp_path, suffix):
 
 
 def test_the_decoders_of_this_build_are_known(monkeypatch):
-    assert {".jpe", ".jfif", ".pgm", ".ppm", ".pnm", ".gif", ".avif", ".jp2"} <= set(readable())
+    newer = set() if ON_THE_FLOOR else {".gif", ".avif"}  # OpenCV 4.8 has neither
+    assert {".jpe", ".jfif", ".pgm", ".ppm", ".pnm", ".jp2", *newer} <= set(readable())
     readable.cache_clear()
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "\n    AVIF:       NO\n    JPEG 2000:  build (ver 2.5)\n")
     assert ".jp2" in readable() and ".gif" not in readable() and ".avif" not in readable()
@@ -89,12 +91,13 @@ def test_words_of_what_is_left_out():
 
 
 def test_an_old_opencv_tells_of_gif(mixed, monkeypatch):
-    (mixed / "photos" / "x.gif").write_bytes(encoded(".gif"))
+    (mixed / "photos" / "x.gif").write_bytes(b"GIF89a")
     monkeypatch.setattr(suffixes, "readable", lambda: suffixes.EVERYWHERE)
     monkeypatch.setattr("edgesmith.runtime.pictures.video.frame.readable", lambda: suffixes.EVERYWHERE)
     assert "1 .dng, 1 .gif, 2 .heic" in pictures([str(mixed / "photos")]).notes[0]
 
 
+@pytest.mark.skipif(ON_THE_FLOOR, reason="OpenCV 4.8 reads no GIF as a picture")
 def test_a_gif_is_its_first_picture_in_a_folder_and_a_video_as_a_source(tmp_path):
     moving = [
         Image.fromarray(np.full((32, 32, 3), colour, np.uint8)) for colour in ((0, 0, 255), (255, 0, 0), (0, 255, 0))
@@ -156,6 +159,7 @@ def test_a_size_that_nobody_can_hold_is_refused_before_it_is_decoded(data):
         decode_image(data)
 
 
+@workstation
 def test_an_export_in_floating_point_tells_it_too(mixed):
     from edgesmith.exporter.plan.plan import make_plan
     from edgesmith.exporter.run.pictures import pictures as to_judge

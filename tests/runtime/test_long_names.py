@@ -8,6 +8,7 @@ import pytest
 from clips import frames_of, write_clip
 from command_line import edgesmith, on_device
 from detection_bundle import paint, write_detection_bundle
+from floor import workstation
 from small_bundle import write_small_bundle
 
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
@@ -113,6 +114,7 @@ def test_a_locale_without_letters_spells_names_for_libraries(monkeypatch):
     assert spelled("\udcc3\udcbc.mp4") == "ü.mp4"
 
 
+@workstation
 def test_the_plan_of_an_export_takes_255_bytes_and_no_more(tmp_path):
     from edgesmith.exporter.plan.plan import make_plan
 

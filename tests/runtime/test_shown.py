@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import edgesmith
 from detection_bundle import LABELS, paint, write_detection_bundle
+from floor import workstation
 from small_bundle import write_small_bundle
 
 from edgesmith.runtime.commands.streams import Shown, bare, shown_streams
@@ -149,6 +150,7 @@ def screen_colours():
     return ColorSystem.STANDARD
 
 
+@workstation
 def test_inspect_shows_what_a_manifest_says(tmp_path):
     place = write_small_bundle(tmp_path / "s.edge", name="\x1b[31mred", notes=["\u202etac \x07"], model="[red]m[/red]")
     told = full("inspect", str(place))
