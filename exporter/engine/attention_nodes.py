@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...graph.edit import add_constant, insert, take_over
-from ...graph.read import attribute, sizes
+from ...graph.read import attribute, is_op, sizes
 from ...runtime.errors import UserMistake
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_out_attention(model: ir.Model) -> int:
     Raises:
         UserMistake: one of them has more than the written-out form: a cache, grouped heads, a soft cap.
     """
-    nodes = [node for node in model.graph if node.op_type == "Attention" and node.domain in ONNX and not _builds(node)]
+    nodes = [node for node in model.graph if is_op(node, "Attention") and not _builds(node)]
     for node in nodes:
         if why := _more_than_written_out(node):
             raise UserMistake(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...graph.edit import clone
-from ...graph.read import attribute, constant
+from ...graph.read import attribute, constant, is_op
 from ...runtime.bundle.engines import ENGINES, NMS
 from ...runtime.errors import UserMistake
 from ..plan.engines import ENGINES as EXPORTED_FOR
@@ -38,7 +38,7 @@ def buildable(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
                 because=why[2],
                 attempt="a network without that node, or --target cpu or openvino",
             )
-    if not any(node.op_type == "Attention" and node.domain in ONNX for node in model.graph):
+    if not any(is_op(node, "Attention") for node in model.graph):
         return model, []
     copy = clone(model)
     if not (count := write_out_attention(copy)):
@@ -71,9 +71,9 @@ def _asymmetric(node: ir.Node, engine: str) -> Why | None:
 
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     codes = constant(zero)
-    value = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    value = node.outputs[0] if is_op(node, "QuantizeLinear") else node.inputs[0]
     kind = value.dtype if value is not None else None
-    if kind is None and node.op_type == "QuantizeLinear":
+    if kind is None and is_op(node, "QuantizeLinear"):
         kind = ir.DataType(attribute(node, "output_dtype", 0)) if zero is None else zero.dtype
         kind = (
             ir.DataType.UINT8 if kind in (None, ir.DataType.UNDEFINED) else kind

@@ -153,7 +153,7 @@ def _reduce(builder: _Builder, node: ir.Node) -> ir.Value:
     listed = [] if axes is None else [int(axis) for axis in axes.numpy().ravel()]
     if not listed and "noop_with_empty_axes" in node.attributes and node.attributes["noop_with_empty_axes"].as_int():
         # an element on its own: the sum of its square, its absolute value; elsewhere itself
-        if node.op_type == "ReduceSumSquare":
+        if is_op(node, "ReduceSumSquare"):
             return builder.op("Mul", node.inputs[0], node.inputs[0])
         alone = {"ReduceL1": "Abs", "ReduceL2": "Abs", "ReduceLogSum": "Log"}
         return builder.op(alone.get(node.op_type, "Identity"), node.inputs[0])

@@ -66,6 +66,7 @@ def _wrong(name: str, value: Any, word: str, optional: bool) -> tuple[str, str] 
                 found=f"{value!s}"[:80],
                 expected="names of at most 255 bytes, 4095 in all, none of them zero",
                 because=why,
+                attempt="another name" if "zero" in why else "a shorter one",
             )
         return None
     return f"{name}={value!r}"[:80] + f", of type {type(value).__name__}", words + (" or None" if optional else "")
