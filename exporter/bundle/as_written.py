@@ -7,7 +7,7 @@ between files, so there the engine is told not to, and what it rounds by itself 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ...calibration.report.quantised_file import read_places
 from ...graph.run import open_session
 from ...runtime.bundle.engines import ENGINES, ONNXRUNTIME, OPENVINO
 from ...runtime.errors import BackendUnavailable
+from ..run.on_engine import compiled_by_openvino
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 EXACT_DB = 100.0  # float32 sums in another order; 8 bits give some 45 dB
-EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
 def as_written(bundle: Bundle) -> Run | None:
@@ -63,10 +63,7 @@ def _on_onnxruntime(model: ir.Model) -> Run:
 
 
 def _on_openvino(bundle: Bundle) -> Run:
-    from ...runtime.backends.openvino_library import openvino_core
-
-    core = openvino_core()
-    compiled: Any = core.compile_model(core.read_model(bundle.graph), "CPU", EXACT)
+    compiled = compiled_by_openvino(bundle.graph, exact=True)
     feed, names = bundle.picture_input.name, [spec.name for spec in bundle.outputs]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:

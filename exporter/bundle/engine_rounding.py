@@ -13,13 +13,12 @@ from ...calibration.nouns import WEIGHT_ONLY
 from ..run import runners as verify
 from ..run.on_engine import on_engine
 from ..run.runners import Runner
+from .as_written import EXACT_DB
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from .judge import Judge
-
-EXACT_DB = 100.0  # float32 sums in another order; 8 bits give some 45 dB
 
 
 def rounding_notes(judge: Judge, typed: ir.Model, bundle: Runner) -> list[str]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MOST_CHANNELS = 256  # of a head: fp16 of 256 builds, 264 does not (TensorRT-RTX 1.7)
 OPERANDS = 3  # Q, K and V; the mask is the fourth input
-ONNX = ("", "ai.onnx")
 HEADS = ("q_num_heads", "kv_num_heads")
 PLAIN = {"scale", "is_causal", "softmax_precision", *HEADS}  # attributes that the written-out form has
 

@@ -15,7 +15,7 @@ from ...graph.read import attribute, constant, is_op
 from ...runtime.bundle.engines import ENGINES, NMS
 from ...runtime.errors import UserMistake
 from ..plan.engines import ENGINES as EXPORTED_FOR
-from .attention_nodes import ONNX, write_out_attention
+from .attention_nodes import write_out_attention
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,7 +30,7 @@ def buildable(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
     The graph itself where nothing has to change.  UserMistake: a node that it never builds.
     """
     for node in model.graph:
-        if node.domain in ONNX and (why := REFUSED.get(node.op_type, _taken)(node, engine)):
+        if is_op(node, REFUSED) and (why := REFUSED[node.op_type](node, engine)):
             raise UserMistake(
                 f"{EXPORTED_FOR[engine].words} does not build this graph",
                 found=f"node {node.name} ({node.op_type}): {why[0]}",
@@ -47,10 +47,6 @@ def buildable(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
 
 
 Why = tuple[str, str, str]  # found, expected, because
-
-
-def _taken(node: ir.Node, engine: str) -> Why | None:
-    return None
 
 
 def _suppression(node: ir.Node, engine: str) -> Why | None:

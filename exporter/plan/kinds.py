@@ -60,21 +60,22 @@ def _wrong(name: str, value: Any, word: str, optional: bool) -> tuple[str, str] 
         return None
     kind_fits = isinstance(value, types) and not (isinstance(value, bool) and bool not in types)
     if kind_fits:
-        if word == "Place" and (why := _no_path(value)):
+        if word == "Place" and (reason := _no_path(value)):
             raise UserMistake(
                 f"{name} is no path",
                 found=f"{value!s}"[:80],
                 expected="names of at most 255 bytes, 4095 in all, none of them zero",
-                because=why,
-                attempt="another name" if "zero" in why else "a shorter one",
+                because=reason[0],
+                attempt=reason[1],
             )
         return None
     return f"{name}={value!r}"[:80] + f", of type {type(value).__name__}", words + (" or None" if optional else "")
 
 
-def _no_path(path: str | os.PathLike[str]) -> str:
-    """Why no system has this path; empty where one may. It would be an error of the system's own, later on."""
+def _no_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """Why no system has this path, and what to try; None where one may. It would be an error of the system's own, later on."""
     whole = os.fsencode(path)
     if b"\0" in whole:
-        return "a byte of it is zero"
-    return "it is too long" if len(whole) > 4095 or any(len(part) > 255 for part in whole.split(b"/")) else ""
+        return "a byte of it is zero", "another name"
+    too_long = len(whole) > 4095 or any(len(part) > 255 for part in whole.split(b"/"))
+    return ("it is too long", "a shorter one") if too_long else None

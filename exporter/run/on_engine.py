@@ -6,7 +6,8 @@ operator's text round before: with an odd zero point every tie has another code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,17 +35,23 @@ def on_engine(model: ir.Model, engine: str, *, exact: bool = False) -> Runner | 
         return None
 
 
+def compiled_by_openvino(graph: bytes | Path, *, exact: bool) -> Any:
+    """OpenVINO's compiled model of a graph or a file of one, in float32; ``exact`` as above. BackendUnavailable without it."""
+    from ...runtime.backends.openvino import EXACT, HINTS
+    from ...runtime.backends.openvino_library import openvino_core
+
+    core = openvino_core()
+    config = {"INFERENCE_PRECISION_HINT": HINTS[FP32], **(EXACT if exact else {})}
+    return core.compile_model(core.read_model(graph), "CPU", config)
+
+
 def _on_openvino(model: ir.Model, exact: bool) -> Runner:
     import onnx_ir
 
     from ...calibration.judge.evaluation import in_batches_of
-    from ...runtime.backends.openvino import EXACT, HINTS
-    from ...runtime.backends.openvino_library import openvino_core
     from ...runtime.tasks.known import joined
 
-    core = openvino_core()
-    config = {"INFERENCE_PRECISION_HINT": HINTS[FP32], **(EXACT if exact else {})}
-    compiled = core.compile_model(core.read_model(onnx_ir.to_proto(model).SerializeToString()), "CPU", config)
+    compiled = compiled_by_openvino(onnx_ir.to_proto(model).SerializeToString(), exact=exact)
     (feed,), outputs = model.graph.inputs, [str(value.name) for value in model.graph.outputs]
 
     def run(images: np.ndarray) -> np.ndarray:
