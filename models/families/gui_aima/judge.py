@@ -71,13 +71,18 @@ def see(
     """Run everything; ``module`` is what network.filled gives. ``all_of_it`` keeps hidden states, keys and values too."""
     import torch
 
-    grid = grid_of((pixels.shape[1], pixels.shape[2]))
-    ids = prompt.ids(instruction, grid)
-    layout = Layout(len(prompt.before), grid, len(prompt.tail(instruction)) - 2, len(prompt.after))
+    layout = layout_of(prompt, pixels, instruction)
+    ids = prompt.ids(instruction, layout.grid)
     with torch.inference_mode():
         embedded = embeddings(module, ids, image_embeddings(module, pixels), layout)
         decoder = module.model.language_model
         return run(decoder.layers, decoder.norm, decoder.rotary_emb, embedded, layout, all_of_it=all_of_it)
+
+
+def layout_of(prompt: Prompt, pixels: np.ndarray, instruction: Sequence[int]) -> Layout:
+    """Of the sequence that ``prompt.ids`` gives for prepared ``pixels`` (3, H, W)."""
+    grid = grid_of((pixels.shape[1], pixels.shape[2]))
+    return Layout(len(prompt.before), grid, len(prompt.tail(instruction)) - 2, len(prompt.after))
 
 
 def image_embeddings(module: Any, pixels: np.ndarray) -> Tensor:

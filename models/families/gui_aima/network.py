@@ -72,33 +72,38 @@ def configuration(shape: Shape) -> Any:
         video_token_id=-1,  # no token is one of a film
         tie_word_embeddings=True,
     )
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = "sdpa"  # no map of all tokens against all is kept
     return config
 
 
 def filled(shape: Shape, tensors: Mapping[str, Tensor]) -> Any:
     """The module with these tensors (5.x names, one dtype); none of them is copied.
 
-    Tensors of another name are left out. Raises RuntimeError where one is missing, which names.py has refused before.
+    Raises RuntimeError where one is missing or unknown, which names.py has refused before.
     """
+    module = skeleton(shape)
+    fill(module.model, tensors, "model.")
+    module.lm_head.weight = module.model.language_model.embed_tokens.weight
+    return module.requires_grad_(False).eval()
+
+
+def skeleton(shape: Shape) -> Any:
+    """The module without values, but for its rotary frequencies; ``fill`` brings them, for all of it or for a part."""
     import torch
 
     with torch.device("meta"):
         module = empty(shape)
-    state = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
-    found = module.load_state_dict(state, strict=False, assign=True)
-    if lacking := [name for name in found.missing_keys if name != "lm_head.weight"]:
-        raise RuntimeError(f"{len(lacking)} tensors of the network were not given, first {lacking[0]}")
-    module.lm_head.weight = module.model.language_model.embed_tokens.weight
-    rebuild_rotary(module)
-    return module.requires_grad_(False).eval()
-
-
-def rebuild_rotary(module: Any) -> None:
-    """Frequencies are no weights, and were made without values: make them again from the configuration."""
-    import torch
-
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(getattr(child, "inv_freq", None), torch.Tensor):
+            if isinstance(
+                getattr(child, "inv_freq", None), torch.Tensor
+            ):  # no weights: made of the configuration again
                 setattr(parent, name, type(child)(config=child.config))
+    return module
+
+
+def fill(part: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Give a part of the module its tensors: those whose names begin with ``prefix``, which must be all that it has."""
+    held = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    part.load_state_dict(held, strict=True, assign=True)
+    part.requires_grad_(False)

@@ -77,7 +77,7 @@ def check_positions(asked: Asked, source: str) -> None:
     raise _refused(source, "positions of one axis" if one_axis else f"positions of shape {found.shape} that are others")
 
 
-def positions_seen(ids: np.ndarray, types: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def positions_seen(ids: np.ndarray, types: np.ndarray | None, grid: tuple[int, int]) -> np.ndarray:
     """What reaches the rotary table of a tiny Qwen2.5-VL that is given ids, token types and a picture, but no positions."""
     import torch
 
@@ -100,7 +100,7 @@ def positions_seen(ids: np.ndarray, types: np.ndarray, grid: tuple[int, int]) ->
     with torch.inference_mode():
         module.model(
             input_ids=torch.from_numpy(ids),
-            mm_token_type_ids=torch.from_numpy(types),
+            mm_token_type_ids=None if types is None else torch.from_numpy(types),
             pixel_values=torch.from_numpy(patch_rows(np.zeros((3, rows * MULTIPLE, columns * MULTIPLE), np.float32))),
             image_grid_thw=torch.tensor([[1, 2 * rows, 2 * columns]]),
             use_cache=False,
