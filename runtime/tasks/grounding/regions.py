@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ...errors import UserMistake
@@ -44,6 +43,8 @@ def regions(scores: np.ndarray, threshold: float = THRESHOLD) -> tuple[Region, .
             because="a layer overflowed, usually in fp16",
             attempt="export with --precision fp32 or bf16",
         )
+    import cv2
+
     kept = (scores > threshold * most).astype(np.uint8)
     count, labels = cv2.connectedComponents(kept, connectivity=4)
     found = [_region(scores, labels == label) for label in range(1, count)]
