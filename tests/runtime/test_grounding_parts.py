@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+from grounding_golden import FACTS, bucket, golden_arrays
 
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.contract import ImageContract
 from edgesmith.runtime.pictures.preprocess import fit_image, preprocess
 from edgesmith.runtime.tasks.grounding import rotary
-from edgesmith.runtime.tasks.grounding.buckets import Bucket, nearest, told
+from edgesmith.runtime.tasks.grounding.buckets import nearest, told
 from edgesmith.runtime.tasks.grounding.regions import regions
 from edgesmith.runtime.tasks.grounding.resize import screen_size, smart_size
 
-DATA = Path(__file__).parent.parent / "data" / "gui_aima_tiny_runtime"
-FACTS = json.loads((DATA / "golden.json").read_text())
 SIZES = FACTS["smart_resize_cases"]
 MODES = sorted(FACTS["results"])
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    with np.load(DATA / "golden.npz") as arrays:
-        return dict(arrays)
+    return golden_arrays()
 
 
 @pytest.mark.parametrize("case", SIZES, ids=[f"{one['hw'][1]}x{one['hw'][0]}-{one['max_pixels']}" for one in SIZES])
@@ -127,11 +122,6 @@ def test_rotary_tables_turn_each_section_with_its_own_axis():
         axes = np.repeat(places[:, token], (2, 3, 3))
         np.testing.assert_allclose(cos[token], np.tile(np.cos(axes * frequencies), 2), rtol=0, atol=2e-6)
         np.testing.assert_allclose(sin[token], np.tile(np.sin(axes * frequencies), 2), rtol=0, atol=2e-6)
-
-
-def bucket(width: int, height: int) -> Bucket:
-    rows, columns = smart_size(height, width)
-    return Bucket((width, height), (rows, columns), (rows // 28, columns // 28), "vision", "prefix")
 
 
 BUCKETS = [bucket(1280, 800), bucket(1920, 1080), bucket(1280, 720), bucket(390, 844)]

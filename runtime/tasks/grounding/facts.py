@@ -30,6 +30,8 @@ IDS = listed(ID)
 TEMPLATE = ("before", "after", "vision_end", "pointer_start", "pointer_pad")
 BUCKET = ("screen", "size", "grid", "vision", "prefix")
 KV_BITS = (32, 16, 8, 4, 2)
+OWN = ("tokens", "lengths", "start", "prefix_cos", "prefix_sin")  # of the instruction graph; the rest is stored
+STORED = ("float32", "float16", "int32")
 
 
 def _pair(value: Any) -> Wrong | None:
@@ -150,21 +152,23 @@ def _at_odds(facts: Facts, bundle: Described) -> Wrong | None:
         return Wrong("tokenizer", facts.tokenizer, "a file of the bundle")
     if INSTRUCTION not in graphs:
         return Wrong("", list(graphs), f"a graph {INSTRUCTION}")
-    if facts.bias_left_out and len(facts.sections) != 3:
-        return Wrong("rope.sections", list(facts.sections), "three numbers, one an axis, where the bias is left out")
-    asked = {spec.name for spec in graphs[INSTRUCTION].inputs}
-    if missing := {"tokens", "lengths", "start"} - asked:
-        return Wrong(f"graphs.{INSTRUCTION}.inputs", sorted(asked), ", ".join(sorted(missing)))
-    if ["scores"] != [spec.name for spec in graphs[INSTRUCTION].outputs]:
-        return Wrong(f"graphs.{INSTRUCTION}.outputs", [s.name for s in graphs[INSTRUCTION].outputs], "scores")
-    stored = asked - {"tokens", "lengths", "start", "prefix_cos", "prefix_sin"}
+    asked = {spec.name: spec for spec in graphs[INSTRUCTION].inputs}
+    if facts.bias_left_out != ("prefix_cos" in asked):
+        return Wrong("kv.bias_left_out", facts.bias_left_out, f"true where the graph {INSTRUCTION} takes prefix_cos")
+    if facts.bias_left_out and (len(facts.sections) != 3 or asked["prefix_cos"].shape[-1] != 2 * sum(facts.sections)):
+        return Wrong("rope.sections", list(facts.sections), "three numbers, together half of what prefix_cos is wide")
+    if missing := set(OWN[:3]) - set(asked):
+        return Wrong("", sorted(asked), f"a graph {INSTRUCTION} that takes " + ", ".join(sorted(missing)))
+    if ["scores"] != (found := [spec.name for spec in graphs[INSTRUCTION].outputs]):
+        return Wrong("", found, f"a graph {INSTRUCTION} that gives scores")
+    stored = {name: spec for name, spec in asked.items() if name not in OWN}
     for at, bucket in enumerate(facts.buckets):
         if (wrong := _bucket_at_odds(bucket, graphs, stored)) is not None:
             return wrong.inside(f"buckets[{at}]")
     return None
 
 
-def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: set[str]) -> Wrong | None:
+def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: Mapping[str, Any]) -> Wrong | None:
     if any(side != MULTIPLE * count for side, count in zip(bucket.size, bucket.grid, strict=True)):
         return Wrong("size", list(bucket.size), f"{MULTIPLE} times the grid, {list(bucket.grid)}")
     if bucket.tokens > MOST_TOKENS:
@@ -175,7 +179,16 @@ def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: set[str])
     pixels = [(spec.name, spec.shape[1:]) for spec in graphs[bucket.vision].inputs]
     if pixels != [("pixels", (3, *bucket.size))]:
         return Wrong("size", str(pixels)[:80], f"the graph {bucket.vision} to take pixels of this size")
-    given = {spec.name for spec in graphs[bucket.prefix].outputs}
-    if given != stored:
+    if (handed := {spec.name for spec in graphs[bucket.vision].outputs}) != {
+        s.name for s in graphs[bucket.prefix].inputs
+    }:
+        return Wrong("prefix", bucket.prefix, "a graph that takes what vision gives: " + ", ".join(sorted(handed)))
+    given = {spec.name: spec for spec in graphs[bucket.prefix].outputs}
+    if set(given) != set(stored):
         return Wrong("prefix", sorted(given), "what the instruction graph reads: " + ", ".join(sorted(stored)))
+    for name, spec in given.items():
+        alike = len(spec.shape) == len(stored[name].shape) and spec.dtype == stored[name].dtype
+        if not alike or spec.dtype not in STORED or not all(isinstance(size, int) for size in spec.shape[1:]):
+            told = f"{name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
+            return Wrong("prefix", told, "numbers of a fixed size a screen, as the instruction graph reads them")
     return None

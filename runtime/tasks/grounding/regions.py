@@ -3,7 +3,7 @@
     scores (h, w)  ->  scores > 0.3 x the largest  ->  4-connected regions, best first
 
 The score of a region is the LARGEST of its patches. Its point is the mean of their centres ((x + 0.5) / w, (y + 0.5) / h),
-weighted with their scores. GUI-AIMA clicks at the point of the best region.
+weighted with their scores. GUI-AIMA (arXiv 2511.00810) clicks at the point of the best region.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ...errors import BackendUnavailable, BundleRefused, UserMistake, one_line
 from .facts import Template
 
 MOST_CHARACTERS = 4_000  # of one instruction
+MOST_IDS = 1_024  # of one; the tables of positions in the graph end at 2,048
 MOST_BYTES = 2**26  # of tokenizer.json; Qwen2.5's has 11 MB
 Encode = Callable[[str], list[int]]
 
@@ -61,7 +62,7 @@ def encoder(data: bytes) -> tuple[Encode, tuple[str, ...]]:
 
 
 def checked(text: Any, stop_words: Sequence[str]) -> str:
-    """An instruction without spaces around it.
+    """An instruction as it was given.
 
     Raises:
         UserMistake: it is no text, empty, too long, or holds a word that steers the model.
@@ -70,43 +71,43 @@ def checked(text: Any, stop_words: Sequence[str]) -> str:
         raise UserMistake(
             "this is no instruction", found=type(text).__name__, expected='a text, as "open the settings"'
         )
-    words = text.strip()
-    if not words:
+    if not text.strip():
         raise UserMistake(
             "the instruction is empty",
             found=repr(text[:40]),
             expected="what to click, in words",
             attempt='"open the settings"',
         )
-    if len(words) > MOST_CHARACTERS:
+    if len(text) > MOST_CHARACTERS:
         raise UserMistake(
             "the instruction is too long",
-            found=f"{len(words):,} characters",
+            found=f"{len(text):,} characters",
             expected=f"at most {MOST_CHARACTERS:,}",
             attempt="one thing to click, in a sentence",
         )
     for stop in stop_words:
-        if stop and stop in words:
+        if stop and stop in text:
             raise UserMistake(
                 "the instruction holds a word that steers the model",
-                found=f"{one_line(stop)} in {one_line(words[:80])}",
+                found=f"{one_line(stop)} in {one_line(text[:80])}",
                 expected="plain words",
                 because="the model would take it for a part of its own prompt",
                 attempt="leave it out, or put spaces into it",
             )
-    return words.encode(errors="replace").decode()  # half characters are none
+    return text.encode(errors="replace").decode()  # half characters are none
 
 
-def ids_of(text: str, encode: Encode, template: Template, vocabulary: int | None, most: int | None) -> list[int]:
-    """A checked instruction -> the ids of its whole row; ``most``: how many the graph takes.
+def ids_of(text: str, encode: Encode, template: Template, vocabulary: int | None, most: int | None = None) -> list[int]:
+    """A checked instruction -> the ids of its whole row; ``most``: how many the graph takes, where it says so.
 
     Raises:
         UserMistake: it has more tokens than that.
         BundleRefused: the tokenizer gives ids that the model has not.
     """
     ids = encode(text)
+    most = min(most or MOST_IDS, MOST_IDS) + (0 if most else template.extra)
     row = [template.vision_end, *ids, *template.after, template.pointer_start, template.pointer_pad]
-    if most is not None and len(row) > most:
+    if len(row) > most:
         raise UserMistake(
             "the instruction is too long",
             found=f"{len(ids)} tokens",

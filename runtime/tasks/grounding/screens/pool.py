@@ -98,7 +98,7 @@ class Pool:
             return self._kept.get(key)
 
     def pin(self, key: int) -> None:
-        """Keep this screen whatever comes; one that went meanwhile is kept from when it comes back."""
+        """Keep this screen whatever comes; one that is not there is kept from when it comes."""
         with self._lock:
             self._pinned.add(key)
 

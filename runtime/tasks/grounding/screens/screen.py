@@ -82,9 +82,14 @@ class Screen:
         return self.desk.click([(self, text) for text in instruction], zoom)
 
     def pin(self) -> None:
-        """Keep what was computed until ``unpin``, whatever else is opened."""
+        """Keep what was computed until ``unpin``, whatever else is opened; where it went, it is computed again now."""
         self.check_open()
         self.desk.pool.pin(self.key)
+        try:
+            self.stored()
+        except BaseException:
+            self.desk.pool.unpin(self.key)
+            raise
 
     def unpin(self) -> None:
         self.desk.pool.unpin(self.key)

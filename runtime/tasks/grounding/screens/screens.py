@@ -132,13 +132,13 @@ class Screens:
         spec = self._inputs["tokens"]
         tokens, lengths = words.batch(rows, least=spec.limits(1)[0])
         start = np.array(starts or [self.start_of(bucket)] * count, np.int64)
-        feeds = {"tokens": tokens, "lengths": lengths, "start": start}
+        feeds: dict[str, np.ndarray] = {"tokens": tokens, "lengths": lengths, "start": start}
         same = all(one is stored[0] for one in stored)
         for name in stored[0]:
             alone = same and self._inputs[name].shape[0] != spec.shape[0]  # the graph repeats it by itself
             feeds[name] = stored[0][name] if alone or count == 1 else np.concatenate([one[name] for one in stored])
         if "prefix_cos" in self._inputs:
-            feeds["prefix_cos"], feeds["prefix_sin"] = self._tables(bucket)
+            feeds |= self._tables(bucket)
         missing = max(spec.limits(0)[0] - count, 0)
         if missing:
             feeds = {n: a if n.startswith("prefix_") else _filled(a, missing) for n, a in feeds.items()}
@@ -151,11 +151,13 @@ class Screens:
                 because="the graph is not the one that the manifest describes",
                 attempt="copy the bundle again, or export it again",
             )
-        return scores
+        return scores.astype(np.float32, copy=False)
 
-    def _tables(self, bucket: Bucket) -> tuple[np.ndarray, np.ndarray]:
+    def _tables(self, bucket: Bucket) -> dict[str, np.ndarray]:
+        """By which the graph turns the bias of the keys, for the places before the instruction."""
         places = rotary.positions(len(self.facts.template.before), bucket.grid)
-        return rotary.tables(places, self.facts.sections, self.facts.theta)
+        cos, sin = rotary.tables(places, self.facts.sections, self.facts.theta)
+        return {"prefix_cos": cos, "prefix_sin": sin}
 
     def _at_once(self, bucket: Bucket) -> int:
         """How many instructions of screens of this size go through the graph together."""
@@ -186,7 +188,7 @@ class Screens:
         part: zoom.Crop | None = None,
     ) -> Click:
         started = time.perf_counter()
-        click = click_of(text.strip(), scores.reshape(bucket.grid), self.facts.threshold, size, part)
+        click = click_of(text, scores.reshape(bucket.grid), self.facts.threshold, size, part)
         return replace(click, infer_ms=infer_ms, postprocess_ms=(time.perf_counter() - started) * 1e3)
 
     # the second look
