@@ -45,6 +45,7 @@ def test_pairs_are_screens_too():
         ({"kv_bits": 4, "kv_scheme": "some"}, "--kv-scheme has no value some"),
         ({"kv_scheme": "rotatekv"}, "few bits"),
         ({"kv_bits": 16, "kv_scheme": "kivi"}, "few bits"),
+        ({"kv_bits": 4, "kv_scheme": "rotatekv"}, "does not store keys and values by rotatekv"),
         ({"precision": "int8"}, "no precision int8"),
         ({"precision": "auto"}, "no precision auto"),
         ({"precision": "bf16"}, "no precision bf16"),
