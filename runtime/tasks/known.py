@@ -13,11 +13,22 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.registry import Registry, named
-from .classification import ClassificationTask
-from .detection.task import DetectionTask
 from .task import Described, ImageSize, Task, Times
 
-TASKS: Registry[Task] = Registry("task", {task.name: task for task in (ClassificationTask(), DetectionTask())})
+
+def _classification() -> Task:
+    from .classification import ClassificationTask
+
+    return ClassificationTask()
+
+
+def _detection() -> Task:
+    from .detection.task import DetectionTask
+
+    return DetectionTask()
+
+
+TASKS: Registry[Task] = Registry("task", made={"classification": _classification, "detection": _detection})
 
 
 def register_task(task: Task) -> Task:
