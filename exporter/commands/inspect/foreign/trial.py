@@ -1,4 +1,4 @@
-"""Does ONNX Runtime run this file? Asked in a process of its own, since a foreign graph can end, hang or fill one.
+"""Does ONNX Runtime run this file, and which shapes are in it? Asked in a process of its own: a foreign graph can end one.
 
 One server a command, started when the first file comes: it has the libraries loaded and forks for every file, with a limit of
 memory and time. What it answered for a file is true for the graph, a batch and sizes; those that run later are like it.
@@ -45,13 +45,19 @@ def try_graph(path: Path, shape: Sequence[int] | None = None, optimise: Sequence
             expected=f"at most {MOST_PICTURES / 1e6:,.0f} MB",
             attempt="a file of a smaller batch, or of an open one",
         )
-    size = bytes_of(path)
-    told = _server().ask({"path": str(path.absolute()), "shape": shape, "optimise": list(optimise)},
-                         LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND)  # fmt: skip
+    told = ask_about(path, task="run", shape=shape, optimise=list(optimise))
     if told.get("mistake"):
         raise UserMistake(**told["mistake"])
     if why := told.get("why"):
         raise cannot_run(path, why)
+
+
+def ask_about(path: Path, **asked: Any) -> dict[str, Any]:
+    """The answer of a child to one question; its "why" says what became of it where it has none."""
+    size = bytes_of(path)
+    return _server().ask(
+        {"path": str(path.absolute()), **asked}, LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND
+    )
 
 
 class _Server:
@@ -123,10 +129,11 @@ def _forked(asked: Mapping[str, Any]) -> dict[str, Any]:
         os.close(read)
         answer: dict[str, Any]
         try:
-            answer = _tried(asked)
+            answer = TASKS[asked["task"]](asked)
         except MemoryError:
             answer = {"why": _too_large(asked)}
-        os.write(write, json.dumps(answer).encode()[:60_000])
+        with os.fdopen(write, "wb") as file:
+            file.write(json.dumps(answer).encode())
         os._exit(0)
     os.close(write)
     ready = select.select([read], [], [], asked["limit_s"])[0]
@@ -149,8 +156,6 @@ def _too_large(asked: Mapping[str, Any]) -> str:
 
 def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
     """In the child: read, load and run it once."""
-    import resource
-
     import numpy as np
 
     from .....graph.run import open_session
@@ -158,12 +163,11 @@ def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     os.close(0)
     try:
-        foreign = read_picture_graph(Path(asked["path"]))
+        foreign = read_picture_graph(Path(asked["path"]), tried=True)
     except UserMistake as error:
         return {"mistake": {"what": error.what, "found": error.found, "expected": error.expected,
                             "because": error.because, "attempt": error.attempt}}  # fmt: skip
-    limit = asked["memory"] + A_BYTE * 4 * int(np.prod(asked["shape"] or 1)) + _held_bytes()
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    _limit(asked["memory"] + A_BYTE * 4 * int(np.prod(asked["shape"] or 1)))
     try:
         images = np.random.default_rng(0).standard_normal(asked["shape"] or 1, dtype=np.float32)
         for optimise in asked["optimise"]:
@@ -175,6 +179,27 @@ def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
             return {"why": _too_large(asked)}
         return {"why": said(error)}
     return {}
+
+
+def _shapes(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """In the child: read the file, which is sound, and infer."""
+    from .read import look_through
+    from .shapes import infer_shapes
+
+    os.close(0)
+    _limit(asked["memory"])
+    return {"shapes": infer_shapes(look_through(Path(asked["path"]))[0])}
+
+
+TASKS = {"run": _tried, "shapes": _shapes}
+
+
+def _limit(more: int) -> None:
+    """Of memory: so many bytes more than it holds."""
+    import resource
+
+    limit = more + _held_bytes()
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _held_bytes() -> int:
