@@ -141,7 +141,7 @@ class Bundle:
     @property
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
-        inputs = [spec.name for spec in self.inputs]
+        inputs = task_of(self.task).golden_inputs(self)
         held = self._golden_file
         path = held.path if held else self.path / GOLDEN
         golden = read_golden(path, inputs, task_of(self.task).golden_outputs(self))
@@ -149,9 +149,23 @@ class Bundle:
             raise changed(self.path, GOLDEN)
         return golden
 
+    @cached_property
+    def _task_files(self) -> dict[str, Held]:
+        names = [check_name(name) for name in task_of(self.task).kept_files(self)]
+        with self.reading(*names):
+            return {name: Held(self.path / name) for name in names}
+
+    def held(self, name: str, most_bytes: int) -> bytes:
+        """The content of a file that the task reads while a session is open."""
+        file = self._task_files[name]
+        data = read_regular(file.path, most_bytes)
+        if not file.is_untouched():
+            raise changed(self.path, name)
+        return data
+
     def keep(self) -> None:
         """Read, or hold open, what a session needs later on beside its graph. BundleRefused where that cannot be read."""
-        _ = self._golden_file
+        _ = self._golden_file, self._task_files
         if self._labels_file in self.manifest["files"]:
             _ = self.labels
         if self.manifest.get("input_contract") is not None:

@@ -15,9 +15,12 @@ from ..errors import UserMistake
 from ..ground.registry import Registry, named
 from .classification import ClassificationTask
 from .detection.task import DetectionTask
+from .grounding.task import GroundingTask
 from .task import Described, ImageSize, Task, Times
 
-TASKS: Registry[Task] = Registry("task", {task.name: task for task in (ClassificationTask(), DetectionTask())})
+TASKS: Registry[Task] = Registry(
+    "task", {task.name: task for task in (ClassificationTask(), DetectionTask(), GroundingTask())}
+)
 
 
 def register_task(task: Task) -> Task:
