@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from .picture import FRAMES, MERGE, PATCH
 
+PATCH, MERGE, FRAMES = 14, 2, 2  # pixels of a patch's side, patches of a token's side, frames that a patch holds
+MULTIPLE = PATCH * MERGE
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, RGB
 BASE = "qwen2_5_vl"
 OTHERS = {  # model_type -> its name, and what would be wrong
     "qwen2_vl": (
