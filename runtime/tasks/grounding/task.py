@@ -7,7 +7,6 @@ Its pictures stay open (``screens``): a second instruction costs only the last g
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -151,17 +150,14 @@ class GroundingTask(Task):
 
 
 def _clicks(desk: Screens, picture: Picture, chosen: Asked) -> Clicks:
-    started = time.perf_counter()
     with desk.open(picture) as screen:
         clicks = screen.click(chosen.instructions, chosen.zoom)
-    postprocess_ms = sum(click.postprocess_ms for click in clicks)
-    took_ms = (time.perf_counter() - started) * 1e3
     return Clicks(
         tuple(clicks),
         screen.image_size,
         screen.bucket.size,
         screen.notes,
         screen.preprocess_ms,
-        took_ms - screen.preprocess_ms - postprocess_ms,
-        postprocess_ms,
+        screen.infer_ms + sum(click.infer_ms for click in clicks),
+        sum(click.postprocess_ms for click in clicks),
     )
