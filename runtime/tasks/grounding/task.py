@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ...errors import BundleRefused, UserMistake, one_line
+from ...report.kinds import refuse
 from ..described import Described, Runs
 from ..task import ImageSize, Task, Times
 from . import facts, verdict
@@ -22,6 +23,7 @@ from .zoom import check_factor
 
 if TYPE_CHECKING:
     from ...pictures.preprocess import Picture
+    from ...report.parts import Parts
     from ..selftest import SelfTestRow
     from .screens.screens import Screens
 
@@ -41,6 +43,9 @@ class GroundingTask(Task):
     outputs = (verdict.SCORES,)
 
     def check_bundle(self, bundle: Described) -> None:
+        from .report import TOLD
+
+        refuse(bundle.path, TOLD(bundle.manifest))
         facts.check(bundle)
 
     def kept_files(self, bundle: Described) -> Sequence[str]:
@@ -144,6 +149,11 @@ class GroundingTask(Task):
             "notes": list(answer.notes),
             "clicks": [click.to_json(top) for click in answer],
         }
+
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        from .report import parts
+
+        return parts(manifest)
 
     def in_short(self, answer: Clicks) -> str:
         return "; ".join(f"{one_line(click.instruction)}: {click.code}" for click in answer)

@@ -22,10 +22,11 @@ from ....errors import UserMistake
 from ....pictures.preprocess import Picture, pixels, preprocess
 from ...described import Runs
 from ...task import Times
-from .. import rotary, words, zoom
+from .. import words, zoom
 from ..answer import Click, click_of
 from ..buckets import Bucket, nearest
 from ..facts import INSTRUCTION, facts_of
+from . import rotary
 from .pool import Pool, budget_bytes
 from .screen import Screen
 
@@ -97,7 +98,7 @@ class Screens:
         return done
 
     def close(self) -> None:
-        self.pool.clear()
+        self.pool.close()
 
     # words
 
