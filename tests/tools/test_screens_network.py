@@ -37,15 +37,15 @@ def learn() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def small(learn: Any) -> Any:
     """Weights at random, biases and norms too, so that none can be left out unseen."""
-    told = learn.tokens.tokenizer(learn.prompt.BEFORE + learn.prompt.AFTER)
-    prompt = learn.prompt.Prompt.of(told)
+    told = learn.tokens.tokenizer(learn.prompt.FIXED)
+    words = learn.prompt.Words.of(told)
     torch.manual_seed(0)
     config = learn.shape.config(told)
-    grounder = learn.network.Grounder(config, list(prompt.before))
+    grounder = learn.network.Grounder(config, words.before)
     with torch.no_grad():
         for p in grounder.parameters():
             p.copy_(p * 2 if p.ndim > 1 else p + 0.1 * torch.randn_like(p))
-    return SimpleNamespace(grounder=grounder, prompt=prompt, config=config)
+    return SimpleNamespace(grounder=grounder, words=words, config=config)
 
 
 def transformers_scores(small: Any, pictures: Any, tail: Any, rows: int, columns: int) -> torch.Tensor:
@@ -79,7 +79,7 @@ def transformers_scores(small: Any, pictures: Any, tail: Any, rows: int, columns
 @pytest.mark.parametrize("size", [(252, 336), (280, 392)])
 def test_scores_are_those_of_transformers(learn: Any, small: Any, size: tuple[int, int]):
     rows, columns = size[0] // 28, size[1] // 28
-    packed = learn.batches.pack([learn.screen(index, "held_out", size) for index in (3, 4)], small.prompt, 3)
+    packed = learn.batches.pack([learn.screen(index, "held_out", size) for index in (3, 4)], small.words, 3)
     with torch.inference_mode():
         prefix = small.grounder.read(small.grounder.see(packed.pictures), rows, columns)
         found = small.grounder.point(prefix, packed.tokens, packed.lengths).scores
@@ -94,10 +94,10 @@ def test_scores_are_those_of_transformers(learn: Any, small: Any, size: tuple[in
 def test_words_of_the_screens_are_one_token_and_the_template_twelve(small: Any):
     from words import vocabulary
 
-    encode = small.prompt.tokenizer.encode
+    encode = small.words.tokenizer.encode
     assert all(len(encode(f" {word}").ids) == 1 for word in vocabulary())
-    assert len(small.prompt.after) == 12 + 2
-    assert small.prompt.tokenizer.decode(encode("klick Ünders 42!").ids) == "klick Ünders 42!"
+    assert len(small.words.prompt.after) == 12
+    assert small.words.tokenizer.decode(encode("klick Ünders 42!").ids) == "klick Ünders 42!"
 
 
 def test_labels_are_where_the_box_is_and_heaviest_at_its_centre(learn: Any):

@@ -4,7 +4,7 @@
 
 writes the folder models/fixtures/trained/gui_aima_screens in the published layout (config.json, model.safetensors in float16,
 tokenizer.json, ...). The minutes are of the processor's time and are the schedule; --state keeps what a stopped training needs
-to go on. The published model starts from Qwen2.5-VL, ours from nothing: so for the first tenth the vision tower alone learns what
+to go on. The published model starts from Qwen2.5-VL, ours from nothing: so at first the vision tower alone learns what
 stands in each cell. Then GUI-AIMA's own loss on the anchor's attention, and beside it, fading, two that stand for what a
 pretrained base knows: the cells, and that the anchor half-way through the layers has heard what was said.
 """
@@ -23,8 +23,8 @@ import torch
 from learn.batches import Batch, batch
 from learn.clicks import hits
 from learn.folder import write_folder
-from learn.network import CELL, Grounder
-from learn.prompt import AFTER, BEFORE, Prompt
+from learn.network import CELL, Grounder, patch_rows
+from learn.prompt import FIXED, Words
 from learn.shape import HIDDEN, config
 from learn.targets import FACTS, pointing_loss
 from learn.tokens import tokenizer
@@ -33,8 +33,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 OUT = Path(__file__).parents[2] / "models" / "fixtures" / "trained" / "gui_aima_screens"
-VISION_ALONE, WARM_UP = 0.1, 0.03
-HELP = 0.3  # of the two losses beside GUI-AIMA's; it fades to nothing
+VISION_ALONE, WARM_UP = 0.4, 0.03
+HELP = 1.0  # of the two losses beside GUI-AIMA's; it fades to nothing
+FAINT = 0.1  # squared contrast below which a direction of the patches counts as noise
 EMA = 0.998
 
 
@@ -60,32 +61,40 @@ def loss_of(grounder: Grounder, heads: nn.ModuleDict, data: Batch, progress: flo
     return pointing + HELP * (1 - progress) * (cells + said), shown
 
 
-def accuracy(grounder: Grounder, prompt: Prompt, screens: int, split: str = "held_out", asks: int = 4) -> float:
+def accuracy(grounder: Grounder, words: Words, screens: int, split: str = "held_out", asks: int = 4) -> float:
     """Share of right clicks, sizes in equal parts."""
     found: list[bool] = []
     for kind, size in enumerate(SIZES):
         indices = range(kind, screens, len(SIZES))
         for start in range(0, len(indices), 25):
-            found += hits(grounder, prompt, [screen(i, split, size) for i in indices[start : start + 25]], asks)
+            found += hits(grounder, words, [screen(i, split, size) for i in indices[start : start + 25]], asks)
     return sum(found) / len(found)
 
 
-def begin(grounder: Grounder) -> None:
-    """Weights that keep the size of what goes through; 0.02, the rule of large models, is too small for narrow layers."""
+def begin(grounder: Grounder, patches: Tensor) -> None:
+    """Weights that keep the size of what goes through; 0.02, the rule of large models, is too small for narrow layers.
+
+    The patch embedding begins with the main directions of ``patches`` (N, 588), all made equally strong: most of a screen is
+    plain colour, and letters would be the faintest of signals.
+    """
     depth = len(grounder.vision.blocks) + len(grounder.text.layers)
     for name, p in grounder.named_parameters():
         if p.ndim > 1:
             ends_a_branch = name.endswith(("attn.proj.weight", "o_proj.weight", "down_proj.weight"))
             scale = 0.5 if "embed_tokens" in name else p[0].numel() ** -0.5
             nn.init.normal_(p, std=scale * (depth**-0.5 if ends_a_branch else 1))
+    kernel = grounder.vision.patch_embed.proj.weight  # (C, 3, 2, 14, 14)
+    strengths, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+    main = (directions * (strengths.clamp(min=0) + FAINT) ** -0.5).T[-len(kernel) :]
+    kernel.data = (main / 2).view(len(kernel), 3, 1, *kernel.shape[3:]).repeat(1, 1, 2, 1, 1)
 
 
 def started(options: argparse.Namespace) -> dict[str, Any]:
-    told = tokenizer(BEFORE + AFTER)
-    prompt = Prompt.of(told)
+    told = tokenizer(FIXED)
+    words = Words.of(told)
     torch.manual_seed(options.seed)
-    grounder = Grounder(config(told), list(prompt.before))
-    begin(grounder)
+    grounder = Grounder(config(told), words.before)
+    begin(grounder, patch_rows(batch(0, 64, words, options.seed + 1).pictures))
     facts = sum(len(names) + 1 for names in FACTS)
     heads = nn.ModuleDict({name: nn.Linear(HIDDEN, facts) for name in ("cells", "said")})
     state = {"step": 0, "seconds": 0.0, "model": grounder, "average": copy.deepcopy(grounder), "heads": heads}
@@ -101,7 +110,7 @@ def started(options: argparse.Namespace) -> dict[str, Any]:
                 state[name] = value
             else:
                 state[name].load_state_dict(value)
-    return {**state, "tokenizer": told, "prompt": prompt}
+    return {**state, "tokenizer": told, "words": words}
 
 
 def keep(state: dict[str, Any], path: Path | None) -> None:
@@ -115,10 +124,10 @@ def keep(state: dict[str, Any], path: Path | None) -> None:
 
 
 def train(state: dict[str, Any], options: argparse.Namespace) -> None:
-    grounder, average, heads, prompt = (state[name] for name in ("model", "average", "heads", "prompt"))
+    grounder, average, heads, words = (state[name] for name in ("model", "average", "heads", "words"))
     begun, shown, due = time.process_time() - state["seconds"], {}, state["seconds"] + 60 * options.every
     while (progress := state["seconds"] / (60 * options.minutes)) < 1:
-        data = batch(state["step"], options.batch, prompt, options.seed)
+        data = batch(state["step"], options.batch, words, options.seed)
         for group in state["optimiser"].param_groups:
             group["lr"] = (
                 options.rate * min(1, progress / WARM_UP + 0.01) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
@@ -137,12 +146,12 @@ def train(state: dict[str, Any], options: argparse.Namespace) -> None:
             shown[name] = shown.get(name, value) * 0.95 + value * 0.05
         state["seconds"] = time.process_time() - begun
         if state["step"] % 25 == 0:
-            words = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
-            print(f"{progress:.3f} step {state['step']} {words} {state['seconds']:.0f} s", flush=True)
+            losses = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
+            print(f"{progress:.3f} step {state['step']} {losses} {state['seconds']:.0f} s", flush=True)
         if state["seconds"] >= due:
             due = state["seconds"] + 60 * options.every
             keep(state, options.state)
-            print(f"{progress:.3f} held out: {100 * accuracy(average, prompt, 100):.1f} % of clicks", flush=True)
+            print(f"{progress:.3f} held out: {100 * accuracy(average, words, 100):.1f} % of clicks", flush=True)
 
 
 def main() -> None:
@@ -162,7 +171,7 @@ def main() -> None:
     train(state, options)
     keep(state, options.state)
     write_folder(options.out, state["average"].model, state["tokenizer"], config(state["tokenizer"]))
-    print(f"held out: {100 * accuracy(state['average'], state['prompt'], 500):.1f} % of clicks", flush=True)
+    print(f"held out: {100 * accuracy(state['average'], state['words'], 500):.1f} % of clicks", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from learn.prompt import Prompt
+from learn.prompt import Words
 from learn.targets import CELL, FACTS, cells, said, soft_labels
 from screen import SIZES, Screen, screen
 from torch import Tensor
 
+from edgesmith.models.families.gui_aima.picture import normalised
+
 SHARES = (0.35, 0.35, 0.2, 0.1)  # of the sizes, the larger cost more
 ASKS = 8  # instructions of a screen that are learned at once
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP, as the base has it
-STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +32,12 @@ class Batch:
     said: Tensor  # (B, I, 4): what each instruction tells
 
 
-def normalised(pictures: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) RGB -> float32 (B, 3, H, W)."""
-    mean, std = (torch.tensor(figure).view(1, 3, 1, 1) for figure in (MEAN, STD))
-    return (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - mean) / std
-
-
-def pack(screens: list[Screen], prompt: Prompt, asks: int = ASKS) -> Batch:
+def pack(screens: list[Screen], words: Words, asks: int = ASKS) -> Batch:
     """``screens`` of one size."""
     height, width = screens[0].picture.shape[:2]
     rows, columns = height // CELL, width // CELL
     chosen = [[one.asks[i] for i in range(min(asks, len(one.asks)))] for one in screens]
-    tails = [[prompt.tail(text) for text, _ in some] for some in chosen]
+    tails = [[words.tail(text) for text, _ in some] for some in chosen]
     most, longest = max(len(some) for some in tails), max(len(tail) for some in tails for tail in some)
     tokens = torch.zeros(len(screens), most, longest, dtype=torch.long)
     lengths = torch.full((len(screens), most), 4)
@@ -60,11 +54,11 @@ def pack(screens: list[Screen], prompt: Prompt, asks: int = ASKS) -> Batch:
             facts[b, i] = torch.tensor(said(text, screens[b].widgets[which]))
     labels = soft_labels(boxes.flatten(0, 1), rows, columns).unflatten(0, (len(screens), most))
     told = torch.from_numpy(np.stack([cells(one.widgets, rows, columns) for one in screens]))
-    pictures = normalised(np.stack([one.picture for one in screens]))
+    pictures = torch.from_numpy(np.stack([normalised(one.picture) for one in screens]))
     return Batch(pictures, tokens, lengths, labels, counts, told, boxes, facts)
 
 
-def batch(step: int, count: int, prompt: Prompt, seed: int) -> Batch:
+def batch(step: int, count: int, words: Words, seed: int) -> Batch:
     """The screens of one training step; sizes take turns at random, and no screen comes twice."""
     size = SIZES[int(np.random.default_rng([seed, step]).choice(len(SIZES), p=SHARES))]
-    return pack([screen(step * count + i, "train", size, seed) for i in range(count)], prompt)
+    return pack([screen(step * count + i, "train", size, seed) for i in range(count)], words)

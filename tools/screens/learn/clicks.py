@@ -1,41 +1,34 @@
-"""Where scores point, as GUI-AIMA has it, and whether that is on the target.
+"""Whether the network's clicks are on their targets, while it learns.
 
-click(scores (rows, columns)) -> (x, y) in 0..1;   hits(grounder, prompt, screens, asks) -> bool for each instruction
+hits(grounder, words, screens, asks) -> bool for each instruction
 """
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import torch
 from learn.batches import pack
 from learn.network import CELL, Grounder
-from learn.prompt import Prompt
+from learn.prompt import Words
 from screen import Screen
 
+from edgesmith.runtime.tasks.grounding.regions import regions
 
-def click(scores: np.ndarray) -> tuple[float, float]:
-    """Patches above 0.3 of the maximum, in 4-connected regions; the centre of mass of the one that holds the maximum."""
-    rows, columns = scores.shape
-    _, regions = cv2.connectedComponents((scores > 0.3 * scores.max()).astype(np.uint8), connectivity=4)
-    best = regions == regions[np.unravel_index(int(scores.argmax()), scores.shape)]
-    y, x = np.nonzero(best)
-    weights = scores[best] / scores[best].sum()
-    return float(((x + 0.5) * weights).sum() / columns), float(((y + 0.5) * weights).sum() / rows)
+
+def inside(point: tuple[float, float], box: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
+    """``point`` in shares of the picture of ``size`` (height, width); ``box`` in pixels, its end outside."""
+    x, y = point[0] * size[1], point[1] * size[0]
+    return box[0] <= x < box[2] and box[1] <= y < box[3]
 
 
 @torch.inference_mode()
-def hits(grounder: Grounder, prompt: Prompt, screens: list[Screen], asks: int) -> list[bool]:
+def hits(grounder: Grounder, words: Words, screens: list[Screen], asks: int) -> list[bool]:
     """``screens`` of one size; the first ``asks`` instructions of each."""
-    packed = pack(screens, prompt, asks)
+    packed = pack(screens, words, asks)
     height, width = packed.pictures.shape[-2:]
     rows, columns = height // CELL, width // CELL
-    scores = grounder.point(
-        grounder.read(grounder.see(packed.pictures), rows, columns), packed.tokens, packed.lengths
-    ).scores
-    found = []
-    for b, i in packed.counts.nonzero().tolist():
-        x, y = click(scores[b, i].view(rows, columns).float().numpy())
-        x1, y1, x2, y2 = packed.boxes[b, i].tolist()
-        found.append(x1 <= x * width < x2 and y1 <= y * height < y2)
-    return found
+    prefix = grounder.read(grounder.see(packed.pictures), rows, columns)
+    scores = grounder.point(prefix, packed.tokens, packed.lengths).scores.view(*packed.counts.shape, rows, columns)
+    return [
+        inside(regions(scores[b, i].numpy())[0].point, packed.boxes[b, i].tolist(), (height, width))
+        for b, i in packed.counts.nonzero().tolist()
+    ]

@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learn.batches import MEAN, STD
 from learn.tokens import SPECIAL
+
+from edgesmith.models.families.gui_aima.picture import MEAN, STD
 
 if TYPE_CHECKING:
     import torch

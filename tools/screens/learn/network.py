@@ -87,11 +87,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 def norm(x: Tensor, module: Any) -> Tensor:
-    return F.rms_norm(x.float(), x.shape[-1:], module.weight, module.variance_epsilon)
+    return F.rms_norm(x, x.shape[-1:], module.weight.to(x.dtype), module.variance_epsilon)
 
 
 def unit(x: Tensor) -> Tensor:
     return F.normalize(x.float(), dim=-1)
+
+
+def patch_rows(pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B H/14 W/14, 588): one row a patch, four together make a token."""
+    rows, columns = (side // CELL for side in pictures.shape[-2:])
+    blocks = pictures.unflatten(3, (columns, MERGE, PATCH)).unflatten(2, (rows, MERGE, PATCH))
+    return blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, 3 * PATCH * PATCH)
 
 
 class Grounder(nn.Module):
@@ -116,9 +123,8 @@ class Grounder(nn.Module):
         rows, columns = height // CELL, width // CELL
         heads = self.vision.config.num_heads
         tables = grid(rows, columns, self.vision.config.hidden_size // heads)
-        x = pictures.view(batch, 3, rows, MERGE, PATCH, columns, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
         weight = self.vision.patch_embed.proj.weight.sum(dim=2).flatten(1)  # a still is two equal frames
-        x = F.linear(x.reshape(batch, rows * columns * MERGE * MERGE, -1), weight)  # (B, N, C)
+        x = F.linear(patch_rows(pictures).view(batch, -1, weight.shape[1]), weight)  # (B, N, C)
         for index, block in enumerate(self.vision.blocks):
             q, k, v = block.attn.qkv(norm(x, block.norm1)).unflatten(-1, (3, heads, -1)).unbind(2)  # (B, N, heads, d)
             cos, sin = tables.cos[:, None], tables.sin[:, None]
@@ -175,7 +181,7 @@ class Grounder(nn.Module):
         place = torch.arange(rows * columns)
         text = self.angles(at.expand(3, -1))
         seen = self.angles(torch.stack([torch.zeros_like(place), place // columns, place % columns]) + words)
-        fixed, x = self.text.embed_tokens(self.before)[None], embeds
+        fixed, x = self.text.embed_tokens(self.before)[None].to(embeds.dtype), embeds
         mask = torch.ones(words + len(place), words + len(place), dtype=torch.bool).tril()
         keys, values, sums = [], [], []
         layers = self.text.layers
@@ -207,7 +213,7 @@ class Grounder(nn.Module):
             real[:, :, None] | torch.eye(most, dtype=torch.bool)
         )
         query = real & (torch.arange(most) < most - 2)  # of GUI-AIMA: up to before <|pointer_start|>
-        x = self.text.embed_tokens(tokens)  # (B, I, M, D)
+        x = self.text.embed_tokens(tokens).to(prefix.values[0].dtype)  # (B, I, M, D)
         anchors, masses, affinity, half_way = [], [], torch.zeros(()), x
         for index, layer in enumerate(self.text.layers):
             q, k, v = self._qkv(layer, x, cos, sin)  # (B, I, heads, M, d)
@@ -218,14 +224,14 @@ class Grounder(nn.Module):
                 (folded @ stored[0].transpose(-1, -2)).unflatten(2, (asks, most)).transpose(1, 2)
             )  # (B, I, heads, M, P)
             near = (q @ k.transpose(-1, -2)).masked_fill(~own_mask[:, :, None], float("-inf"))  # (B, I, heads, M, M)
-            maps = torch.cat([far, near], dim=-1).float().mul(self.head**-0.5).softmax(dim=-1)
+            maps = torch.cat([far, near], dim=-1).mul(self.head**-0.5).softmax(dim=-1)
             away = maps[..., : far.shape[-1]].to(v.dtype).transpose(1, 2).flatten(2, 3) @ stored[1]
             y = away.unflatten(2, (asks, most)).transpose(1, 2) + maps[..., far.shape[-1] :].to(v.dtype) @ v
             x = self._rest(layer, x, y)
             half_way = x[:, :, -1] if index + 1 == len(self.text.layers) // 2 else half_way
             visual = maps[..., prefix.visual]
-            anchors.append(visual[:, :, :, -1])  # (B, I, heads, V)
-            masses.append(visual.sum(dim=-1))  # (B, I, heads, M)
+            anchors.append(visual[:, :, :, -1].float())  # (B, I, heads, V)
+            masses.append(visual.sum(dim=-1).float())  # (B, I, heads, M)
             out = x if index + 1 < len(self.text.layers) else norm(x, self.text.norm)
             affinity = affinity + torch.einsum("bimd,bd->bim", unit(out), prefix.sums[:, index])
         best = affinity.masked_fill(~query, float("-inf")).argmax(dim=-1)  # (B, I)

@@ -1,7 +1,4 @@
-"""The small model's configuration, in the words of the published config.json, and its prompt.
-
-config(tokenizer) -> dict;   BEFORE + picture + AFTER_PICTURE + instruction + AFTER + anchor: the text
-"""
+"""The small model's configuration: config(tokenizer) -> dict, in the words of the published config.json."""
 
 from __future__ import annotations
 
