@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = {"config.json": 4_000_000, "tokenizer.json": 256_000_000}
 ATTEMPT = "the folder of a GUI-AIMA checkpoint, such as smz8599/GUI-AIMA-3B"
+LONGEST_MESSAGE = 10_000  # characters
 MESSAGE_KEY = (
     "grounding_message"  # in config.json, where a checkpoint was trained with another message than the authors'
 )
@@ -84,15 +85,20 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
             "--weights: GUI-AIMA's checkpoint is a folder",
             found=f"{path}, a file" if folder.is_file() else f"{path}, which is not there",
             expected="a folder with config.json, tokenizer.json and the tensors",
-            attempt=f"--weights {folder.parent}" if folder.is_file() else ATTEMPT,
+            attempt=f"--weights {folder.parent}" if (folder.parent / "config.json").is_file() else ATTEMPT,
         )
     source = folder.name or str(folder)
     words = _json(folder, "config.json", source)
     shape = shape_of(words, source)
     weighting = from_flags(words, source)
     message = words.get(MESSAGE_KEY, MESSAGE)
-    if not isinstance(message, str):
-        raise UserMistake(f"{source}: config.json, {MESSAGE_KEY}", found=repr(message)[:80], expected="a text")
+    if not isinstance(message, str) or len(message) > LONGEST_MESSAGE:
+        raise UserMistake(
+            f"{source}: config.json, {MESSAGE_KEY}",
+            found=repr(message)[:80],
+            expected=f"a text of at most {LONGEST_MESSAGE} characters",
+            attempt="leave it out for the message of the published checkpoints",
+        )
     content = _bytes(folder, "tokenizer.json", source)
     tokenizer = _tokenizer(content, source)
     prompt = prompt_of(tokenizer, shape, message, source)

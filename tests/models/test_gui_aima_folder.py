@@ -252,6 +252,7 @@ def test_shapes_that_contradict_config_are_refused(folder):
         ({"num_hidden_layers": 5}, "missing"),
         ({"num_hidden_layers": 3}, "unknown"),
         ({"hidden_size": 0}, "hidden_size 0"),
+        ({"num_hidden_layers": 1 << 20}, "num_hidden_layers 1048576"),
         ({"num_attention_heads": 3}, "hidden 64, 3 heads"),
         ({"num_key_value_heads": 3}, "3 of keys"),
         ({"rms_norm_eps": "x"}, "rms_norm_eps"),
@@ -299,3 +300,14 @@ def test_a_file_in_place_of_the_folder_is_refused(folder):
 def test_two_tensors_that_mean_the_same_are_refused(folder):
     rewritten(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(64)}))
     assert "two tensors of one name" in refused(folder)
+
+
+@pytest.mark.parametrize("message", [3, ["a"], "x" * 10_001])
+def test_a_message_that_is_no_text_is_refused(folder, message):
+    told(folder, grounding_message=message)
+    assert "grounding_message" in refused(folder)
+
+
+def test_another_model_says_whose_folder_it_is(folder):
+    with pytest.raises(UserMistake, match="--model gui_aima"):
+        prepare("smt", weights=folder)

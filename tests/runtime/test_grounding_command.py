@@ -58,6 +58,13 @@ def test_json_has_shares_pixels_code_and_element(command, place, shot):
 
 
 @BOTH
+@pytest.mark.parametrize("text", ["red=1", "instruction=red", "red, <b> & \u00fc\u4e2d"])
+def test_an_instruction_is_taken_as_it_is(command, place, shot, text):
+    told = command("run", place, shot, "--instruction", text, "--json")
+    assert told.code == 0 and json.loads(told.out)[0]["clicks"][0]["instruction"] == text
+
+
+@BOTH
 def test_instructions_come_from_a_file_too(command, place, shot, tmp_path):
     listed = tmp_path / "asked.txt"
     listed.write_text("\ufeffthe green button\n\n  blue \r\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from grounding_bundle import write_grounding_bundle
 from sealed import edit_manifest
 
 from edgesmith.runtime.bundle.bundle import open_bundle
+from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.errors import BundleRefused
 from edgesmith.runtime.tasks.grounding import verdict
 from edgesmith.runtime.tasks.grounding.facts import facts_of
@@ -37,11 +38,14 @@ def edited(place):
             del inside[last]
         else:
             inside[last] = value
-        edit_manifest(place, **changed, change=lambda now: [now.pop(key) for key in set(now) - set(changed)])
+        write(changed)
         open_bundle(place)
 
+    def write(manifest: dict[str, object]) -> None:
+        edit_manifest(place, lambda now: [now.pop(key) for key in set(now) - set(manifest)], **manifest)
+
     yield edit
-    edit_manifest(place, **kept)
+    write(kept)
     open_bundle(place)
 
 
@@ -88,6 +92,7 @@ def test_facts_are_read_as_they_were_written(place):
         ("grounding.tokenizer", "words.json"),
         ("grounding.rope", {"theta": 0}),
         ("grounding.rope", {"sections": ["a"]}),
+        ("grounding_report", {"pictures": [{"rows": [{"judge": ["x"]}]}]}),
         ("graphs.instruction", ...),
         ("graphs.instruction.outputs.0.name", "points"),
         ("graphs.instruction.inputs.2.name", "begin"),
@@ -151,3 +156,23 @@ def test_scores_that_are_no_numbers_fail(place):
         assert not verdict.row(expected, [wrong.astype(np.float32)], facts, "fp32", None).passed
     with pytest.raises(BundleRefused, match="does not fit"):
         verdict.row(expected[:, :30], [expected], facts, "fp32", None)
+
+
+def test_the_report_tells_sizes_storage_and_clicks(place):
+    row = {"instruction": "the <red> button", "judge": [154, 42], "bundle": [155, 42], "apart_px": 1.0, "score": 0.9}
+    screen = {"name": "colours", "file": "pictures/screen.png", "size": [224, 140], "rows": [row]}
+    manifest = {**open_bundle(place).manifest, "grounding_report": {"pictures": [screen]}}
+    page = write_report(manifest)
+    for words in (
+        "224x140 seen as 224x140",
+        "query_1",
+        "16 bits",
+        "pictures/screen.png",
+        "the &lt;red&gt; button",
+        "155, 42",
+    ):
+        assert words in page
+    assert "javascript" not in write_report(
+        {**manifest, "grounding_report": {"pictures": [{**screen, "file": "javascript:x.png"}]}}
+    )
+    assert "224x140 seen" in write_report(open_bundle(place).manifest)

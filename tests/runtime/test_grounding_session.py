@@ -245,3 +245,14 @@ def test_squares_have_a_size_of_their_own(session):
         assert screen.bucket.screen == SQUARE and screen.click("blue").point == pytest.approx(
             middle(2, 3, SQUARE), abs=1e-3
         )
+
+
+def test_a_bundle_that_is_replaced_changes_nothing_in_an_open_session(tmp_path):
+    import shutil
+
+    place = write_grounding_bundle(tmp_path / "colours.edge", sizes=(WIDE,))
+    with load(place) as session, session.open(PICTURE) as screen:
+        first = screen.click("red").point  # all graphs are open now
+        shutil.rmtree(place)
+        write_grounding_bundle(place, sizes=(TALL,))
+        assert session.bundle.held("tokenizer.json", 2**20) and screen.click("red").point == first

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from .picture import FRAMES, MERGE, PATCH
 
+PATCH, MERGE, FRAMES = 14, 2, 2  # pixels of a patch's side, patches of a token's side, frames that a patch holds
+MULTIPLE = PATCH * MERGE
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, RGB
 BASE = "qwen2_5_vl"
 OTHERS = {  # model_type -> its name, and what would be wrong
     "qwen2_vl": (
@@ -31,7 +33,7 @@ OTHERS = {  # model_type -> its name, and what would be wrong
     "qwen3": ("Qwen3, text only", "it has no vision tower, and its positions have one axis instead of three"),
     "qwen2_5_vl_text": ("the language model of Qwen2.5-VL alone", "its vision tower is missing"),
 }
-LARGEST = 1 << 24  # of a size in config.json
+LARGEST, MOST_LAYERS = 1 << 24, 1_000  # of a size in config.json: names are made of them before tensors are looked at
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,14 @@ def shape_of(words: Mapping[str, Any], source: str) -> Shape:
     found = Shape(
         vocabulary=text.whole("vocab_size"),
         hidden=text.whole("hidden_size"),
-        layers=text.whole("num_hidden_layers"),
+        layers=text.whole("num_hidden_layers", most=MOST_LAYERS),
         heads=text.whole("num_attention_heads"),
         kv_heads=text.whole("num_key_value_heads"),
         mlp=text.whole("intermediate_size"),
         epsilon=text.number("rms_norm_eps"),
         theta=_Words({"rope_theta": theta}, source).number("rope_theta"),
         sections=rope.wholes("mrope_section"),
-        vision_layers=vision.whole("depth"),
+        vision_layers=vision.whole("depth", most=MOST_LAYERS),
         vision_hidden=vision.whole("hidden_size"),
         vision_heads=vision.whole("num_heads"),
         vision_mlp=vision.whole("intermediate_size"),
@@ -191,10 +193,10 @@ class _Words:
             raise self._wrong(name, "an object of sizes")
         return _Words(found, self.source)
 
-    def whole(self, name: str, least: int = 1) -> int:
+    def whole(self, name: str, least: int = 1, most: int = LARGEST) -> int:
         found = self.words.get(name)
-        if type(found) is not int or not least <= found <= LARGEST:
-            raise self._wrong(name, f"a whole number from {least}")
+        if type(found) is not int or not least <= found <= most:
+            raise self._wrong(name, f"a whole number from {least} to {most}")
         return found
 
     def wholes(self, name: str, least: int = 1) -> tuple[int, ...]:
