@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from ..families.gui_aima.names import EMBEDDINGS, LEFT_OUT, check_names, name_of, shapes_of
 from ..families.gui_aima.prompt import MESSAGE, Prompt, prompt_of
-from ..families.gui_aima.random_weights import random_array
 from ..families.gui_aima.shape import Shape, shape_of
-from ..families.gui_aima.stand_in import stand_in
 from ..families.gui_aima.weighting import Weighting, from_flags
+from .random_weights import random_array
+from .stand_in import stand_in
 from .tensors import LazyTensor, files_of, read_tensors
 from .words import bytes_of, check_processor, json_of, tokenizer_of
 
