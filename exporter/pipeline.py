@@ -76,7 +76,9 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
             return run_plan(plan, run)
         carried = flow.carry_out(plan, run)
         kept = keep(run, plan.run_folder) if plan.keep else None
-        return Result(plan, carried.bundle, carried.parity, tuple(run.stages), kept, tuple(carried.bundle.manifest["notes"]))
+        return Result(
+            plan, carried.bundle, carried.parity, tuple(run.stages), kept, tuple(carried.bundle.manifest["notes"])
+        )
 
 
 def run_plan(plan: Plan, run: Run) -> Result:

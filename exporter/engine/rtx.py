@@ -48,10 +48,15 @@ def build_rtx(
     ``shapes`` is needed when the graph leaves a dimension open: of all inputs, or of each (smallest, usual, largest).  ``log`` receives the builder's whole verbose log, layer
     list included.  Raises UserMistake (arch), BackendUnavailable (library), BuildFailed (parser, builder, crash).
     """
-    chip, bounds = check_arch(arch), {"*": (shapes.min, shapes.opt, shapes.max)} if isinstance(shapes, Shapes) else shapes
+    chip, bounds = (
+        check_arch(arch),
+        {"*": (shapes.min, shapes.opt, shapes.max)} if isinstance(shapes, Shapes) else shapes,
+    )
     with _as_file(model) as file:
         _needs_library()
-        request = Request(TENSORRT_RTX, str(file), chip, shapes=bounds or {}, log=str(Path(log).absolute()) if log else None)
+        request = Request(
+            TENSORRT_RTX, str(file), chip, shapes=bounds or {}, log=str(Path(log).absolute()) if log else None
+        )
         return run_builder(request, _refused, progress=progress, timeout_s=timeout_s)
 
 

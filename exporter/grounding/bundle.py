@@ -99,9 +99,7 @@ def manifest(plan: Plan, folder: ModelFolder, made: MadeGrounding) -> dict[str, 
         "input_contract": plan.contract.to_json(),
         **grounding(plan, folder),
         "rewrite": {
-            "passes": [
-                {"name": name, "count": count, "refused": [], "seconds": 0.0} for name, count in passes.items()
-            ],
+            "passes": [{"name": name, "count": count, "refused": [], "seconds": 0.0} for name, count in passes.items()],
             "skipped": [],
             "nodes_before": {},
             "nodes_after": dict(sorted(after.items(), key=lambda pair: -pair[1])),

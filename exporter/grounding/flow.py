@@ -24,10 +24,10 @@ from ..run.stages import Run, not_lost
 from .bundle import Golden, MadeGrounding, files, manifest
 from .codes import BLOCKS
 from .forms import Forms
-from .judge import TEXTS, judged, plain, rounded
+from .judge import judged, rounded, texts
 from .plan import check_room, make_plan
 from .store import Store
-from .verify import TOLD, GroundingRow, answers, row, together
+from .verify import HELD, SAME, TOLD, GroundingRow, answers, row, together
 from .write import WrittenGraph, low_type, write
 
 if TYPE_CHECKING:
@@ -56,12 +56,16 @@ def carry_out(plan: Plan, run: Run) -> Carried:
         folder = opened(plan)
         plan = dataclasses.replace(plan, rule=dataclasses.replace(plan.rule, block=block_of(plan, folder)))
         check_room(plan, folder.parameters)
-        stage.detail = f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
+        stage.detail = (
+            f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
+        )
     made = written(plan, folder, run)
     made = with_engines(plan, folder, made, run)
     with run.stage("verify", "against PyTorch in float32, layer by layer") as stage:
         draft, rows, more = verified(plan, folder, made, run)
-        stage.detail = f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else more[0]
+        stage.detail = (
+            f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else more[0]
+        )
     with run.stage("bundle", str(plan.out)) as stage:
         notes = [plan.spec.licence_weights, *folder.notes, *draft.manifest["notes"], *more]
         with not_lost(draft.path, plan.out):
@@ -178,9 +182,9 @@ def verified(
 ) -> tuple[Bundle, list[GroundingRow], list[str]]:
     """The bundle in the run's own folder, how it agrees with PyTorch, and what could not be run here."""
     picture = golden_picture(plan.contract.size, plan.seed)
-    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in TEXTS]
+    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in texts(folder)]
     pixels = preprocess([picture], plan.contract)[0]
-    scores = judged(folder, plain(folder), pixels, rows)
+    scores = judged(folder, pixels, rows)
     tails = [folder.prompt.tail(ids) for ids in rows]
     golden = Golden(picture, tuple(tuple(tail) for tail in tails), scores)
     content = manifest(plan, folder, made)
@@ -194,20 +198,20 @@ def verified(
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
         return draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"]
-    found = [row(plan, "batch", backend, "padded", alone, batch, "")]
+    found = [row(plan, "batch", backend, "padded", alone, batch, SAME)]
     if PRECISIONS[plan.precision].quantised:
-        same = judged(folder, rounded(folder, plan.rule.block, plan.target.engine.runs_here), pixels, rows)
-        found.append(row(plan, "codes", backend, "instructions", same, alone, ""))
-    found.append(row(plan, "bundle", backend, "instructions", scores, alone, TOLD if len(found) > 1 else ""))
-    if failed := [one for one in found if not one.passed]:
-        if plan.check:
-            raise ParityFailed(
-                f"{plan.spec.name} does not answer what PyTorch answers",
-                found=f"{failed[0].stage} on {backend}: {failed[0]}",
-                expected=failed[0].limit,
-                because="the graphs or the engine compute something else",
-                attempt="--precision fp32, to see whether it is the precision; --no-check writes the bundle all the same",
-            )
+        same = judged(rounded(folder, plan.rule.block, plan.target.engine.runs_here), pixels, rows)
+        found.append(row(plan, "codes", backend, "instructions", same, alone, HELD))
+    found.append(row(plan, "bundle", backend, "instructions", scores, alone, TOLD if len(found) > 1 else HELD))
+    failed = [one for one in found if not one.passed]
+    if failed and plan.check:
+        raise ParityFailed(
+            f"{plan.spec.name} does not answer what PyTorch answers",
+            found=f"{failed[0].stage} on {backend}: {failed[0]}",
+            expected=failed[0].limit,
+            because="the graphs or the engine compute something else",
+            attempt="--precision fp32, to see whether it is the precision; --no-check writes the bundle all the same",
+        )
     return draft, found, [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
 
 

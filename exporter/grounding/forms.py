@@ -54,9 +54,9 @@ class Forms:
 
     def product(self, node: ir.Node, source: str, bits: int) -> None:
         """``node`` is a MatMul whose second input is the weight ``source`` of the checkpoint, turned."""
-        shape = node.inputs[1].shape
-        assert shape is not None
-        inputs, outputs = (int(side) for side in shape.numpy())
+        weight = node.inputs[1]
+        assert weight is not None and weight.shape is not None
+        inputs, outputs = (int(side) for side in weight.shape.numpy())
         blocked = bits == 4 and inputs % self.block == 0
         if blocked and self.nbits:
             self._nbits(node, source, inputs, outputs)
@@ -70,17 +70,18 @@ class Forms:
         import onnx_ir as ir
 
         table, ids = node.inputs[0], node.inputs[1]
-        assert table is not None and table.shape is not None and node.outputs[0].shape is not None
+        assert table is not None and table.shape is not None
         words, channels = (int(side) for side in table.shape.numpy())
         made = _Once(lambda: self._codes(source, "int8 rows", int8_codes))
         codes = self._constant(node, f"{source} codes", ir.DataType.INT8, (words, channels), lambda: made().codes)
         scale = self._constant(node, f"{source} scale", ir.DataType.FLOAT, (words, 1), lambda: made().scale)
         out, name = node.outputs[0], str(node.name)
+        assert out.shape is not None
         rows = insert(
             node, "Gather", [codes, ids], name=f"{name}_codes", dtype=ir.DataType.INT8, shape=out.shape, axis=0
         )
         steps = insert(node, "Gather", [scale, ids], name=f"{name}_steps", dtype=ir.DataType.FLOAT,
-                       shape=[*out.shape[:-1], 1], axis=0)  # fmt: skip
+                       shape=[*out.shape.dims[:-1], 1], axis=0)  # fmt: skip
         floats = insert(node, "Cast", [rows], name=f"{name}_cast", dtype=ir.DataType.FLOAT, shape=out.shape,
                         to=int(ir.DataType.FLOAT))  # fmt: skip
         take_over(node, insert(node, "Mul", [floats, steps], name=f"{name}_scaled", shape=out.shape))
@@ -99,9 +100,9 @@ class Forms:
             shape=node.outputs[0].shape, K=inputs, N=outputs, bits=4, block_size=self.block, accuracy_level=NBITS_LEVEL,
         )  # fmt: skip
         graph = node.graph
+        assert isinstance(graph, ir.Graph)
         take_over(node, y)
-        assert graph is not None
-        graph.opset_imports.setdefault(DOMAIN, 1)  # type: ignore[union-attr]
+        graph.opset_imports.setdefault(DOMAIN, 1)
 
     def _blocks(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
@@ -125,7 +126,7 @@ class Forms:
         """In the type that the graph computes in around it."""
         return self._constant(node, f"{source} scale", self.low, shape, lambda: make().astype(self.low.numpy()))
 
-    def _dequantised(self, node: ir.Node, codes: ir.Value, scale: ir.Value, **how: int) -> None:
+    def _dequantised(self, node: ir.Node, codes: ir.Value, scale: ir.Value, **how: Any) -> None:
         weight = node.inputs[1]
         assert weight is not None
         found = insert(node, "DequantizeLinear", [codes, scale], name=f"{node.name}_weight", dtype=self.low,
@@ -156,7 +157,8 @@ class _Once:
     """The result of a call that is made when it is first needed; codes and scales come of one."""
 
     def __init__(self, make: Callable[[], Codes]) -> None:
-        self._make, self._found = make, None
+        self._make = make
+        self._found: Codes | None = None
 
     def __call__(self) -> Codes:
         if self._found is None:

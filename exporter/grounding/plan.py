@@ -20,6 +20,7 @@ from ..tasks.known import check_choices, find_export
 from .codes import BLOCKS
 
 PRECISIONS_HERE = (FP32, FP16, BF16, INT4)
+SCHEMES_HERE = ("kivi",)  # of --kv-scheme: those that the graphs of grounding store
 COPIES = 2  # of the bundle that lie on the disk at once: the draft, and the one that is published
 # settings of other exports: what stands in their place here
 ELSEWHERE = {
@@ -66,6 +67,14 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
     if asked.block is not None:
         arguments.check_word("--block", asked.block, BLOCKS)
     rule = task.plan(spec, target, own)
+    if rule.kv_scheme not in SCHEMES_HERE:
+        raise UserMistake(
+            f"{spec.name} does not store keys and values by {rule.kv_scheme} in this version",
+            found=f"--kv-scheme {rule.kv_scheme}",
+            expected=" or ".join(SCHEMES_HERE),
+            because="its graphs write keys a channel and values a token; the ops of the other scheme are there, and not in them",
+            attempt="leave --kv-scheme out",
+        )
     if rule.kv_bits is None:
         rule = replace(rule, kv_bits=32 if precision == FP32 else 16)
     rule = replace(rule, block=asked.block)

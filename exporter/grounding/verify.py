@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ...runtime.session.session import Session
     from ..plan.plan import Plan
 
-TOLD = "told, no limit"
+HELD, SAME, TOLD = "held", "same", "told, no limit"
 CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
-PACKED_COSINE = 0.9  # the same with keys and values of few bits, whose error is not in the judge
+PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GroundingRow(Row):
 def row(
     plan: Plan, stage: str, runner: str, inputs: str, expected: np.ndarray, found: np.ndarray, limit: str
 ) -> GroundingRow:
-    """(n, V) scores of the judge and of a bundle; ``limit`` is PRECISION, CODES or TOLD."""
+    """(n, V) scores of the judge and of a bundle; ``limit`` is HELD, SAME (computed twice by one bundle) or TOLD."""
     bucket = plan.rule.buckets[0]
     shape = (1, 3, *bucket.size)
     largest = float(expected.max())
@@ -62,11 +62,11 @@ def row(
 
 
 def limit_of(plan: Plan, figures: Mapping[str, Any], limit: str) -> tuple[str, bool]:
-    if limit == TOLD:
+    packed = plan.rule.kv_bits < 16 and limit != SAME
+    if limit == TOLD or (packed and plan.rule.kv_bits not in PACKED_COSINE):
         return TOLD, True
-    packed = plan.rule.kv_bits < 16
     if PRECISIONS[plan.precision].quantised or packed:
-        least = PACKED_COSINE if packed else CODES_COSINE
+        least = PACKED_COSINE[plan.rule.kv_bits] if packed else CODES_COSINE
         return f"cosine >= {least:g}", bool(figures["cosine"] >= least)
     as_if = FP16 if plan.precision == FP32 and plan.rule.kv_bits < 32 else plan.precision
     return verdict(as_if, 32, figures)

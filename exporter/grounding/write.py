@@ -7,6 +7,7 @@ them. In a plan of 16 bits the weights of one graph are in memory at a time, els
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,15 +92,16 @@ def tidied(model: ir.Model) -> dict[str, int]:
     return counts
 
 
-def in_few_bits(model: ir.Model, weights: dict[str, Weight] | Any, forms: Forms) -> None:
+def in_few_bits(model: ir.Model, weights: Mapping[str, Weight], forms: Forms) -> None:
     """Products of the language model in 4 bits, those of the vision tower in 8, the table of words in 8."""
     for node, key in products(model, weights):
         source = weights[key].source
         forms.product(node, source, 4 if source.startswith(LANGUAGE) else 8)
     for node in list(model.graph):
         table = node.inputs[0] if is_op(node, "Gather") else None
-        if table is not None and table.name in weights and not weights[table.name].layout and forms.nbits:
-            forms.table(node, weights[table.name].source)
+        found = weights.get(str(table.name)) if table is not None else None
+        if found is not None and not found.layout and forms.nbits:
+            forms.table(node, found.source)
     if any(is_op(node, "DequantizeLinear") and "block_size" in node.attributes for node in model.graph):
         model.graph.opset_imports[""] = max(model.graph.opset_imports[""], BLOCKS_OPSET)
     model.metadata_props["edgesmith.quantised"] = INT4
@@ -111,7 +113,7 @@ def _lazy(value: ir.Value, weight: Weight, read: Read) -> None:
 
     assert value.shape is not None
 
-    def make() -> ir.Tensor:
+    def make() -> ir.TensorProtocol:
         return ir.tensor(weight.of(read(weight.source)).astype(np.float32), name=value.name)
 
     value.const_value = ir.LazyTensor(make, ir.DataType.FLOAT, value.shape, name=value.name)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from ....runtime.tasks.grounding.resize import MOST_PIXELS, MULTIPLE, SCREEN_PIXELS, screen_size
+from ....runtime.tasks.grounding.resize import MOST_PIXELS, MOST_RATIO, MULTIPLE, SCREEN_PIXELS, screen_size
 from ...run.arguments import check_word
 
 CHOICES = ("screen", "kv_bits", "kv_scheme")
 SCREENS = "1280x800,1920x1080"
 KV_BITS, KV_SCHEMES = (16, 8, 4, 2), ("kivi", "rotatekv")
+FEW_BITS = 16  # below it keys and values are codes of a scheme
 MOST_BUCKETS = 8  # each has a vision tower and a prefix of its own
 LARGEST_PIXELS = 2 * MOST_PIXELS  # of a screen: 6016 x 3384 is seen, 8k is not
 
@@ -67,7 +68,7 @@ def plan_grounding(choices: Mapping[str, Any]) -> GroundingRule:
         check_word("--kv-bits", bits, KV_BITS)
     if scheme is not None:
         check_word("--kv-scheme", scheme, KV_SCHEMES)
-        if bits in (None, 16):
+        if bits is None or bits >= FEW_BITS:
             raise UserMistake(
                 "A scheme is for keys and values of few bits",
                 found=f"--kv-scheme {scheme}" + (f" --kv-bits {bits}" if bits else ""),
@@ -75,7 +76,7 @@ def plan_grounding(choices: Mapping[str, Any]) -> GroundingRule:
                 because="of 16 bits they are stored as they are",
                 attempt=f"--kv-bits 4 --kv-scheme {scheme}",
             )
-    buckets = {}
+    buckets: dict[tuple[int, int], Bucket] = {}
     asked = choices.get("screen")
     for screen in screens(SCREENS if asked is None else asked):
         found = Bucket(screen, screen_size(screen[1], screen[0]))
@@ -122,6 +123,13 @@ def _check_screen(width: int, height: int) -> None:
             found=found,
             expected=f"sides of {MULTIPLE} pixels and more",
             because=f"the network sees squares of {MULTIPLE} pixels",
+            attempt=f"--screen {SCREENS}",
+        )
+    if max(height, width) > MOST_RATIO * min(height, width):
+        raise UserMistake(
+            "That is a strip, no screen",
+            found=found,
+            expected=f"a long side of at most {MOST_RATIO} times the short one",
             attempt=f"--screen {SCREENS}",
         )
     if height * width > LARGEST_PIXELS:

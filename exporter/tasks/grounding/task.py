@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..task import Engine, ExportTask
-from .plan import CHOICES, GroundingRule, plan_grounding
+from .plan import CHOICES, FEW_BITS, GroundingRule, plan_grounding
 
 if TYPE_CHECKING:
     from ....models.spec import ModelSpec
@@ -20,10 +20,22 @@ class GroundingExport(ExportTask):
     files = "no single file: a vision tower, a prefix and an instruction graph"
     choices = CHOICES
     key = "grounding"
+    asked = ' --instruction "open the settings"'
     flow = "grounding.flow"
 
     def plan(self, spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) -> GroundingRule:
         return plan_grounding(choices)
+
+    def rule_words(self, rule: Mapping[str, Any]) -> str:
+        """A manifest's entry in words."""
+        kv = rule["kv"]
+        seen = ", ".join(
+            "{}x{}".format(*one["screen"]) + f" as {one['grid'][1]}x{one['grid'][0]}" for one in rule["buckets"]
+        )
+        packed = f", {kv['scheme']}" if kv["bits"] < FEW_BITS else ""
+        return (
+            f"screens {seen} visual tokens; keys and values of {kv['bits']} bits{packed}; {rule.get('weighting', '')}"
+        )
 
     def claims(self, shapes: Mapping[str, Any]) -> dict[str, str]:
         """No file of one graph is of this task."""
