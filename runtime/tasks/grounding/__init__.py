@@ -1,0 +1,1 @@
+"""Grounding: a screenshot and an instruction in words -> the point to click."""
