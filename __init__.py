@@ -118,9 +118,15 @@ def export(
 
 
 def load(
-    bundle: Place | Bundle, backend: str | None = None, threads: int | None = None, **unknown: NoReturn
+    bundle: Place | Bundle,
+    backend: str | None = None,
+    threads: int | None = None,
+    pool_mb: float | None = None,
+    **unknown: NoReturn,
 ) -> Session:
     """Open a bundle for inference: ``load("smt.edge")("photo.jpg")`` gives the classes of the picture, best first.
+
+    ``pool_mb``: of a bundle that takes instructions, the most that is kept of open screens (docs/grounding.md).
 
     Raises:
         BundleRefused: the bundle does not hold.
@@ -129,7 +135,7 @@ def load(
     refuse_unknown(load, unknown)
     from .runtime.backends.load import load as open_session
 
-    return open_session(bundle, backend=backend, threads=threads)
+    return open_session(bundle, backend=backend, threads=threads, pool_mb=pool_mb)
 
 
 def evaluate(

@@ -30,7 +30,7 @@ from edgesmith.exporter.plugins.kv import quantise as quantize_kv
 from edgesmith.exporter.plugins.kv import rotate as rotate_kv
 from edgesmith.exporter.plugins.kv.packing import BITS, bytes_per_token
 from edgesmith.exporter.plugins.kv.packing import TOKENS as TOKENS_OF_GROUP
-from edgesmith.runtime.tasks.grounding.kv_bytes import SINKS
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS
 
 HERE = Path(__file__).parent
 HEADS, GROUP, SIZE, TOKENS, QUERIES, DRAWS = 2, 8, 128, 2688, 16, 3

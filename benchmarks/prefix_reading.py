@@ -41,7 +41,7 @@ from edgesmith.exporter.plugins.kv import rotate as rotate_kv
 from edgesmith.exporter.plugins.kv.key_bias import biased_text
 from edgesmith.runtime.plugins.schema import DOMAIN
 from edgesmith.runtime.session.benchmark import machine
-from edgesmith.runtime.tasks.grounding.kv_bytes import SINKS
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS
 
 HERE = Path(__file__).parent
 HEADS, KV_HEADS, DIM, NEW = 16, 2, 128, 32

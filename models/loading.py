@@ -51,6 +51,8 @@ def prepare(
     """
     if num_classes is not None and num_classes < 1:
         raise UserMistake("--num-classes must be at least 1", found=str(num_classes))
+    if spec.folder:
+        return _of_folder(spec, weights, spec.check_size(image_size), seed)
     if str(weights) == "random":
         size, classes = spec.check_size(image_size), num_classes or spec.num_classes
         module = _spread(_seeded(spec, classes, size, seed), seed)
@@ -76,6 +78,23 @@ def prepare(
     module.load_state_dict(state)
     notes = (*checkpoint.notes, *chosen.notes, *notes, *more, *filled.values())
     return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, chosen.average, notes)
+
+
+def _of_folder(spec: ModelSpec, weights: str | os.PathLike[str], size: tuple[int, int], seed: int) -> Prepared:
+    """All of a folder at once, in float32; an export reads it tensor by tensor instead."""
+    from .families.gui_aima.shape import Shape
+    from .folders.folder import load_eager, open_folder, random_folder
+
+    if str(weights) == "pretrained":
+        raise UserMistake(
+            f"{spec.name}: the weights are not downloaded",
+            found="--weights pretrained",
+            expected="a folder, or random",
+            because=f"they come under a licence of their own: {spec.licence_weights}",
+            attempt="download the folder yourself, then --weights FOLDER",
+        )
+    opened = random_folder(Shape(**spec.config), seed) if str(weights) == "random" else open_folder(weights)
+    return Prepared(load_eager(opened), spec, size, 0, opened.source, opened.sha256(), notes=opened.notes)
 
 
 def _seeded(spec: ModelSpec, classes: int, size: tuple[int, int], seed: int, **changes: Any) -> nn.Module:

@@ -16,6 +16,7 @@ from ..runtime.ground.registry import NAME, Registry, check_type
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
 from .families.davit import facts as davit
+from .families.gui_aima import facts as gui_aima
 from .families.smt import facts as smt
 from .families.van import facts as van
 from .families.vit_ggem import facts as vit_ggem
@@ -24,10 +25,18 @@ from .spec import ModelSpec
 
 __all__ = ["ALIASES", "FAMILIES", "MODELS", "ModelSpec", "families", "find", "list_models", "register_model"]
 
-FACTS: tuple[ModuleType, ...] = (convit, smt, davit, van, vit_ggem, damo_yolo)  # the order of every list of models
+FACTS: tuple[ModuleType, ...] = (
+    convit,
+    smt,
+    davit,
+    van,
+    vit_ggem,
+    damo_yolo,
+    gui_aima,
+)  # the order of every list of models
 MODELS = Registry("model", {spec.name: spec for spec in (*(s for f in FACTS for s in f.VARIANTS), *FIXTURES)})
 FAMILIES = Registry("family", {facts.VARIANTS[0].family: facts.VARIANTS[0].name for facts in FACTS})  # -> its default
-ALIASES: dict[str, str] = {**vit_ggem.ALIASES, **damo_yolo.ALIASES}
+ALIASES: dict[str, str] = {**vit_ggem.ALIASES, **damo_yolo.ALIASES, **gui_aima.ALIASES}
 
 
 def register_model(spec: ModelSpec) -> ModelSpec:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One variant. ``parameters`` is the exact count with ``num_classes`` outputs at ``contract.size``."""
+    """One variant. ``parameters`` is the exact count with ``num_classes`` outputs at ``contract.size``.
+
+    A network that tells no classes apart has ``num_classes`` 0 and no labels.
+    """
 
     name: str
     family: str
@@ -39,6 +42,7 @@ class ModelSpec:
     older_weights: str | None = None  # a URL that is tried where the first one does not answer
     task: str = "classification"
     num_classes: int = 1000
+    folder: bool = False  # its checkpoints are folders: config.json says the sizes, tokenizer.json the words (folders/)
     fixed_size: bool = False  # the network exists for one image size only
     dynamic_size: bool = False  # one exported graph may serve several image sizes
     size_multiple: int = 1  # both sides must be divisible by this

@@ -19,7 +19,7 @@ from edgesmith.runtime.commands import run
 from edgesmith.runtime.commands.cli import RUN_OPTIONS
 from edgesmith.runtime.commands.words import plain_run
 
-VALUES = {str: "photos/a b.jpg", int: "3", float: "0.25"}
+VALUES = {str: "photos/a b.jpg", int: "3", float: "0.25", list: "the save button"}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ VALUES = {str: "photos/a b.jpg", int: "3", float: "0.25"}
         ["a.edge", "--source", "0", "--max-frames", "4", "--json-lines"],
         ["--top", "2", "a.edge", "--threads", "1", "b.jpg", "--backend", "onnxruntime"],
         ["a.edge", "--save", "out", "--force", "--score", "1", "b.jpg"],
+        ["a.edge", "--instruction", "open it", "b.jpg", "--instruction", "close it"],
         *(["a.edge", flag, *([] if kind is bool else [VALUES[kind]])] for flag, (kind, _) in RUN_OPTIONS.items()),
     ],
     ids=" ".join,

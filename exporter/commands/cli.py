@@ -76,6 +76,10 @@ def run(
     max_detections: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-detections"][1])] = None,
     agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help=RUN_OPTIONS["--agnostic-nms"][1])] = False,
     top: Annotated[Number, typer.Option(help=RUN_OPTIONS["--top"][1])] = None,
+    instruction: Annotated[Words, typer.Option(help=RUN_OPTIONS["--instruction"][1])] = None,
+    instructions: Annotated[Text, typer.Option(help=RUN_OPTIONS["--instructions"][1])] = None,
+    zoom: Annotated[Number, typer.Option(help=RUN_OPTIONS["--zoom"][1])] = None,
+    pool_mb: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--pool-mb"][1])] = None,
     max_frames: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-frames"][1])] = None,
     reconnect: Annotated[bool, typer.Option("--reconnect", help=RUN_OPTIONS["--reconnect"][1])] = False,
     json_lines: Annotated[bool, typer.Option("--json-lines", help=RUN_OPTIONS["--json-lines"][1])] = False,
@@ -88,7 +92,7 @@ def run(
 
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
-        as_json, json_lines, force, agnostic_nms, reconnect,
+        as_json, json_lines, force, agnostic_nms, reconnect, tuple(instruction or ()), instructions, zoom, pool_mb,
     )  # fmt: skip
     if code := look(asked):
         sys.exit(code)

@@ -26,7 +26,7 @@ def models() -> list[dict[str, Any]]:
             "default_of_family": FAMILIES.get(spec.family) == spec.name,
             "task": spec.task,
             "parameters": spec.parameters,
-            "num_classes": spec.num_classes,
+            "num_classes": spec.num_classes or None,
             "image_size": list(spec.contract.size),
             "fixed_size": spec.fixed_size,
             "size_multiple": spec.size_multiple,

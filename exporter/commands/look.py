@@ -11,7 +11,7 @@ import typer
 
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import FP32
-from ...runtime.tasks.grounding.kv_bytes import KIVI
+from ...runtime.tasks.grounding.screens.kv_bytes import KIVI
 from .options import Data, Json, Number, Text, print_json
 
 if TYPE_CHECKING:
@@ -173,14 +173,15 @@ def kv_bytes(
 def _grounding(path: str) -> Mapping[str, Any]:
     """What the manifest of a bundle says of its cache."""
     from ...runtime.bundle.bundle import open_bundle
+    from ...runtime.tasks.grounding.facts import KEY
 
     bundle = open_bundle(path)
-    part: Mapping[str, Any] | None = bundle.manifest.get("grounding")
+    part: Mapping[str, Any] | None = bundle.manifest.get(KEY)
     if not part:
         raise UserMistake(
             f"{path} keeps no keys and values",
             found=f"a bundle for {bundle.manifest.get('task')}",
-            expected="one for grounding",
+            expected=f"one for {KEY}",
             attempt="edgesmith kv-bytes without a bundle, with the sizes as options",
         )
     return part

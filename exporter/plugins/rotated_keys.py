@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.tasks.grounding.kv_bytes import SINKS
+from ...runtime.tasks.grounding.screens.kv_bytes import SINKS
 from .kv.hadamard import fwht
 from .kv.rotate import places
 

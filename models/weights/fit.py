@@ -67,10 +67,11 @@ def _listing(kind: str, names: list[str]) -> str:
 
 def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What to try: the variant that shares most names and shapes with the checkpoint."""
-    shared = {family: _shared_names(find(family), checkpoint) for family in FAMILIES}
+    files = [family for family in FAMILIES if not find(family).folder]  # the others' checkpoints are no single file
+    shared = {family: _shared_names(find(family), checkpoint) for family in files}
     family = max(shared, key=lambda name: (shared[name], name == spec.family))
     if shared[family] < 0.2:
-        *others, last = FAMILIES
+        *others, last = files
         return f"no model here is near: is this a checkpoint of {', '.join(others)} or {last}?"
     near = [other for other in list_models(fixtures=True) if other.family == family]
     scores = {other.name: _overlap(other, checkpoint) for other in near}

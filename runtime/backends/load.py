@@ -13,11 +13,16 @@ from . import default_backend, find_backend
 
 
 def load(
-    bundle: str | os.PathLike[str] | Bundle, backend: str | None = None, threads: int | None = None, **options: Any
+    bundle: str | os.PathLike[str] | Bundle,
+    backend: str | None = None,
+    threads: int | None = None,
+    pool_mb: float | None = None,
+    **options: Any,
 ) -> Session:
     """Open a bundle for inference on ``backend``, by default the one it was exported for.
 
-    ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
+    ``pool_mb`` is for bundles that keep screens open: the most that is kept of them. ``options`` belong to a backend, such
+    as ``precision="bf16"`` for openvino.
 
     Raises:
         BundleRefused: the bundle does not hold, or its fused ops are none that this backend can compute.
@@ -29,17 +34,19 @@ def load(
             "this is no bundle", found=f"{bundle!r}"[:80], expected="a path, or a Bundle", attempt='load("smt.edge")'
         )
     if isinstance(bundle, Bundle):
-        return _start(bundle, backend, threads, options)
+        return _start(bundle, backend, threads, pool_mb, options)
     for left in reversed(range(OPEN_TRIES)):
         try:
-            return _start(open_bundle(bundle), backend, threads, options)
+            return _start(open_bundle(bundle), backend, threads, pool_mb, options)
         except BundleChanged:  # replaced since it was opened, a moment ago: then the new one is meant
             if not left:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _start(opened: Bundle, backend: str | None, threads: int | None, options: dict[str, Any]) -> Session:
+def _start(
+    opened: Bundle, backend: str | None, threads: int | None, pool_mb: float | None, options: dict[str, Any]
+) -> Session:
     cls = find_backend(backend or default_backend(opened.target, opened.manifest.get("engine")))
     check_engine(opened, cls.backend)
     try:
@@ -48,4 +55,4 @@ def _start(opened: Bundle, backend: str | None, threads: int | None, options: di
         if not options:
             raise
         raise UserMistake(f"the backend {cls.backend} has no such option", found=", ".join(options)) from None
-    return session.start()
+    return (session if pool_mb is None else session.keeping(pool_mb)).start()

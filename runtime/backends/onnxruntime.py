@@ -33,7 +33,7 @@ class OnnxRuntimeSession(Session):
 
     maps_weights = True
 
-    def open(self) -> None:
+    def open_engine(self) -> None:
         ort = library(ONNXRUNTIME, "pip install 'edgesmith[cpu]'")
         options = ort.SessionOptions()
         options.log_severity_level = (

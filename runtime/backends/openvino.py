@@ -55,7 +55,7 @@ class OpenVinoSession(Session):
     def another(self, graph: GraphSpec) -> OpenVinoSession:
         return type(self)(self.bundle, self.threads, self.computes, graph)
 
-    def open(self) -> None:
+    def open_engine(self) -> None:
         self._ov = openvino()
         self._core = openvino_core()
         self._all_sizes_once = threading.Lock()

@@ -52,7 +52,7 @@ class EngineSession(Session):
         self._kernels = ExitStack()  # the folder that the C++ plugin reads
         self._turn = threading.Lock()  # context, buffers and stream are those of one run
 
-    def open(self) -> None:
+    def open_engine(self) -> None:
         try:
             find_driver()
         except BackendUnavailable as error:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.places import real_place
@@ -28,8 +28,10 @@ from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
 from .kept import Held, State, changed, check_same, states, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
-from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
+
+if TYPE_CHECKING:
+    from .publish import Content  # what writes bundles is imported by those who write one
 
 MAX_LABELS_BYTES = 64 * 1024 * 1024
 OPEN_TRIES = 5  # while somebody replaces it
@@ -141,7 +143,7 @@ class Bundle:
     @property
     def golden(self) -> Golden:
         """Inputs and what PyTorch made of them, for the self-test."""
-        inputs = [spec.name for spec in self.inputs]
+        inputs = task_of(self.task).golden_inputs(self)
         held = self._golden_file
         path = held.path if held else self.path / GOLDEN
         golden = read_golden(path, inputs, task_of(self.task).golden_outputs(self))
@@ -149,9 +151,23 @@ class Bundle:
             raise changed(self.path, GOLDEN)
         return golden
 
+    @cached_property
+    def _task_files(self) -> dict[str, Held]:
+        names = [check_name(name) for name in task_of(self.task).kept_files(self)]
+        with self.reading(*names):
+            return {name: Held(self.path / name) for name in names}
+
+    def held(self, name: str, most_bytes: int) -> bytes:
+        """The content of a file that the task reads while a session is open."""
+        file = self._task_files[name]
+        data = read_regular(file.path, most_bytes)
+        if not file.is_untouched():
+            raise changed(self.path, name)
+        return data
+
     def keep(self) -> None:
         """Read, or hold open, what a session needs later on beside its graph. BundleRefused where that cannot be read."""
-        _ = self._golden_file
+        _ = self._golden_file, self._task_files
         if self._labels_file in self.manifest["files"]:
             _ = self.labels
         if self.manifest.get("input_contract") is not None:
@@ -185,6 +201,8 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         before = None
         try:
             if not folder.is_dir():
+                from .publish import pick_up
+
                 pick_up(Path(os.path.realpath(folder)))
             before = _identity(folder)
             bundle = _open(folder, check)
@@ -248,6 +266,8 @@ def write_bundle(
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
     """
+    from .publish import check_place, publish, writing
+
     place = real_place(out)
     head = {"schema": SCHEMA, "edgesmith": __version__}
     with writing(place):
@@ -263,6 +283,8 @@ def update_bundle(
 
     A link that led to the bundle leads to the new one. What is returned has the path that both have.
     """
+    from .publish import publish, writing
+
     place = Path(os.path.realpath(bundle.path))
     with writing(place):
         old = open_bundle(place, check=False).manifest

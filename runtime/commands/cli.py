@@ -17,7 +17,7 @@ from ..ground.version import __version__
 from .mistakes import mistake_of
 from .streams import closing, shown_streams
 
-RUN_HELP = "Classify or detect, in pictures, a video, a camera or a stream."
+RUN_HELP = "Classify, detect or point, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
     "--source": (str, "A video, a folder of pictures, a camera as 0, or a URL (rtsp://, http://)."),
     "--save": (str, "Draw the answers: out.jpg, a folder, or a video as out.mp4, .avi, .webm."),
@@ -29,7 +29,11 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--iou": (float, "Detector: of two boxes of a class that overlap more, the better stays (default: the bundle's)."),
     "--max-detections": (int, "Detector: at most so many boxes a picture (default: the bundle's)."),
     "--agnostic-nms": (bool, "Detector: a better box drops what overlaps it whatever the classes."),
-    "--top": (int, "Classifier: how many classes to print (default 5)."),
+    "--top": (int, "Classifier: how many classes to print (default 5); grounding: how many regions (default 3)."),
+    "--instruction": (list, "Grounding: what to click, in words; may be given several times."),
+    "--instructions": (str, "Grounding: a file with one instruction a line."),
+    "--zoom": (int, "Grounding: look again at the surroundings of the point, 2 or 4 times as large."),
+    "--pool-mb": (float, "Grounding: at most so many MB for what is kept of open screens (default 512)."),
     "--max-frames": (int, "Stop after so many frames or pictures."),
     "--reconnect": (bool, "Open a camera or stream that is lost again; give up after five minutes without a frame."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
@@ -127,7 +131,11 @@ def _do(words: list[str], as_json: bool) -> int:
     look.add_argument("bundle")
     look.add_argument("images", nargs="*", help="Pictures, or folders of them.")
     for flag, (kind, help_text) in RUN_OPTIONS.items():
-        how: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind}
+        how: dict[str, Any] = {"type": kind}
+        if kind is bool:
+            how = {"action": "store_true"}
+        elif kind is list:
+            how = {"action": "append", "default": []}
         look.add_argument(flag, help=help_text.replace("%", "%%"), **how)
     test = verbs.add_parser("test", help="compare this device with the golden outputs")
     test.add_argument("bundle")
@@ -163,10 +171,10 @@ def _of_the_workstation(what: str) -> UserMistake:
     )
 
 
-def _run(images: list[str], **asked: Any) -> int:
+def _run(images: list[str], instruction: list[str], **asked: Any) -> int:
     from .run import Asked, run
 
-    return run(Asked(images=tuple(images), **asked))
+    return run(Asked(images=tuple(images), instruction=tuple(instruction), **asked))
 
 
 def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) -> int:

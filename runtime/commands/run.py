@@ -22,12 +22,14 @@ from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
 from ..errors import EdgesmithError, UserMistake, one_line
 from ..ground import signals
+from ..ground.regular import read_regular
 from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 from . import streams
 
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 PIPE = "-"
+MOST_INSTRUCTIONS, MOST_INSTRUCTION_BYTES = 1_000, 2**22  # of a file
 LATENCIES = ("read", *TOLD, "draw", "save")
 
 
@@ -51,6 +53,10 @@ class Asked:
     force: bool = False
     agnostic_nms: bool = False
     reconnect: bool = False
+    instruction: tuple[str, ...] = ()
+    instructions: str | None = None  # a file, one a line
+    zoom: int | None = None
+    pool_mb: float | None = None
 
     def check(self) -> None:
         """UserMistake for words that contradict each other or that no bundle can follow."""
@@ -106,7 +112,12 @@ class Asked:
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
         told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
-        return {**told, "agnostic_nms": True} if self.agnostic_nms else told
+        more = {"agnostic_nms": self.agnostic_nms, "instruction": self.asked_for(), "zoom": self.zoom}
+        return told | {name: value for name, value in more.items() if value}  # tasks of others may not know of them
+
+    def asked_for(self) -> list[str]:
+        """The instructions, those of the command line first."""
+        return [*self.instruction, *(instructions_of(self.instructions) if self.instructions is not None else ())]
 
 
 def run(asked: Asked) -> int:
@@ -115,19 +126,45 @@ def run(asked: Asked) -> int:
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
     from ..backends.load import load
-    from ..pictures.save import saver
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
 
     quiet()
     with (
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
-        load(bundle, backend=asked.backend, threads=asked.threads) as session,
+        load(bundle, backend=asked.backend, threads=asked.threads, pool_mb=asked.pool_mb) as session,
     ):
-        out = saver(asked.save, source, asked.force) if asked.save is not None else None
+        out = _saver(asked.save, source, asked.force) if asked.save is not None else None
         code = _Run(asked, choices, session, source, out).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
+
+
+def _saver(place: str, source: Any, force: bool) -> Any:
+    """Where the frames go; what writes them is imported by those who save."""
+    from ..pictures.save import saver
+
+    return saver(place, source, force)
+
+
+def instructions_of(path: str) -> list[str]:
+    """The lines of a UTF-8 file, empty ones left out; UserMistake where it cannot be read or has none."""
+    try:
+        text = read_regular(path, MOST_INSTRUCTION_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserMistake(
+            f"cannot read the instructions in {shown(path)}",
+            found=getattr(error, "strerror", None) or "bytes that are no UTF-8",
+            expected="a text file with one instruction a line",
+        ) from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or len(lines) > MOST_INSTRUCTIONS:
+        raise UserMistake(
+            f"{shown(path)} is no list of instructions",
+            found=f"{len(lines):,} lines that are not empty",
+            expected=f"1 to {MOST_INSTRUCTIONS:,}, one instruction each",
+        )
+    return lines
 
 
 class _Run:

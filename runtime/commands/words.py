@@ -30,7 +30,7 @@ def plain_run(words: Sequence[str]) -> Asked | None:
     given: dict[str, Any] = {}
     rest = iter(words)
     for word in rest:
-        if not word or "=" in word or word in given:
+        if not word or "=" in word or (word in given and kinds.get(word) is not list):
             return None
         if not word.startswith("-"):
             places.append(word)
@@ -38,14 +38,15 @@ def plain_run(words: Sequence[str]) -> Asked | None:
         kind = kinds.get(word)
         if kind is None:
             return None
-        given[word] = True
-        if kind is not bool:
+        if kind is bool:
+            given[word] = True
+        else:
             value = next(rest, "")
             if not value or value.startswith("-") or "=" in value:
                 return None
             if kind in NUMBERS and not NUMBERS[kind].fullmatch(value):
                 return None
-            given[word] = kind(value)
+            given[word] = (*given.get(word, ()), value) if kind is list else kind(value)
     if not places:
         return None
     from .run import Asked

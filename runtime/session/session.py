@@ -59,9 +59,11 @@ class Session(ABC):
         self._weights: list[Held] = []
         self._task: Task = task_of(bundle.task)
         self._beside: dict[str, Session] = {}  # the other graphs that were asked for, by name
+        self._screens: Any = None  # of a task whose pictures stay open; made when the first is
+        self._pool_mb: float | None = None
 
     @abstractmethod
-    def open(self) -> None:
+    def open_engine(self) -> None:
         """Load the library and the engine; raises BackendUnavailable when either cannot be had here."""
 
     @abstractmethod
@@ -70,7 +72,7 @@ class Session(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """Free the engine; called once, also when ``open`` failed half-way."""
+        """Free the engine; called once, also when ``open_engine`` failed half-way."""
 
     @property
     def infer_ms(self) -> float:
@@ -92,7 +94,7 @@ class Session(ABC):
             with self.bundle.reading(graph, *weights):
                 self._weights = [Held(self.bundle.path / name) for name in weights] if self.maps_weights else []
                 with in_words(self.backend, self.bundle.name, "load"):
-                    self.open()
+                    self.open_engine()
         except BaseException:
             self.release()
             raise
@@ -150,17 +152,22 @@ class Session(ABC):
         iou: float | None = None,
         max_detections: int | None = None,
         agnostic_nms: bool | None = None,
+        instruction: str | Sequence[str] | None = None,
+        zoom: int | None = None,
     ) -> Any:
         """A picture (path, uint8 RGB array or PIL picture) -> its answer; a list or (N, H, W, 3) array -> a list of answers.
 
-        The answer is a Classification or Detections, by the task of the bundle. The thresholds are for detectors and
-        take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
-        ``agnostic_nms``: a box suppresses what overlaps it whatever the classes.
+        The answer is a Classification, Detections or Clicks, by the task of the bundle. The thresholds are for detectors
+        and take the place of the bundle's own, as far as its graph has not applied them already (UserMistake).
+        ``agnostic_nms``: a box suppresses what overlaps it whatever the classes. ``instruction``, one or several, and
+        ``zoom`` are for grounding.
         """
         self._check_open()
         choices: dict[str, Any] = {"score": score, "iou": iou, "max_detections": max_detections}
-        if agnostic_nms is not None:  # tasks of others may not know of it
-            choices["agnostic_nms"] = agnostic_nms
+        more = {"agnostic_nms": agnostic_nms, "instruction": instruction, "zoom": zoom}
+        choices |= {
+            name: value for name, value in more.items() if value is not None
+        }  # tasks of others may not know of it
         chosen = self._task.check(self.bundle, choices)
         if isinstance(images, np.ndarray) and images.ndim != 4:
             return self._answers(chosen, [images])[0]
@@ -175,7 +182,37 @@ class Session(ABC):
             )
         return self._answers(chosen, list(images))
 
+    def screens(self) -> Any:
+        """What keeps pictures open, and its ``pool``; UserMistake where the task of the bundle opens none."""
+        with self._opening:
+            if self._screens is None:
+                self._screens = self._task.screens(self, self._pool_mb)
+            return self._screens
+
+    def keeping(self, pool_mb: float) -> Self:
+        """The same session with so many MB for what it keeps of open pictures; asked before the first is opened."""
+        self._pool_mb = pool_mb
+        self.screens()  # a task without, or a size that is none, is told now
+        return self
+
+    def open(self, picture: Picture) -> Any:
+        """Look at a screenshot once; instructions are asked of the Screen that is returned (tasks/grounding/screens).
+
+        Raises:
+            UserMistake: the bundle opens no pictures, this one cannot be read or is no screen, the pool has no room.
+        """
+        self._check_open()
+        return self.screens().open(picture)
+
+    def click(self, pairs: Sequence[tuple[Any, str]], zoom: int | None = None) -> list[Any]:
+        """(screen, instruction) pairs -> a click each, screens of one size in one batch."""
+        self._check_open()
+        found: list[Any] = self.screens().click(pairs, zoom)
+        return found
+
     def _answers(self, chosen: Any, images: list[Picture]) -> list[Any]:
+        if (looked := self._task.look(self.screens, images, chosen)) is not None:
+            return looked
         contract = self.bundle.contract
         answers: list[Any] = []
         least, size = self.batch_sizes(len(images))
@@ -227,6 +264,8 @@ class Session(ABC):
             self._state.wait_for(lambda: not self._calls)
             held, self._held = self._held, False
         if held:
+            if self._screens is not None:
+                self._screens.close()
             for other in self._beside.values():
                 other.close()
             self.release()

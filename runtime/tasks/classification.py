@@ -13,6 +13,7 @@ from ..ground.numbers import class_logits
 from .task import Described, ImageSize, Task, Times
 
 TOP = 5
+OF_DETECTORS = ("score", "iou", "max_detections", "agnostic_nms")
 UNNAMED = ("class 0", "0")  # what the class of a checkpoint with one is called where nobody named it
 
 
@@ -115,8 +116,9 @@ class ClassificationTask(Task):
         return [Classification(row.reshape(-1), labels, times.preprocess_ms, times.infer_ms) for row in logits]
 
     def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:
+        super().choices(bundle, {name: value for name, value in options.items() if name not in ("top", *OF_DETECTORS)})
         for name, value in options.items():
-            if name != "top" and value is not None:
+            if name in OF_DETECTORS and value is not None:
                 flag = "--" + name.replace("_", "-")
                 raise UserMistake(
                     f"{bundle.name} classifies, and {flag} belongs to detectors",

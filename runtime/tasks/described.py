@@ -1,9 +1,12 @@
-"""What a task reads of a bundle; tasks stand below bundles, so they see this much of one."""
+"""What a task reads of a bundle and of a session; tasks stand below both, so they see this much of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 
 class Described(Protocol):
@@ -25,3 +28,16 @@ class Described(Protocol):
     def contract(self) -> Any: ...
     @property
     def outputs(self) -> tuple[Any, ...]: ...
+    @property
+    def graphs(self) -> Mapping[str, Any]: ...
+    def held(self, name: str, most_bytes: int) -> bytes: ...
+
+
+class Runs(Protocol):
+    """What a task reads of an open session (runtime/session/session.py), where one graph and one run do not do."""
+
+    @property
+    def bundle(self) -> Described: ...
+    @property
+    def infer_ms(self) -> float: ...
+    def run(self, feeds: Mapping[str, np.ndarray], graph: str | None = None) -> dict[str, np.ndarray]: ...

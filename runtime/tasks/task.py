@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import UserMistake
-from .described import Described
+from .described import Described, Runs
 from .selftest import SelfTestRow, agreement
 
 if TYPE_CHECKING:
+    from ..pictures.preprocess import Picture
     from ..report.parts import Parts
     from .evaluation import Asked, Load, Progress
 
@@ -97,9 +98,44 @@ class Task(ABC):
     def check_bundle(self, bundle: Described) -> None:
         """BundleRefused for a bundle whose manifest contradicts itself; asked whenever one is opened."""
 
+    # pictures that several graphs look at
+
+    def kept_files(self, bundle: Described) -> Sequence[str]:
+        """Files of a bundle that are read while a session is open (``bundle.held``)."""
+        return ()
+
+    def screens(self, session: Runs, pool_mb: float | None) -> Any:
+        """What keeps opened pictures for a session, within so many MB; UserMistake where there is no such thing."""
+        raise UserMistake(
+            f"{session.bundle.name} keeps no pictures open",
+            found=f"task {session.bundle.task}",
+            expected="a bundle that takes an instruction beside a picture",
+            attempt="session(picture) gives its answer",
+        )
+
+    def look(self, screens: Callable[[], Any], pictures: Sequence[Picture], chosen: Any) -> list[Any] | None:
+        """The answers to some pictures by way of ``screens()``; None where one run of the graph gives them (``answers``)."""
+        return None
+
+    # the self-test
+
+    def golden_inputs(self, bundle: Described) -> Sequence[str]:
+        """The inputs that golden.npz holds: those of the first graph."""
+        return [spec.name for spec in next(iter(bundle.graphs.values())).inputs]
+
     def golden_outputs(self, bundle: Described) -> Sequence[str]:
         """The outputs that golden.npz holds: those that the torch model gives, whatever the graph makes of them."""
         return [spec.name for spec in bundle.outputs]
+
+    def golden_graphs(self, bundle: Described) -> Sequence[str]:
+        """The graphs that the self-test runs."""
+        return list(bundle.graphs)[:1]
+
+    def replay(
+        self, screens: Callable[[], Any], inputs: Mapping[str, np.ndarray], picture: np.ndarray | None
+    ) -> list[dict[str, np.ndarray]] | None:
+        """The golden inputs by way of ``screens()``, in some runs; None where the first graph takes them as they are."""
+        return None
 
     def selftest_rows(
         self,

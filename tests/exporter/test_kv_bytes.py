@@ -9,10 +9,12 @@ import pytest
 from command_line import edgesmith
 from small_bundle import write_small_bundle
 
+from edgesmith.exporter.grounding.parts.sizes import TextSizes
+from edgesmith.exporter.grounding.parts.stored import Storage
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.kv.weight import bundle_table, kv_bytes, of_bundle, table
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.tasks.grounding.kv_bytes import CacheLayout
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import CacheLayout
 
 
 def test_a_head_of_128_channels():
@@ -34,6 +36,17 @@ def test_a_cache_weighs_what_the_ops_write(width, bits, tokens):
     told = {**layout.keys(tokens), **layout.values(tokens)}
     wrote = dict(zip(("key_codes", "key_meta", "value_codes", "value_meta"), (*key, *value), strict=True))
     assert told == {name: ((1, *array.shape), str(array.dtype)) for name, array in wrote.items()}
+
+
+@pytest.mark.parametrize("bits", [32, 16, 8, 4, 2])
+def test_a_screen_holds_what_the_graphs_store(bits):
+    text = TextSizes(
+        hidden=128, mlp=96, heads=4, kv_heads=2, layers=3, words=100, eps=1e-6, theta=1e6, sections=(4, 6, 6)
+    )
+    stored = Storage(bits).specs(text, 2, 70)
+    found = {name: (shape, str(kind).removeprefix("torch.")) for name, (shape, kind) in stored.items()}
+    layout = CacheLayout(text.layers, text.kv_heads, text.head_dim, bits=bits)
+    assert layout.tensors(70, screens=2) == found
 
 
 def test_rotated_keys_weigh_what_the_op_reads():

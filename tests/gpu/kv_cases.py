@@ -14,7 +14,7 @@ from edgesmith.exporter.plugins.kv import prefix_attention
 from edgesmith.exporter.plugins.kv import quantise as quantize_kv
 from edgesmith.exporter.plugins.kv import rotate as rotate_kv
 from edgesmith.exporter.plugins.kv.prefix_attention import WIDTHS
-from edgesmith.runtime.tasks.grounding.kv_bytes import SINKS
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS
 
 from .case import Build, Case
 

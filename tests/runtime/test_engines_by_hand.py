@@ -337,9 +337,12 @@ def test_plain_lines_of_run():
         "cpu",
     )
     for flag, (kind, _) in RUN_OPTIONS.items():
-        value = {str: ["x"], int: ["7"], float: ["0.5"], bool: []}[kind]
+        value = {str: ["x"], int: ["7"], float: ["0.5"], bool: [], list: ["x"]}[kind]
         asked = plain_run(["a.edge", flag, *value])
-        assert getattr(asked, flag[2:].replace("-", "_")) == ({str: "x", int: 7, float: 0.5, bool: True}[kind])
+        assert (
+            getattr(asked, flag[2:].replace("-", "_"))
+            == ({str: "x", int: 7, float: 0.5, bool: True, list: ("x",)}[kind])
+        )
     for line in (
         [], ["--json"], ["a.edge", "--what"], ["a.edge", "--top"], ["a.edge", "--top", "x"], ["a.edge", "--top", "1234567890"], ["a.edge", "--top", "-1"],
         ["a.edge", "--score", ".5"], ["a.edge", "--score", "1e3"], ["a.edge", "--json", "--json"], ["a.edge", "k=v"], ["a.edge", ""], ["a.edge", "--backend", "a=b"],

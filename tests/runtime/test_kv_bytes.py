@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.tasks.grounding.kv_bytes import GB, KIVI, ROTATEKV, CacheLayout, bytes_of
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import GB, KIVI, ROTATEKV, CacheLayout, bytes_of
 
 QWEN = CacheLayout(layers=36, kv_heads=2, head_dim=128, hidden=2048)
 FULL_HD = 99 + 39 * 69  # the text before the picture, 28 x 28 pixels a token

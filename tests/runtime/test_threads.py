@@ -34,7 +34,7 @@ class Told(Session):
     backend = "told"
     clock = threading.local()
 
-    def open(self) -> None:
+    def open_engine(self) -> None:
         self.freed = threading.Event()
 
     def infer(self, feeds):

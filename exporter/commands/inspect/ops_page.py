@@ -45,7 +45,7 @@ kernels they had, so graphs, kernel packs and bundles that hold them stay good.
 
 A screen (`edgesmith kv-bytes`; Qwen2.5-VL-3B: 36 layers, 2 kv heads of 128, hidden 2048; 99 tokens of text and 2691 of 1920x1080): bytes
 a token and kv head, bytes a token in all layers, and with the sums over the picture's tokens the megabytes of one screen. The formula
-is the pool's (`runtime/tasks/grounding/kv_bytes.py`); `edgesmith kv-bytes BUNDLE` tells a bundle's own sizes of screen.
+is the pool's (`runtime/tasks/grounding/screens/kv_bytes.py`); `edgesmith kv-bytes BUNDLE` tells a bundle's own sizes of screen.
 """
 
 

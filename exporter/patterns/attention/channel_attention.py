@@ -23,14 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.edit import insert, insert_node, replace_value, shared_constant
 from ....graph.read import attribute, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.heads import Heads, find_heads, unscaled
 from ..matchers.layers import TO_TOKENS
 from ..matchers.moves import move
 from ..matchers.projection import Projection, new_layer, of_one_input, packed
-from ..matchers.views import as_shape, reshaped
+from ..matchers.views import as_shape, merge_views, reshaped
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 
@@ -68,7 +68,7 @@ class _ChannelAttention(Pattern):
                 self._write(model, found)
                 count += 1
         if count:
-            sweep(model)
+            merge_views(model)
         return count
 
     def is_normal(self, block: ChannelBlock) -> bool:

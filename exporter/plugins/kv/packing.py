@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....runtime.tasks.grounding.kv_bytes import CODES, GROUP, CacheLayout, bytes_of
+from ....runtime.tasks.grounding.screens.kv_bytes import CODES, GROUP, CacheLayout, bytes_of
 
 BITS = CODES
 TOKENS = GROUP

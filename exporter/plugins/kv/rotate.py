@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
-from ....runtime.tasks.grounding.kv_bytes import SINKS
+from ....runtime.tasks.grounding.screens.kv_bytes import SINKS
 from ..declaration import FusedOp, Kernel, Variant
 from .hadamard import fwht, product_text
 from .packing import dequantize_v, dequantize_v_text

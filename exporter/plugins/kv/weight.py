@@ -7,7 +7,7 @@ from typing import Any
 
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP16
-from ....runtime.tasks.grounding.kv_bytes import GB, GROUP, KIVI, CacheLayout, Tensors, bytes_of
+from ....runtime.tasks.grounding.screens.kv_bytes import GB, GROUP, KIVI, CacheLayout, Tensors, bytes_of
 
 WIDTHS = {FP16: (16, 16), "K8V8": (8, 8), "K4V4": (4, 4), "K4V2": (4, 2), "K2V2": (2, 2)}  # bits of keys and values
 ONE_WIDTH = {name: bits for name, (bits, values) in WIDTHS.items() if bits == values}  # what a bundle can have

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # bundles keep far weaker boxes, as the protocol of mean average precision wants; nobody wants to see them
 SHOWN_SCORE = 0.3
+OPTIONS = ("score", "iou", "max_detections", "agnostic_nms")
 
 
 class DetectionTask(Task):
@@ -77,7 +78,8 @@ class DetectionTask(Task):
         return self.outputs
 
     def check(self, bundle: Described, choices: Mapping[str, Any]) -> DetectionRule:
-        return rule_of(bundle).override(**choices)
+        super().check(bundle, {name: value for name, value in choices.items() if name not in OPTIONS})
+        return rule_of(bundle).override(**{name: value for name, value in choices.items() if name in OPTIONS})
 
     def answers(
         self,
@@ -137,7 +139,8 @@ class DetectionTask(Task):
                 found=f"--top {top}",
                 attempt=f"--max-detections {top} for the best boxes only, or --score",
             )
-        rule, chosen = rule_of(bundle), {name: value for name, value in options.items() if name != "top"}
+        super().choices(bundle, {name: value for name, value in options.items() if name not in ("top", *OPTIONS)})
+        rule, chosen = rule_of(bundle), {name: value for name, value in options.items() if name in OPTIONS}
         if chosen.get("score") is None:
             chosen["score"] = max(SHOWN_SCORE, rule.score)
         rule.override(**chosen)  # what this bundle cannot do is told before anything is opened

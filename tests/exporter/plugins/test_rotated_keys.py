@@ -9,12 +9,12 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from torch_translations import translations
 
 from edgesmith.exporter.plugins.kv.rotate import channel_order, rope, rotate, sink_tokens
 from edgesmith.exporter.plugins.rotated_keys import RotatedKeys
 from edgesmith.exporter.plugins.torch_ops import carry_functions
-from edgesmith.runtime.tasks.grounding.kv_bytes import SINKS, CacheLayout
+from edgesmith.exporter.trace.fused_nodes import translations
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS, CacheLayout
 
 BATCH, KV_HEADS, DIM, TOKENS = 2, 2, 32, 70
 NORM = 600.0  # of a key bias, as reported for Qwen2.5

@@ -8,11 +8,11 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from torch_translations import translations
 
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.torch_ops import carry_functions, signature, torch_op
 from edgesmith.exporter.plugins.vision.ggem_pool import OP
+from edgesmith.exporter.trace.fused_nodes import translations
 
 
 class Pooled(torch.nn.Module):

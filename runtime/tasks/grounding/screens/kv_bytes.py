@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from ...errors import UserMistake
+from ....errors import UserMistake
 
 KIVI, ROTATEKV = "kivi", "rotatekv"
 SCHEMES = (KIVI, ROTATEKV)
@@ -75,7 +75,7 @@ class CacheLayout:
             int(grounding[name]) for name in ("layers", "kv_heads", "head_dim", "hidden")
         )
         kv = grounding["kv"]
-        return cls(layers, kv_heads, head_dim, hidden, bits=int(kv["bits"]), scheme=str(kv["scheme"]))
+        return cls(layers, kv_heads, head_dim, hidden, bits=int(kv["bits"]), scheme=str(kv.get("scheme", KIVI)))
 
     @property
     def _value_bits(self) -> int:

@@ -1,0 +1,75 @@
+"""Clicks -> a copy of the screenshot with the score map, the elements and the points drawn on it.
+
+    picture uint8 (H, W, 3) RGB + Clicks  ->  uint8 (H, W, 3) RGB
+
+The map shows what the network looked at: patches brighten with their score. Of several instructions each patch shows the one that
+wants it most. A click has the colour and the number of its instruction.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ...errors import UserMistake
+from ...pictures.preprocess import as_rgb
+from ..detection.draw import BLACK, WHITE, Colour, Pen, class_colour, readable
+from .answer import Click, Clicks
+
+VEIL = 0.45  # how much of the picture the map hides where the score is largest
+
+
+def draw(image: np.ndarray, clicks: Clicks) -> np.ndarray:
+    """The overlay; UserMistake for another picture."""
+    canvas = as_rgb(image).copy()
+    height, width = canvas.shape[:2]
+    if clicks.image_size != (height, width):
+        raise UserMistake(
+            "these clicks are not of this picture",
+            found=f"a picture of {width} x {height} pixels",
+            expected=f"{clicks.image_size[1]} x {clicks.image_size[0]}",
+        )
+    strongest = np.zeros((height, width), np.float32)
+    tint = np.zeros((height, width, 3), np.uint8)
+    for number, click in enumerate(clicks):
+        heat = heat_map(click)
+        more = heat > strongest
+        strongest[more], tint[more] = heat[more], class_colour(number)
+    veil = (VEIL * strongest)[..., None]
+    canvas = np.rint(canvas * (1 - veil) + tint * veil).astype(np.uint8)
+    pen = Pen.of(height, width)
+    for number, click in enumerate(clicks):
+        _mark(canvas, click, number, pen, len(clicks) > 1)
+    return canvas
+
+
+def heat_map(click: Click) -> np.ndarray:
+    """(H, W) float32, 0 to 1: the scores as shares of the largest, over the part of the picture that they cover."""
+    left, top, right, bottom = click.seen
+    shares = np.asarray(click.scores, np.float32) / click.scores.max()
+    heat = np.zeros(click.image_size, np.float32)
+    heat[top:bottom, left:right] = cv2.resize(shares, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    return heat
+
+
+def _mark(canvas: np.ndarray, click: Click, number: int, pen: Pen, numbered: bool) -> None:
+    """The element's box, a ring with a cross around the point, and the instruction beside it."""
+    height, width = canvas.shape[:2]
+    colour, (left, top, right, bottom) = class_colour(number), click.box
+    cv2.rectangle(canvas, (left, top), (max(right - 1, left), max(bottom - 1, top)), colour, pen.line_px)
+    _ring(canvas, click.pixels, colour, pen)
+    name = readable(click.instruction, number)
+    text = pen.fitting((f"{number + 1} {name}" if numbered else name,), width - 2 * pen.margin_px)
+    if not text or pen.field_px > height:
+        return
+    at = min(max(left, 0), max(width - pen.width_px(text) - 2 * pen.margin_px, 0))
+    over = top - pen.field_px
+    pen.write(canvas, text, at, over if over >= 0 else min(bottom, height - pen.field_px), colour)
+
+
+def _ring(canvas: np.ndarray, at: tuple[int, int], colour: Colour, pen: Pen) -> None:
+    radius = 4 * pen.line_px + 2
+    for shade, more in ((BLACK, 2), (WHITE, 1), (colour, 0)):  # seen on any ground
+        cv2.circle(canvas, at, radius, shade, pen.line_px + more, cv2.LINE_AA)
+    cv2.drawMarker(canvas, at, BLACK, cv2.MARKER_CROSS, radius, pen.line_px + 2)
+    cv2.drawMarker(canvas, at, colour, cv2.MARKER_CROSS, radius, pen.line_px)

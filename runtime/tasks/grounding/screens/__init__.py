@@ -1,0 +1,1 @@
+"""Screens that are open: what was computed of them once, kept for every further instruction."""
