@@ -82,7 +82,7 @@ class Instruction(nn.Module):
         cos, sin = self.cos[positions], self.sin[positions]  # (B, M, d/2)
         seen = (columns <= columns[:, None]) & (since >= 0)[:, None]  # (B, M, M)
         mask = torch.where(seen, 0.0, MASKED)[:, None, None]
-        queries = slice(0, tokens.shape[1] - self.weighting.left_out)
+        queries = tokens.shape[1] - self.weighting.left_out  # rows; narrow, since a slice's length would stay unknown
         x = language.embed_tokens(tokens)
         like = x[0, 0, :1]
         visual = self._visual_columns(stored, tokens)
@@ -93,13 +93,16 @@ class Instruction(nn.Module):
             inputs = (x, *self.storage.read(stored, number, like), cos, sin, mask, visual, *tables)
             place = f"model.language_model.layers.{number}"
             x, of_layer, of_anchor = call_layer(self.layers, "Instruction", place, layer, inputs, shapes)
-            rows.append(language.output(x, number)[:, queries])
+            rows.append(language.output(x, number).narrow(1, 0, queries))
             mass.append(of_layer)
             anchor.append(of_anchor)
         h = torch.stack(rows, 1)  # (B, L, Q, D)
         affinity = (h @ visual_sums.unsqueeze(-1) * unit_rows(h)).squeeze(-1)
         found: Tensor = self.scoring(
-            affinity, torch.stack(mass, 1)[..., queries], torch.stack(anchor, 1), since[:, queries] >= 0
+            affinity,
+            torch.stack(mass, 1).narrow(3, 0, queries),
+            torch.stack(anchor, 1),
+            since.narrow(1, 0, queries) >= 0,
         )
         return found
 
