@@ -201,6 +201,17 @@ def test_a_damaged_file_is_named(folder, name, content):
     assert f"{name} cannot be read" in message
 
 
+def test_a_name_longer_than_a_file_system_takes_is_a_missing_file(folder):
+    index = folder / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    first = next(iter(told["weight_map"]))
+    told["weight_map"][first] = "a" * 300 + ".safetensors"
+    index.write_text(json.dumps(told))
+    with pytest.raises(UserMistake, match="are missing") as caught:
+        open_folder(folder)
+    assert "a" * 80 in str(caught.value) and "a" * 81 not in str(caught.value)
+
+
 @pytest.mark.parametrize("left", [0, 7, 100, 0.5, 0.99])
 def test_a_shard_that_was_cut_off_is_named(folder, left):
     file = folder / SECOND
