@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import cv2
 import numpy as np
@@ -160,3 +161,25 @@ def test_other_tasks_take_none_of_it(command, shot, tmp_path, option):
 def test_the_self_test_covers_the_whole_way(command, place):
     answer = command("test", place)
     assert answer.code == 0 and "scores: holds" in answer.out and "preprocessing: holds" in answer.out
+
+
+def test_an_8k_screenshot_is_looked_at_smaller_and_that_is_told(place, tmp_path):
+    path = tmp_path / "8k.png"
+    large = np.full((4320, 7680, 3), 90, np.uint8)
+    large[864:1728, 4800:5760] = (0, 0, 255)  # red, as OpenCV writes it
+    cv2.imwrite(str(path), large)
+    told = on_device("run", place, str(path), "--instruction", "red")
+    assert told.code == 0 and "note: 7680 x 4320 pixels are looked at as 224 x 140" in told.out
+    x, y = map(int, told.out.split("pyautogui.click(")[1].split(")")[0].split(","))
+    assert 4800 <= x < 5760 and 864 <= y < 1728
+
+
+def test_a_picture_above_the_limit_of_the_reader_is_refused(place, shot, tmp_path):
+    with open(shot, "rb") as file:
+        data = bytearray(file.read())
+    data[16:24] = (20_000).to_bytes(4, "big") * 2  # width and height of the header, and its checksum
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path = tmp_path / "huge.png"
+    path.write_bytes(data)
+    told = on_device("run", place, str(path), "--instruction", "red")
+    assert told.code == 2 and "20000 x 20000 pixels" in told.err and "at most 200,000,000" in told.err

@@ -15,14 +15,35 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ...trace.repeated import Layers, call_layer
 from .attention import MASKED, attend_behind
-from .layers import Language, constant, turn_alone, under, unit_rows
+from .layers import DecoderLayer, Language, constant, turn_alone, under, unit_rows
 from .rotary import text_tables
 from .sizes import TextSizes
 from .stored import Storage
 from .weighting import Scoring, Weighting
 
 TABLES = ("prefix_cos", "prefix_sin")
+
+
+class InstructionLayer(DecoderLayer):
+    """Rows over what is stored of one layer -> x (B, M, D), mass (B, Hq, M), the anchor's row over visual tokens (B, Hq, V)."""
+
+    def __init__(self, sizes: TextSizes, before: int) -> None:
+        super().__init__(sizes)
+        self.before = before
+
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, visual: Tensor,
+        *tables: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        y, project, bias = self.input_layernorm(x), self.self_attn, self.self_attn.key_bias()
+        new = turn_alone(project.key(y) + bias, cos, sin), project.value(y)
+        old = keys + _turned_bias(bias, *tables) if tables else keys
+        attended, seen = attend_behind(project.query(y, cos, sin), (old, values), new, mask)
+        mass = _by_head(seen @ visual, x.shape[1])[..., 0]
+        anchor = _by_head(seen, x.shape[1])[:, :, -1, self.before : keys.shape[2]]
+        return self.finish(x, attended), mass, anchor
 
 
 class Instruction(nn.Module):
@@ -38,7 +59,9 @@ class Instruction(nn.Module):
     def __init__(self, sizes: TextSizes, before: int, storage: Storage, weighting: Weighting) -> None:
         super().__init__()
         self.sizes, self.before, self.storage, self.weighting = sizes, before, storage, weighting
-        self.model = under("language_model", Language(sizes, words=True))
+        layers = [InstructionLayer(sizes, before) for _ in range(sizes.layers)]
+        self.model = under("language_model", Language(sizes, layers, words=True))
+        self.layers: Layers | None = None
         self.scoring = Scoring(weighting)
         cos, sin = text_tables(sizes)
         constant(self, "cos", cos)
@@ -59,28 +82,27 @@ class Instruction(nn.Module):
         cos, sin = self.cos[positions], self.sin[positions]  # (B, M, d/2)
         seen = (columns <= columns[:, None]) & (since >= 0)[:, None]  # (B, M, M)
         mask = torch.where(seen, 0.0, MASKED)[:, None, None]
-        queries = slice(0, tokens.shape[1] - self.weighting.left_out)
+        queries = tokens.shape[1] - self.weighting.left_out  # rows; narrow, since a slice's length would stay unknown
         x = language.embed_tokens(tokens)
         like = x[0, 0, :1]
         visual = self._visual_columns(stored, tokens)
-        affinity, mass, anchor = [], [], []
-        for number, layer in enumerate(language.decoder_layers()):
-            project = layer.self_attn
-            y = layer.input_layernorm(x)
-            bias = project.key_bias()
-            k = turn_alone(project.key(y) + bias, cos, sin)
-            old_keys, old_values = self.storage.read(stored, number, like)
-            if tables:
-                old_keys = old_keys + _turned_bias(bias, *tables)
-            attended, seen_by = attend_behind(
-                project.query(y, cos, sin), (old_keys, old_values), (k, project.value(y)), mask
-            )
-            x = layer.finish(x, attended)
-            affinity.append(_affinity(language.output(x, number)[:, queries], visual_sums[:, number]))
-            mass.append(_by_head(seen_by @ visual, tokens.shape[1])[:, :, queries, 0])
-            anchor.append(_by_head(seen_by, tokens.shape[1])[:, :, -1, self.before : stored[0].shape[3]])
+        batch, prefix = tokens.shape[0], stored[0].shape[3]
+        shapes = (x.shape, (batch, self.sizes.heads, tokens.shape[1]), (batch, self.sizes.heads, prefix - self.before))
+        rows, mass, anchor = [], [], []
+        for number, layer in enumerate(language.layers):
+            inputs = (x, *self.storage.read(stored, number, like), cos, sin, mask, visual, *tables)
+            place = f"model.language_model.layers.{number}"
+            x, of_layer, of_anchor = call_layer(self.layers, "Instruction", place, layer, inputs, shapes)
+            rows.append(language.output(x, number).narrow(1, 0, queries))
+            mass.append(of_layer)
+            anchor.append(of_anchor)
+        h = torch.stack(rows, 1)  # (B, L, Q, D)
+        affinity = (h @ visual_sums.unsqueeze(-1) * unit_rows(h)).squeeze(-1)
         found: Tensor = self.scoring(
-            torch.stack(affinity, 1), torch.stack(mass, 1), torch.stack(anchor, 1), since[:, queries] >= 0
+            affinity,
+            torch.stack(mass, 1).narrow(3, 0, queries),
+            torch.stack(anchor, 1),
+            since.narrow(1, 0, queries) >= 0,
         )
         return found
 
@@ -100,8 +122,3 @@ def _turned_bias(bias: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _by_head(rows: Tensor, columns: int) -> Tensor:
     """(B, Hk, G * M, ...) -> (B, Hq, M, ...)."""
     return rows.unflatten(2, (-1, columns)).flatten(1, 2)
-
-
-def _affinity(rows: Tensor, sums: Tensor) -> Tensor:
-    """rows (B, Q, D), sums (B, D) -> (B, Q): the cosine to every visual token, summed."""
-    return (rows @ sums.unsqueeze(-1) * unit_rows(rows)).squeeze(-1)

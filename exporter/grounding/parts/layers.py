@@ -6,7 +6,7 @@ as it is written: the ``layouts`` of a module say how it comes out of the checkp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -112,15 +112,12 @@ class DecoderLayer(nn.Module):
 class Language(nn.Module):
     """The decoder layers and the norm behind the last; the table of words where a graph looks words up."""
 
-    def __init__(self, sizes: TextSizes, words: bool) -> None:
+    def __init__(self, sizes: TextSizes, layers: Sequence[DecoderLayer], words: bool = False) -> None:
         super().__init__()
         if words:
             self.embed_tokens = nn.Embedding(sizes.words, sizes.hidden, _weight=torch.empty(sizes.words, sizes.hidden))
-        self.layers = nn.ModuleList([DecoderLayer(sizes) for _ in range(sizes.layers)])
+        self.layers = nn.ModuleList(layers)
         self.norm = RMSNorm(sizes.hidden, sizes.eps)
-
-    def decoder_layers(self) -> list[DecoderLayer]:
-        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     def output(self, x: Tensor, number: int) -> Tensor:
         """h_l of the method: what layer ``number`` (0 based) gives; of the last one, behind the norm."""

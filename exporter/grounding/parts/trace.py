@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from ...plan.engines import USUAL_OPSET
 from ...trace.fused_nodes import translations
+from ...trace.repeated import PLACE, Layers, as_arguments, put_in, respell
 from ...trace.trace import IR_VERSION, _forget_where_it_was_made, _quiet
 from .instruction import TABLES, Instruction
 from .prefix import Prefix
@@ -85,7 +87,7 @@ def trace_instruction(
 
 
 def _traced(
-    module: nn.Module,
+    module: Vision | Prefix | Instruction,
     example: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
     outputs: Sequence[str],
     axes: Axes,
@@ -96,7 +98,10 @@ def _traced(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     weights, constants = weights_of(module), dict(module.named_buffers())
-    with FakeTensorMode(), torch.no_grad(), _quiet():
+    layers = Layers()
+    module.layers = layers
+    fake = FakeTensorMode()
+    with fake, torch.no_grad(), _quiet():
         _without_values(module)
         program = torch.onnx.export(
             module.eval(),
@@ -105,31 +110,26 @@ def _traced(
             opset_version=opset,
             input_names=list(example),
             output_names=list(outputs),
-            dynamic_shapes=_dynamic(module, [axes[name] for name in example]),
+            dynamic_shapes=as_arguments(signature(module.forward), [_open(axes[name]) for name in example]),
             custom_translation_table=translations(),
             optimize=False,  # it would read values; below, where the constants have theirs
             verbose=False,
         )
     assert program is not None
     model = program.model
-    model.ir_version = min(model.ir_version, IR_VERSION)
     _give_constants(model, constants, weights)
-    with _quiet():
+    with torch.no_grad(), _quiet():
         optimize_ir(model)
+        put_in(model, layers, opset, fake)
+    model.ir_version = min(model.ir_version, IR_VERSION)
     _name_axes(model, axes, output_axes)
     _name_nodes(model)
     _forget_where_it_was_made(model)
     return Part(model, {name: weight for name, weight in weights.items() if name in model.graph.initializers})
 
 
-def _dynamic(module: nn.Module, axes: Sequence[Mapping[int, str]]) -> tuple[Any, ...]:
-    """As torch.export asks: an entry an input; what comes after the named arguments is one entry of its own."""
-    import inspect
-
-    rows = [{axis: torch.export.Dim.DYNAMIC for axis in row} for row in axes]
-    parameters = inspect.signature(module.forward).parameters.values()
-    named = sum(parameter.kind is not inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
-    return (*rows[:named], tuple(rows[named:])) if len(rows) > named else tuple(rows)
+def _open(axes: Mapping[int, str]) -> dict[int, Any]:
+    return {axis: torch.export.Dim.DYNAMIC for axis in axes}
 
 
 def _without_values(module: nn.Module) -> None:
@@ -142,35 +142,17 @@ def _without_values(module: nn.Module) -> None:
 
 def _name_axes(model: ir.Model, axes: Axes, output_axes: Axes) -> None:
     """Open axes as people read them; torch spells those of an output as arithmetic on those of the inputs."""
-    import onnx_ir as ir
-
     renamed: dict[str, str] = {}
     for side, names in ((model.graph.inputs, axes), (model.graph.outputs, output_axes)):
         for value in side:
             for axis, name in names[str(value.name)].items():
                 assert value.shape is not None
                 renamed[_spelled(value.shape[axis])] = name
-    for value in _values(model):
-        if value.shape is not None:
-            value.shape = ir.Shape([_renamed(dim, renamed) for dim in value.shape])
-
-
-def _renamed(dim: Any, names: Mapping[str, str]) -> int | str | None:
-    if isinstance(dim, int):
-        return dim
-    spelled = _spelled(dim)
-    if spelled in names:
-        return names[spelled]
-    return re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), spelled)
+    respell(model, renamed)
 
 
 def _spelled(dim: Any) -> str:
     return str(getattr(dim, "value", dim))
-
-
-def _values(model: ir.Model) -> list[ir.Value]:
-    inside = [output for node in model.graph for output in node.outputs]
-    return [*model.graph.inputs, *model.graph.outputs, *inside]
 
 
 def _name_nodes(model: ir.Model) -> None:
@@ -178,7 +160,9 @@ def _name_nodes(model: ir.Model) -> None:
     seen: dict[str, int] = {}
     for node in model.graph:
         scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
-        place = next((scope for scope in reversed(scopes[:-1]) if scope), "graph")
+        inside = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+        layer = node.metadata_props.pop(PLACE, "")
+        place = ".".join(filter(None, (layer, inside))) or "graph"
         name = f"{place}/{node.op_type}"
         seen[name] = seen.get(name, 0) + 1
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...trace.repeated import Layers, call_layer
 from .attention import attend, attend_rows, rows_for
 from .layers import FRAMES_SUMMED, GatedMLP, Linear, RMSNorm, constant, under
 from .rotary import patch_tables, turn
@@ -50,23 +51,25 @@ class PatchConv(nn.Module):
 
 
 class VisionAttention(nn.Module):
-    def __init__(self, sizes: VisionSizes) -> None:
+    """(B, N, C) -> (B, N, C); no groups: all patches see each other, ``rows`` of them at a time."""
+
+    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
         super().__init__()
+        self.groups, self.rows = groups, rows
         self.qkv = Linear(sizes.hidden, 3 * sizes.hidden)
         self.proj = Linear(sizes.hidden, sizes.hidden)
         self.head_dim = sizes.head_dim
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, groups: Groups, rows: int) -> Tensor:
-        """(B, N, C) -> (B, N, C); no groups: all patches see each other, ``rows`` of them at a time."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q = turn(q.unflatten(-1, (-1, self.head_dim)), cos, sin) * self.head_dim**-0.5  # (B, N, H, d)
         k = turn(k.unflatten(-1, (-1, self.head_dim)), cos, sin)
         v = v.unflatten(-1, (-1, self.head_dim))
-        if not groups:
-            attended = attend_rows(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), rows).transpose(1, 2)
+        if not self.groups:
+            attended = attend_rows(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.rows).transpose(1, 2)
         else:
-            sizes = [windows * patches for windows, patches in groups]
-            parts = zip(*(tensor.split(sizes, dim=1) for tensor in (q, k, v)), groups, strict=True)
+            sizes = [windows * patches for windows, patches in self.groups]
+            parts = zip(*(tensor.split(sizes, dim=1) for tensor in (q, k, v)), self.groups, strict=True)
             attended = torch.cat([_in_windows(*part) for part in parts], dim=1)
         projected: Tensor = self.proj(attended.flatten(2))
         return projected
@@ -80,16 +83,17 @@ def _in_windows(q: Tensor, k: Tensor, v: Tensor, group: tuple[int, int]) -> Tens
 
 
 class VisionBlock(nn.Module):
-    def __init__(self, sizes: VisionSizes) -> None:
+    """x (B, N, C), tables (N, d/2) -> (B, N, C)."""
+
+    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = RMSNorm(sizes.hidden), RMSNorm(sizes.hidden)
-        self.attn = VisionAttention(sizes)
+        self.attn = VisionAttention(sizes, groups, rows)
         self.mlp = GatedMLP(sizes.hidden, sizes.mlp, bias=True)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, groups: Groups, rows: int) -> Tensor:
-        x = x + self.attn(self.norm1(x), cos, sin, groups, rows)
-        finished: Tensor = x + self.mlp(self.norm2(x))
-        return finished
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor]:
+        x = x + self.attn(self.norm1(x), cos, sin)
+        return (x + self.mlp(self.norm2(x)),)
 
 
 class Merger(nn.Module):
@@ -108,10 +112,12 @@ class Merger(nn.Module):
 
 
 class Tower(nn.Module):
-    def __init__(self, sizes: VisionSizes) -> None:
+    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": PatchConv(sizes.hidden)})
-        self.blocks = nn.ModuleList([VisionBlock(sizes) for _ in range(sizes.depth)])
+        self.blocks = nn.ModuleList(
+            [VisionBlock(sizes, () if n in sizes.full_blocks else groups, rows) for n in range(sizes.depth)]
+        )
         self.merger = Merger(sizes)
 
 
@@ -126,9 +132,9 @@ class Vision(nn.Module):
     def __init__(self, sizes: VisionSizes, grid: tuple[int, int]) -> None:
         super().__init__()
         self.sizes, self.grid = sizes, grid
-        order, self.groups = window_order(grid)
-        self.rows = rows_for(sizes.heads, len(order) * MERGE**2)
-        self.model = under("visual", Tower(sizes))
+        order, groups = window_order(grid)
+        self.model = under("visual", Tower(sizes, groups, rows_for(sizes.heads, len(order) * MERGE**2)))
+        self.layers: Layers | None = None
         cos, sin = patch_tables(sizes, order, grid)
         constant(self, "order", order)
         constant(self, "raster", np.argsort(order))
@@ -145,7 +151,8 @@ class Vision(nn.Module):
         cells = maps.unflatten(3, (-1, MERGE)).unflatten(2, (-1, MERGE)).permute(0, 2, 4, 3, 5, 1)
         x = cells.flatten(3, 4).flatten(1, 2).index_select(1, self.order).flatten(1, 2)  # (B, V, 4, C) -> (B, 4 V, C)
         for number, block in enumerate(tower.blocks):
-            groups = () if number in self.sizes.full_blocks else self.groups
-            x = block(x, self.patch_cos, self.patch_sin, groups, self.rows)
+            kind = "FullBlock" if number in self.sizes.full_blocks else "WindowBlock"
+            inputs = (x, self.patch_cos, self.patch_sin)
+            (x,) = call_layer(self.layers, kind, f"model.visual.blocks.{number}", block, inputs, (x.shape,))
         found: Tensor = tower.merger(x).index_select(1, self.raster)
         return found

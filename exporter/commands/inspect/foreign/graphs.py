@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from .....runtime.errors import UserMistake
 from .....runtime.ground.limits import BF16
 from .pictures import TAKES, PictureInput, behind_pictures, picture_input
-from .read import read_foreign_graph
+from .read import read_foreign_graph, too_old
 from .trial import try_graph
+
+WHOLE_OPSET = 11  # the first with Round, and with limits of a Clip that are inputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,7 +33,7 @@ def read_picture_graph(path: Path, tried: bool = False) -> ForeignGraph:
     Types are inferred for that, in native code: a child does it before, unless the file is ``tried`` there just now.
 
     Raises:
-        UserMistake: no sound ONNX file, or it takes anything but pictures.
+        UserMistake: no sound ONNX file, one of an opset that is too old, or it takes anything but pictures.
     """
     model = read_foreign_graph(path)
     takes = picture_input(model)
@@ -42,6 +44,11 @@ def read_picture_graph(path: Path, tried: bool = False) -> ForeignGraph:
             expected=TAKES,
             because="only image models can be measured for now",
             attempt="a file with one image input; edgesmith inspect shows what this one holds",
+        )
+    version = model.graph.opset_imports.get("", WHOLE_OPSET)
+    if takes.whole and version < WHOLE_OPSET:
+        raise too_old(
+            path, version, WHOLE_OPSET, "its pictures are whole numbers, and before there is no Round for them"
         )
     model = behind_pictures(model, takes)
     if _in_bfloat16(model):
