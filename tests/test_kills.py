@@ -25,7 +25,9 @@ def test_after_some_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("third", range(3))
 @pytest.mark.parametrize("kind", ["publish", "export", "calibration", "engines"])
-def test_after_150_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind):
-    result = kill(kind, 150)
-    assert result["orphans"] == 0 and result["killed"] > 75
+def test_after_150_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind, third):
+    """In three parts: on a busy machine 150 exports take longer than a test may before it counts as hung."""
+    result = kill(kind, 50)
+    assert result["orphans"] == 0 and result["killed"] > 25
