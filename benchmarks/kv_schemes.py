@@ -30,12 +30,12 @@ from edgesmith.exporter.plugins.kv import quantise as quantize_kv
 from edgesmith.exporter.plugins.kv import rotate as rotate_kv
 from edgesmith.exporter.plugins.kv.packing import BITS, bytes_per_token
 from edgesmith.exporter.plugins.kv.packing import TOKENS as TOKENS_OF_GROUP
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS
 
 HERE = Path(__file__).parent
 HEADS, GROUP, SIZE, TOKENS, QUERIES, DRAWS = 2, 8, 128, 2688, 16, 3
 BIASES = ((0, "any"), (100, "any"), (600, "any"), (600, "slow"), (600, "fast"))  # norm, where
 RANK, OUTLIERS, BIASED = 24, 4, 8  # directions of the content; channels 6 times as large; channels with a bias
-SINKS = rotate_kv.SINKS
 BASE = 1e6  # of RoPE in Qwen2.5
 F32, LIKE = np.float32, np.zeros(1, np.float32)
 

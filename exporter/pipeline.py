@@ -6,11 +6,15 @@ Start reading here. Each stage is one module of the same name, and hands the nex
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .plan.plan import Plan, make_plan
+from ..models.registry import find
+from .plan import plan as plan_module
+from .plan.plan import Plan
 from .run.arguments import spell
 from .run.stages import Progress, Run, Stage, keep, not_lost, run_beside
+from .tasks.known import find_export
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,11 +66,19 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
         ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
             kept in the folder it names ("auto" that finds no precision keeps none).
     """
-    plan = make_plan(model, weights, **choices)
+    own = find_export(find(model).task).flow if isinstance(model, str) else ""
+    flow = import_module(f".{own}", __package__) if own else None  # a task of several graphs has a screen of its own
+    plan = (flow or plan_module).make_plan(model, weights, **choices)
     if dry_run:
         return Result(plan)
     with run_beside(plan.out, progress) as run:
-        return run_plan(plan, run)
+        if flow is None:
+            return run_plan(plan, run)
+        carried = flow.carry_out(plan, run)
+        kept = keep(run, plan.run_folder) if plan.keep else None
+        return Result(
+            plan, carried.bundle, carried.parity, tuple(run.stages), kept, tuple(carried.bundle.manifest["notes"])
+        )
 
 
 def run_plan(plan: Plan, run: Run) -> Result:
@@ -76,15 +88,15 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .bundle.made import Made
     from .bundle.pack import draft, publish
     from .bundle.parity import check, check_each_pass
+    from .bundle.rivals.auto import choose_precision
+    from .bundle.rivals.beside_fp16 import audit_build
+    from .bundle.rivals.duel import race
+    from .bundle.rivals.variant import Traced
     from .engine.build import build
     from .engine.fused_ops import fused_ops, needed_types
     from .patterns.rewrite import rewrite
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
-    from .rivals.auto import choose_precision
-    from .rivals.beside_fp16 import audit_build
-    from .rivals.duel import race
-    from .rivals.variant import Traced
     from .trace.trace import trace
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:

@@ -33,7 +33,9 @@ MISTYPED = r"(?:rtsp|rtmp|http)s?:?[/\\]+"  # rtsp//me:secret@camera, http:\\me:
 ADDRESS = re.compile(
     rf"""[a-zA-Z][a-zA-Z0-9+.-]*:/+\S*|\b{MISTYPED}\S*|(?<![\w.%+-])[\w.%+-]+:[^\s@"']+@[\w\[]\S*""", re.IGNORECASE
 )
-SCHEME = re.compile(rf"(?:{MISTYPED}|[a-zA-Z][a-zA-Z0-9+.-]*:/*|//)(?!\Z)", re.IGNORECASE)
+# a word with one slash or none behind its colon is a scheme if it is known as one, a drive, and else the name of a user
+KNOWN = r"(?:rtsps?|rtmps?|rtmpt|https?|udp|tcp|rtp|srt|mms|ftps?|file):/*"
+SCHEME = re.compile(rf"(?:{MISTYPED}|[a-z][a-z0-9+.-]*:/{{2,}}|{KNOWN}|[a-z]:(?:/|(?=\\))|//)(?!\Z)", re.IGNORECASE)
 HOST = re.compile(r"[\w.-]+(:\d{1,5})?")
 CREDENTIAL = re.compile(r"[/?&;](user|usr|login|account|pass|pwd|psw|token|key|auth|secret)\w*=", re.IGNORECASE)
 ENDS = re.compile(r"([/?#])")
@@ -44,7 +46,12 @@ def shown(address: str) -> str:
     scheme = SCHEME.match(address)
     start = scheme[0] if scheme else ""
     rest = address[len(start) :]
-    if start and "@" not in rest:  # one written %40 for the program, too: no host has that in its name
+    if not start:
+        host, *path = ENDS.split(rest, maxsplit=1)
+        rest = "".join([re.sub("%3a", ":", host, flags=re.IGNORECASE) if "%40" in host else host, *path])
+    if "@" not in rest and (
+        start or ":" in ENDS.split(rest, maxsplit=1)[0]
+    ):  # one written %40 for the program, too: no host has that in its name
         host, *path = ENDS.split(rest, maxsplit=1)
         rest = "".join([host.replace("%40", "@"), *path])
     before, at, after = rest.rpartition("@")

@@ -16,7 +16,9 @@ from edgesmith.runtime.tasks.known import TASKS
 
 RUNTIME = Path(edgesmith.__file__).parent / "runtime"
 ROOM = "tasks/"
-KINDS = {"Classification", "Detections", "DetectionRule", "ClassificationTask", "DetectionTask"}
+KINDS = {"Classification", "Detections", "DetectionRule", "Clicks", "Screen", "Screens"} | {
+    type(task).__name__ for task in TASKS.values()
+}
 OTHER_IMAGES = (
     "coco/",
     "commands/cli.py",
@@ -41,7 +43,7 @@ def branches(file: str, tree: ast.Module) -> Iterator[str]:
             yield f"{file}:{node.lineno} .{node.attr}"
         elif isinstance(node, ast.Name) and node.id in KINDS:
             yield f"{file}:{node.lineno} {node.id}"
-        elif isinstance(node, ast.ImportFrom) and "tasks.detection" in (node.module or ""):
+        elif isinstance(node, ast.ImportFrom) and any(f"tasks.{name}" in (node.module or "") for name in TASKS):
             yield f"{file}:{node.lineno} from {node.module}"
 
 
@@ -69,6 +71,8 @@ def test_no_input_has_its_name_from_us():
         "bundle.detection",
         "isinstance(answer, Classification)",
         "from ..tasks.detection.task import rule_of",
+        "from ..tasks.grounding.screens.pool import Pool",
+        'session.grounding["kv"]',
     ],
 )
 def test_the_count_sees_what_it_is_for(line: str):

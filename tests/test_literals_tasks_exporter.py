@@ -27,6 +27,7 @@ COUNTED = {  # where the word is a key of another kind
     "calibration/statistics/observers.py": "how many pictures",
     "exporter/commands/quant_report/report.py": "how many pictures",
     "models/fixtures/scenes.py": "a list in a COCO file",
+    "exporter/grounding/plan.py": "a setting",
     "exporter/run/nouns.py": "the name itself",
 }
 

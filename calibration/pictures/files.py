@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
-from ...runtime.ground.regular import read_regular
+from ...runtime.ground.regular import is_clutter, read_regular
 from ...runtime.pictures.formats.suffixes import left_out, readable
 from .items import Opened, PictureFile, Pool
 from .labels import class_number, folder_classes
@@ -118,7 +118,7 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
             raise UserMistake(f"cannot read the folder {root / folder}", found=error.strerror or str(error)) from error
         for entry in entries:
             name = f"{folder}{entry.name}"
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or is_clutter(entry.name):
                 continue
             link = entry.is_symlink()
             if os.path.isdir(entry.path) if link else entry.is_dir():

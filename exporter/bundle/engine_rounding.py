@@ -33,6 +33,12 @@ def rounding_notes(judge: Judge, typed: ir.Model, bundle: Runner) -> list[str]:
     apart = sqnr_db(exact(images), verify.run_all(bundle, images, plan.shapes.opt[0]))
     if apart >= EXACT_DB:
         return []
-    return [
-        f"{plan.target.engine.words} rounds what meets {plan.precision} weights to 8 bits, which is faster: {apart:.1f} dB from the file as it is written"
-    ]
+    return [rounding_words(apart, plan.target.engine.words)]
+
+
+def rounding_words(found_db: float, engine: str) -> str:
+    """What every command says of it."""
+    return (
+        f"the engine rounds activations: {found_db:.1f} dB from the file as it is written. {engine} does so by default, for "
+        "speed, in layers whose weights alone are in few bits"
+    )

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import FP32
+from ...runtime.tasks.grounding.screens.kv_bytes import KIVI
 from .options import Data, Json, Number, Text, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 QWEN = "Qwen2.5-VL-3B has"
 COMPARED = ("output", "inputs", "shape", "how far", "limit", "")
@@ -137,34 +142,62 @@ def doctor(as_json: Json = False) -> None:
 
 
 def kv_bytes(
+    path: Annotated[Text, typer.Argument(metavar="[BUNDLE]", help="A grounding bundle: its sizes of screen.")] = None,
     head_dim: Annotated[int, typer.Option(help=f"Channels of one head; {QWEN} 128.")] = 128,
     kv_heads: Annotated[int, typer.Option(help=f"Heads of keys and values; {QWEN} 2.")] = 2,
     layers: Annotated[int, typer.Option(help=f"Decoder layers; {QWEN} 36.")] = 36,
-    tokens: Annotated[int, typer.Option(help="Cached tokens; a screenshot of 1920x1080 has 2691.")] = 2691,
+    hidden: Annotated[int, typer.Option(help=f"Channels of the model; {QWEN} 2048.")] = 2048,
+    tokens: Annotated[int, typer.Option(help="Cached tokens; GUI-AIMA has 99 of text, and 2691 for 1920x1080.")] = 2790,
+    scheme: Annotated[str, typer.Option(help="kivi or rotatekv.")] = KIVI,
     as_json: Json = False,
 ) -> None:
-    """Bytes a token of a quantised cache of keys and values, for 8, 4 and 2 bits beside fp16."""
-    from rich.table import Table
-
-    from ..plugins.kv.weight import kv_bytes as compute
-    from ..plugins.kv.weight import table
+    """Bytes of a cached screen, keys and values in 16, 8, 4 and 2 bits, and how many a GB holds."""
+    from ..plugins.kv import weight
     from . import screen
 
-    data = compute(head_dim, kv_heads, layers, tokens)
+    if path is None:
+        data = weight.kv_bytes(head_dim, kv_heads, layers, tokens, hidden, scheme)
+        rows = weight.table(data)
+        sizes = f"{kv_heads} kv heads of {head_dim} channels, {layers} layers"
+        title = f"{sizes}, {scheme}; bytes a token, and a screen of {tokens} tokens"
+    else:
+        data = weight.of_bundle(_grounding(path))
+        rows = weight.bundle_table(data)
+        title = f"{path} stores keys and values in {data['bits']} bits, {data['scheme']}"
     if as_json:
         print_json(data)
-        return
-    head, *rows = table(data)
-    shown = Table(
-        box=None,
-        title=f"{kv_heads} kv heads of {head_dim} channels, {layers} layers; bytes a token, and a cache of {tokens} tokens",
-        title_justify="left",
-    )
+    else:
+        screen.console().print(_table(title, rows))
+
+
+def _grounding(path: str) -> Mapping[str, Any]:
+    """What the manifest of a bundle says of its cache."""
+    from ...runtime.bundle.bundle import open_bundle
+    from ...runtime.tasks.grounding.facts import KEY
+
+    bundle = open_bundle(path)
+    part: Mapping[str, Any] | None = bundle.manifest.get(KEY)
+    if not part:
+        raise UserMistake(
+            f"{path} keeps no keys and values",
+            found=f"a bundle for {bundle.manifest.get('task')}",
+            expected=f"one for {KEY}",
+            attempt="edgesmith kv-bytes without a bundle, with the sizes as options",
+        )
+    return part
+
+
+def _table(title: str, rows: list[tuple[str, ...]]) -> Table:
+    """Rows as a table on a screen, the first its head; all columns but the first are numbers."""
+    from rich.table import Table
+
+    head, *rest = rows
+    shown = Table(box=None, title=title, title_justify="left")
     for index, column in enumerate(head):
         shown.add_column(column, justify="right" if index else "left")
-    for row in rows:
+    for row in rest:
         shown.add_row(*row)
-    screen.console().print(shown)
+    return shown
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

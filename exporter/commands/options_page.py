@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..plan.settings import DETECTORS, PREPARING, QUANTISING
+from ..plan.settings import DETECTORS, GROUNDING, PREPARING, QUANTISING
 from ..plugins.pack.pack import replace_file
 from .options import EXPORT, Setting
 
@@ -16,6 +16,7 @@ HEADS = {
     PREPARING: "more in [fine_tune.md](fine_tune.md)",
     QUANTISING: "more in [quantisation.md](quantisation.md)",
     DETECTORS: "more in [detection.md](detection.md)",
+    GROUNDING: "of `gui_aima`",
 }
 
 

@@ -126,16 +126,19 @@ def next_commands(result: Result) -> list[str]:
     from ...models.weights.place import NAMED
 
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
-    inspect = f"edgesmith inspect {out}"
+    task = result.plan.task
+    inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} photo.jpg{task.asked}"
+    if task.flow and any(row.stage == "bundle" for row in result.parity):
+        return [run, f"edgesmith test {out}", inspect]
     if not any(row.stage == "bundle" for row in result.parity):
         return [
             inspect,
             f"copy {out} to the device, and there",
             f"edgesmith test {out}",
-            f"edgesmith run {out} photo.jpg",
+            run,
         ]
     checkpoint = "" if weights in NAMED else f" --weights {shlex.quote(weights)}"
-    return [f"edgesmith run {out} photo.jpg", f"edgesmith bench {out}{checkpoint}", inspect]
+    return [run, f"edgesmith bench {out}{checkpoint}", inspect]
 
 
 def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -6,13 +6,13 @@ cannot run one here without such a card: that an engine *computes* the right thi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import PRECISIONS
-from ...runtime.backends.engine_build import BuildFailed, EngineBuilt, Progress, Request, run_builder
+from ...runtime.backends.engine_build import Bounds, BuildFailed, EngineBuilt, Progress, Request, run_builder
 from ...runtime.bundle.engines import TENSORRT_RTX
 from ...runtime.errors import BackendUnavailable, UserMistake
 from ...runtime.ground.scratch import temporary_folder
@@ -37,7 +37,7 @@ def build_rtx_engine(
 def build_rtx(
     model: ir.Model | bytes | str | Path,
     arch: str = "sm89",
-    shapes: Shapes | None = None,
+    shapes: Shapes | Mapping[str, Bounds] | None = None,
     *,
     progress: Progress | None = None,
     log: Path | None = None,
@@ -45,13 +45,18 @@ def build_rtx(
 ) -> EngineBuilt:
     """Build ``model`` (graph, ONNX bytes or file; strongly typed) for ``arch``.
 
-    ``shapes`` is needed when the graph leaves a dimension open.  ``log`` receives the builder's whole verbose log, layer
+    ``shapes`` is needed when the graph leaves a dimension open: of all inputs, or of each (smallest, usual, largest).  ``log`` receives the builder's whole verbose log, layer
     list included.  Raises UserMistake (arch), BackendUnavailable (library), BuildFailed (parser, builder, crash).
     """
-    chip, bounds = check_arch(arch), {"*": (shapes.min, shapes.opt, shapes.max)} if shapes else {}
+    chip, bounds = (
+        check_arch(arch),
+        {"*": (shapes.min, shapes.opt, shapes.max)} if isinstance(shapes, Shapes) else shapes,
+    )
     with _as_file(model) as file:
         _needs_library()
-        request = Request(TENSORRT_RTX, str(file), chip, shapes=bounds, log=str(Path(log).absolute()) if log else None)
+        request = Request(
+            TENSORRT_RTX, str(file), chip, shapes=bounds or {}, log=str(Path(log).absolute()) if log else None
+        )
         return run_builder(request, _refused, progress=progress, timeout_s=timeout_s)
 
 

@@ -14,6 +14,8 @@ from ..run.nouns import ExportedGraph, PassRecord, RewrittenGraph
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+LEAST_OPSET = 13  # operators mean what the passes take them for: Softmax one axis, axes and widths as inputs
+
 VerifyEach = Callable[["ir.Model", str], None]
 
 
@@ -35,13 +37,21 @@ def rewrite(
     the notes say so.
 
     Raises:
-        UserMistake: ``skip`` names a pass that does not exist.
+        UserMistake: ``skip`` names a pass that does not exist, or the graph is of an opset before 13.
     """
     from .fuse.fused import Fuse
     from .order import passes_for, unmet
 
     steps = passes_for(target, plugins)
     check_skip(skip, target, plugins)
+    if (version := exported.model.graph.opset_imports.get("", LEAST_OPSET)) < LEAST_OPSET:
+        raise UserMistake(
+            "The passes do not read graphs of this opset",
+            found=f"opset {version}",
+            expected=f"opset {LEAST_OPSET} or later",
+            because="before, a Softmax without an axis runs over all axes behind the first, and axes are attributes",
+            attempt="export with a later opset, or onnx.version_converter.convert_version(model, 13)",
+        )
     model = clone(exported.model)
     before = node_types(model)
     records, ran, notes = [], set[str](), list[str]()

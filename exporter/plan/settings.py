@@ -25,6 +25,7 @@ Words = list[str] | None
 Choice = bool | None  # of a flag with a --no form
 Three = str | float | Iterable[float] | None  # numbers, one a channel
 QUANTISING, DETECTORS, PREPARING = "How to quantise", "Detectors", "How pictures are prepared"
+GROUNDING = "Grounding"
 RECORDED = "as the checkpoint records it, else the family's"
 PLUGINS = (
     "Fused ops to put in: none, all, or names with commas between. Default none: an op pays only where the plain graph "
@@ -230,6 +231,32 @@ class Settings:
         group=DETECTORS,
         page="a better box drops what overlaps it whatever the classes; only where the runtime suppresses",
         usual="class by class",
+        of_task=True,
+    )
+    screen: str | Iterable[Any] | None = ask(
+        None,
+        "Grounding: screens to see, width x height, as 1280x800,1920x1080.",
+        group=GROUNDING,
+        page="sizes of the screens that it will see, width x height with commas between: a vision tower and a prefix are written "
+        "for each, and the nearest is taken on the device",
+        usual="`1280x800,1920x1080`",
+        of_task=True,
+    )
+    kv_bits: int | None = ask(
+        None,
+        "Grounding: bits of a stored key or value: 16, 8, 4 or 2.",
+        kind=Number,
+        group=GROUNDING,
+        page="bits of a stored key or value of a screen: `16`, `8`, `4` or `2`",
+        usual="float32 in `fp32`, else `16`",
+        of_task=True,
+    )
+    kv_scheme: str | None = ask(
+        None,
+        "Grounding: how keys and values of 8 bits and less are stored: kivi or rotatekv.",
+        group=GROUNDING,
+        page="how keys and values of 8 bits and less are stored: `kivi`, keys a channel and values a token, or `rotatekv`",
+        usual="`kivi`",
         of_task=True,
     )
     data: Data | None = ask(

@@ -2,7 +2,8 @@
 
     schema      interface and output shapes                      runtime/plugins/schema.py, travels to the device
     reference   numpy, float64 inside: the definition            judges all others
-    body        standard ONNX operators, as text                 functions.py -> FunctionProto in the model
+    body        standard ONNX operators, as text                 functions.py -> FunctionProto in the model; shorter where
+                all nodes of a model have an attribute at which half of it does nothing
     kernel      Triton source, launch rule, specialisations      compile.py -> PTX in the kernel pack
 
 Generated from it and written nowhere else: the FunctionProto, the torch custom op, the TensorRT
@@ -64,6 +65,7 @@ class FusedOp:
     source: str  # paper and section or equation
     body: str
     reference: Reference
+    body_at: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (attribute, value): what is shorter there
     kernel: Kernel | None = None
     wins: str = "nothing is known"  # what the plain graph pays for, in words; docs/hardware.md: what was measured
     notes: tuple[str, ...] = field(default=())

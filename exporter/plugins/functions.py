@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 OPSET = 20
 
 
-def function(op: FusedOp, opset: int = OPSET) -> onnx.FunctionProto:
-    """The body of ``op`` as a FunctionProto of domain ``edgesmith``; bodies read the same in opset 18 to 23."""
+def function(op: FusedOp, opset: int = OPSET, given: Mapping[str, Any] | None = None) -> onnx.FunctionProto:
+    """The body of ``op`` as a FunctionProto of domain ``edgesmith``; bodies read the same in opset 18 to 23.
+
+    ``given`` are attributes that all nodes of the model have alike: a branch that they never take is left out.
+    """
     import onnx
     import onnx.parser
 
@@ -28,7 +31,8 @@ def function(op: FusedOp, opset: int = OPSET) -> onnx.FunctionProto:
     inputs = ", ".join(tensor.name for tensor in op.schema.inputs)
     outputs = ", ".join(tensor.name for tensor in op.schema.outputs)
     head = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">\n{op.name} {f"<{names}> " if names else ""}'
-    proto = onnx.parser.parse_function(f"{head}({inputs}) => ({outputs})\n{{{op.body}}}")
+    body = next((text for (name, at), text in op.body_at.items() if (given or {}).get(name) == at), op.body)
+    proto = onnx.parser.parse_function(f"{head}({inputs}) => ({outputs})\n{{{body}}}")
     for attribute in op.schema.attributes:
         if attribute.default is not None:
             proto.attribute_proto.append(onnx.helper.make_attribute(attribute.name, attribute.default))

@@ -85,13 +85,23 @@ def carry_functions(model: ir.Model, opset: int = OPSET) -> list[str]:
 
     from . import OPS
 
-    names = sorted({node.op_type for node in model.graph.all_nodes() if is_op(node, OPS, DOMAIN)})
+    found: dict[str, list[ir.Node]] = {}
+    for node in model.graph.all_nodes():
+        if is_op(node, OPS, DOMAIN):
+            found.setdefault(node.op_type, []).append(node)
+    names = sorted(found)
     for name in names:
-        body = ir.serde.deserialize_function(function(OPS[name], opset))
+        body = ir.serde.deserialize_function(function(OPS[name], opset, _alike(found[name])))
         model.functions[body.identifier()] = body
     if names:
         model.graph.opset_imports[DOMAIN] = 1
     return names
+
+
+def _alike(nodes: list[ir.Node]) -> dict[str, Any]:
+    """The attributes that all of these nodes have, at one value."""
+    first, *others = ({name: attribute.value for name, attribute in node.attributes.items()} for node in nodes)
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _required_first(schema: OpSchema) -> list[Attribute]:

@@ -144,7 +144,7 @@ def flags(
     plain: list[str] = []
     for word in words:
         match = re.fullmatch(r"([A-Za-z][\w-]*)=(.*)", word)
-        if not match:
+        if not match or (plain and known.get(plain[-1])):  # behind a flag stands its value, whatever it looks like
             number = re.fullmatch(r"\d+", word)
             if number and len(plain) > 1 and plain[-2] in two_numbers and re.fullmatch(r"\d+", plain[-1]):
                 plain[-1] += f"x{word}"

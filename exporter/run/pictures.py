@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
+from ...runtime.ground.regular import is_clutter
 from ...runtime.pictures.formats.suffixes import left_out, readable
 
 # (package, folder inside it, files): photographs in the wheels themselves, so nothing is downloaded
@@ -80,8 +81,10 @@ def pictures_left_out(data: object) -> tuple[str, ...]:
 
 
 def _files(root: Path) -> list[Path]:
-    """The file itself, or all files below a folder in the order of their names; hidden ones are passed over."""
+    """The file itself, or all files below a folder in the order of their names; hidden ones and clutter are passed over."""
     if root.is_file():
         return [root]
     found = sorted(path for path in root.rglob("*") if path.is_file())
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    names = [path.relative_to(root) for path in found]
+    hidden = [any(part.startswith(".") for part in name.parts) or is_clutter(name.as_posix()) for name in names]
+    return [path for path, is_hidden in zip(found, hidden, strict=True) if not is_hidden]

@@ -14,6 +14,7 @@ from ...runtime.ground.registry import Registry, named
 from ...runtime.tasks import known
 from .classification.task import ClassificationExport
 from .detection.task import DetectionExport
+from .grounding.task import GroundingExport
 from .task import ExportTask
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ...runtime.tasks.task import Task
 
 EXPORTS: Registry[ExportTask] = Registry(
-    "export task", {task.name: task for task in (ClassificationExport(), DetectionExport())}
+    "export task", {task.name: task for task in (ClassificationExport(), DetectionExport(), GroundingExport())}
 )
 
 

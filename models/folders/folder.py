@@ -8,7 +8,6 @@ Nothing of a folder is run: config.json and tokenizer.json are data, tensors are
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from ..families.gui_aima.names import EMBEDDINGS, LEFT_OUT, check_names, name_of, shapes_of
 from ..families.gui_aima.prompt import MESSAGE, Prompt, prompt_of
-from ..families.gui_aima.random_weights import random_array
 from ..families.gui_aima.shape import Shape, shape_of
-from ..families.gui_aima.stand_in import stand_in
 from ..families.gui_aima.weighting import Weighting, from_flags
+from .random_weights import random_array
+from .stand_in import stand_in
 from .tensors import LazyTensor, files_of, read_tensors
+from .words import bytes_of, check_processor, json_of, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_BYTES = {"config.json": 4_000_000, "tokenizer.json": 256_000_000}
 ATTEMPT = "the folder of a GUI-AIMA checkpoint, such as smz8599/GUI-AIMA-3B"
+LONGEST_MESSAGE = 10_000  # characters
 MESSAGE_KEY = (
     "grounding_message"  # in config.json, where a checkpoint was trained with another message than the authors'
 )
@@ -76,7 +76,7 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
 
     Raises:
         UserMistake: a file is missing, cut off or of another kind; the base is not Qwen2.5-VL; the anchor's tokens are
-            missing; tensors are not those of config.json, or hold no floating-point numbers.
+            missing; tensors are not those of config.json, or hold no floating-point numbers; pictures are prepared otherwise.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -84,17 +84,23 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
             "--weights: GUI-AIMA's checkpoint is a folder",
             found=f"{path}, a file" if folder.is_file() else f"{path}, which is not there",
             expected="a folder with config.json, tokenizer.json and the tensors",
-            attempt=f"--weights {folder.parent}" if folder.is_file() else ATTEMPT,
+            attempt=f"--weights {folder.parent}" if (folder.parent / "config.json").is_file() else ATTEMPT,
         )
     source = folder.name or str(folder)
-    words = _json(folder, "config.json", source)
+    words = json_of(folder, "config.json", source)
     shape = shape_of(words, source)
     weighting = from_flags(words, source)
     message = words.get(MESSAGE_KEY, MESSAGE)
-    if not isinstance(message, str):
-        raise UserMistake(f"{source}: config.json, {MESSAGE_KEY}", found=repr(message)[:80], expected="a text")
-    content = _bytes(folder, "tokenizer.json", source)
-    tokenizer = _tokenizer(content, source)
+    if not isinstance(message, str) or len(message) > LONGEST_MESSAGE:
+        raise UserMistake(
+            f"{source}: config.json, {MESSAGE_KEY}",
+            found=repr(message)[:80],
+            expected=f"a text of at most {LONGEST_MESSAGE} characters",
+            attempt="leave it out for the message of the published checkpoints",
+        )
+    check_processor(folder, source)
+    content = bytes_of(folder, "tokenizer.json", source)
+    tokenizer = tokenizer_of(content, source)
     prompt = prompt_of(tokenizer, shape, message, source)
     found = read_tensors(folder, name_of)
     check_names({name: one.shape for name, one in found.items()}, shape, source)
@@ -113,7 +119,7 @@ def random_folder(
     shape = shape or Shape()
     content = stand_in(shape)
     source = f"random, seed {seed}"
-    tokenizer = _tokenizer(content, source)
+    tokenizer = tokenizer_of(content, source)
     tensors = {
         name: LazyTensor(name, "", dtype, sides, partial(_random, name, sides, seed, dtype))
         for name, sides in shapes_of(shape).items()
@@ -146,64 +152,6 @@ def _random(name: str, sides: tuple[int, ...], seed: int, dtype: str) -> Tensor:
     import torch
 
     return torch.from_numpy(random_array(name, sides, seed)).to(getattr(torch, dtype))
-
-
-def _tokenizer(content: bytes, source: str) -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise UserMistake(
-            "Instructions in words need the library tokenizers",
-            found="no module tokenizers",
-            expected="tokenizers, which edgesmith[export] brings",
-            attempt="pip install tokenizers",
-        ) from None
-    try:
-        return Tokenizer.from_str(content.decode())
-    except Exception as error:  # noqa: BLE001  the library raises plain Exception for what it cannot read
-        raise UserMistake(
-            f"{source}: tokenizer.json cannot be read",
-            found=(str(error).splitlines() or [type(error).__name__])[0][:160],
-            expected="the format of Hugging Face tokenizers",
-            attempt="copy or download it again",
-        ) from None
-
-
-def _json(folder: Path, name: str, source: str) -> Mapping[str, Any]:
-    try:
-        words = json.loads(_bytes(folder, name, source))
-    except (ValueError, RecursionError) as error:
-        words, told = None, (str(error).splitlines() or [type(error).__name__])[0][:160]
-    else:
-        told = type(words).__name__
-    if not isinstance(words, Mapping):
-        raise UserMistake(
-            f"{source}: {name} cannot be read",
-            found=told,
-            expected="a JSON object, as transformers writes it",
-            attempt="copy or download it again",
-        )
-    return words
-
-
-def _bytes(folder: Path, name: str, source: str) -> bytes:
-    file = folder / name
-    if not file.is_file():
-        raise UserMistake(
-            f"{source}: {name} is missing",
-            found=", ".join(sorted(one.name for one in folder.iterdir())[:6]) or "an empty folder",
-            expected="a folder with config.json, tokenizer.json and the tensors",
-            because="the instruction's words become numbers by it" if name.startswith("tok") else "it has the sizes",
-            attempt=f"copy or download {name} too",
-        )
-    if (size := file.stat().st_size) > MOST_BYTES[name]:
-        raise UserMistake(
-            f"{source}: {name} is too large",
-            found=f"{size} bytes",
-            expected=f"{MOST_BYTES[name]} at most",
-            attempt="the file as it was saved",
-        )
-    return file.read_bytes()
 
 
 def _count(sides: tuple[int, ...]) -> int:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ...runtime.errors import UserMistake
 from ..weights.files.foreign import refuse_foreign
-from ..weights.files.safetensors_file import is_safetensors, read_safetensors
-from ..weights.files.shards import read_shards, refuse_part
+from ..weights.files.safetensors_file import read_safetensors
+from ..weights.files.shards import read_shards, refuse_part, shards_of
 from ..weights.files.stored import SIZES, Stored
 from ..weights.inert_pickle import first_line
 
@@ -62,8 +62,6 @@ def files_of(folder: Path) -> list[Path]:
             because="the list of the files is missing" if others else "",
             attempt=f"copy or download {INDEX} too" if others else "the folder of a checkpoint",
         )
-    from ..weights.files.shards import shards_of
-
     return [index, *(folder / name for name in sorted(shards_of(index, folder.name)))]
 
 
@@ -103,8 +101,6 @@ def _file(path: Path, name: str) -> Mapping[str, Stored]:
     try:
         if path.stat().st_size == 0:
             raise UserMistake(f"{name}: the file is empty", found="0 bytes", attempt="copy or download it again")
-        if not is_safetensors(path):
-            refuse_foreign(path, name)
         refuse_foreign(path, name)
         return read_safetensors(path)
     except (SafetensorError, OSError, ValueError) as error:

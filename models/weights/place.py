@@ -21,10 +21,13 @@ def weights_file(path: Path) -> Path:
     known = next((path / name for name in FIRST if (path / name).is_file()), None)
     if known:
         return known
-    indexes = sorted(path.glob(f"*{INDEX}"))
+    files = [
+        file for file in path.iterdir() if not file.name.startswith(".") and file.is_file()
+    ]  # ._x is another system's
+    indexes = sorted(file for file in files if file.name.endswith(INDEX))
     if len(indexes) == 1:
         return indexes[0]
-    found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    found = sorted(file.name for file in files if file.suffix in SUFFIXES)
     if len(found) == 1:
         return path / found[0]
     several = [file.name for file in indexes] or found

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleRefused, UserMistake
 from ..ground.places import real_place
@@ -28,8 +28,10 @@ from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
 from .kept import Held, State, changed, check_same, states, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
-from .publish import Content, check_place, pick_up, publish, writing
 from .vet import check_folder, check_name
+
+if TYPE_CHECKING:
+    from .publish import Content  # what writes bundles is imported by those who write one
 
 MAX_LABELS_BYTES = 64 * 1024 * 1024
 OPEN_TRIES = 5  # while somebody replaces it
@@ -199,6 +201,8 @@ def open_bundle(path: str | os.PathLike[str], check: bool = True) -> Bundle:
         before = None
         try:
             if not folder.is_dir():
+                from .publish import pick_up
+
                 pick_up(Path(os.path.realpath(folder)))
             before = _identity(folder)
             bundle = _open(folder, check)
@@ -262,6 +266,8 @@ def write_bundle(
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.
     """
+    from .publish import check_place, publish, writing
+
     place = real_place(out)
     head = {"schema": SCHEMA, "edgesmith": __version__}
     with writing(place):
@@ -277,6 +283,8 @@ def update_bundle(
 
     A link that led to the bundle leads to the new one. What is returned has the path that both have.
     """
+    from .publish import publish, writing
+
     place = Path(os.path.realpath(bundle.path))
     with writing(place):
         old = open_bundle(place, check=False).manifest

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleRefused, UserMistake
-from ..ground.members import read_members
 
 GOLDEN = "golden.npz"
 PICTURE, PREPARED = "edgesmith.picture", "edgesmith.prepared"
@@ -71,6 +70,8 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
             that is made from infinity holds always.
     """
     try:
+        from ..ground.members import read_members  # with zipfile; a bundle that is only run needs neither
+
         members = read_members(path, MAX_BYTES)
         arrays = {name.removesuffix(".npy"): _array(name, data) for name, data in members.items()}
     except FileNotFoundError:

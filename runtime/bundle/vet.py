@@ -7,7 +7,6 @@ nothing is loaded whose bytes are not those that were written.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,6 @@ from .onnx_scan import NotOnnx, scan
 
 GRAPH, MAIN = "model.onnx", "main"  # file and name of the one graph of most bundles
 ENGINES = "engines"
-log = logging.getLogger("edgesmith")
 _told: set[str] = set()  # bundles of whose clutter this process has told
 DEVICE_ENGINE = "device-"  # engines built here are named so; they carry their own seal (engine_cache.py)
 
@@ -79,7 +77,10 @@ def _tell(folder: Path, clutter: list[str]) -> None:
     if place not in _told:
         _told.add(place)
         more = f" and {len(clutter) - 5} more" if len(clutter) > 5 else ""
-        log.warning("%s: %s%s left by a file manager, passed over", folder, ", ".join(map(repr, clutter[:5])), more)
+        import logging  # here: it takes long to import, and few bundles have something to tell
+
+        told = ", ".join(map(repr, clutter[:5])) + more
+        logging.getLogger("edgesmith").warning("%s: %s left by a file manager, passed over", folder, told)
 
 
 def graph_rows(manifest: Mapping[str, Any]) -> dict[str, Any]:

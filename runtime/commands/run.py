@@ -126,7 +126,6 @@ def run(asked: Asked) -> int:
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
     from ..backends.load import load
-    from ..pictures.save import saver
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
 
@@ -135,10 +134,17 @@ def run(asked: Asked) -> int:
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads, pool_mb=asked.pool_mb) as session,
     ):
-        out = saver(asked.save, source, asked.force) if asked.save is not None else None
+        out = _saver(asked.save, source, asked.force) if asked.save is not None else None
         code = _Run(asked, choices, session, source, out).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
+
+
+def _saver(place: str, source: Any, force: bool) -> Any:
+    """Where the frames go; what writes them is imported by those who save."""
+    from ..pictures.save import saver
+
+    return saver(place, source, force)
 
 
 def instructions_of(path: str) -> list[str]:

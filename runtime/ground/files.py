@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +36,8 @@ def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: b
 
 def _make(folder: Path, prefix: str) -> tuple[int, str]:
     """Handle and path of a new file that this process holds."""
+    import tempfile
+
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
     for _ in range(TRIES):
         if hold(handle, name):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,6 +104,8 @@ def _in_its_place(path: Path) -> str:
 
 def _around_it(folder: Path) -> tuple[str, str]:
     """What speaks against new files in ``folder``, and what to do about it; both empty where nothing does."""
+    import tempfile
+
     if not folder.exists():
         return f"no folder {folder}", f"mkdir -p {folder}"
     try:  # asking for the permission bits is not enough: root, full quotas and odd file systems answer wrongly

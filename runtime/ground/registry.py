@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from ..errors import UserMistake
@@ -25,9 +25,13 @@ _called: list[bool] = []  # whether the entry points were called, by whichever t
 class Registry(Mapping[str, T]):
     """Names -> things of one ``kind``, in the order they were added, those of entry points when they are needed."""
 
-    def __init__(self, kind: str, ours: Mapping[str, T] | None = None) -> None:
+    def __init__(
+        self, kind: str, ours: Mapping[str, T] | None = None, made: Mapping[str, Callable[[], T]] | None = None
+    ) -> None:
+        """``made``: ours too, each of them made when it is first asked for, since its modules take long to import."""
         self.kind = kind
         self._things: dict[str, T] = dict(ours or {})
+        self._made = dict(made or {})
 
     def add(self, name: str, thing: T) -> T:
         """Add a thing and return it; the same thing twice changes nothing.
@@ -40,7 +44,7 @@ class Registry(Mapping[str, T]):
 
     def check(self, name: str, thing: T) -> None:
         """UserMistake where ``add`` would refuse."""
-        there = self._things.get(name, thing)
+        there = self[name] if name in self._made else self._things.get(name, thing)
         if there is not thing and there != thing:
             raise UserMistake(
                 f"There is a {self.kind} {name} already",
@@ -51,16 +55,22 @@ class Registry(Mapping[str, T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
+            if name in self._made:
+                return self._things.setdefault(name, self._made[name]())
             call_entry_points()
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:
         call_entry_points()
-        return iter(self._things)
+        return iter(dict.fromkeys((*self._made, *self._things)))
 
     def __len__(self) -> int:
-        call_entry_points()
-        return len(self._things)
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._made and name not in self._things:
+            call_entry_points()
+        return name in self._made or name in self._things
 
 
 def named(thing: object, wanted: type, call: str) -> str:

@@ -8,6 +8,8 @@ NAME is cut where it is long: what is added would make it longer than the file s
 
 A lock dies with its process, whatever ends it. The number of a process would not do: the system gives it again. Whoever takes a
 lock looks whether the file still has its name, for it may have been removed in between.
+
+tempfile and shutil are imported by what uses them: a run makes no folder, and starts sooner without them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,12 +65,16 @@ def work_folder(place: Path) -> Iterator[Path]:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A work folder where the system keeps temporary files."""
+    import tempfile
+
     with work_folder(Path(tempfile.gettempdir(), "edgesmith")) as folder:
         yield folder
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder: never a reason to stop."""
+    import shutil
+
     for left in abandoned(folder):
         with suppress(OSError):
             if (left / OLD).exists() and _is_there(folder, name_of(left)):
@@ -131,6 +135,8 @@ def _is_there(folder: Path, name: str) -> bool:
 
 def remove(folder: Path) -> None:
     """All that is in a work folder, and the lock last: killed on the way, it can still be told from others' folders."""
+    import shutil
+
     if os.path.lexists(folder / OLD):
         return
     with suppress(OSError):
@@ -152,6 +158,8 @@ def hold(handle: int, path: Path | str) -> bool:
 
 def _make(place: Path) -> tuple[Path, int]:
     """A work folder and the handle that holds it."""
+    import tempfile
+
     for left in reversed(range(TRIES)):
         folder = Path(tempfile.mkdtemp(prefix=f".{short(place.name)}.", suffix=".work", dir=place.parent))
         try:

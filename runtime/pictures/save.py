@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.places import check_outside
+from ..ground.regular import is_clutter
 from ..ground.scratch import short, sweep
 from .file import write_image
 from .formats.suffixes import WRITTEN
@@ -102,7 +103,7 @@ def saver(place: str, source: Source, force: bool) -> Saver:
     if is_folder:
         files = PictureFiles(source, folder)
         _check_free([files.place(Frame(i, p, None, None)) for i, p in enumerate(_paths(source))], source, force)
-        if not isinstance(source, Pictures) and not force and any(folder.iterdir()):
+        if not isinstance(source, Pictures) and not force and not all(is_clutter(one.name) for one in folder.iterdir()):
             raise _taken(folder, "a folder that is not empty")
         return files
     _check_free([out], source, force)

@@ -13,14 +13,29 @@ import numpy as np
 
 from ..errors import UserMistake
 from ..ground.registry import Registry, named
-from .classification import ClassificationTask
-from .detection.task import DetectionTask
-from .grounding.task import GroundingTask
 from .task import Described, ImageSize, Task, Times
 
-TASKS: Registry[Task] = Registry(
-    "task", {task.name: task for task in (ClassificationTask(), DetectionTask(), GroundingTask())}
-)
+
+def _classification() -> Task:
+    from .classification import ClassificationTask
+
+    return ClassificationTask()
+
+
+def _detection() -> Task:
+    from .detection.task import DetectionTask
+
+    return DetectionTask()
+
+
+def _grounding() -> Task:
+    from .grounding.task import GroundingTask
+
+    return GroundingTask()
+
+
+MADE = {"classification": _classification, "detection": _detection, "grounding": _grounding}  # by who asks for one
+TASKS: Registry[Task] = Registry("task", made=MADE)
 
 
 def register_task(task: Task) -> Task:

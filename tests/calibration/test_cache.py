@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -220,7 +221,7 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
     monkeypatch.setattr(
         files, "hold", lambda handle, name: True
     )  # the device is at no name, and is not to be waited for
-    monkeypatch.setattr(files.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "x")))
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "x")))
     found = collect(small_net(), TENSORS, RandomImages(4), cache=tmp_path)
     assert "No space left" in found.notes[0] and list(tmp_path.iterdir()) == []
 

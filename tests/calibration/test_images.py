@@ -179,6 +179,7 @@ def test_loops_links_hidden_files_and_pipes(tmp_path):
     write(root / ".hidden" / "a.png", 1)
     write(root / "dog" / "._a.png", 2)
     write(root / "__MACOSX" / "b.png", 3)
+    write(root / "dog" / "@eaDir" / "c.png", 3)
     os.mkfifo(root / "dog" / "pipe.png")
     names, others = image_files._walk(root)
     expected = [f"{kind}/{i:03d}.png" for kind, count in (("cat", 4), ("dog", 4), ("fox", 3)) for i in range(count)]

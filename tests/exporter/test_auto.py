@@ -12,8 +12,8 @@ from digit_pictures import WEIGHTS, export
 
 import edgesmith
 from edgesmith.calibration.budget.choose import Latency
+from edgesmith.exporter.bundle.rivals import auto
 from edgesmith.exporter.engine import rtx
-from edgesmith.exporter.rivals import auto
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from digit_pictures import export
 
+from edgesmith.exporter.bundle.rivals import beside_fp16
 from edgesmith.exporter.engine import rtx
 from edgesmith.exporter.engine.audit import Audited, audit
 from edgesmith.exporter.pipeline import Result
-from edgesmith.exporter.rivals import beside_fp16
 from edgesmith.runtime.backends.engine_build import BuildFailed
 from edgesmith.runtime.bundle.bundle import open_bundle
 

@@ -10,8 +10,8 @@ from command_line import edgesmith as command
 from digit_pictures import WEIGHTS, export
 
 import edgesmith
-from edgesmith.exporter.rivals import duel
-from edgesmith.exporter.rivals.duel import Duel
+from edgesmith.exporter.bundle.rivals import duel
+from edgesmith.exporter.bundle.rivals.duel import Duel
 from edgesmith.models.fixtures.digits import digits
 from edgesmith.runtime.bundle.bundle import open_bundle
 

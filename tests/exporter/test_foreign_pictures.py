@@ -98,3 +98,18 @@ def test_an_input_that_is_no_picture_is_told_as_it_is(tmp_path: Path):
     with pytest.raises(UserMistake, match="does not take pictures") as caught:
         read_picture_graph(picture_file(tmp_path / "a.onnx", channels=2))
     assert "images float B x 2 x 8 x 8" in str(caught.value)
+
+
+def test_types_of_a_bfloat16_graph_are_inferred_elsewhere_before_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Inference is native code, and the file may be anybody's."""
+    from edgesmith.exporter.commands.inspect.foreign import graphs
+
+    def refused(path: Path) -> None:
+        raise UserMistake("It ended the other process", found=path.name)
+
+    path = picture_file(tmp_path / "bf16.onnx", "bfloat16")
+    monkeypatch.setattr(graphs, "try_graph", refused)
+    with pytest.raises(UserMistake, match="ended the other process"):
+        read_picture_graph(path)
+    read_picture_graph(path, tried=True)
+    read_picture_graph(picture_file(tmp_path / "float.onnx"))  # nothing is inferred

@@ -37,6 +37,34 @@ def test_a_file_with_one_node(tmp_path):
     assert found["targets"]["cpu"]["ops"] == {"GatedPositionalAttention": "body"}
 
 
+def test_shapes_of_a_file_are_inferred_in_a_process_of_its_own(tmp_path, monkeypatch):
+    """Inference is native code, and the file may be anybody's: what ends it may not end us."""
+    path = saved(tmp_path, 48)
+    model = onnx.load(path)
+    middle = [onnx.helper.make_node("Identity", [name], [f"{name}_same"]) for name in model.graph.node[0].input]
+    model.graph.node[0].input[:] = [node.output[0] for node in middle]
+    model.graph.node.extend(middle)  # types that stand nowhere in the file
+    fused = model.graph.node.pop(0)
+    model.graph.node.append(fused)
+    onnx.save(model, path)
+
+    def here(*_, **__):
+        raise AssertionError("inferred here")
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", here)
+    (node,) = inspect_ops(path)["nodes"]
+    assert node["type"] == "float16" and node["sizes"]["D"] == 48
+
+
+def test_a_file_that_the_other_process_does_not_survive_has_no_known_shapes(tmp_path, monkeypatch):
+    from edgesmith.exporter.commands.inspect.foreign import trial
+
+    monkeypatch.setattr(trial, "LIMIT_S", 0.0)  # it is ended before it answers, as by a fault
+    monkeypatch.setattr(trial, "BYTES_A_SECOND", 2**60)
+    (node,) = inspect_ops(saved(tmp_path, 48))["nodes"]
+    assert node["type"] == "unknown" and "D" not in node["sizes"]
+
+
 def test_sizes_without_a_kernel_are_told(tmp_path):
     routes = inspect_ops(saved(tmp_path, 20))["targets"]
     assert routes["jetpack7"]["ops"]["GatedPositionalAttention"] == "body: no kernel for float16, D 20"

@@ -336,7 +336,7 @@ def test_an_interrupt_leaves_no_bundle_and_keeps_what_was_counted(data: Path, tm
 
 @pytest.mark.parametrize(
     "stage",
-    ["calibration.budget.hold.quantise", "exporter.precision.typed.to_precision", "exporter.rivals.duel.fight"],
+    ["calibration.budget.hold.quantise", "exporter.precision.typed.to_precision", "exporter.bundle.rivals.duel.fight"],
 )
 def test_an_interrupt_anywhere_leaves_nothing(stage: str, data: Path, tmp_path: Path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:

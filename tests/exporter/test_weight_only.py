@@ -14,8 +14,9 @@ from openvino_here import openvino_or_skip
 from quantised_graphs import IMAGES
 from weight_only import weight_only_files
 
+from edgesmith.exporter.bundle.engine_rounding import rounding_words
 from edgesmith.exporter.commands.inspect.compare import compare
-from edgesmith.exporter.commands.inspect.foreign.rounding import exact_products, own_rounding
+from edgesmith.exporter.commands.inspect.foreign.rounding import exact_products, own_rounding, rounding_note
 from edgesmith.graph.run import open_session
 
 
@@ -52,6 +53,13 @@ def test_quant_report_finds_no_loss_and_tells_the_engines_own(files: tuple[Path,
 
 def test_a_float_file_has_no_rounding_of_the_engine(files: tuple[Path, Path]):
     assert own_rounding(ir.load(files[0]), IMAGES) is None
+
+
+def test_an_export_and_the_commands_say_it_alike():
+    """In an export some figures have it in them, in the commands none has; the fact is one."""
+    said = rounding_words(45.93, "OpenVINO")
+    assert said.startswith("the engine rounds activations: 45.9 dB from the file as it is written. OpenVINO does so")
+    assert rounding_note(45.93, "OpenVINO") == f"{said}; all other figures are without it"
 
 
 def test_products_that_ask_for_less_are_judged_in_float32():

@@ -69,7 +69,7 @@ def test_a_checkpoint_of_ours_is_told_from_the_toys():
 def test_names_near_to_it_are_answered_with_it_and_errors_list_its_family():
     with pytest.raises(UserMistake, match="did you mean toy_small") as caught:
         find("toy_smal")
-    assert "damo_yolo, toy or a variant" in str(caught.value)
+    assert "gui_aima, toy or a variant" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from edgesmith.exporter.plugins.kv import prefix_attention
 from edgesmith.exporter.plugins.kv import quantise as quantize_kv
 from edgesmith.exporter.plugins.kv import rotate as rotate_kv
 from edgesmith.exporter.plugins.kv.prefix_attention import WIDTHS
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS
 
 from .case import Build, Case
 
@@ -132,6 +133,19 @@ def partial() -> list[Case]:
     return found
 
 
+def with_bias(case: Case) -> Case:
+    """The same with a bias that the cached keys were stored without, large as in Qwen2.5, and its rotary tables."""
+
+    def build(rng: np.random.Generator) -> list[np.ndarray]:
+        arrays = case.build(rng)
+        (_, kv_heads, n), dim = arrays[1].shape[:3], arrays[0].shape[3]
+        angle = np.arange(n)[:, None] * 1e6 ** (-np.arange(dim // 2) / (dim // 2))
+        tables = [np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)]
+        return [*arrays, keys(rng, kv_heads, dim), *tables]
+
+    return Case(case.label, build, case.attributes, case.real)
+
+
 def combine() -> list[Case]:
     def build(
         rng: np.random.Generator, batch: int, kv_heads: int, splits: int, rows: int, dim: int
@@ -176,7 +190,7 @@ def rotated() -> list[Case]:
              {"bits": bits, "heads": heads})
         for dim, heads in ((128, 2), (128, 4), (64, 2)) for bits in kv_packing.BITS
     ]  # fmt: skip
-    real = rotated_build(1, KV_HEADS, FULL_HD, DIM, 4, 2, rotate_kv.SINKS)
+    real = rotated_build(1, KV_HEADS, FULL_HD, DIM, 4, 2, SINKS)
     return [*found, Case("full HD, 4 bits", real, {"bits": 4, "heads": 2}, real=True)]
 
 
@@ -206,5 +220,7 @@ KV_CASES = {
     "DequantizeRotatedK": rotated(),
     "PrefixAttention": prefix(),
     "KVAttentionPartial": partial(),
+    "PrefixAttentionBiased": [with_bias(case) for case in prefix()],
+    "KVAttentionPartialBiased": [with_bias(case) for case in partial()],
     "KVAttentionCombine": combine(),
 }

@@ -62,7 +62,9 @@ def model_of(
     made = node(op, [tensor.name for tensor in schema.inputs], [tensor.name for tensor in schema.outputs], attributes)
     graph = onnx.helper.make_graph([made], op.name, inputs, outputs)
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(DOMAIN, 1)]
-    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=[function(op)])
+    model = onnx.helper.make_model(
+        graph, opset_imports=opsets, ir_version=10, functions=[function(op, given=attributes)]
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
 

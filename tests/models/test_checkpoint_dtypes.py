@@ -1,5 +1,6 @@
 """Only floating numbers fill weights: whatever else a file holds in their place is refused by name."""
 
+import math
 import warnings
 
 import pytest
@@ -8,6 +9,7 @@ from reference_weights import reference_state
 from safetensors.torch import save_file
 
 from edgesmith.models import create
+from edgesmith.models.weights.checkpoint import read_checkpoint
 from edgesmith.runtime.errors import UserMistake
 
 NAME = "block1.0.mlp.fc1.weight"
@@ -86,3 +88,19 @@ def test_a_count_of_training_steps_may_be_of_any_kind(tmp_path, state, count):
     loaded = create("van_mnist", weights=tmp_path / "x.pth").state_dict()
     assert loaded["patch_embed1.norm.num_batches_tracked"].item() == 3
     assert loaded["patch_embed1.norm.num_batches_tracked"].dtype == torch.int64
+
+
+def test_finite_weights_whose_sum_is_not_are_weights(tmp_path):
+    """Whether all are finite is asked by their sum first, which may leave float32."""
+    tensors = {NAME: torch.full((4, 4), 3e38), "b": torch.tensor([1.0, 2.0])}
+    torch.save(tensors, tmp_path / "large.pth")
+    assert torch.equal(read_checkpoint(tmp_path / "large.pth").tensors[NAME], tensors[NAME])
+
+
+@pytest.mark.parametrize(
+    "bad", [[math.inf, -math.inf], [math.nan, 1.0], [-math.inf, 1.0]], ids=["both", "nan", "minus"]
+)
+def test_no_sum_hides_what_is_not_finite(tmp_path, bad):
+    torch.save({NAME: torch.tensor(bad)}, tmp_path / "bad.pth")
+    with pytest.raises(UserMistake, match="not numbers"):
+        _ = read_checkpoint(tmp_path / "bad.pth").tensors

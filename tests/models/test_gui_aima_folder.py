@@ -193,12 +193,23 @@ def test_a_missing_file_is_named(folder, name):
     assert name in refused(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "preprocessor_config.json"])
 @pytest.mark.parametrize("content", ["", "{", "[]", "\\xff", "null"])
 def test_a_damaged_file_is_named(folder, name, content):
     (folder / name).write_bytes(content.encode())
     message = refused(folder)
     assert f"{name} cannot be read" in message
+
+
+def test_a_name_longer_than_a_file_system_takes_is_a_missing_file(folder):
+    index = folder / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    first = next(iter(told["weight_map"]))
+    told["weight_map"][first] = "a" * 300 + ".safetensors"
+    index.write_text(json.dumps(told))
+    with pytest.raises(UserMistake, match="are missing") as caught:
+        open_folder(folder)
+    assert "a" * 80 in str(caught.value) and "a" * 81 not in str(caught.value)
 
 
 @pytest.mark.parametrize("left", [0, 7, 100, 0.5, 0.99])
@@ -252,6 +263,7 @@ def test_shapes_that_contradict_config_are_refused(folder):
         ({"num_hidden_layers": 5}, "missing"),
         ({"num_hidden_layers": 3}, "unknown"),
         ({"hidden_size": 0}, "hidden_size 0"),
+        ({"num_hidden_layers": 1 << 20}, "num_hidden_layers 1048576"),
         ({"num_attention_heads": 3}, "hidden 64, 3 heads"),
         ({"num_key_value_heads": 3}, "3 of keys"),
         ({"rms_norm_eps": "x"}, "rms_norm_eps"),
@@ -299,3 +311,48 @@ def test_a_file_in_place_of_the_folder_is_refused(folder):
 def test_two_tensors_that_mean_the_same_are_refused(folder):
     rewritten(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(64)}))
     assert "two tensors of one name" in refused(folder)
+
+
+@pytest.mark.parametrize("message", [3, ["a"], "x" * 10_001])
+def test_a_message_that_is_no_text_is_refused(folder, message):
+    told(folder, grounding_message=message)
+    assert "grounding_message" in refused(folder)
+
+
+def test_another_model_says_whose_folder_it_is(folder):
+    with pytest.raises(UserMistake, match="--model gui_aima"):
+        prepare("smt", weights=folder)
+
+
+PUBLISHED = {  # what Qwen2.5-VL's folders say of their pictures
+    "min_pixels": 3136,
+    "max_pixels": 12845056,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "image_processor_type": "Qwen2VLImageProcessor",
+}
+
+
+def test_the_published_preparation_of_pictures_is_ours(folder):
+    (folder / "preprocessor_config.json").write_text(json.dumps(PUBLISHED))
+    open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_mean": [0.485, 0.456, 0.406]},
+        {"image_std": 0.5},
+        {"patch_size": 16},
+        {"do_normalize": False},
+        {"resample": 2},
+        {"rescale_factor": 1},
+    ],
+)
+def test_another_preparation_of_pictures_is_refused(folder, change):
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PUBLISHED, **change}))
+    message = refused(folder)
+    assert "in another way" in message and next(iter(change)) in message

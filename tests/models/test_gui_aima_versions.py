@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgesmith.models.families.gui_aima import versions
+from edgesmith.models.families.gui_aima import network, versions
 from edgesmith.models.families.gui_aima.prompt import positions
 from edgesmith.models.families.gui_aima.versions import check_positions, check_transformers, positions_seen
 from edgesmith.runtime.errors import UserMistake
@@ -66,18 +66,18 @@ def test_a_module_that_takes_no_token_types_is_refused():
 
 @pytest.mark.parametrize("number", ["4.51.3", "5.0.0", "5.19.4"])
 def test_an_older_transformers_is_refused(monkeypatch, number):
-    monkeypatch.setattr(versions, "installed", lambda: number)
+    monkeypatch.setattr(network, "installed", lambda: number)
     with pytest.raises(UserMistake, match="newer transformers"):
-        versions.check_version()
+        network.check_version()
 
 
 def test_no_transformers_is_told(monkeypatch):
-    monkeypatch.setattr(versions, "installed", lambda: "")
+    monkeypatch.setattr(network, "installed", lambda: "")
     with pytest.raises(UserMistake, match="no transformers"):
-        versions.check_version()
+        network.check_version()
 
 
 @pytest.mark.parametrize("number", ["5.20.0", "5.24.0", "5.24.0.dev0", "6.0"])
 def test_a_newer_one_is_asked(monkeypatch, number):
-    monkeypatch.setattr(versions, "installed", lambda: number)
-    versions.check_version()
+    monkeypatch.setattr(network, "installed", lambda: number)
+    network.check_version()

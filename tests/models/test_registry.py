@@ -35,6 +35,7 @@ COUNTED = {
     "damo_yolo_nano_small": 1_405_691,
     "damo_yolo_nano_medium": 2_707_219,
     "damo_yolo_nano_large": 5_688_579,
+    "gui_aima": 3_754_622_976 - (151_936 - 151_670) * 2_048,  # Qwen2.5-VL-3B with a table of fewer rows
 }
 
 
@@ -152,7 +153,8 @@ def test_an_alias_names_a_variant_and_hides_none():
 
 def test_the_families_of_a_task():
     assert families("detection") == {"damo_yolo": "damo_yolo_tiny"}
-    assert {**families("classification"), **families("detection")} == FAMILIES
+    assert families("grounding") == {"gui_aima": "gui_aima"}
+    assert {**families("classification"), **families("detection"), **families("grounding")} == FAMILIES
 
 
 @pytest.mark.parametrize("name", [n for n, spec in MODELS.items() if spec.task == "detection" and not spec.fixture])
@@ -230,7 +232,7 @@ def test_other_sizes_and_class_counts_build_and_run(name, size):
 
 def test_the_list_tells_the_task():
     entries = {entry["name"]: entry for entry in listing.models()}
-    assert {entry["task"] for entry in entries.values()} == {"classification", "detection"}
+    assert {entry["task"] for entry in entries.values()} == {"classification", "detection", "grounding"}
     row = next(row for row in listing.rows() if row[0].startswith("damo_yolo_tiny"))
     assert dict(zip(listing.COLUMNS, row, strict=True)) == {
         "model": "damo_yolo_tiny*",
@@ -242,3 +244,10 @@ def test_the_list_tells_the_task():
         "licence of the weights": "Apache-2.0",
     }
     assert not any("scenes" in name for name in entries)
+
+
+def test_the_list_tells_what_a_grounding_model_is():
+    entry = next(entry for entry in listing.models() if entry["name"] == "gui_aima")
+    assert (entry["num_classes"], entry["pretrained"], entry["size_multiple"]) == (None, None, 28)
+    assert "RESEARCH" in entry["licence_weights"] and "non-commercial" in entry["licence_weights"]
+    assert find("gui_aima").labels() == []

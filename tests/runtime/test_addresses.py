@@ -39,6 +39,13 @@ from edgesmith.runtime.pictures.video import frames
         ("rtsp//user:secret@camera/live", "rtsp//camera/live"),
         ("http:\\\\user:secret@camera/live", "http:\\\\camera/live"),
         ("rtsp://user%3Asecret%40camera/live", "rtsp://camera/live"),
+        ("me:secret@camera/x", "camera/x"),
+        ("me:/secret@camera/x", "camera/x"),
+        ("me:se@cr:et@camera:554/x", "camera:554/x"),
+        ("me%3Asecret%40camera/x", "camera/x"),
+        ("me:secret%40camera/x", "camera/x"),
+        ("m:secret@camera/x", "camera/x"),
+        ("rtsp:me:secret@camera/x", "rtsp:camera/x"),
         ("camera/live?user=me&pwd=secret", "camera/live?user=***&pwd=***"),
     ],
 )  # fmt: skip
@@ -50,7 +57,7 @@ def test_what_may_be_a_secret_is_not_shown(address: str, as_shown: str):
 @pytest.mark.parametrize(
     "word",
     ["0", "clip.mp4", "a b/me@home.mp4", "x=1;y.png", "what?.mp4", "http://cdn/img@2x/a.mjpg", "rtsp://camera:554/live",
-     "http://camera/v?channel=1&subtype=0", "C:/clips/a.mp4", "udp://239.0.0.1:1234"],
+     "http://camera/v?channel=1&subtype=0", "C:/clips/a.mp4", "C:/clips/me@home.mp4", "me@camera/x", "udp://239.0.0.1:1234"],
 )  # fmt: skip
 def test_what_is_none_stays(word: str):
     assert shown(word) == word
@@ -63,7 +70,7 @@ def test_a_text_keeps_all_but_the_secrets():
 
 @pytest.mark.parametrize(
     ("address", "as_shown"),
-    [("me:secret@camera:554/live", "me:camera:554/live"), ("rtsp//me:secret@camera/live", "rtsp//camera/live"),
+    [("me:secret@camera:554/live", "camera:554/live"), ("rtsp//me:secret@camera/live", "rtsp//camera/live"),
      ("http:\\\\me:se@cret@camera", "http:\\\\camera"), ("rtsp:me:secret@camera", "rtsp:camera"),
      ("rtsp://me%3Asecret%40camera", "rtsp://camera")],
 )  # fmt: skip

@@ -9,8 +9,10 @@ import pytest
 
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
-from edgesmith.runtime.errors import BundleRefused
+from edgesmith.runtime.errors import BundleRefused, UserMistake
 from edgesmith.runtime.ground.regular import is_clutter
+from edgesmith.runtime.pictures.save import saver
+from edgesmith.runtime.pictures.video import Source, pictures
 
 LEFT = [
     ".DS_Store", "._model.onnx", "engines/._x.engine", "Thumbs.db", "thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini",
@@ -73,3 +75,25 @@ def test_a_folder_with_nothing_else_is_a_free_place(make_tiny, tmp_path):
     (place / ".DS_Store").write_bytes(b"left")
     assert make_tiny().path == place
     assert not (place / ".DS_Store").exists()
+
+
+def test_folders_and_patterns_of_pictures_pass_over_what_file_managers_left(tmp_path):
+    names = ["a.png", "sub/b.png", "._a.png", "__MACOSX/c.png", "sub/@eaDir/d.png", "sub/._b.png", "__MACOSX/._e.png"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a picture, not read yet")
+    assert pictures([str(tmp_path)]).paths == [str(tmp_path / "a.png")]
+    found = [str(tmp_path / name) for name in names[:2]]
+    assert pictures([f"{tmp_path}/**/*.png"]).paths == found
+    asked = tmp_path / "__MACOSX"
+    assert pictures([str(asked)]).paths == [str(asked / "c.png")], "named, so meant"
+    assert pictures([f"{asked}/*.png"]).paths == [str(asked / "c.png")]
+
+
+def test_a_folder_that_was_only_looked_at_is_empty_for_save(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"left")
+    saver(f"{tmp_path}/", Source("clip.mp4"), force=False)
+    (tmp_path / "note.txt").write_text("somebody's")
+    with pytest.raises(UserMistake, match="not empty"):
+        saver(f"{tmp_path}/", Source("clip.mp4"), force=False)

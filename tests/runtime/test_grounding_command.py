@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import cv2
 import numpy as np
@@ -55,6 +56,13 @@ def test_json_has_shares_pixels_code_and_element(command, place, shot):
     assert click["pixels"] == [154, 42] and click["code"] == "pyautogui.click(154, 42)"
     assert click["point"] == pytest.approx([154 / 224, 42 / 140], abs=1e-3) and click["box"] == [140, 28, 168, 56]
     assert len(click["regions"]) == 1 and click["regions"][0]["patches"] == 1 and click["zoomed"] is None
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["red=1", "instruction=red", "red, <b> & \u00fc\u4e2d"])
+def test_an_instruction_is_taken_as_it_is(command, place, shot, text):
+    told = command("run", place, shot, "--instruction", text, "--json")
+    assert told.code == 0 and json.loads(told.out)[0]["clicks"][0]["instruction"] == text
 
 
 @BOTH
@@ -153,3 +161,25 @@ def test_other_tasks_take_none_of_it(command, shot, tmp_path, option):
 def test_the_self_test_covers_the_whole_way(command, place):
     answer = command("test", place)
     assert answer.code == 0 and "scores: holds" in answer.out and "preprocessing: holds" in answer.out
+
+
+def test_an_8k_screenshot_is_looked_at_smaller_and_that_is_told(place, tmp_path):
+    path = tmp_path / "8k.png"
+    large = np.full((4320, 7680, 3), 90, np.uint8)
+    large[864:1728, 4800:5760] = (0, 0, 255)  # red, as OpenCV writes it
+    cv2.imwrite(str(path), large)
+    told = on_device("run", place, str(path), "--instruction", "red")
+    assert told.code == 0 and "note: 7680 x 4320 pixels are looked at as 224 x 140" in told.out
+    x, y = map(int, told.out.split("pyautogui.click(")[1].split(")")[0].split(","))
+    assert 4800 <= x < 5760 and 864 <= y < 1728
+
+
+def test_a_picture_above_the_limit_of_the_reader_is_refused(place, shot, tmp_path):
+    with open(shot, "rb") as file:
+        data = bytearray(file.read())
+    data[16:24] = (20_000).to_bytes(4, "big") * 2  # width and height of the header, and its checksum
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path = tmp_path / "huge.png"
+    path.write_bytes(data)
+    told = on_device("run", place, str(path), "--instruction", "red")
+    assert told.code == 2 and "20000 x 20000 pixels" in told.err and "at most 200,000,000" in told.err

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+import random
 
 import numpy as np
 import pytest
-from grounding_bundle import write_grounding_bundle
+from grounding_bundle import WIDE, encode, screenshot, write_grounding_bundle
 from sealed import edit_manifest
 
+from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle
-from edgesmith.runtime.errors import BundleRefused
-from edgesmith.runtime.tasks.grounding import verdict
+from edgesmith.runtime.bundle.report import write_report
+from edgesmith.runtime.errors import BundleRefused, UserMistake
+from edgesmith.runtime.tasks.grounding import verdict, words
 from edgesmith.runtime.tasks.grounding.facts import facts_of
 
 
@@ -23,8 +28,6 @@ def place(tmp_path_factory):
 @pytest.fixture
 def edited(place):
     """Opens the bundle with one value of its manifest replaced, and puts it back."""
-    import json
-
     kept = json.loads((place / "manifest.json").read_text())
 
     def edit(path: str, value: object) -> None:
@@ -37,11 +40,14 @@ def edited(place):
             del inside[last]
         else:
             inside[last] = value
-        edit_manifest(place, **changed, change=lambda now: [now.pop(key) for key in set(now) - set(changed)])
+        write(changed)
         open_bundle(place)
 
+    def write(manifest: dict[str, object]) -> None:
+        edit_manifest(place, lambda now: [now.pop(key) for key in set(now) - set(manifest)], **manifest)
+
     yield edit
-    edit_manifest(place, **kept)
+    write(kept)
     open_bundle(place)
 
 
@@ -62,6 +68,8 @@ def test_facts_are_read_as_they_were_written(place):
         ("grounding.template.before", [1.5]),
         ("grounding.template.before", [-1]),
         ("grounding.template.before", [1] * 5_000),
+        ("grounding.template.before", [8, 1]),
+        ("grounding.template.after", [6, 20]),
         ("grounding.template.pointer_pad", "4"),
         ("grounding.template.vision_end", True),
         ("grounding.template.stop_words", [3]),
@@ -88,6 +96,7 @@ def test_facts_are_read_as_they_were_written(place):
         ("grounding.tokenizer", "words.json"),
         ("grounding.rope", {"theta": 0}),
         ("grounding.rope", {"sections": ["a"]}),
+        ("grounding_report", {"pictures": [{"rows": [{"judge": ["x"]}]}]}),
         ("graphs.instruction", ...),
         ("graphs.instruction.outputs.0.name", "points"),
         ("graphs.instruction.inputs.2.name", "begin"),
@@ -151,3 +160,60 @@ def test_scores_that_are_no_numbers_fail(place):
         assert not verdict.row(expected, [wrong.astype(np.float32)], facts, "fp32", None).passed
     with pytest.raises(BundleRefused, match="does not fit"):
         verdict.row(expected[:, :30], [expected], facts, "fp32", None)
+
+
+def test_the_report_tells_sizes_storage_and_clicks(place):
+    row = {"instruction": "the <red> button", "judge": [154, 42], "bundle": [155, 42], "apart_px": 1.0, "score": 0.9}
+    screen = {"name": "colours", "file": "pictures/screen.png", "size": [224, 140], "rows": [row]}
+    manifest = {**open_bundle(place).manifest, "grounding_report": {"pictures": [screen]}}
+    page = write_report(manifest)
+    for told in (
+        "224x140 seen as 224x140",
+        "query_1",
+        "16 bits",
+        "pictures/screen.png",
+        "the &lt;red&gt; button",
+        "155, 42",
+    ):
+        assert told in page
+    assert "javascript" not in write_report(
+        {**manifest, "grounding_report": {"pictures": [{**screen, "file": "javascript:x.png"}]}}
+    )
+    assert "224x140 seen" in write_report(open_bundle(place).manifest)
+
+
+def leaves(value: object, way: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(deeper for key, one in inside for deeper in leaves(one, (*way, key)))]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_damage_is_refused_in_words_or_clicked_with(place, edited, monkeypatch, seed):
+    rng = random.Random(seed)
+    told = json.loads((place / "manifest.json").read_text())["grounding"]
+    way = rng.choice(leaves(told)[1:])
+    values = [
+        None,
+        -1,
+        0,
+        1,
+        2,
+        19,
+        2**31,
+        10**18,
+        0.5,
+        "",
+        "x",
+        "nan",
+        True,
+        [],
+        {},
+        [1, 2],
+        [28, 28],
+        "vision_84x168",
+    ]
+    monkeypatch.setattr(words, "encoder", lambda data: (encode, ()))
+    with contextlib.suppress(UserMistake):
+        edited(".".join(map(str, ("grounding", *way))), rng.choice(values))
+        with load(place) as session, session.open(screenshot(WIDE, red=(1, 1))) as screen:
+            assert 0 <= screen.click("the red button").point[0] <= 1

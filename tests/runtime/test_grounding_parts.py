@@ -9,10 +9,10 @@ from grounding_golden import FACTS, bucket, golden_arrays
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.contract import ImageContract
 from edgesmith.runtime.pictures.preprocess import fit_image, preprocess
-from edgesmith.runtime.tasks.grounding import rotary
 from edgesmith.runtime.tasks.grounding.buckets import nearest, told
 from edgesmith.runtime.tasks.grounding.regions import regions
 from edgesmith.runtime.tasks.grounding.resize import screen_size, smart_size
+from edgesmith.runtime.tasks.grounding.screens import rotary
 
 SIZES = FACTS["smart_resize_cases"]
 MODES = sorted(FACTS["results"])

@@ -29,8 +29,9 @@ def test_bytes_are_counted_to_the_last():
     pool.drop(2)
     pool.drop(2)
     assert pool.used_bytes == 250 and 2 not in pool
-    pool.clear()
-    assert pool.used_bytes == 0 and pool.get(1) is None
+    pool.close()
+    pool.put(3, arrays(10))
+    assert pool.used_bytes == 0 and pool.get(1) is None and pool.get(3) is None
 
 
 def test_what_was_used_longest_ago_goes():

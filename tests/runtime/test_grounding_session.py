@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from floor import workstation
 from grounding_bundle import SQUARE, TALL, WIDE, contract, encode, ids, scores_of, screenshot, write_grounding_bundle
 from many_threads import CALLERS, all_at_once
+from openvino_here import openvino_or_skip
 
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import UserMistake
@@ -14,6 +16,7 @@ from edgesmith.runtime.tasks.grounding import words
 
 PLACES = {"red": (5, 1), "green": (0, 4), "blue": (7, 0)}
 PICTURE = screenshot(WIDE, **PLACES)
+MIDDLES = [(28 * column + 14, 28 * row + 14) for column, row in PLACES.values()]
 OTHER = screenshot(WIDE, red=(1, 3), blue=(3, 2), green=(6, 0))
 
 
@@ -245,3 +248,24 @@ def test_squares_have_a_size_of_their_own(session):
         assert screen.bucket.screen == SQUARE and screen.click("blue").point == pytest.approx(
             middle(2, 3, SQUARE), abs=1e-3
         )
+
+
+def test_a_bundle_that_is_replaced_changes_nothing_in_an_open_session(tmp_path):
+    import shutil
+
+    place = write_grounding_bundle(tmp_path / "colours.edge", sizes=(WIDE,))
+    with load(place) as session, session.open(PICTURE) as screen:
+        first = screen.click("red").point  # all graphs are open now
+        shutil.rmtree(place)
+        write_grounding_bundle(place, sizes=(TALL,))
+        assert session.bundle.held("tokenizer.json", 2**20) and screen.click("red").point == first
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=workstation)])
+def test_every_backend_clicks_alike(place, backend):
+    if backend == "openvino":
+        openvino_or_skip()
+    with load(place, backend=backend) as session, session.open(PICTURE) as screen:
+        clicks = screen.click(["red", "click the green button", "blue"])
+        assert [click.code for click in clicks] == [f"pyautogui.click({x}, {y})" for x, y in MIDDLES]
+        assert all(row.passed for row in session.self_test())

@@ -65,3 +65,20 @@ def test_a_broken_extension_is_told_and_the_others_go_on(installed):
     ]
     with pytest.warns(RuntimeWarning, match="the extension old .* no module named nets"):
         assert list(table) == ["x"]
+
+
+def test_what_is_made_late_is_made_once_and_when_it_is_asked_for():
+    made = []
+
+    def heavy():
+        made.append("heavy")
+        return 7
+
+    table: Registry[int] = Registry("task", {"light": 1}, made={"heavy": heavy})
+    assert list(table) == ["heavy", "light"] and len(table) == 2 and "heavy" in table and "other" not in table
+    assert made == []
+    assert table["heavy"] == 7 and dict(table) == {"heavy": 7, "light": 1}
+    assert made == ["heavy"]
+    with pytest.raises(UserMistake, match="heavy already"):
+        table.add("heavy", 8)
+    assert table.add("heavy", 7) == 7

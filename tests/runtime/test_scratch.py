@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_killed_before_it_held_its_folder_or_after_it_let_go(tmp_path):
 
 
 def test_a_folder_that_a_sweep_took_before_it_was_held_is_made_again(tmp_path, monkeypatch):
-    taken, make = [], scratch.tempfile.mkdtemp
+    taken, make = [], tempfile.mkdtemp
 
     def swept(**words):
         folder = make(**words)
@@ -90,16 +91,15 @@ def test_a_folder_that_a_sweep_took_before_it_was_held_is_made_again(tmp_path, m
             sweep(tmp_path)
         return folder
 
-    monkeypatch.setattr(scratch.tempfile, "mkdtemp", swept)
+    monkeypatch.setattr(tempfile, "mkdtemp", swept)
     with work_folder(tmp_path / "a.edge") as work:
         assert work.is_dir() and str(work) != taken[0] and not Path(taken[0]).exists()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_a_sweep_took_before_it_was_held_is_made_again(tmp_path, monkeypatch):
-    from edgesmith.runtime.ground import files
 
-    taken, make = [], files.tempfile.mkstemp
+    taken, make = [], tempfile.mkstemp
 
     def swept(**words):
         handle, name = make(**words)
@@ -108,7 +108,7 @@ def test_a_file_that_a_sweep_took_before_it_was_held_is_made_again(tmp_path, mon
             sweep(tmp_path)
         return handle, name
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", swept)
+    monkeypatch.setattr(tempfile, "mkstemp", swept)
     with replacing(tmp_path / "table.json") as file:
         file.write(b"whole")
         assert not Path(taken[0]).exists()

@@ -18,11 +18,11 @@ HUGE = (0, 1, -1, 255, 65535, 2**31 - 1, -(2**31), 2**31, 2**40, 2**62)
 def damaged_bytes(random: Random, folder: Path, target: Path) -> Path:
     """A file with some bytes changed, cut out, put in or cut off."""
     name = random.choice(("zip.pth", "old.pth", "plain.pth", "x.safetensors"))
-    (target / name).write_bytes(_changed(random, (folder / name).read_bytes()))
+    (target / name).write_bytes(changed(random, (folder / name).read_bytes()))
     return target / name
 
 
-def _changed(random: Random, data: bytes) -> bytes:
+def changed(random: Random, data: bytes) -> bytes:
     made = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 5, 20))):
         at = random.randrange(max(1, min(len(made), random.choice((64, 2000, 10**9)))))
@@ -63,7 +63,7 @@ def damaged_opcodes(random: Random, folder: Path, target: Path) -> Path:
             case 4:
                 parts[at] = random.choice(SNIPPETS)
             case _:
-                parts[at] = _changed(random, parts[at])
+                parts[at] = changed(random, parts[at])
         parts = parts or [b"."]
     members[name] = b"".join(parts)
     return _zip(target / "x.pth", members)
@@ -108,7 +108,7 @@ def damaged_members(random: Random, folder: Path, target: Path) -> Path:
                 members.pop(name)
             )
         case 3:
-            members[name] = _changed(random, members[name])
+            members[name] = changed(random, members[name])
         case 4:
             members["zip/byteorder"] = random.choice((b"big", b"", b"little ", b"\xff"))
         case 5:
@@ -187,7 +187,7 @@ def damaged_index(random: Random, folder: Path, target: Path) -> Path:
             (home / words["weight_map"][name]).write_bytes(random.choice((b"", b"x", b"\x80\x02}.", b"PK\x03\x04")))
         case 5:
             index.write_bytes(
-                random.choice((b"[" * 50_000, b"{}", b"", b"\xff\xfe", b"[1]", _changed(random, index.read_bytes())))
+                random.choice((b"[" * 50_000, b"{}", b"", b"\xff\xfe", b"[1]", changed(random, index.read_bytes())))
             )
             return random.choice((home, index))
         case _:

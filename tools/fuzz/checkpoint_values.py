@@ -31,7 +31,7 @@ KINDS: tuple[Callable[[Any, Any], Any], ...] = (
     lambda t, v: t.nested.nested_tensor([t.ones(2), t.ones(3)]),
     lambda t, v: t._neg_view(v.float()),
     lambda t, v: v.to(t.complex64).conj(),
-    lambda t, v: v[..., :0],
+    lambda t, v: v.reshape(-1)[:0] if v.ndim == 0 else v[..., :0],
     lambda t, v: t.zeros(1).expand(10**9, 10),
     lambda t, v: t.tensor(0.0).expand(v.shape),
     lambda t, v: t.zeros(3, 0, 7),

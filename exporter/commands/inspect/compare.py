@@ -26,7 +26,7 @@ from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
 from .compare_sides import Side, aligned, common_pictures, open_side
 from .foreign.graphs import read_picture_graph
-from .foreign.rounding import rounding_words
+from .foreign.rounding import rounding_note
 from .foreign.trial import try_graph
 from .foreign.words import asked_of_engine
 
@@ -66,7 +66,7 @@ def compare(
         paths = [picture.path for picture in pictures(data)]
         found = [side.rounding(verify.seeded(shapes[0], replace(known, size=shapes[0][2:]))) for side in (judge, other)]
         notes += [
-            f"{Path(side.name).name}: {rounding_words(db, side.engine)}"
+            f"{Path(side.name).name}: {rounding_note(db, side.engine)}"
             for side, db in zip((judge, other), found, strict=True)
             if db
         ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ...plugins.declaration import FusedOp
+    from .foreign.shapes import Shapes
 
 NUMPY = {1: "float32", 10: "float16", 16: "bfloat16", 6: "int32"}  # TensorProto.DataType of what an op takes
 
@@ -45,8 +45,8 @@ def inspect_ops(what: str) -> dict[str, Any]:
     Raises:
         UserMistake: ``what`` is none of the three.
     """
-    model, carried, type_ = _model(what)
-    nodes, functions = find_nodes(model)
+    model, shapes, carried, type_ = _model(what)
+    nodes, functions = find_nodes(model, shapes)
     nodes = [replace(node, type=type_ or node.type) for node in nodes]
     counts = Counter(node.op for node in nodes)
     return {
@@ -68,18 +68,19 @@ def inspect_ops(what: str) -> dict[str, Any]:
     }
 
 
-def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
-    """The graph; for a bundle what its manifest says of its fused ops; for a name the type that an export would give T."""
-    from .inspect import load_onnx
+def _model(what: str) -> tuple[onnx.ModelProto, Shapes, dict[str, Any] | None, str]:
+    """The graph and the shapes in it; for a bundle what its manifest says of its fused ops; for a name the type T of an export."""
+    from .foreign.shapes import infer_shapes
 
     place = Path(what)
     if place.is_dir():
         from ....runtime.bundle.bundle import open_bundle
 
         bundle = open_bundle(place)
-        return load_onnx(bundle.graph), (bundle.manifest.get("rewrite") or {}).get("fused"), ""
+        fused = (bundle.manifest.get("rewrite") or {}).get("fused")
+        return *_read(bundle.graph), fused, ""
     if place.exists():
-        return load_onnx(place), None, ""
+        return *_read(place), None, ""
     from ....models.registry import find
 
     try:
@@ -91,7 +92,17 @@ def _model(what: str) -> tuple[onnx.ModelProto, dict[str, Any] | None, str]:
             expected="a bundle folder, an ONNX file, or a model's name as edgesmith list has it",
             attempt=error.attempt,
         ) from None
-    return _as_exported(spec.name), None, "float16"  # the default precision of the targets that take plugins
+    model = _as_exported(spec.name)
+    return model, infer_shapes(model), None, "float16"  # the default precision of the targets that take plugins
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, Shapes]:
+    """A file that somebody else may have written, and the shapes that the fused nodes in it read."""
+    from .foreign.shapes import infer_foreign
+    from .inspect import load_onnx
+
+    model = load_onnx(path)
+    return model, infer_foreign(path) if any(node.domain == DOMAIN for node in model.graph.node) else {}
 
 
 def _as_exported(name: str) -> onnx.ModelProto:
@@ -112,26 +123,16 @@ def _as_exported(name: str) -> onnx.ModelProto:
     return ir.to_proto(model)
 
 
-def find_nodes(model: onnx.ModelProto) -> tuple[list[FusedNode], set[str]]:
+def find_nodes(model: onnx.ModelProto, shapes: Shapes) -> tuple[list[FusedNode], set[str]]:
     """The fused nodes in graph order, and the names of the bodies that the model carries."""
-    import onnx
-
     from ...plugins import OPS
 
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return [], set()
-    with suppress(onnx.shape_inference.InferenceError):  # without shapes, no kernel is known to fit
-        model = onnx.shape_inference.infer_shapes(model)
-    graph = model.graph
-    kinds = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        tensor = value.type.tensor_type
-        sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
-        kinds.setdefault(value.name, (tensor.elem_type, sizes))
     found = []
-    for node in graph.node:
-        if is_op(node, OPS, DOMAIN):
-            found.append(_node(OPS[node.op_type], node, [kinds.get(name, (0, [])) for name in node.input]))
+    for node in model.graph.node:
+        if is_op(node, OPS, DOMAIN):  # without shapes, no kernel is known to fit
+            found.append(_node(OPS[node.op_type], node, [shapes.get(name, (0, [])) for name in node.input]))
         elif node.domain == DOMAIN:
             found.append(FusedNode(node.name, node.op_type, "unknown", {}, "no op of this version is called that"))
     functions = {function.name for function in model.functions if function.domain == DOMAIN}

@@ -37,11 +37,15 @@ Keys are quantised a channel over groups of 64 tokens, values a token and plane 
 engine's own attention, which works everywhere, or `PrefixAttention` (new tokens over a packed prefix) and `KVAttentionPartial` with
 `KVAttentionCombine` (one new token, the cache in shares), which fold scales into queries and probabilities.
 
-Keys with a large bias, as Qwen2.5 has: RoPE is linear, so K = R(k') + R(b) exactly. Quantise R(k') and add R(b) after `DequantizeK`;
-the two attention ops have no place for that term. `DequantizeRotatedK` reads the alternative scheme RotateKV, whose rotation and
-order of channels fold into the weights (`exporter/plugins/kv/rotate.py`).
+Keys with a large bias, as Qwen2.5 has: RoPE is linear, so K = R(k') + R(b) exactly. Quantise R(k') and add R(b) when reading: behind
+`DequantizeK`, or in `PrefixAttentionBiased` and `KVAttentionPartialBiased`, which take the bias and the rotary tables of the cached
+tokens. They are ops of their own because a plugin has a fixed number of inputs; the two without a bias have the interface and the
+kernels they had, so graphs, kernel packs and bundles that hold them stay good.
+`DequantizeRotatedK` reads the alternative scheme RotateKV; `exporter/plugins/rotated_keys.py` writes and reads it in a torch module.
 
-Bytes a token (`edgesmith kv-bytes`, the cache of one full-HD screen in Qwen2.5-VL-3B: 36 layers, 2 kv heads of 128, 2691 tokens):
+A screen (`edgesmith kv-bytes`; Qwen2.5-VL-3B: 36 layers, 2 kv heads of 128, hidden 2048; 99 tokens of text and 2691 of 1920x1080): bytes
+a token and kv head, bytes a token in all layers, and with the sums over the picture's tokens the megabytes of one screen. The formula
+is the pool's (`runtime/tasks/grounding/screens/kv_bytes.py`); `edgesmith kv-bytes BUNDLE` tells a bundle's own sizes of screen.
 """
 
 

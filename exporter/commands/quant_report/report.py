@@ -23,7 +23,7 @@ from ...run.runners import run_all
 from ...tasks.known import find_export
 from ..inspect.foreign.pictures import prepared, raw
 from ..inspect.foreign.read import bytes_of
-from ..inspect.foreign.rounding import own_rounding, rounding_words
+from ..inspect.foreign.rounding import own_rounding, rounding_note
 from ..inspect.foreign.trial import try_graph
 from ..inspect.foreign.words import asked_of_engine
 from .runs import bundle_runner, file_runner, wide
@@ -203,7 +203,7 @@ def _file(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     run = file_runner(file, notes)
     if rounding := own_rounding(file.runnable, few[:FEW]):
         told["engine"] = {"name": "ONNX Runtime", "rounding_db": rounding}
-        notes.append(rounding_words(rounding))
+        notes.append(rounding_note(rounding))
     told["accuracy"] = _accuracy(reference, run, images, file.shape[0] or 8, asked.max_drop, notes, step)
     if asked.sensitivity:
         with asked_of_engine(path):
@@ -316,7 +316,7 @@ def _exactly(bundle: Bundle, exact: Run, usual: Runner, few: np.ndarray, told: d
     both = ({"": run_all(side, few, batch if isinstance(batch, int) else len(few))} for side in (run, usual))
     if (apart := apart_db(*both)) is not None:
         told["engine"] = {"name": bundle.target, "rounding_db": apart}
-        told["notes"].append(rounding_words(apart, f"The engine of target {bundle.target}"))
+        told["notes"].append(rounding_note(apart, f"The engine of target {bundle.target}"))
     return run
 
 

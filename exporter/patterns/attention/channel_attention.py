@@ -23,14 +23,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ....graph.edit import insert, insert_node, replace_value, shared_constant, sweep
+from ....graph.edit import insert, insert_node, replace_value, shared_constant
 from ....graph.read import attribute, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.heads import Heads, find_heads, unscaled
+from ..matchers.held import unheld
 from ..matchers.layers import TO_TOKENS
 from ..matchers.moves import move
 from ..matchers.projection import Projection, new_layer, of_one_input, packed
-from ..matchers.views import as_shape, reshaped
+from ..matchers.views import as_shape, merge_views, reshaped
 
 ALIGNED = 4  # tokens a row, below which TensorRT-RTX does not write a product turned (measured: 196 is, 49 is not)
 
@@ -64,11 +65,13 @@ class _ChannelAttention(Pattern):
             found = channel_block(node) if node.op_type == "Softmax" and not node.domain else None
             if isinstance(found, str):
                 self.decline(node, found)
+            elif found is not None and (why := _unheld(found)):
+                self.decline(node, why)
             elif found is not None and not self.is_normal(found):
                 self._write(model, found)
                 count += 1
         if count:
-            sweep(model)
+            merge_views(model)
         return count
 
     def is_normal(self, block: ChannelBlock) -> bool:
@@ -155,6 +158,15 @@ def _columns(block: ChannelBlock, index: int) -> tuple[np.ndarray, np.ndarray | 
         weights = (weights.astype(np.float64) * block.scale).astype(weights.dtype)
         bias = None if bias is None else (bias.astype(np.float64) * block.scale).astype(bias.dtype)
     return np.ascontiguousarray(weights), None if bias is None else np.ascontiguousarray(bias)
+
+
+def _unheld(block: ChannelBlock) -> str:
+    """Why the type of the graph does not hold the weights of a times the scale; empty where it does."""
+    weights, bias = block.layers[0].columns(block.parts[0])
+    if block.scale == 1:
+        return ""
+    exact = [array.astype(np.float64) * block.scale for array in (weights, bias) if array is not None]
+    return unheld(weights.dtype, *exact)
 
 
 def channel_block(softmax: ir.Node) -> ChannelBlock | str | None:

@@ -24,6 +24,7 @@ from ....graph.edit import insert, replace_value, shared_constant, sweep
 from ....graph.read import attribute, constant, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.heads import Heads, find_heads, read_only_by
+from ..matchers.held import unheld
 
 LARGEST_RATIO = 1e4  # 1 / (1 - g) beyond which float32 would lose the content half beside the position half
 
@@ -222,7 +223,7 @@ def _last_axis(node: ir.Node) -> bool:
 
 
 def _scale_columns(model: ir.Model, gate: _Gate) -> bool:
-    """Fold one factor a head into the projection of v; False where others read it or it is not a plain product."""
+    """Fold one factor a head into the projection of v; False where others read it or it is no plain product that can."""
     values = find_heads(gate.values)
     if not isinstance(values, Heads) or only_consumer(gate.values) is not gate.product:
         return False
@@ -239,7 +240,10 @@ def _scale_columns(model: ir.Model, gate: _Gate) -> bool:
     weights = constant(node.inputs[1]) if node.op_type == "MatMul" else None
     if weights is None or weights.ndim != 2:
         return False
-    scaled = (weights.astype(np.float64) * factors).astype(weights.dtype)
+    exact = weights.astype(np.float64) * factors
+    if unheld(weights.dtype, exact):
+        return False
+    scaled = exact.astype(weights.dtype)
     node.replace_input_with(1, shared_constant(model, f"{node.inputs[1].name}_gated", scaled))  # type: ignore[union-attr]
     if bias is not None:
         array = constant(bias)

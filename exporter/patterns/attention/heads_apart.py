@@ -21,6 +21,7 @@ from ....graph.read import sizes
 from ..base import Pattern
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import read_only_by
+from ..matchers.held import unheld
 from ..matchers.projection import Projection, new_layer, one_product, projection
 from ..matchers.views import merge_views, reshaped
 
@@ -129,6 +130,8 @@ def _layers(block: AttentionBlock) -> list[Projection] | str:
     found = [layer for layer in layers if layer is not None]
     if len(found) < 3:
         return "q, k or v is not a linear layer with constant weights"
+    if why := unheld(found[0].weights.dtype, np.array(block.scale)):
+        return why
     if len({layer.x for layer in found}) > 1 or not block.q.dim == block.k.dim == block.v.dim:
         return "q, k and v have different inputs or widths"
     ends = {block.scores.inputs[0], block.scores.inputs[1], block.values}

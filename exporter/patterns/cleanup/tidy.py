@@ -1,7 +1,8 @@
 """Clean-up between the rewrites: dead nodes, identities, equal initializers, names.
 
-None of these changes what is computed; they are the passes that onnx_ir ships, in one order, but for the identities: its own
-pass gives two outputs of a graph one name where one is a copy of the other.
+None of these changes what is computed; they are the passes that onnx_ir ships, in one order, but for two: its own pass for
+identities gives two outputs of a graph one name where one is a copy of the other, and its pass for equal initializers is slow
+(equal_constants.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from onnx_ir.passes import common
 
 from ....graph.edit import replace_value
 from ..base import Pattern
+from .equal_constants import merge_equal_constants
 from .fold_constants import CHANGES_BY_RUN
 
 
@@ -22,10 +24,8 @@ class CleanUp(Pattern):
         draws = any(node.op_type in CHANGES_BY_RUN for node in model.graph)  # equal nodes, and each draws for itself
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         _drop_identities(model.graph)
+        merge_equal_constants(model)  # first: nodes are equal when their inputs are
         passes = [
-            common.DeduplicateHashedInitializersPass(
-                size_limit=1 << 30
-            ),  # first: nodes are equal when their inputs are
             *([] if draws else [common.CommonSubexpressionEliminationPass()]),
             common.RemoveUnusedNodesPass(),
             common.TopologicalSortPass(),

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from ....graph.edit import replace_value
 from ....graph.read import attribute, constant, is_read, only_consumer
 from ..base import Pattern
+from ..matchers.held import unheld
 from ..matchers.layers import Convolution, convolution, set_weights
 
 
@@ -29,6 +30,11 @@ def affine(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
     weight, bias, mean, variance = (array.astype(np.float64) for array in arrays if array is not None)
     scale = weight / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     return scale, bias - scale * mean
+
+
+def unheld_before(found: Convolution, scale: np.ndarray, shift: np.ndarray) -> str:
+    """Why ``fold_before`` would leave the range of the convolution's type; empty when it would not."""
+    return unheld(found.stored.dtype, found.scaled_inputs(scale), found.bias + found.shifted_inputs(shift))
 
 
 def fold_before(model: ir.Model, found: Convolution, scale: np.ndarray, shift: np.ndarray, x: ir.Value) -> None:
@@ -59,7 +65,11 @@ class FoldBatchNorm(Pattern):
         scale, shift = numbers
         before = convolution(x.producer())
         if before is not None and only_consumer(x) is node:
-            set_weights(model, before, before.scaled_outputs(scale), before.bias * scale + shift)
+            weight, bias = before.scaled_outputs(scale), before.bias * scale + shift
+            if why := unheld(before.stored.dtype, weight, bias):
+                self.decline(node, why)
+                return False
+            set_weights(model, before, weight, bias)
             replace_value(y, x)
             model.graph.remove(node, safe=True)
             return True
@@ -75,6 +85,9 @@ class FoldBatchNorm(Pattern):
             self.decline(
                 node, f"{padded[0].name or 'the Conv'} behind it is padded: zeros at the border would become the shift"
             )
+            return False
+        if why := next((why for reader in after if (why := unheld_before(reader, scale, shift))), ""):
+            self.decline(node, why)
             return False
         for reader in after:
             fold_before(model, reader, scale, shift, x)

@@ -16,14 +16,17 @@ one 23x23: the border of zeros between them differs, so it would not be exact, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import insert, replace_value, shared_constant
 from ....graph.read import only_consumer, sizes
 from ..base import Pattern
+from ..matchers.held import unheld
 from ..matchers.layers import Convolution, channel_vector, convolution, set_weights, spread
-from .fold_batchnorm import affine, fold_before
+from .fold_batchnorm import affine, fold_before, unheld_before
 
 
 class FoldNormalisedShortcut(Pattern):
@@ -64,6 +67,9 @@ class FoldNormalisedShortcut(Pattern):
         if last.outputs != len(scale):
             self.decline(norm, f"{len(scale)} channels of the BatchNorm are broadcast to {last.outputs}")
             return False
+        if why := _unheld(readers, last, numbers, layer_scale):
+            self.decline(norm, why)
+            return False
         for reader in readers:
             fold_before(model, reader, scale, shift, x)  # type: ignore[arg-type]
         last = convolution(last.node)  # read again: a branch of one layer is reader and last at once
@@ -83,6 +89,27 @@ def _branch(add: ir.Node, shortcut: ir.Value) -> Convolution | None:
     other = add.inputs[1] if add.inputs[0] is shortcut else add.inputs[0]
     found = convolution(other.producer()) if other is not None else None
     return found if found is not None and only_consumer(found.y) is add else None
+
+
+def _unheld(
+    readers: Sequence[Convolution | None],
+    last: Convolution,
+    numbers: tuple[np.ndarray, np.ndarray],
+    layer_scale: np.ndarray,
+) -> str:
+    """Why the folded numbers would leave the range of the graph's type; empty when they would not."""
+    scale, shift = numbers
+    for reader in readers:
+        if reader is not None and (why := unheld_before(reader, scale, shift)):
+            return why
+    alone = any(
+        reader is not None and reader.node is last.node for reader in readers
+    )  # a branch of one layer: both at once
+    weight = last.scaled_inputs(scale) if alone else last.weight
+    bias = last.bias + (last.shifted_inputs(shift) if alone else 0) + shift
+    kind = last.stored.dtype
+    factor = 1 + layer_scale * scale
+    return unheld(kind, weight * spread(layer_scale, last.axes + 1), bias * layer_scale, factor)
 
 
 def _layer_scale(node: ir.Node | None, value: ir.Value, last: Convolution) -> np.ndarray | None:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from ....graph.edit import replace_value
 from ....graph.read import constant, only_consumer, sizes
 from ..base import Pattern
+from ..matchers.held import unheld
 from ..matchers.layers import channel_vector, convolution, linear, set_linear, set_weights
 
 
@@ -63,8 +64,13 @@ class FoldLayerScale(Pattern):
         if only_consumer(x) is not node:
             self.decline(node, "the layer before it has other uses")
             return False
+        weight = layer.scaled_outputs(vector) if layer else dense.weight * vector  # type: ignore[union-attr]
+        stored, bias = (layer or dense).stored, (layer or dense).bias * vector  # type: ignore[union-attr]
+        if why := unheld(stored.dtype, weight, bias):
+            self.decline(node, why)
+            return False
         if layer is not None:
-            set_weights(model, layer, layer.scaled_outputs(vector), layer.bias * vector)
+            set_weights(model, layer, weight, bias)
         elif dense is not None:
-            set_linear(model, dense, dense.weight * vector, dense.bias * vector)
+            set_linear(model, dense, weight, bias)
         return True

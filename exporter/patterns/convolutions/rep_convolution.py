@@ -20,6 +20,7 @@ import onnx_ir as ir
 from ....graph.edit import replace_value
 from ....graph.read import attribute, only_consumer
 from ..base import Pattern
+from ..matchers.held import unheld
 from ..matchers.layers import Convolution, convolution, set_weights
 from .fold_batchnorm import affine
 
@@ -61,6 +62,8 @@ class FoldRepConvolution(Pattern):
             weight, bias = (None, None) if why else with_shortcut(large, shortcut)
         if not why and any(only_consumer(value) is not add for value in add.inputs if value is not large.x):
             why = "a branch has other uses"
+        if weight is not None and bias is not None:
+            why = why or unheld(large.stored.dtype, weight, bias)
         if why:
             self.decline(add, why)
             return False

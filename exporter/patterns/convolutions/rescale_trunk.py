@@ -20,6 +20,7 @@ import onnx_ir as ir
 from ....graph.edit import replace_value, shared_constant
 from ....graph.read import only_consumer
 from ..base import Pattern
+from ..matchers.held import unheld
 from ..matchers.layers import Convolution, channel_vector, convolution, set_weights, spread
 
 LIMIT = 16.0
@@ -92,6 +93,9 @@ class RescaleTrunk(Pattern):
         gone = [link for link in trunk if link.mul is not None and link not in kept]
         if not gone:
             return 0
+        if why := _unheld(start, trunk, scales, kept):
+            self.decline(start.node, why)
+            return 0
         self._scale_output(model, start.node, scales[0])
         for link, here, after in zip(trunk, scales[:-1], scales[1:], strict=True):
             for reader in link.readers:
@@ -130,3 +134,21 @@ class RescaleTrunk(Pattern):
         found = convolution(node)
         assert found is not None
         set_weights(model, found, found.scaled_outputs(1 / scale), found.bias / scale)
+
+
+def _unheld(start: Convolution, trunk: list[Link], scales: list[np.ndarray], kept: list[Link]) -> str:
+    """Why the rescaled numbers would leave the range of the graph's type; empty when they would not."""
+    inputs: dict[ir.Node, np.ndarray] = {}  # a convolution can be a reader and end the same branch
+    layers, outputs = {start.node: start}, {start.node: scales[0]}
+    for link, here, after in zip(trunk, scales[:-1], scales[1:], strict=True):
+        inputs.update({reader.node: here for reader in link.readers})
+        outputs[link.branch.node] = after
+        layers.update({layer.node: layer for layer in (*link.readers, link.branch)})
+        if link in kept and (why := unheld(start.stored.dtype, link.factor / after)):
+            return why
+    for node, layer in layers.items():
+        weight = layer.scaled_inputs(inputs[node]) if node in inputs else layer.weight
+        scale = outputs.get(node, np.ones(layer.outputs))
+        if why := unheld(layer.stored.dtype, weight / spread(scale, layer.axes + 1), layer.bias / scale):
+            return why
+    return ""

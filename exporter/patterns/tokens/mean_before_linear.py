@@ -14,11 +14,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ....graph.edit import insert, replace_value, shared_constant, sweep
+from ....graph.edit import insert, replace_value, shared_constant
 from ....graph.read import constant, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.layers import TO_MAP, linear, transposed
-from ..matchers.views import reshaped
+from ..matchers.views import merge_views, reshaped
 
 
 class MeanBeforeLinear(Pattern):
@@ -29,7 +29,7 @@ class MeanBeforeLinear(Pattern):
             [self._move(model, node) for node in list(model.graph) if node.op_type == "ReduceMean" and not node.domain]
         )
         if count:
-            sweep(model)
+            merge_views(model)
         return count
 
     def _move(self, model: ir.Model, node: ir.Node) -> int:

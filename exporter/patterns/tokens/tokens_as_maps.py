@@ -6,7 +6,8 @@ DaViT (arXiv:2204.03645) leaves and enters the layout of convolutions around eve
     t (B, HW, C) > Transpose (B, C, HW) > Reshape (B, C, H, W)    becomes    t > Reshape (B, H, W, C) > Transpose (B, C, H, W)
 
 ONNX Runtime and OpenVINO do such a transpose as part of the reorder that the convolution needs anyway, TensorRT reads it as
-the channels-last layout. Only sizes that return to a map are touched: the tokens of a plain ViT stay as they are.
+the channels-last layout. Only sizes that return to a map are touched: the tokens of a plain ViT stay as they are. Four axes
+whose last one a softmax runs over are no map but a distribution each, such as the distances of a detector's boxes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ....graph.edit import insert, replace_value
-from ....graph.read import attribute, only_consumer, sizes
+from ....graph.read import attribute, is_op, only_consumer, sizes
 from ..base import Pattern
 from ..matchers.layers import TO_MAP, TO_TOKENS
 from ..matchers.views import merge_reshapes, merge_transposes, reshaped
@@ -59,6 +60,8 @@ class TokensAsMaps(Pattern):
         batch, channels, height, width = shape
         if before != (batch, int(height) * int(width), channels):  # type: ignore[arg-type]
             return None  # heads of an attention block, no map
+        if any(_over_the_last(usage.node) for usage in node.outputs[0].uses()):
+            return None  # distributions, no map
         if only_consumer(source) is not node:
             self.decline(node, "the transposed tokens have other uses")
             return None
@@ -93,3 +96,8 @@ class TokensAsMaps(Pattern):
 def _is_swap(node: ir.Node | None) -> bool:
     turn = node is not None and node.op_type == "Transpose" and not node.domain
     return turn and tuple(attribute(node, "perm", ())) == SWAP  # type: ignore[arg-type]
+
+
+def _over_the_last(node: ir.Node) -> bool:
+    """Whether a node is a softmax over the last of four axes."""
+    return is_op(node, "Softmax") and attribute(node, "axis", -1) in (-1, 3)

@@ -4,6 +4,8 @@ A plugin launches one kernel and has no workspace, so the step is two ops. The s
 its sequence alone: share = cdiv(cdiv(length, splits), tokens) * tokens, split s has the tokens s * share up to the next
 split or the end. Splits are whole groups of keys, and the last ones may be empty.
 
+``KVAttentionPartialBiased`` has a place for the key bias that the cache was stored without (key_bias.py).
+
 Flash-decoding: Dao et al., FlashAttention-2, arXiv:2307.08691, section 3.1 (rescaling of partial results).
 """
 
@@ -13,20 +15,13 @@ import numpy as np
 
 from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
 from ..declaration import Constants, FusedOp, Kernel, for_types
+from .key_bias import BIAS, EQUATION, NOTES, biased_text, rotated_bias
 from .packing import TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
 from .prefix_attention import ATTRIBUTES, PACKED, by_kv_head, packed_variants
 
 LOG2E = 1.4426950408889634
 
-PARTIAL_SCHEMA = OpSchema(
-    "KVAttentionPartial",
-    inputs=(Tensor("q", "T", ("B", "Hq", "1", "D")), *PACKED, Tensor("length", "int32", ("B",))),
-    outputs=(
-        Tensor("partial", "float32", ("B", "Hk", "splits", "Hq // Hk", "D")),
-        Tensor("stats", "float32", ("B", "Hk", "splits", "Hq // Hk", "2")),
-    ),
-    attributes=(*ATTRIBUTES, Attribute("splits", "int", 16, "parts of the tokens that are computed side by side")),
-)
+INPUTS = (Tensor("q", "T", ("B", "Hq", "1", "D")), *PACKED, Tensor("length", "int32", ("B",)))
 COMBINE_SCHEMA = OpSchema(
     "KVAttentionCombine",
     inputs=(
@@ -39,8 +34,6 @@ COMBINE_SCHEMA = OpSchema(
 
 # tokens that are not valid may hold anything, so their values are taken out too: 0 * NaN is NaN
 PARTIAL_BODY = f"""
-{dequantize_k_text("k_codes", "k_meta", "keys", "bits_k")}
-{dequantize_v_text("v_codes", "v_meta", "values", "bits_v")}
   keep = Constant <value_ints = [0]> ()
   rest = Constant <value_ints = [-1]> ()
   axes_after = Constant <value_ints = [1, 2, 3, 4]> ()
@@ -144,6 +137,9 @@ def partial_reference(
     v_codes: np.ndarray,
     v_meta: np.ndarray,
     length: np.ndarray,
+    key_bias: np.ndarray | None = None,
+    cos: np.ndarray | None = None,
+    sin: np.ndarray | None = None,
     *,
     scale: float,
     bits_k: int = 4,
@@ -154,7 +150,8 @@ def partial_reference(
     """(B, Hq, 1, D) -> float32 (B, Hk, splits, Hq / Hk, D), (B, Hk, splits, Hq / Hk, 2); float64 inside.
 
     The first is not normalised; the second is the maximum of scale q . k log2(e), so a base-2 exponent, and the sum of
-    the powers against it. Both are 0 where a split has no tokens. ValueError as in prefix_attention.py.
+    the powers against it. Both are 0 where a split has no tokens. With a bias, k is what is stored plus R(n) b.
+    ValueError as in prefix_attention.py.
     """
     grouped = by_kv_head(q, k_codes.shape[1])[:, :, :, 0]  # (B, Hk, Gq, D)
     batch, kv_heads, rows, size = grouped.shape
@@ -165,7 +162,9 @@ def partial_reference(
         if valid == 0:
             continue
         share = _ceiling(_ceiling(valid, splits), tokens) * tokens
+        tables = (table if table is None else table[:valid] for table in (cos, sin))
         k = dequantize_k(k_codes[b : b + 1, :, :valid], k_meta[b : b + 1], bits_k, tokens)[0]  # (Hk, valid, D)
+        k += rotated_bias(key_bias, *tables)
         v = dequantize_v(v_codes[b : b + 1, :, :valid], v_meta[b : b + 1, :, :valid], bits_v)[0]
         scores = scale * LOG2E * np.einsum("hgd,hnd->hgn", grouped[b], k)
         for split in range(splits):
@@ -193,30 +192,59 @@ def _ceiling(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _tiles(type_: str, dim: int, bits_v: int) -> Constants:
+def _tiles(type_: str, dim: int, bits_k: int, bits_v: int) -> Constants:
     block = 64 if type_ != "float32" else 32 if dim == 128 and bits_v < 8 else 16
     return {"BLOCK_R": 16, "BLOCK_N": block}
 
 
-PARTIAL = FusedOp(
-    PARTIAL_SCHEMA,
-    summary="One query token over a packed cache, each split of its tokens by itself; KVAttentionCombine joins them.",
-    equation="x[n] = scale log2(e) q . k[n];  top = max_n x[n];  partial = sum_n 2^(x[n] - top) v[n];  "
-    "stats = (top, sum_n 2^(x[n] - top)),  n the tokens of the split;  0 and (0, 0) if it has none",
-    source="layout: Liu et al., KIVI, arXiv:2402.02750; partial results: Dao, FlashAttention-2, arXiv:2307.08691",
-    body=PARTIAL_BODY,
-    reference=partial_reference,
-    kernel=Kernel(
-        "kv_attention:kv_attention_partial_kernel",
-        grid=("splits", "B * Hk", "cdiv(Hq // Hk, BLOCK_R)"),
-        scalars={
-            "n": "N", "heads": "Hq", "kv_heads": "Hk", "tokens": "tokens", "scale_bits": "scale", "splits": "splits",
-        },
-        variants=packed_variants(_tiles),
-    ),
-    wins="the plain graph writes the cache in full precision and reads it again, every token",
-    notes=("Tokens from length on are not read into the result, whatever they hold.",),
-)  # fmt: skip
+def _tiles_biased(type_: str, dim: int, bits_k: int, bits_v: int) -> Constants:
+    return {"BLOCK_R": 16, "BLOCK_N": 32 if type_ != "float32" or (dim == 128 and bits_k == 2) else 16}
+
+
+def _declared(*, biased: bool) -> FusedOp:
+    """The op without and with a place for the key bias."""
+    stored = "keys_stored" if biased else "keys"
+    unpacked = dequantize_k_text("k_codes", "k_meta", stored, "bits_k") + (
+        biased_text(stored, "keys") if biased else ""
+    )
+    unpacked += dequantize_v_text("v_codes", "v_meta", "values", "bits_v")
+    return FusedOp(
+        OpSchema(
+            "KVAttentionPartialBiased" if biased else "KVAttentionPartial",
+            inputs=(*INPUTS, *BIAS) if biased else INPUTS,
+            outputs=(
+                Tensor("partial", "float32", ("B", "Hk", "splits", "Hq // Hk", "D")),
+                Tensor("stats", "float32", ("B", "Hk", "splits", "Hq // Hk", "2")),
+            ),
+            attributes=(*ATTRIBUTES, Attribute("splits", "int", 16, "parts of the tokens that are computed side by side")),
+        ),
+        summary="KVAttentionPartial over keys that were stored without their bias, which is added back, rotated."
+        if biased
+        else "One query token over a packed cache, each split of its tokens by itself; KVAttentionCombine joins them.",
+        equation="x[n] = scale log2(e) q . k[n];  top = max_n x[n];  partial = sum_n 2^(x[n] - top) v[n];  "
+        "stats = (top, sum_n 2^(x[n] - top)),  n the tokens of the split;  0 and (0, 0) if it has none"
+        + (EQUATION if biased else ""),
+        source="layout: Liu et al., KIVI, arXiv:2402.02750; partial results: Dao, FlashAttention-2, arXiv:2307.08691",
+        body=unpacked + PARTIAL_BODY,
+        reference=partial_reference,
+        kernel=Kernel(
+            f"kv.kv_attention:kv_attention_partial_{'biased_' if biased else ''}kernel",
+            grid=("splits", "B * Hk", "cdiv(Hq // Hk, BLOCK_R)"),
+            scalars={
+                "n": "N", "heads": "Hq", "kv_heads": "Hk", "tokens": "tokens", "scale_bits": "scale", "splits": "splits",
+            },
+            variants=packed_variants(_tiles_biased, {16: 2}) if biased else packed_variants(_tiles),
+        ),
+        wins="the plain graph writes the cache in full precision and reads it again, every token",
+        notes=(
+            "Tokens from length on are not read into the result, whatever they hold.",
+            *(NOTES if biased else ()),
+        ),
+    )  # fmt: skip
+
+
+PARTIAL = _declared(biased=False)
+PARTIAL_BIASED = _declared(biased=True)
 COMBINE = FusedOp(
     COMBINE_SCHEMA,
     summary="Joins the splits of KVAttentionPartial; q gives type and shape of the result and is not read.",
@@ -225,7 +253,7 @@ COMBINE = FusedOp(
     body=COMBINE_BODY,
     reference=combine_reference,
     kernel=Kernel(
-        "kv_attention:kv_attention_combine_kernel",
+        "kv.kv_attention:kv_attention_combine_kernel",
         grid=("B * Hk * Gq", "1", "1"),
         scalars={"splits": "S", "rows": "Gq"},
         variants=tuple(

@@ -10,9 +10,9 @@ import numpy as np
 
 from ....runtime.plugins.schema import TYPES, OpSchema, Tensor
 from ..declaration import FusedOp, Kernel, Variant
-from .hadamard import fwht, fwht_text
+from .hadamard import fwht, product_text
 from .packing import BITS, TOKENS, dequantize_k, dequantize_k_text, dequantize_v, dequantize_v_text
-from .quantise import BITS_ATTRIBUTE, LARGEST_GROUP, LARGEST_ROTATION, ROTATE_ATTRIBUTE, TOKENS_ATTRIBUTE, WHOLE_WORDS
+from .quantise import BITS_ATTRIBUTE, LARGEST_GROUP, ROTATE_ATTRIBUTE, TOKENS_ATTRIBUTE, WHOLE_WORDS
 
 LIKE = Tensor("like", "T", ("1",))
 K_SCHEMA = OpSchema(
@@ -40,11 +40,14 @@ K_BODY = f"""{dequantize_k_text("codes", "meta", "exact")}
   k = CastLike (exact, like)
 """
 V_BODY = f"""{dequantize_v_text("codes", "meta", "exact")}
-{fwht_text("exact", "turned", LARGEST_ROTATION)}
+{product_text("exact", "turned")}
   rotate_i = Constant <value_int: int = @rotate> ()
   rotate_b = Cast <to = 9> (rotate_i)
   wanted = Where (rotate_b, turned, exact)
   v = CastLike (wanted, like)
+"""
+V_BODY_NOT_ROTATED = f"""{dequantize_v_text("codes", "meta", "exact")}
+  v = CastLike (exact, like)
 """
 
 
@@ -62,7 +65,7 @@ def reference_v(codes: np.ndarray, meta: np.ndarray, like: np.ndarray, *, bits: 
 
 
 K_KERNEL = Kernel(
-    "dequantize_kv:dequantize_k_kernel",
+    "kv.dequantize_kv:dequantize_k_kernel",
     grid=("cdiv(N, tokens)", "B * Hk", "cdiv(D * bits // 8, BLOCK_W)"),
     scalars={"n": "N", "words": "D * bits // 32", "tokens": "tokens", "groups": "cdiv(N, tokens)"},
     variants=tuple(
@@ -72,7 +75,7 @@ K_KERNEL = Kernel(
     ),
 )  # fmt: skip
 V_KERNEL = Kernel(
-    "dequantize_kv:dequantize_v_kernel",
+    "kv.dequantize_kv:dequantize_v_kernel",
     grid=("cdiv(B * Hk * N, ROWS)", "1", "1"),
     scalars={"rows": "B * Hk * N", "rotate": "rotate"},
     variants=tuple(
@@ -97,6 +100,7 @@ V_OP = FusedOp(
     equation="x[n, c] = code[n, c] s[n, i] + z[n, i],  i = c // W;  v = x or FWHT(x)",
     source="Liu et al., KIVI, arXiv:2402.02750, section 3; rotation: Ashkboos et al., QuaRot, arXiv:2404.00456",
     body=V_BODY,
+    body_at={("rotate", 0): V_BODY_NOT_ROTATED},
     reference=reference_v,
     kernel=V_KERNEL,
     wins="as DequantizeK",

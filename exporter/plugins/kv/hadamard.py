@@ -60,3 +60,43 @@ def fwht_text(x: str, out: str, largest: int) -> str:
   {out}_root = Sqrt ({out}_size)
   {out} = Div ({out}_last, {out}_root)
 """
+
+
+def product_text(x: str, out: str) -> str:
+    """Body lines: as ``fwht_text``, up to 1024 channels, as one product with a matrix that is made from the size.
+
+    For results that no code is computed from: an engine sums such a product in its own order. Entry (c, d) is the parity of
+    the bits that c and d have in common, which a product of their bits counts; with known sizes it is folded into a constant.
+    """
+    return f"""
+  {out}_size1 = Shape <start = 3, end = 4> ({x})
+  {out}_size = Squeeze ({out}_size1)
+  {out}_zero = Constant <value_int = 0> ()
+  {out}_one = Constant <value_int = 1> ()
+  {out}_numbers = Range ({out}_zero, {out}_size, {out}_one)
+  {out}_channel1 = Cast <to = 1> ({out}_numbers)
+  {out}_axis1 = Constant <value_ints = [1]> ()
+  {out}_channel = Unsqueeze ({out}_channel1, {out}_axis1)
+  {out}_places = Constant <value = float[10] {{{", ".join(str(2.0**-k) for k in range(10))}}}> ()
+  {out}_moved = Mul ({out}_channel, {out}_places)
+  {out}_whole = Floor ({out}_moved)
+  {out}_half = Constant <value_float = 0.5> ()
+  {out}_two = Constant <value_float = 2.0> ()
+  {out}_unit = Constant <value_float = 1.0> ()
+  {out}_halved = Mul ({out}_whole, {out}_half)
+  {out}_above = Floor ({out}_halved)
+  {out}_twice = Mul ({out}_above, {out}_two)
+  {out}_bits = Sub ({out}_whole, {out}_twice)
+  {out}_bits_t = Transpose <perm = [1, 0]> ({out}_bits)
+  {out}_common = MatMul ({out}_bits, {out}_bits_t)
+  {out}_pairs_all = Mul ({out}_common, {out}_half)
+  {out}_pairs = Floor ({out}_pairs_all)
+  {out}_odd = Sub ({out}_pairs_all, {out}_pairs)
+  {out}_four = Constant <value_float = 4.0> ()
+  {out}_minus = Mul ({out}_odd, {out}_four)
+  {out}_signs = Sub ({out}_unit, {out}_minus)
+  {out}_size_f = Cast <to = 1> ({out}_size1)
+  {out}_root = Sqrt ({out}_size_f)
+  {out}_matrix = Div ({out}_signs, {out}_root)
+  {out} = MatMul ({x}, {out}_matrix)
+"""

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import numpy as np
 
-BITS = (8, 4, 2)
-TOKENS = 64  # of a key group; 32 (KIVI) costs half a bit a value more
-FLOAT16_BITS = 16
+from ....runtime.tasks.grounding.screens.kv_bytes import CODES, GROUP, CacheLayout, bytes_of
+
+BITS = CODES
+TOKENS = GROUP
 FLOAT16_LARGEST = 65504.0
 SMALLEST_SCALE = 1e-6  # of a group whose values are all the same
 
@@ -93,10 +94,8 @@ def bytes_per_token(bits: int, head_dim: int, tokens: int = TOKENS) -> tuple[flo
 
     A key's scale and minimum are shared by the ``tokens`` tokens of its group, so its bytes need not be whole.
     """
-    if bits == FLOAT16_BITS:
-        return 2.0 * head_dim, 2.0 * head_dim
-    row = 4.0 * words(bits, head_dim)
-    return row + 2 * 2 * head_dim / tokens, row + 2 * 2 * (8 // bits)
+    layout = CacheLayout(1, 1, head_dim, bits=bits, group=tokens)
+    return bytes_of(layout.keys(tokens)) / tokens, bytes_of(layout.values(tokens)) / tokens
 
 
 def powers_text(out: str, bits: str) -> str:
@@ -153,23 +152,40 @@ def pack_text(codes: str, out: str, bits: str = "bits") -> str:
 def unpack_text(packed: str, out: str, bits: str = "bits") -> str:
     """Body lines: ``packed`` int32 (B, Hk, N, D * bits / 32) -> ``out`` float32 codes (B, Hk, N, D)."""
     return f"""{powers_text(out, bits)}
-  # a word does not fit a float32, its halves do; Mod takes the sign of the divisor, so both are 0 ... 65535
+  # a word does not fit a float32, its halves do; Mod takes the sign of the divisor, so the low one is 0 ... 65535
   {out}_64k = Constant <value = int32[1] {{65536}}> ()
-  {out}_low = Mod ({packed}, {out}_64k)
-  {out}_above = Sub ({packed}, {out}_low)
-  {out}_signed = Div ({out}_above, {out}_64k)
-  {out}_high = Mod ({out}_signed, {out}_64k)
-  {out}_axes = Constant <value_ints = [3, 5, 6]> ()
-  {out}_low7 = Unsqueeze ({out}_low, {out}_axes)
-  {out}_high7 = Unsqueeze ({out}_high, {out}_axes)
-  {out}_halves_i = Concat <axis = 5> ({out}_low7, {out}_high7)
-  {out}_halves = Cast <to = 1> ({out}_halves_i)
-  # (B, Hk, N, 1, words, 2, 1) times (P, 1, 1, 2): every plane of every byte, in the order of the channels
-  {out}_plane = Constant <value_ints = [1, 2, 3]> ()
+  {out}_low_i = Mod ({packed}, {out}_64k)
+  {out}_above = Sub ({packed}, {out}_low_i)
+  {out}_high_i = Div ({out}_above, {out}_64k)
+  {out}_low = Cast <to = 1> ({out}_low_i)
+  {out}_high = Cast <to = 1> ({out}_high_i)
+  # bytes b0 ... b3, the highest from a signed half; one axis each time, because engines are slow on many short ones
+  {out}_256 = Constant <value_float = 256.0> ()
+  {out}_per_256 = Constant <value_float = 0.00390625> ()
+  {out}_low_part = Mul ({out}_low, {out}_per_256)
+  {out}_b1 = Floor ({out}_low_part)
+  {out}_low_less = Mul ({out}_b1, {out}_256)
+  {out}_b0 = Sub ({out}_low, {out}_low_less)
+  {out}_high_part = Mul ({out}_high, {out}_per_256)
+  {out}_signed = Floor ({out}_high_part)
+  {out}_high_less = Mul ({out}_signed, {out}_256)
+  {out}_b2 = Sub ({out}_high, {out}_high_less)
+  {out}_sign_part = Mul ({out}_signed, {out}_per_256)
+  {out}_sign = Floor ({out}_sign_part)
+  {out}_sign_less = Mul ({out}_sign, {out}_256)
+  {out}_b3 = Sub ({out}_signed, {out}_sign_less)
+  {out}_axis4 = Constant <value_ints = [4]> ()
+  {out}_c0 = Unsqueeze ({out}_b0, {out}_axis4)
+  {out}_c1 = Unsqueeze ({out}_b1, {out}_axis4)
+  {out}_c2 = Unsqueeze ({out}_b2, {out}_axis4)
+  {out}_c3 = Unsqueeze ({out}_b3, {out}_axis4)
+  {out}_by_word = Concat <axis = 4> ({out}_c0, {out}_c1, {out}_c2, {out}_c3)
+  {out}_row = Constant <value_ints = [0, 0, 0, 1, -1]> ()
+  {out}_bytes = Reshape ({out}_by_word, {out}_row)
+  # (B, Hk, N, 1, W) times (P, 1): every plane of every byte, in the order of the channels
+  {out}_plane = Constant <value_ints = [1]> ()
   {out}_column = Unsqueeze ({out}_per_weight, {out}_plane)
-  {out}_byte = Constant <value = float[2] {{1, 0.00390625}}> ()
-  {out}_shift = Mul ({out}_column, {out}_byte)
-  {out}_moved = Mul ({out}_halves, {out}_shift)
+  {out}_moved = Mul ({out}_bytes, {out}_column)
   {out}_upper = Floor ({out}_moved)
   {out}_next = Mul ({out}_upper, {out}_per_level)
   {out}_more = Floor ({out}_next)
@@ -191,11 +207,12 @@ def key_rows_text(meta: str, like: str, out: str, tokens: str = "tokens") -> str
   {out}_tokens = Constant <value_int: int = @{tokens}> ()
   {out}_group = Div ({out}_token, {out}_tokens)
   {out}_meta = Cast <to = 1> ({meta})
-  {out}_rows = Gather <axis = 2> ({out}_meta, {out}_group)
-  {out}_scale5, {out}_minimum5 = Split <axis = 3, num_outputs = 2> ({out}_rows)
+  {out}_scale5, {out}_minimum5 = Split <axis = 3, num_outputs = 2> ({out}_meta)
   {out}_axis = Constant <value_ints = [3]> ()
-  {out}_scale = Squeeze ({out}_scale5, {out}_axis)
-  {out}_minimum = Squeeze ({out}_minimum5, {out}_axis)
+  {out}_scales = Squeeze ({out}_scale5, {out}_axis)
+  {out}_minima = Squeeze ({out}_minimum5, {out}_axis)
+  {out}_scale = Gather <axis = 2> ({out}_scales, {out}_group)
+  {out}_minimum = Gather <axis = 2> ({out}_minima, {out}_group)
 """
 
 

@@ -126,12 +126,17 @@ VALUE_ROWS = """
   scale = Cast <to = 1> (scale16)
   minimum = Cast <to = 1> (low16)
 """
-V_BODY = f"""
+ROTATED_OR_NOT = f"""
   xf = Cast <to = 1> (v)
 {fwht_text("xf", "turned", LARGEST_ROTATION)}
   rotate_i = Constant <value_int: int = @rotate> ()
   rotate_b = Cast <to = 9> (rotate_i)
   x = Where (rotate_b, turned, xf)
+"""
+NOT_ROTATED = """
+  x = Cast <to = 1> (v)
+"""
+V_BODY = f"""
   bits_i = Constant <value_int: int = @bits> ()
   eight = Constant <value_int = 8> ()
   planes = Div (eight, bits_i)
@@ -179,7 +184,7 @@ def reference_v(v: np.ndarray, *, bits: int = 4, rotate: int = 0) -> tuple[np.nd
 
 
 K_KERNEL = Kernel(
-    "quantize_kv:quantize_k_kernel",
+    "kv.quantize_kv:quantize_k_kernel",
     grid=("cdiv(N, tokens)", "B * Hk", "cdiv(D * bits // 8, BLOCK_W)"),
     scalars={"n": "N", "words": "D * bits // 32", "tokens": "tokens", "groups": "cdiv(N, tokens)"},
     variants=tuple(
@@ -189,7 +194,7 @@ K_KERNEL = Kernel(
     ),
 )  # fmt: skip
 V_KERNEL = Kernel(
-    "quantize_kv:quantize_v_kernel",
+    "kv.quantize_kv:quantize_v_kernel",
     grid=("cdiv(B * Hk * N, ROWS)", "1", "1"),
     scalars={"rows": "B * Hk * N", "rotate": "rotate"},
     variants=tuple(
@@ -218,7 +223,8 @@ V_OP = FusedOp(
     equation="x = v or FWHT(v);  code[n, c] = clip(floor((x[n, c] - z[n, i]) / s[n, i] + 1/2), 0, 2^bits - 1),  "
     "i = c // W;  z = min_c x, s = max((max_c x - min_c x) / (2^bits - 1), 1e-6) over the plane, rounded to float16",
     source="Liu et al., KIVI, arXiv:2402.02750, section 3; rotation: Ashkboos et al., QuaRot, arXiv:2404.00456",
-    body=V_BODY,
+    body=ROTATED_OR_NOT + V_BODY,
+    body_at={("rotate", 0): NOT_ROTATED + V_BODY},
     reference=reference_v,
     kernel=V_KERNEL,
     wins="as QuantizeK, and the transform costs no pass of its own",

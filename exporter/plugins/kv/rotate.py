@@ -18,13 +18,11 @@ from __future__ import annotations
 import numpy as np
 
 from ....runtime.plugins.schema import TYPES, Attribute, OpSchema, Tensor
+from ....runtime.tasks.grounding.screens.kv_bytes import SINKS
 from ..declaration import FusedOp, Kernel, Variant
-from .hadamard import fwht, fwht_text
+from .hadamard import fwht, product_text
 from .packing import dequantize_v, dequantize_v_text
 from .quantise import BITS_ATTRIBUTE
-
-LARGEST_ROTATION = 1024  # channels of all heads that are rotated together
-SINKS = 20  # tokens kept in the paper
 
 SCHEMA = OpSchema(
     "DequantizeRotatedK",
@@ -56,7 +54,7 @@ BODY = f"""{dequantize_v_text("codes", "meta", "exact")}
   two_zeros = Constant <value_ints = [0, 0]> ()
   by_rotation = Concat <axis = 0> (two_zeros, rest_d, together)
   rotated = Reshape (turned, by_rotation)
-{fwht_text("rotated", "back", LARGEST_ROTATION)}
+{product_text("rotated", "back")}
   by_head_shape = Concat <axis = 0> (two_zeros, rest_d, size_d)
   by_head_token = Reshape (back, by_head_shape)
   by_head = Transpose <perm = [0, 2, 1, 3]> (by_head_token)
@@ -145,7 +143,7 @@ def sink_tokens(hidden: np.ndarray, count: int = SINKS) -> np.ndarray:
 
 
 KERNEL = Kernel(
-    "rotate_kv:dequantize_rotated_k_kernel",
+    "kv.rotate_kv:dequantize_rotated_k_kernel",
     grid=("cdiv(N, ROWS)", "Hk // heads", "B"),
     scalars={"n": "N", "kv_heads": "Hk", "words": "D * bits // 32", "bits": "bits", "kept": "S"},
     variants=tuple(

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 PLUGINS = Path(__file__).parents[1]
 PACKED = PLUGINS / PACK
-OPS = ("declaration.py", "softmax.py", "kv/*.py", "vision/*.py", "kernels/*.py", "pack/compile.py", "pack/pack.py")
+OPS = (
+    "declaration.py",
+    "softmax.py",
+    "kv/*.py",
+    "vision/*.py",
+    "kernels/*.py",
+    "kernels/kv/*.py",
+    "pack/compile.py",
+    "pack/pack.py",
+)
 SHARED = ("expressions.py", "schema.py", "pack.py")  # of the runtime
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own clock start: the bytes do not depend on when it was made
 

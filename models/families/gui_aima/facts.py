@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....runtime.pictures.contract import ImageContract
 from ...spec import ModelSpec
-from .picture import MEAN, MULTIPLE, STD
+from .shape import MEAN, MULTIPLE, STD
 
 # what a screen of 1920x1080 becomes; every screen has a size of its own (picture.py: resized)
 CONTRACT = ImageContract(

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from ....runtime.errors import UserMistake
-from .picture import FRAMES, MERGE, PATCH
-from .shape import OTHERS, Shape
+from .base import OTHERS
+from .shape import FRAMES, MERGE, PATCH, Shape
 
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
 OLDER = re.compile(r"(visual|model)\.(?!language_model\.|visual\.)")  # what stands before the dot in 4.51

@@ -7,15 +7,18 @@ Qwen2.5-VL, Bai et al., 2025, arXiv:2502.13923. GUI-AIMA adds no parameter to it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ....runtime.errors import UserMistake
 from .shape import Shape
-from .versions import check_version
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+FLOOR = (5, 20)  # of transformers, the first that was tried: older ones name the parts in another way
 
 
 def build(num_classes: int | None = None, image_size: tuple[int, int] | None = None, **sizes: Any) -> nn.Module:
@@ -107,3 +110,27 @@ def fill(part: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
     held = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     part.load_state_dict(held, strict=True, assign=True)
     part.requires_grad_(False)
+
+
+def check_version() -> None:
+    """UserMistake where transformers is missing or older than 5.20."""
+    found = installed()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if numbers < FLOOR:
+        raise UserMistake(
+            "GUI-AIMA needs a newer transformers" if found else "GUI-AIMA needs transformers",
+            found=f"transformers {found}" if found else "no transformers",
+            expected=f"transformers {FLOOR[0]}.{FLOOR[1]} or newer",
+            because="older ones name the parts of Qwen2.5-VL in another way, and count positions in another",
+            attempt=f'pip install "transformers>={FLOOR[0]}.{FLOOR[1]}", which edgesmith[export] brings',
+        )
+
+
+def installed() -> str:
+    """The version of transformers, "" where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return ""

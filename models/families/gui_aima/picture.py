@@ -14,12 +14,10 @@ import math
 import numpy as np
 
 from ....runtime.errors import UserMistake
+from .shape import FRAMES, MEAN, MERGE, MULTIPLE, PATCH, STD
 
-PATCH, MERGE, FRAMES = 14, 2, 2  # pixels of a patch's side, patches of a token's side, frames that a patch holds
-MULTIPLE = PATCH * MERGE
 MIN_PIXELS, MAX_PIXELS, SECOND_MAX_PIXELS = 3_136, 12_845_056, 5_760_000
 LONGEST = 200  # times as long as wide a picture may be
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, RGB
 
 
 def resized(

@@ -10,28 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....runtime.errors import UserMistake
-from .picture import FRAMES, MERGE, PATCH
+from .base import check_base
 
-BASE = "qwen2_5_vl"
-OTHERS = {  # model_type -> its name, and what would be wrong
-    "qwen2_vl": (
-        "Qwen2-VL",
-        "its vision tower looks at the whole picture in every block, with LayerNorm and no gated MLP",
-    ),
-    "qwen3_vl": (
-        "Qwen3-VL",
-        "it has patches of 16 pixels, feeds several vision blocks into the decoder and interleaves the axes of positions",
-    ),
-    "qwen3_vl_moe": ("Qwen3-VL with experts", "its MLPs are chosen token by token, and it is a Qwen3-VL otherwise"),
-    "qwen2_5_omni": ("Qwen2.5-Omni", "it hears and speaks, and its positions count time in another way"),
-    "qwen2": (
-        "Qwen2 or Qwen2.5, text only",
-        "it has no vision tower, and its positions have one axis instead of three",
-    ),
-    "qwen3": ("Qwen3, text only", "it has no vision tower, and its positions have one axis instead of three"),
-    "qwen2_5_vl_text": ("the language model of Qwen2.5-VL alone", "its vision tower is missing"),
-}
-LARGEST = 1 << 24  # of a size in config.json
+PATCH, MERGE, FRAMES = 14, 2, 2  # pixels of a patch's side, patches of a token's side, frames that a patch holds
+MULTIPLE = PATCH * MERGE
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, RGB
+LARGEST, MOST_LAYERS = 1 << 24, 1_000  # of a size in config.json: names are made of them before tensors are looked at
 
 
 @dataclass(frozen=True)
@@ -97,14 +81,14 @@ def shape_of(words: Mapping[str, Any], source: str) -> Shape:
     found = Shape(
         vocabulary=text.whole("vocab_size"),
         hidden=text.whole("hidden_size"),
-        layers=text.whole("num_hidden_layers"),
+        layers=text.whole("num_hidden_layers", most=MOST_LAYERS),
         heads=text.whole("num_attention_heads"),
         kv_heads=text.whole("num_key_value_heads"),
         mlp=text.whole("intermediate_size"),
         epsilon=text.number("rms_norm_eps"),
         theta=_Words({"rope_theta": theta}, source).number("rope_theta"),
         sections=rope.wholes("mrope_section"),
-        vision_layers=vision.whole("depth"),
+        vision_layers=vision.whole("depth", most=MOST_LAYERS),
         vision_hidden=vision.whole("hidden_size"),
         vision_heads=vision.whole("num_heads"),
         vision_mlp=vision.whole("intermediate_size"),
@@ -118,29 +102,6 @@ def shape_of(words: Mapping[str, Any], source: str) -> Shape:
     vision.same("out_hidden_size", found.hidden)
     _check(found, source)
     return found
-
-
-def check_base(words: Mapping[str, Any], source: str) -> None:
-    """UserMistake where config.json is that of another base, or of weights that are not plain numbers."""
-    kind = words.get("model_type")
-    if kind != BASE:
-        name, difference = OTHERS.get(str(kind), (f"model_type {kind!r}"[:80], "it is another network"))
-        raise UserMistake(
-            f"{source}: GUI-AIMA is made of Qwen2.5-VL, and this is not one",
-            found=name,
-            expected=f"model_type {BASE} in config.json",
-            because=difference,
-            attempt="the folder of a GUI-AIMA checkpoint, such as smz8599/GUI-AIMA-3B",
-        )
-    if words.get("quantization_config"):
-        how = words["quantization_config"]
-        told = how.get("quant_method", "") if isinstance(how, Mapping) else ""
-        raise UserMistake(
-            f"{source}: these weights are quantised already",
-            found=f"quantization_config {told}"[:80],
-            expected="weights in bfloat16, float16 or float32",
-            attempt="the checkpoint that they were made from; --precision int4 quantises it here",
-        )
 
 
 def _check(shape: Shape, source: str) -> None:
@@ -191,10 +152,10 @@ class _Words:
             raise self._wrong(name, "an object of sizes")
         return _Words(found, self.source)
 
-    def whole(self, name: str, least: int = 1) -> int:
+    def whole(self, name: str, least: int = 1, most: int = LARGEST) -> int:
         found = self.words.get(name)
-        if type(found) is not int or not least <= found <= LARGEST:
-            raise self._wrong(name, f"a whole number from {least}")
+        if type(found) is not int or not least <= found <= most:
+            raise self._wrong(name, f"a whole number from {least} to {most}")
         return found
 
     def wholes(self, name: str, least: int = 1) -> tuple[int, ...]:

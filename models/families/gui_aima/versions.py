@@ -7,7 +7,6 @@ values is asked, and what reaches its rotary table is looked at.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ....runtime.errors import UserMistake
+from .network import FLOOR, check_version, empty, installed
+from .picture import patch_rows
 from .prompt import positions
+from .shape import MULTIPLE, Shape, TokenIds
 
-FLOOR = (5, 20)  # the first that was tried: older ones have other module names
 BEFORE, GRID, BEHIND = (
     3,
     (2, 3),
@@ -26,30 +27,6 @@ BEFORE, GRID, BEHIND = (
 IMAGE = 7  # its image token
 
 Asked = Callable[[np.ndarray, np.ndarray, tuple[int, int]], Any]  # ids (1, N), token types (1, N), grid -> positions
-
-
-def check_version() -> None:
-    """UserMistake where transformers is missing or older than 5.20."""
-    found = installed()
-    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
-    if numbers < FLOOR:
-        raise UserMistake(
-            "GUI-AIMA needs a newer transformers" if found else "GUI-AIMA needs transformers",
-            found=f"transformers {found}" if found else "no transformers",
-            expected=f"transformers {FLOOR[0]}.{FLOOR[1]} or newer",
-            because="older ones name the parts of Qwen2.5-VL in another way, and count positions in another",
-            attempt=f'pip install "transformers>={FLOOR[0]}.{FLOOR[1]}", which edgesmith[export] brings',
-        )
-
-
-def installed() -> str:
-    """The version of transformers, "" where there is none."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("transformers")
-    except PackageNotFoundError:
-        return ""
 
 
 @cache
@@ -80,10 +57,6 @@ def check_positions(asked: Asked, source: str) -> None:
 def positions_seen(ids: np.ndarray, types: np.ndarray | None, grid: tuple[int, int]) -> np.ndarray:
     """What reaches the rotary table of a tiny Qwen2.5-VL that is given ids, token types and a picture, but no positions."""
     import torch
-
-    from .network import empty
-    from .picture import MULTIPLE, patch_rows
-    from .shape import Shape, TokenIds
 
     shape = Shape(
         vocabulary=8, hidden=16, layers=1, heads=2, kv_heads=1, mlp=8, sections=(2, 1, 1), vision_layers=1,

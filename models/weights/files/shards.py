@@ -42,16 +42,24 @@ def shards_of(index: Path, source: str) -> dict[str, list[str]]:
     for name in shards:
         if not name or name != PureWindowsPath(name).name or "\x00" in name or not name.endswith(SUFFIXES):
             raise _unusable(source, f"a part called {name!r}"[:160], "--weights with files of your own")
-    missing = [name for name in shards if not (index.parent / name).is_file()]
+    missing = [name for name in shards if not _is_there(index.parent / name)]
     if missing:
         more = f" and {len(missing) - 4} more" if missing[4:] else ""
         raise UserMistake(
             f"{source}: {len(missing)} of the {len(shards)} files that hold the tensors are missing",
-            found="not there: " + ", ".join(missing[:4]) + more,
+            found="not there: " + ", ".join(f"{name:.80}" for name in missing[:4]) + more,
             expected="all of them in the folder of the index",
             attempt="copy or download them too",
         )
     return shards
+
+
+def _is_there(path: Path) -> bool:
+    """A name that is longer than the file system takes is none of a file that is there."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def read_shards(index: Path, source: str, read: Callable[[Path, str], Mapping[str, Stored]]) -> dict[str, Stored]:

@@ -30,6 +30,11 @@ KINDS: tuple[tuple[str, str, str], ...] = (
         "save with FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT)",
     ),
     (
+        r"(^|\.)embed_tokens\.weight$",
+        "these are the tensors of a language model",
+        "--model gui_aima, where it is a Qwen2.5-VL with the anchor of GUI-AIMA",
+    ),
+    (
         r"\.(scales|qzeros|g_idx|absmax|quant_state\b.*|_packed_params.*|zero_point)$",
         "some weights are quantised, stored as codes and scales",
         "the checkpoint in floating point that it was made from",

@@ -13,21 +13,31 @@ and after ``OPEN_S`` when not one frame came (capture.py). With ``reconnect`` a 
 from __future__ import annotations
 
 import glob
+import importlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...addresses import shown
 from ...errors import UserMistake
 from ..formats.suffixes import MOVING, readable
-from .capture import count_of, open_camera, open_stream, open_video
-from .film import Video
 from .frame import Frame, Pictures, Source, pictures
-from .live import Live
+
+if TYPE_CHECKING:
+    from .film import Video
+    from .live import Live
 
 __all__ = ["Frame", "Live", "Pictures", "Source", "Video", "frames", "pictures"]
+MOVING_SOURCES = {"Live": "live", "Video": "film"}  # imported when one is opened: pictures need neither
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MOVING_SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{MOVING_SOURCES[name]}", __name__), name)
 
 
 def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = False) -> Source:
@@ -45,6 +55,10 @@ def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = Fal
         from .pipe import standard_input
 
         return standard_input()
+    from .capture import count_of, open_camera, open_stream, open_video
+    from .film import Video
+    from .live import Live
+
     if word.isascii() and word.isdigit():
         return Live(f"camera {word}", open_camera(int(word)))
     if URL.match(word):
@@ -67,6 +81,7 @@ def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = Fal
 
 def _reconnecting(source: str | os.PathLike[str] | Sequence[str]) -> Source:
     """A live source that is opened again; UserMistake for one of another kind, before it is read."""
+    from .live import Live
     from .reconnect import Reconnect
 
     opened = frames(source)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...addresses import shown
 from ...errors import UserMistake
-from ...ground.regular import check_regular
+from ...ground.regular import check_regular, is_clutter
 from ..file import read_image
 from ..formats.suffixes import VIDEO_SUFFIXES, left_out, readable
 
@@ -116,7 +116,7 @@ def pictures(words: Sequence[str]) -> Pictures:
         path = Path(word)
         if path.is_dir() or (glob.has_magic(word) and not path.exists()):
             entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(word, recursive=True))
-            files = sorted(entry for entry in entries if not entry.name.startswith(".") and entry.is_file())
+            files = sorted(entry for entry in entries if not _passed_over(entry, path) and entry.is_file())
             found = [str(entry) for entry in files if entry.suffix.lower() in readable()]
             others += [entry.suffix for entry in files if entry.suffix.lower() not in readable()]
         else:
@@ -146,6 +146,12 @@ def pictures(words: Sequence[str]) -> Pictures:
     if told := left_out(others):
         source.notes.append(told)
     return source
+
+
+def _passed_over(entry: Path, asked: Path) -> bool:
+    """Hidden, or left by a file manager, itself or a folder that a pattern led through; what the user named is asked for."""
+    found = [part for part in entry.parts if part not in asked.parts]
+    return entry.name.startswith(".") or is_clutter("/".join(found))
 
 
 def _kinds(folder: Path) -> str:

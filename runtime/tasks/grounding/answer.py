@@ -29,7 +29,7 @@ class Click:
     scores: np.ndarray  # (rows, columns) float32, of ``seen``
     image_size: tuple[int, int]  # (height, width)
     seen: tuple[int, int, int, int]  # what the scores cover: left, top, right, bottom in pixels of the picture
-    infer_ms: float = 0.0  # for the batch that the instruction was part of; of a zoom both looks
+    infer_ms: float = 0.0  # its share of the batch that it was part of; of a zoom both looks
     postprocess_ms: float = 0.0
 
     @property

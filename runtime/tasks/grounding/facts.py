@@ -32,6 +32,7 @@ BUCKET = ("screen", "size", "grid", "vision", "prefix")
 KV_BITS = (32, 16, 8, 4, 2)
 OWN = ("tokens", "lengths", "start", "prefix_cos", "prefix_sin")  # of the instruction graph; the rest is stored
 STORED = ("float32", "float16", "int32")
+OF_TOKENS = ("keys", "key_codes")  # stored ones whose axis 3 counts the tokens
 
 
 def _pair(value: Any) -> Wrong | None:
@@ -146,6 +147,9 @@ def _at_odds(facts: Facts, bundle: Described) -> Wrong | None:
     template, graphs = facts.template, bundle.graphs
     if not 1 <= len(template.before) <= MOST_TEXT_TOKENS or len(template.after) > MOST_TEXT_TOKENS:
         return Wrong("template", len(template.before), f"1 to {MOST_TEXT_TOKENS:,} ids before the picture")
+    ids = (*template.before, *template.after, template.vision_end, template.pointer_start, template.pointer_pad)
+    if facts.vocabulary is not None and max(ids) >= facts.vocabulary:
+        return Wrong("template", max(ids), f"ids below {facts.vocabulary:,}")
     if not facts.buckets:
         return Wrong("buckets", [], "one size or more")
     if facts.tokenizer not in bundle.manifest["files"]:
@@ -163,12 +167,13 @@ def _at_odds(facts: Facts, bundle: Described) -> Wrong | None:
         return Wrong("", found, f"a graph {INSTRUCTION} that gives scores")
     stored = {name: spec for name, spec in asked.items() if name not in OWN}
     for at, bucket in enumerate(facts.buckets):
-        if (wrong := _bucket_at_odds(bucket, graphs, stored)) is not None:
+        prefix = len(template.before) + bucket.tokens
+        if (wrong := _bucket_at_odds(bucket, graphs, stored, prefix)) is not None:
             return wrong.inside(f"buckets[{at}]")
     return None
 
 
-def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: Mapping[str, Any]) -> Wrong | None:
+def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: Mapping[str, Any], prefix: int) -> Wrong | None:
     if any(side != MULTIPLE * count for side, count in zip(bucket.size, bucket.grid, strict=True)):
         return Wrong("size", list(bucket.size), f"{MULTIPLE} times the grid, {list(bucket.grid)}")
     if bucket.tokens > MOST_TOKENS:
@@ -191,4 +196,8 @@ def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: Mapping[s
         if not alike or spec.dtype not in STORED or not all(isinstance(size, int) for size in spec.shape[1:]):
             told = f"{name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
             return Wrong("prefix", told, "numbers of a fixed size a screen, as the instruction graph reads them")
+        if name in OF_TOKENS and (len(spec.shape) != 5 or spec.shape[3] != prefix):
+            return Wrong(
+                "prefix", list(spec.shape), f"{name} of {prefix:,} tokens: the text before the picture, and it"
+            )
     return None

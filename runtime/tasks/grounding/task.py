@@ -7,7 +7,6 @@ Its pictures stay open (``screens``): a second instruction costs only the last g
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ...errors import BundleRefused, UserMistake, one_line
+from ...report.kinds import refuse
 from ..described import Described, Runs
 from ..task import ImageSize, Task, Times
 from . import facts, verdict
@@ -23,6 +23,7 @@ from .zoom import check_factor
 
 if TYPE_CHECKING:
     from ...pictures.preprocess import Picture
+    from ...report.parts import Parts
     from ..selftest import SelfTestRow
     from .screens.screens import Screens
 
@@ -42,6 +43,9 @@ class GroundingTask(Task):
     outputs = (verdict.SCORES,)
 
     def check_bundle(self, bundle: Described) -> None:
+        from .report import TOLD
+
+        refuse(bundle.path, TOLD(bundle.manifest))
         facts.check(bundle)
 
     def kept_files(self, bundle: Described) -> Sequence[str]:
@@ -146,22 +150,24 @@ class GroundingTask(Task):
             "clicks": [click.to_json(top) for click in answer],
         }
 
+    def report(self, manifest: Mapping[str, Any]) -> Parts:
+        from .report import parts
+
+        return parts(manifest)
+
     def in_short(self, answer: Clicks) -> str:
         return "; ".join(f"{one_line(click.instruction)}: {click.code}" for click in answer)
 
 
 def _clicks(desk: Screens, picture: Picture, chosen: Asked) -> Clicks:
-    started = time.perf_counter()
     with desk.open(picture) as screen:
         clicks = screen.click(chosen.instructions, chosen.zoom)
-    postprocess_ms = sum(click.postprocess_ms for click in clicks)
-    took_ms = (time.perf_counter() - started) * 1e3
     return Clicks(
         tuple(clicks),
         screen.image_size,
         screen.bucket.size,
         screen.notes,
         screen.preprocess_ms,
-        took_ms - screen.preprocess_ms - postprocess_ms,
-        postprocess_ms,
+        screen.infer_ms + sum(click.infer_ms for click in clicks),
+        sum(click.postprocess_ms for click in clicks),
     )

@@ -6,6 +6,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
 from edgesmith.exporter.patterns.attention.channel_attention import PackedChannels, SeparateChannels
+from edgesmith.exporter.patterns.cleanup.no_ops import DropNoOps
 from edgesmith.exporter.patterns.tokens.branches_on_maps import BranchesOnMaps
 
 CHANNELS = """
@@ -59,6 +60,15 @@ def test_the_second_form_of_timm_too():
     second = FIXED.replace("MatMul(t, v)", "MatMul(t, k)").replace("Mul(k, scale)", "Mul(q, scale)")
     second = second.replace("g = Transpose<perm = [0, 1, 3, 2]>(q)", "g = Transpose<perm = [0, 1, 3, 2]>(v)")
     assert_rewrites(PackedChannels, second, to=PACKED)
+
+
+def test_a_map_that_comes_as_one_and_goes_as_one_is_not_flattened_between():
+    """DropNoOps has run before: what this pass leaves stays."""
+    text = FIXED.replace("(float[2, 5, 4] x) => (float[2, 5, 4] y)", "(float[2, 1, 5, 4] x) => (float[2, 1, 5, 4] y)")
+    text = text.replace("int64[1] zero", "int64[4] map = {2, 1, 5, 4}, int64[1] zero")
+    text = text.replace("y = Neg(y0)", "y1 = Reshape(y0, map)\n  y = Neg(y1)")
+    model = assert_rewrites(SeparateChannels, text, to=SEPARATE)
+    assert DropNoOps().run(model).count == 0
 
 
 def test_refuses_when_the_product_is_read_elsewhere():

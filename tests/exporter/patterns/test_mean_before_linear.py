@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_asserts import assert_refuses, assert_rewrites, parse
 
+from edgesmith.exporter.patterns.cleanup.no_ops import DropNoOps
 from edgesmith.exporter.patterns.tokens.mean_before_linear import MeanBeforeLinear
 
 HEAD = """
@@ -61,3 +62,13 @@ head (float[2, 6, 2] t, float[2, 6, 3] g) => (float[2, 2, 1, 1] y)
 def test_the_mean_over_the_map_of_the_tokens_too():
     to = ["ReduceMean", "ReduceMean", "MatMul", "Add", "Add", "Reshape", "Neg"]
     assert_rewrites(MeanBeforeLinear, MAP, to=to)
+
+
+def test_the_view_that_it_ends_with_and_the_one_behind_it_are_one():
+    """DropNoOps has run before: what this pass leaves stays."""
+    flat = MAP.replace("float[2, 2, 1, 1] y)", "float[2, 2] y)").replace(
+        "y = Neg(p)", "f = Reshape(p, rows)\n  y = Neg(f)"
+    )
+    flat = flat.replace("int64[4] map", "int64[2] rows = {2, 2}, int64[4] map")
+    model = assert_rewrites(MeanBeforeLinear, flat, to=["ReduceMean", "ReduceMean", "MatMul", "Add", "Add", "Neg"])
+    assert DropNoOps().run(model).count == 0

@@ -47,6 +47,20 @@ def test_a_map_that_stays_tokens_is_left_alone():
     assert TokensAsMaps().run(model).count == 0
 
 
+def test_rows_that_a_softmax_runs_over_are_no_map():
+    """A detector's distances: (B, 4 sides of 6 bins, cells) turned to (B, cells, 4, 6), a distribution each."""
+    text = """
+    <ir_version: 10, opset_import: ["" : 20]>
+    distances (float[2, 24, 5] joined) => (float[2, 5, 4, 6] y) <int64[4] sides = {2, 5, 4, 6}> {
+      t = Transpose<perm = [0, 2, 1]>(joined)
+      r = Reshape(t, sides)
+      y = Softmax<axis = AXIS>(r)
+    }
+    """
+    assert TokensAsMaps().run(parse(text.replace("AXIS", "-1"))).count == 0
+    assert TokensAsMaps().run(parse(text.replace("AXIS", "1"))).count == 1  # over channels: a segmentation's map
+
+
 def test_refuses_when_the_transposed_tokens_are_read_elsewhere():
     tapped = FIXED.replace("float[2, 4, 2, 3] y)", "float[2, 4, 2, 3] y, float[2, 4, 6] u)")
     assert_refuses(TokensAsMaps, tapped, because="other uses")

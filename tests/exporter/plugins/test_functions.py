@@ -60,3 +60,15 @@ def test_a_node_names_every_attribute_and_where_its_plugin_is():
     assert {a.name: onnx.helper.get_attribute_value(a) for a in made.attribute} == {
         "eps": 0.5, "interleaved": 0, "plugin_namespace": b"edgesmith", "plugin_version": b"1",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].body_at])
+def test_a_branch_that_no_node_takes_is_left_out(name):
+    (attribute, value), *_ = OPS[name].body_at
+    whole, shorter = function(OPS[name]), function(OPS[name], given={attribute: value})
+    assert len(shorter.node) < len(whole.node) and len(function(OPS[name], given={attribute: value + 1}).node) == len(
+        whole.node
+    )
+    assert list(shorter.input) == list(whole.input) and list(shorter.output) == list(whole.output)
+    assert list(shorter.attribute_proto) == list(whole.attribute_proto)  # a node names them all, whatever is read
+    onnx.checker.check_function(shorter)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from kv_decoder_block import TOKENS, CachePrefix, DecoderLayer, DecodeStep, ReadPacked, ReadUnpacked
 from rtx_build import builds_on_rtx
-from torch_translations import translations
 
 from edgesmith.exporter.plugins.kv.packing import dequantize_k, dequantize_v
 from edgesmith.exporter.plugins.torch_ops import carry_functions
+from edgesmith.exporter.trace.fused_nodes import translations
 
 WIDTHS = ((8, 8), (4, 4), (4, 2), (2, 2))
 # one export takes seconds, so only one width is exported every time

@@ -8,11 +8,11 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from torch_translations import translations
 
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.torch_ops import carry_functions, signature, torch_op
 from edgesmith.exporter.plugins.vision.ggem_pool import OP
+from edgesmith.exporter.trace.fused_nodes import translations
 
 
 class Pooled(torch.nn.Module):
@@ -42,6 +42,27 @@ def test_computes_the_reference_in_its_own_type(dtype):
 def test_a_wrong_shape_is_refused_with_the_schema():
     with pytest.raises(ValueError, match=r"GGeMPool.p is \('G', '1'\)"):
         torch_op(OP)(torch.rand(2, 5, 6), torch.ones(2, 3))
+
+
+class Stored(torch.nn.Module):
+    def __init__(self, *rotations):
+        super().__init__()
+        self.rotations = rotations
+
+    def forward(self, v):
+        return [torch_op(OPS["QuantizeV"])(v, rotate=rotate) for rotate in self.rotations]
+
+
+@pytest.mark.parametrize(("rotations", "rotated"), [((0,), False), ((0, 0), False), ((0, 1), True), ((1,), True)])
+def test_a_body_has_the_branches_that_its_nodes_take(rotations, rotated):
+    program = torch.onnx.export(
+        Stored(*rotations).eval(), (torch.rand(1, 1, 3, 32),), dynamo=True, opset_version=20,
+        custom_translation_table=translations(), verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    assert carry_functions(program.model) == ["QuantizeV"]
+    (body,) = (function for function in program.model.functions.values() if function.domain == "edgesmith")
+    assert ("Where" in {node.op_type for node in body}) == rotated
 
 
 def test_exports_to_one_node_with_its_body_and_open_axes():

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from .....runtime.errors import UserMistake
 from .....runtime.ground.limits import BF16
 from .pictures import TAKES, PictureInput, behind_pictures, picture_input
-from .read import read_foreign_graph
+from .read import read_foreign_graph, too_old
+from .trial import try_graph
+
+WHOLE_OPSET = 11  # the first with Round, and with limits of a Clip that are inputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,11 +27,13 @@ class ForeignGraph:
     takes: PictureInput
 
 
-def read_picture_graph(path: Path) -> ForeignGraph:
+def read_picture_graph(path: Path, tried: bool = False) -> ForeignGraph:
     """The graph of a file that takes pictures of any type and layout; bfloat16 is computed in float32, rounded as written.
 
+    Types are inferred for that, in native code: a child does it before, unless the file is ``tried`` there just now.
+
     Raises:
-        UserMistake: no sound ONNX file, or it takes anything but pictures.
+        UserMistake: no sound ONNX file, one of an opset that is too old, or it takes anything but pictures.
     """
     model = read_foreign_graph(path)
     takes = picture_input(model)
@@ -40,19 +45,34 @@ def read_picture_graph(path: Path) -> ForeignGraph:
             because="only image models can be measured for now",
             attempt="a file with one image input; edgesmith inspect shows what this one holds",
         )
-    return ForeignGraph(path, _runnable(behind_pictures(model, takes)), takes)
+    version = model.graph.opset_imports.get("", WHOLE_OPSET)
+    if takes.whole and version < WHOLE_OPSET:
+        raise too_old(
+            path, version, WHOLE_OPSET, "its pictures are whole numbers, and before there is no Round for them"
+        )
+    model = behind_pictures(model, takes)
+    if _in_bfloat16(model):
+        if not tried:
+            try_graph(path)
+        model = _emulated(model)
+    return ForeignGraph(path, model, takes)
 
 
-def _runnable(model: ir.Model) -> ir.Model:
-    """ONNX Runtime has no bfloat16 kernels on a CPU: such a graph is emulated."""
+def _in_bfloat16(model: ir.Model) -> bool:
+    """ONNX Runtime has no kernels for it on a CPU."""
+    import onnx_ir as ir
+
+    values = [value for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None]
+    return any(value.dtype == ir.DataType.BFLOAT16 for value in values)
+
+
+def _emulated(model: ir.Model) -> ir.Model:
+    """The same numbers in float32."""
     import onnx_ir as ir
     from onnx_ir.passes.common import ShapeInferencePass
 
     from ....precision.emulate import emulate
 
-    values = [value for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None]
-    if not any(value.dtype == ir.DataType.BFLOAT16 for value in values):
-        return model
     for output in list(model.graph.outputs):
         if output.dtype == ir.DataType.BFLOAT16 and (node := output.producer()) is not None:
             name, output.name = output.name, f"{output.name}__bfloat16"

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .....graph.read import ONNX
 from .....runtime.bundle.onnx_scan import NotOnnx, scan
 from .....runtime.errors import UserMistake
 from .beside import Beside, files_beside
 from .vet import wrong
+
+LEAST_OPSET = 7  # ONNX Runtime promises to run these; what was before is read by inspect alone
 
 if TYPE_CHECKING:
     import onnx
@@ -43,13 +46,18 @@ def read_foreign_graph(path: Path) -> ir.Model:
     """The graph, its nodes in an order in which they can run; external weights stay in their files.
 
     Raises:
-        UserMistake: no ONNX model, a graph that no engine can run, or weights beside it that are missing or cut off.
+        UserMistake: no ONNX model, one of an opset before 7, a graph that no engine can run, or weights beside it that are missing or cut off.
     """
     import onnx_ir as ir
 
     model, why, beside = look_through(path)
     if why:
         raise unsound(path, why)
+    version = next((one.version for one in model.opset_import if one.domain in ("", ONNX)), LEAST_OPSET)
+    if version < LEAST_OPSET:
+        raise too_old(
+            path, version, LEAST_OPSET, "before, operators broadcast by attributes, which engines do not read"
+        )
     check_beside(path, beside)
     try:
         graph = ir.from_proto(model)
@@ -95,6 +103,17 @@ def bytes_of(path: Path) -> int:
     except NotOnnx:
         beside = ()
     return path.stat().st_size + sum(one.found or 0 for one in beside)
+
+
+def too_old(path: Path, found: int, least: int, because: str) -> UserMistake:
+    """The refusal of a graph of an opset in which things are written in another way."""
+    return UserMistake(
+        f"{path} is written in an opset that is too old for this",
+        found=f"opset {found}",
+        expected=f"opset {least} or later",
+        because=because,
+        attempt="export it again, or onnx.version_converter.convert_version(onnx.load(FILE), 13)",
+    )
 
 
 def unsound(path: Path, why: str) -> UserMistake:

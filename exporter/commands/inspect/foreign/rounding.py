@@ -14,6 +14,7 @@ from .....graph.edit import clone
 from .....graph.read import attribute, is_op
 from .....graph.run import open_session
 from ....bundle.as_written import apart_db
+from ....bundle.engine_rounding import rounding_words
 from .words import engine_errors
 
 if TYPE_CHECKING:
@@ -59,9 +60,6 @@ def _answers(model: ir.Model, images: np.ndarray, exact: bool) -> dict[str, np.n
     return {str(number): one for number, one in enumerate(found) if isinstance(one, np.ndarray)}
 
 
-def rounding_words(found_db: float, engine: str = "ONNX Runtime") -> str:
-    """The note on it."""
-    return (
-        f"the engine rounds activations: {found_db:.1f} dB. {engine} does so by default in layers whose weights alone are in "
-        "few bits, for speed; all other figures are without it"
-    )
+def rounding_note(found_db: float, engine: str = "ONNX Runtime") -> str:
+    """The words of an export, and that nothing else which the command tells has it in it."""
+    return f"{rounding_words(found_db, engine)}; all other figures are without it"

@@ -1,4 +1,4 @@
-"""Does ONNX Runtime run this file? Asked in a process of its own, since a foreign graph can end, hang or fill one.
+"""Does ONNX Runtime run this file, and which shapes are in it? Asked in a process of its own: a foreign graph can end one.
 
 One server a command, started when the first file comes: it has the libraries loaded and forks for every file, with a limit of
 memory and time. What it answered for a file is true for the graph, a batch and sizes; those that run later are like it.
@@ -10,8 +10,6 @@ import atexit
 import json
 import math
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +20,7 @@ from typing import Any
 
 from .....runtime.errors import UserMistake
 from .read import bytes_of
-from .words import cannot_run, said
+from .words import cannot_run
 
 MOST_PICTURES = 512 * 2**20  # bytes of one batch, as float32
 LEAST_BYTES = 600 * 2**20  # of memory, for the smallest file
@@ -45,13 +43,19 @@ def try_graph(path: Path, shape: Sequence[int] | None = None, optimise: Sequence
             expected=f"at most {MOST_PICTURES / 1e6:,.0f} MB",
             attempt="a file of a smaller batch, or of an open one",
         )
-    size = bytes_of(path)
-    told = _server().ask({"path": str(path.absolute()), "shape": shape, "optimise": list(optimise)},
-                         LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND)  # fmt: skip
+    told = ask_about(path, task="run", shape=shape, optimise=list(optimise))
     if told.get("mistake"):
         raise UserMistake(**told["mistake"])
     if why := told.get("why"):
         raise cannot_run(path, why)
+
+
+def ask_about(path: Path, **asked: Any) -> dict[str, Any]:
+    """The answer of a child to one question; its "why" says what became of it where it has none."""
+    size = bytes_of(path)
+    return _server().ask(
+        {"path": str(path.absolute()), **asked}, LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND
+    )
 
 
 class _Server:
@@ -63,7 +67,7 @@ class _Server:
         self.pid = os.getpid()
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", f"{__package__}.child"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
@@ -102,89 +106,3 @@ def _server() -> _Server:
     if not _known:
         _known.append(_Server())
     return _known[-1]
-
-
-def serve() -> None:
-    """Answer requests until nobody asks any more."""
-    import onnx_ir  # noqa: F401 loaded once, for all
-    import onnxruntime  # noqa: F401
-
-    from . import graphs  # noqa: F401
-
-    for line in sys.stdin:
-        asked = json.loads(line)
-        print(json.dumps(_forked(asked)), flush=True)
-
-
-def _forked(asked: Mapping[str, Any]) -> dict[str, Any]:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        answer: dict[str, Any]
-        try:
-            answer = _tried(asked)
-        except MemoryError:
-            answer = {"why": _too_large(asked)}
-        os.write(write, json.dumps(answer).encode()[:60_000])
-        os._exit(0)
-    os.close(write)
-    ready = select.select([read], [], [], asked["limit_s"])[0]
-    said_by_it = b"".join(iter(lambda: os.read(read, 1 << 16), b"")) if ready else b""
-    os.close(read)
-    if not ready:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if said_by_it:
-        told: dict[str, Any] = json.loads(said_by_it)
-        return told
-    if not ready:
-        return {"why": f"it was still running after {asked['limit_s']:.0f} s, on one batch"}
-    return {"why": f"the process that ran it ended, status {status}: the graph makes ONNX Runtime itself fail"}
-
-
-def _too_large(asked: Mapping[str, Any]) -> str:
-    return f"it takes more than {asked['memory'] / 1e6:,.0f} MB of memory, many times its weights"
-
-
-def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: read, load and run it once."""
-    import resource
-
-    import numpy as np
-
-    from .....graph.run import open_session
-    from .graphs import read_picture_graph
-
-    os.close(0)
-    try:
-        foreign = read_picture_graph(Path(asked["path"]))
-    except UserMistake as error:
-        return {"mistake": {"what": error.what, "found": error.found, "expected": error.expected,
-                            "because": error.because, "attempt": error.attempt}}  # fmt: skip
-    limit = asked["memory"] + A_BYTE * 4 * int(np.prod(asked["shape"] or 1)) + _held_bytes()
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    try:
-        images = np.random.default_rng(0).standard_normal(asked["shape"] or 1, dtype=np.float32)
-        for optimise in asked["optimise"]:
-            session = open_session(foreign.model, optimise=optimise, threads=1)
-            if asked["shape"]:
-                session.run(None, {session.get_inputs()[0].name: images})
-    except Exception as error:  # noqa: BLE001 whatever it raises is its answer
-        if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Failed to allocate" in str(error):
-            return {"why": _too_large(asked)}
-        return {"why": said(error)}
-    return {}
-
-
-def _held_bytes() -> int:
-    """Of private memory that the process has by now."""
-    if not os.path.exists("/proc/self/status"):
-        return 0
-    with open("/proc/self/status") as lines:
-        found = next((line for line in lines if line.startswith("VmData:")), "VmData: 0")
-    return int(found.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    serve()

@@ -78,7 +78,8 @@ class Pool:
     def put(self, key: int, arrays: Arrays, what: str = "this screen") -> None:
         """Keep the arrays; those used longest ago go. UserMistake where pinned ones leave no room: then nothing went."""
         size = _size(arrays)
-        self.check_room(size, what)
+        if self.budget_bytes:
+            self.check_room(size, what)
         with self._lock:
             self._forget(key)
             for other in [one for one in self._kept if one not in self._pinned]:
@@ -86,7 +87,7 @@ class Pool:
                     break
                 self._forget(other)
             if self._used + size > self.budget_bytes:
-                return  # somebody pinned meanwhile: what was computed serves the one who computed it
+                return  # pinned or closed meanwhile: what was computed serves the one who computed it
             self._kept[key] = arrays
             self._used += size
 
@@ -112,9 +113,10 @@ class Pool:
             self._pinned.discard(key)
             self._forget(key)
 
-    def clear(self) -> None:
-        """Forget them all."""
+    def close(self) -> None:
+        """Forget them all; what a computation that still runs puts here is not kept."""
         with self._lock:
+            self.budget_bytes = 0
             self._kept.clear()
             self._pinned.clear()
             self._used = 0

@@ -22,10 +22,11 @@ from ....errors import UserMistake
 from ....pictures.preprocess import Picture, pixels, preprocess
 from ...described import Runs
 from ...task import Times
-from .. import rotary, words, zoom
+from .. import words, zoom
 from ..answer import Click, click_of
 from ..buckets import Bucket, nearest
 from ..facts import INSTRUCTION, facts_of
+from . import rotary
 from .pool import Pool, budget_bytes
 from .screen import Screen
 
@@ -97,7 +98,7 @@ class Screens:
         return done
 
     def close(self) -> None:
-        self.pool.clear()
+        self.pool.close()
 
     # words
 
@@ -172,7 +173,7 @@ class Screens:
                 kept[screen.key] = screen.stored()
         stored = [kept[screen.key] for screen, _ in pairs]
         scores = self.scores(bucket, stored, rows, [screen.start for screen, _ in pairs])
-        infer_ms = self._session.infer_ms
+        infer_ms = self._session.infer_ms / len(rows)
         return [
             self._click(text, row, bucket, screen.image_size, infer_ms)
             for (screen, text), row in zip(pairs, scores, strict=True)
@@ -202,10 +203,9 @@ class Screens:
         screen, text = pair
         part = zoom.crop(screen.image_size, first.point)
         bucket = zoom.bucket_for(part, factor, self.facts.buckets)
-        started = time.perf_counter()
-        stored, _ = self.look(part.cut(screen.picture()), bucket)
+        stored, times = self.look(part.cut(screen.picture()), bucket)
         scores = self.scores(bucket, [stored], [row])
-        infer_ms = first.infer_ms + (time.perf_counter() - started) * 1e3
+        infer_ms = first.infer_ms + times.infer_ms + self._session.infer_ms
         return self._click(text, scores[0], bucket, screen.image_size, infer_ms, part)
 
 

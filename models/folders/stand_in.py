@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ....runtime.errors import UserMistake
-from .shape import Shape
+from ...runtime.errors import UserMistake
+from ..families.gui_aima.shape import Shape
 
 WORDS = ("assistant", "system", "user", "os", "py", "aut", "ogui", ".click")
 RULE = (  # of Qwen2.5's tokenizer.json: contractions, words, single digits, signs, ends of lines, spaces

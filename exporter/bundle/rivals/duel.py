@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.bundle.publish import check_place
-from ...runtime.errors import BackendUnavailable, UserMistake
-from ...runtime.ground.places import real_place
-from ...runtime.ground.words import speed_verdict, time_ratio
-from ...runtime.session.benchmark import measure, to_json
-from ..plan.plan import Plan
-from ..run.stages import Run
+from ....runtime.bundle.publish import check_place
+from ....runtime.errors import BackendUnavailable, UserMistake
+from ....runtime.ground.places import real_place
+from ....runtime.ground.words import speed_verdict, time_ratio
+from ....runtime.session.benchmark import measure, to_json
+from ...plan.plan import Plan
+from ...run.stages import Run
 from .variant import Traced, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
-    from ...runtime.bundle.bundle import Bundle
-    from ..bundle.made import Made
+    from ....runtime.bundle.bundle import Bundle
+    from ..made import Made
 
 ROUNDS, WARMUP = 21, 3
 
@@ -77,7 +77,7 @@ def race(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | Non
 
 def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.ndarray, run: Run) -> Duel | None:
     """Run both in turns on one thread; None when the backend is not here."""
-    from ...runtime.backends.load import load
+    from ....runtime.backends.load import load
 
     feeds = {plan.input_name: images}
     try:
@@ -95,8 +95,8 @@ def fight(plan: Plan, bundle: Bundle, other: Plan, opposite: Bundle, images: np.
 
 def keep_both(plan: Plan, made: Made, bundle: Bundle, traced: Traced) -> Bundle | None:
     """Verify and publish the float bundle too; None where its place is taken, or cannot be written: the other one counts."""
-    from ..bundle.pack import publish
-    from ..bundle.parity import check
+    from ..pack import publish
+    from ..parity import check
 
     try:
         check_place(real_place(plan.out), plan.overwrite)

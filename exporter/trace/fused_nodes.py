@@ -1,21 +1,22 @@
-"""Modules that call the torch ops of fused ops, exported: each call becomes one node of the domain ``edgesmith``."""
+"""Modules that call the torch ops of fused ops (exporter/plugins): each call becomes one node of the domain ``edgesmith``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
+from ...runtime.plugins.schema import DOMAIN
+from ..plugins import OPS
+from ..plugins.declaration import FusedOp
+from ..plugins.functions import found_by
+from ..plugins.torch_ops import split_arguments, torch_op
 
-from edgesmith.exporter.plugins import OPS
-from edgesmith.exporter.plugins.declaration import FusedOp
-from edgesmith.exporter.plugins.functions import found_by
-from edgesmith.exporter.plugins.torch_ops import split_arguments, torch_op
-from edgesmith.runtime.plugins.schema import DOMAIN
+if TYPE_CHECKING:
+    import onnx
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """``custom_translation_table`` of torch.onnx.export: every op becomes one node of the domain ``edgesmith``."""
+    """``custom_translation_table`` of torch.onnx.export, for all fused ops."""
     import torch
 
     table = {}
@@ -39,6 +40,8 @@ def _translation(op: FusedOp) -> Callable[..., Any]:
 
 def onnx_schema(op: FusedOp) -> onnx.defs.OpSchema:
     """The schema in ONNX's words."""
+    import onnx
+
     kinds = onnx.defs.OpSchema.AttrType
     fixed = {"float32": "tensor(float)", "float16": "tensor(float16)", "int32": "tensor(int32)"}
     sides = [

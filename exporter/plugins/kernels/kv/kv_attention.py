@@ -3,15 +3,17 @@
 import triton
 import triton.language as tl
 
-from .prefix_attention import ROOM, attend_packed, first_state
+from .key_bias import bias_scores, turned_query
+from .powers import ROOM
+from .prefix_attention import attend_packed, first_state
 
 
 @triton.jit
-def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr,
-                                n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
-                                D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
-                                BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr):  # fmt: skip
-    # q: (B, heads, 1, D); codes and meta as in prefix_attention.py, n the capacity; length: (B,)
+def attend_split(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr, key_bias_ptr, cos_ptr, sin_ptr,
+                 n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
+                 D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                 BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr):  # fmt: skip
+    # q: (B, heads, 1, D); codes, meta and key bias as in prefix_attention.py, n the capacity; length: (B,)
     # partial: (B, kv_heads, splits, heads / kv_heads, D) float32; stats: (..., 2) = maximum (base 2), sum; (0, 0) if empty
     PV: tl.constexpr = 8 // BITS_V
     k_bytes = k_codes_ptr.to(tl.pointer_type(tl.uint8), bitcast=True)
@@ -28,11 +30,18 @@ def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_m
     )  # whole groups: a split never shares one with its neighbour
     stop = tl.minimum((split + 1) * share, length)
     groups = tl.cdiv(n, tokens)
+    EXACT: tl.constexpr = q_ptr.dtype.element_ty == tl.float32
+    if key_bias_ptr is not None:
+        with_cos, with_sin, bias_up = turned_query(q, key_bias_ptr + bh % kv_heads * D, D)
     for start in range(split * share, stop, BLOCK_N):
         j = start + tl.arange(0, BLOCK_N)
         meta = k_meta_ptr + (bh * groups + start // tokens) * (2 * D)
+        if key_bias_ptr is not None:
+            extra = bias_scores(with_cos, with_sin, bias_up, cos_ptr, sin_ptr, j, j < stop, D, EXACT)
+        else:
+            extra = None
         acc, top, total, v_up = attend_packed(q, q_up, acc, top, total, v_up, k_bytes, meta, v_bytes, v_meta_ptr,
-                                              bh * n + j, j < stop, D, BITS_K, BITS_V)  # fmt: skip
+                                              bh * n + j, j < stop, extra, D, BITS_K, BITS_V)  # fmt: skip
     row = (bh * splits + split) * rows + r
     w = tl.arange(0, D // PV)
     for i in tl.static_range(PV):
@@ -40,6 +49,27 @@ def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_m
         tl.store(at, acc[i] * (v_up / ROOM), mask=inside[:, None])
     tl.store(stats_ptr + row * 2, tl.where(total > 0, top, 0.0), mask=inside)
     tl.store(stats_ptr + row * 2 + 1, total, mask=inside)
+
+
+@triton.jit
+def kv_attention_partial_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr,
+                                n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
+                                D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                                BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr):  # fmt: skip
+    attend_split(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr, None, None, None,
+                 n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
+                 D, BITS_K, BITS_V, BLOCK_R, BLOCK_N)  # fmt: skip
+
+
+@triton.jit
+def kv_attention_partial_biased_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr,
+                                       key_bias_ptr, cos_ptr, sin_ptr,
+                                       n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
+                                       D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                                       BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr):  # fmt: skip
+    attend_split(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, length_ptr, key_bias_ptr, cos_ptr, sin_ptr,
+                 n, heads, kv_heads, tokens, scale_bits, splits, partial_ptr, stats_ptr,
+                 D, BITS_K, BITS_V, BLOCK_R, BLOCK_N)  # fmt: skip
 
 
 @triton.jit

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..bundle.made import Made
-from ..plan.plan import Plan
-from ..run.stages import Run
+from ...plan.plan import Plan
+from ...run.stages import Run
+from ..made import Made
 
 if TYPE_CHECKING:
-    from ...calibration.budget.hold import Quantised
-    from ...models.loading import Prepared
-    from ...runtime.bundle.bundle import Bundle
-    from ..bundle.judge import Judge
-    from ..precision.casts import PrecisionResult
-    from ..run.nouns import ExportedGraph, RewrittenGraph
+    from ....calibration.budget.hold import Quantised
+    from ....models.loading import Prepared
+    from ....runtime.bundle.bundle import Bundle
+    from ...precision.casts import PrecisionResult
+    from ...run.nouns import ExportedGraph, RewrittenGraph
+    from ..judge import Judge
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ def in_floating_point(plan: Plan, precision: str | None = None) -> Plan:
 
 def make_variant(plan: Plan, traced: Traced) -> Variant:
     """Rewritten, quantised where the plan says so, typed."""
-    from ..engine.fused_ops import needed_types
-    from ..patterns.order import passes_for
-    from ..patterns.rewrite import rewrite
-    from ..precision.quantise import quantise_within
-    from ..precision.typed import typed_graph
+    from ...engine.fused_ops import needed_types
+    from ...patterns.order import passes_for
+    from ...patterns.rewrite import rewrite
+    from ...precision.quantise import quantise_within
+    from ...precision.typed import typed_graph
 
     runs = {
         step.__name__ for step in passes_for(plan.order, plan.plugins)
@@ -64,8 +64,8 @@ def make_variant(plan: Plan, traced: Traced) -> Variant:
 
 def pack_variant(variant: Variant, traced: Traced) -> tuple[Made, Bundle]:
     """The variant built for its target, as a draft bundle."""
-    from ..bundle.pack import draft
-    from ..engine.build import build
+    from ...engine.build import build
+    from ..pack import draft
 
     plan, run = variant.plan, traced.run
     folder = run.folder / f"variant-{plan.precision}"

@@ -11,23 +11,23 @@ from functools import cached_property, partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from ...calibration.budget.choose import Candidate, Choice, Latency, choose
-from ...calibration.budget.hold import evaluation_of, not_measured
-from ...graph.run import Runner
-from ...runtime.backends.load import load
-from ...runtime.errors import ParityFailed
-from ...runtime.ground.limits import quantised
-from ...runtime.session.benchmark import measure
-from ..bundle.parity import typed_runner
-from ..plan.plan import Plan
-from ..plan.quantised import for_precision
-from ..precision.quantise import facts_of
-from ..run.runners import run_all, session_runner
+from ....calibration.budget.choose import Candidate, Choice, Latency, choose
+from ....calibration.budget.hold import evaluation_of, not_measured
+from ....graph.run import Runner
+from ....runtime.backends.load import load
+from ....runtime.errors import ParityFailed
+from ....runtime.ground.limits import quantised
+from ....runtime.session.benchmark import measure
+from ...plan.plan import Plan
+from ...plan.quantised import for_precision
+from ...precision.quantise import facts_of
+from ...run.runners import run_all, session_runner
+from ..parity import typed_runner
 from .duel import ROUNDS, WARMUP, fight
 from .variant import Traced, Variant, in_floating_point, make_variant, pack_variant
 
 if TYPE_CHECKING:
-    from ...runtime.bundle.bundle import Bundle
+    from ....runtime.bundle.bundle import Bundle
 
 
 def choose_precision(plan: Plan, traced: Traced) -> tuple[Plan, Choice]:

@@ -11,16 +11,10 @@ largest product comes to lie just below 65504, and the powers go back in where n
 import triton
 import triton.language as tl
 
+from .key_bias import bias_scores, turned_query
+from .powers import ROOM, SMALLEST, power_of_two
+
 LOG2E = tl.constexpr(1.4426950408889634)
-SMALLEST = tl.constexpr(2.0**-24)  # of float16; what is smaller needs no larger factor
-ROOM = tl.constexpr(2.0**13)  # a factor below 2 times this, times another below 2, is still below float16's 65504
-
-
-@triton.jit
-def power_of_two(x):
-    """The largest power of two <= x (float32, at least SMALLEST) and its inverse: x times it is below 2."""
-    bits = tl.maximum(x, SMALLEST).to(tl.int32, bitcast=True) & 0x7F800000
-    return bits.to(tl.float32, bitcast=True), (0x7F000000 - bits).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -67,12 +61,12 @@ def softmax_step(score, top, total):
 
 
 @triton.jit
-def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, row, ok,
+def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, row, ok, extra,
                   D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr):  # fmt: skip
     """One block of packed tokens of one group: ``row`` (N,) their rows, ``k_meta_ptr`` the group's scales and minima.
 
     ``acc`` holds the planes of the output, divided by ``v_up / ROOM``; ``v_up`` is the power of two of the largest V
-    scale so far.
+    scale so far. ``extra`` (R, N) is added to q . k, None adds nothing.
     """
     PK: tl.constexpr = 8 // BITS_K
     WK: tl.constexpr = D // PK
@@ -93,7 +87,10 @@ def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_cod
     wide = q.to(tl.float32)
     offset = tl.sum(wide * middle[None, :], 1)
     score = tl.dot((wide * (scale * down)[None, :]).to(dtype), tl.trans(codes), input_precision="ieee")
-    score = (score * up + offset[:, None]) * q_up[:, None]
+    score = score * up + offset[:, None]
+    if extra is not None:
+        score += extra
+    score *= q_up[:, None]
     p, top, total, shrink = softmax_step(tl.where(ok[None, :], score, float("-inf")), top, total)
 
     pairs = v_meta_ptr + row * (2 * PV)
@@ -115,12 +112,13 @@ def attend_packed(q, q_up, acc, top, total, v_up, k_codes_ptr, k_meta_ptr, v_cod
 
 
 @triton.jit
-def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr,
-                            n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
-                            D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
-                            BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_T: tl.constexpr):  # fmt: skip
+def attend_prefix(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr,
+                  key_bias_ptr, cos_ptr, sin_ptr, n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
+                  D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                  BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_T: tl.constexpr):  # fmt: skip
     # q, y: (B, heads, m, D); k_new, v_new: (B, kv_heads, m, D); codes as bytes: (B, kv_heads, n, D * BITS / 8)
     # k_meta: (B, kv_heads, groups, 2, D) float16; v_meta: (B, kv_heads, n, 8 / BITS_V, 2) float16
+    # key_bias: (kv_heads, D) float32, cos and sin: (n, D / 2) float32; None, all three, where keys are stored with it
     # a program has BLOCK_R of the heads / kv_heads * m query rows of one kv head, which lie one after the other
     PV: tl.constexpr = 8 // BITS_V
     dtype = q_ptr.dtype.element_ty
@@ -132,11 +130,17 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
     k_bytes = k_codes_ptr.to(tl.pointer_type(tl.uint8), bitcast=True)
     v_bytes = v_codes_ptr.to(tl.pointer_type(tl.uint8), bitcast=True)
     groups = tl.cdiv(n, tokens)
+    if key_bias_ptr is not None:
+        with_cos, with_sin, bias_up = turned_query(q, key_bias_ptr + bh % kv_heads * D, D)
     for start in range(0, n, BLOCK_N):
         j = start + tl.arange(0, BLOCK_N)
         meta = k_meta_ptr + (bh * groups + start // tokens) * (2 * D)
+        if key_bias_ptr is not None:
+            extra = bias_scores(with_cos, with_sin, bias_up, cos_ptr, sin_ptr, j, j < n, D, dtype == tl.float32)
+        else:
+            extra = None
         acc, top, total, v_up = attend_packed(q, q_up, acc, top, total, v_up, k_bytes, meta, v_bytes, v_meta_ptr,
-                                              bh * n + j, j < n, D, BITS_K, BITS_V)  # fmt: skip
+                                              bh * n + j, j < n, extra, D, BITS_K, BITS_V)  # fmt: skip
 
     # the new tokens: values of scale 1
     new_up, down = power_of_two(tl.maximum(v_up, 1.0))
@@ -162,3 +166,23 @@ def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_
         y = acc[i] * (v_up / ROOM / total)[:, None]
         at = y_ptr + (bh * rows + r)[:, None] * D + i * (D // PV) + wv[None, :]
         tl.store(at, y.to(y_ptr.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def prefix_attention_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr,
+                            n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
+                            D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                            BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_T: tl.constexpr):  # fmt: skip
+    attend_prefix(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr, None, None, None,
+                  n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
+                  D, BITS_K, BITS_V, BLOCK_R, BLOCK_N, BLOCK_T)  # fmt: skip
+
+
+@triton.jit
+def prefix_attention_biased_kernel(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr,
+                                   key_bias_ptr, cos_ptr, sin_ptr, n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
+                                   D: tl.constexpr, BITS_K: tl.constexpr, BITS_V: tl.constexpr,
+                                   BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_T: tl.constexpr):  # fmt: skip
+    attend_prefix(q_ptr, k_codes_ptr, k_meta_ptr, v_codes_ptr, v_meta_ptr, k_new_ptr, v_new_ptr,
+                  key_bias_ptr, cos_ptr, sin_ptr, n, m, heads, kv_heads, tokens, scale_bits, y_ptr,
+                  D, BITS_K, BITS_V, BLOCK_R, BLOCK_N, BLOCK_T)  # fmt: skip

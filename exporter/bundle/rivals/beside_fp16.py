@@ -10,32 +10,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...runtime.backends.engine_build import BuildFailed
-from ..engine import rtx
-from ..engine.audit import Audited, build_audited, quantised_products
-from ..engine.buildable import buildable
-from ..engine.rtx import stand_in
-from ..plan.plan import Plan
+from ....runtime.backends.engine_build import BuildFailed
+from ...engine import rtx
+from ...engine.audit import Audited, build_audited, quantised_products
+from ...engine.buildable import buildable
+from ...engine.rtx import stand_in
+from ...plan.plan import Plan
 from .variant import Traced, in_floating_point, make_variant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ...calibration.budget.hold import Quantised
-    from ...calibration.nouns import QuantisedGraph
-    from ..engine.build import Built
-    from ..precision.casts import PrecisionResult
+    from ....calibration.budget.hold import Quantised
+    from ....calibration.nouns import QuantisedGraph
+    from ...engine.build import Built
+    from ...precision.casts import PrecisionResult
 
     Parts = tuple[Quantised, PrecisionResult, Built]
 
 
 def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built: Built, traced: Traced) -> Parts:
     """The same three, or what they became when nodes were given back; the audit is ``xray`` of the report."""
-    from ...calibration.budget.within import without
-    from ..engine.build import build
-    from ..engine.xray import read_engine
-    from ..precision.quantise import hold_budget
-    from ..precision.typed import typed_graph
+    from ....calibration.budget.within import without
+    from ...engine.build import build
+    from ...engine.xray import read_engine
+    from ...precision.quantise import hold_budget
+    from ...precision.typed import typed_graph
 
     if plan.target.engine.runs_here or not rtx.installed():
         return quantised, typed, built
@@ -86,10 +86,10 @@ def audit_build(plan: Plan, quantised: Quantised, typed: PrecisionResult, built:
 
 def judged_again(plan: Plan, quantised: Quantised, graph: QuantisedGraph) -> Quantised:
     """The same with fewer nodes quantised: what ships is described, and held to the budget on the same pictures."""
-    from ...calibration.budget.hold import evaluation_of, judged
-    from ...calibration.budget.search import is_within
-    from ...calibration.report.report import accuracy_report, describe
-    from ..precision.quantise import facts_of
+    from ....calibration.budget.hold import evaluation_of, judged
+    from ....calibration.budget.search import is_within
+    from ....calibration.report.report import accuracy_report, describe
+    from ...precision.quantise import facts_of
 
     before = quantised.report
     scanned = {row["node"]: row["output_sqnr_db"] for row in before["nodes"] if "output_sqnr_db" in row}

@@ -1,0 +1,1 @@
+"""Grounding: a screenshot and an instruction -> a click; a model of several graphs, its weights streamed."""

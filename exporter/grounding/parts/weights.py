@@ -1,0 +1,79 @@
+"""Which tensor of the checkpoint an initialiser of a graph is, and how it lies there; one at a time, none is held here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layers import FRAMES_SUMMED, ROWS, TRANSPOSED
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+Read = Callable[
+    [str], "NDArray[Any]"
+]  # state name of transformers 5.x (model.visual.*, model.language_model.*) -> array
+
+
+@dataclass(frozen=True)
+class Weight:
+    """``source`` is the state name; ``layout`` how the graph holds it, "" as it is; ``rows`` those of a table that it has."""
+
+    source: str
+    layout: str = ""
+    rows: tuple[int, ...] = ()
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The checkpoint's array -> the graph's, C-ordered, in the same type."""
+        if self.layout == TRANSPOSED:
+            array = array.T
+        elif self.layout == FRAMES_SUMMED:
+            array = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+        elif self.layout == ROWS:
+            array = array[list(self.rows)]
+        return np.ascontiguousarray(array)
+
+
+def weights_of(module: nn.Module) -> dict[str, Weight]:
+    """Name of each parameter, which is that of its initialiser -> where it comes from."""
+    found = {}
+    for path, part in module.named_modules():
+        for name, _ in part.named_parameters(recurse=False):
+            full = f"{path}.{name}"
+            layout = getattr(part, "layouts", {}).get(name, "")
+            found[full] = Weight(getattr(part, "source", full), layout, getattr(part, "rows", ()))
+    return found
+
+
+def load(module: nn.Module, read: Read) -> nn.Module:
+    """``module`` with its parameters from the checkpoint, float32; what PyTorch computes with."""
+    import torch
+
+    weights = weights_of(module)
+    for name, parameter in module.named_parameters():
+        array = weights[name].of(read(weights[name].source)).astype(np.float32)
+        if array.shape != tuple(parameter.shape):
+            raise ValueError(f"{name}: {array.shape} in the checkpoint, {tuple(parameter.shape)} expected")
+        owner = module.get_submodule(name.rpartition(".")[0])
+        owner.register_parameter(name.rpartition(".")[2], torch.nn.Parameter(torch.from_numpy(array), False))
+    return module.eval()
+
+
+def fill(model: ir.Model, weights: Mapping[str, Weight], read: Read) -> ir.Model:
+    """A graph whose weights have no values yet, with them, float32; for models that fit into memory twice."""
+    import onnx_ir as ir
+
+    for name, weight in weights.items():
+        value = model.graph.initializers[name]
+        value.const_value = ir.tensor(weight.of(read(weight.source)).astype(np.float32), name=name)
+    return model
+
+
+def without_values(model: ir.Model, weights: Mapping[str, Weight]) -> Iterator[ir.Value]:
+    """The initialisers that a checkpoint fills, in the graph's order."""
+    return (value for name, value in model.graph.initializers.items() if name in weights)

@@ -1,0 +1,139 @@
+"""What was asked -> the plan of a grounding export: choices checked before torch is imported, in the words of plan/plan.py."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ...calibration.precisions import PRECISIONS
+from ...models.registry import ModelSpec, find
+from ...runtime.errors import UserMistake
+from ...runtime.ground.limits import BF16, FP16, FP32, INT4
+from ..plan.checks import check_out, gpu_arch_of, opset_of
+from ..plan.plan import Plan
+from ..plan.settings import TASK_CHOICES, Settings, settings_of
+from ..plan.targets import find_target
+from ..run import arguments
+from ..run.nouns import Shapes
+from ..tasks.known import check_choices, find_export
+from .codes import BLOCKS
+
+PRECISIONS_HERE = (FP32, FP16, BF16, INT4)
+SCHEMES_HERE = ("kivi",)  # of --kv-scheme: those that the graphs of grounding store
+COPIES = 2  # of the bundle that lie on the disk at once: the draft, and the one that is published
+# settings of other exports: what stands in their place here
+ELSEWHERE = {
+    "image_size": "the sizes follow from --screen",
+    "num_classes": "there are no classes",
+    "labels": "there are no classes",
+    "mean": "the vision tower was trained with CLIP's",
+    "std": "the vision tower was trained with CLIP's",
+    "crop": "the whole screen is seen",
+    "resize": "the vision tower was trained with bicubic",
+    "colour": "the vision tower was trained with RGB",
+    "batch": "the batch is open in every graph",
+    "dynamic": "the batch is open in every graph",
+    "min_shapes": "the batch is open in every graph",
+    "opt_shapes": "the batch is open in every graph",
+    "max_shapes": "the batch is open in every graph",
+    "ema": "the checkpoints have no averaged weights",
+    "data": "its weights are rounded without pictures",
+    "images": "its weights are rounded without pictures",
+    "max_drop": "its weights are rounded without pictures",
+    "smooth": "activations stay in floating point",
+    "calib_cache": "its weights are rounded without pictures",
+    "plugins": "keys and values are packed by --kv-bits; no other fused op occurs",
+    "native_plugins": "keys and values are packed by --kv-bits; no other fused op occurs",
+    "skip": "its graphs are written as they are computed; only clean-up runs",
+    "verify_each": "its graphs are written as they are computed; only clean-up runs",
+}
+
+
+def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any) -> Plan:
+    """Check and complete every choice; UserMistake for the first that cannot work."""
+    asked = settings_of(model, weights, choices)
+    spec = find(model)
+    task = find_export(spec.task)
+    own = {name: getattr(asked, name) for name in TASK_CHOICES}
+    check_choices(task, spec, own)
+    _only_ours(asked, spec)
+    target = find_target(asked.target)
+    precision = arguments.precision(asked.precision or _usual(target))
+    arch = gpu_arch_of(target, asked.gpu_arch, precision)
+    if precision not in PRECISIONS_HERE:
+        raise _other_precision(spec, precision)
+    target.check_precision(precision, arch)
+    if asked.block is not None:
+        arguments.check_word("--block", asked.block, BLOCKS)
+    rule = task.plan(spec, target, own)
+    if rule.kv_scheme not in SCHEMES_HERE:
+        raise UserMistake(
+            f"{spec.name} does not store keys and values by {rule.kv_scheme} in this version",
+            found=f"--kv-scheme {rule.kv_scheme}",
+            expected=" or ".join(SCHEMES_HERE),
+            because="its graphs write keys a channel and values a token; the ops of the other scheme are there, and not in them",
+            attempt="leave --kv-scheme out",
+        )
+    if rule.kv_bits is None:
+        rule = replace(rule, kv_bits=32 if precision == FP32 else 16)
+    rule = replace(rule, block=asked.block)
+    out = Path(asked.out) if asked.out else Path(f"{spec.name}.edge")
+    check_out(out, asked.overwrite, None, 0)
+    first = rule.buckets[0].size
+    return Plan(
+        spec=spec,
+        weights=str(weights),
+        num_classes=0,
+        target=target,
+        precision=precision,
+        gpu_arch=arch,
+        opset=opset_of(target, asked.opset, precision),
+        shapes=Shapes.fixed(1, 3, *first),
+        contract=replace(spec.contract, size=first),
+        out=out,
+        pictures=(),
+        rule=rule,
+        plugin_route=target.plugin_route if target.plugin_route == "function" else "inline",
+        keep=asked.keep,
+        check=asked.check,
+        overwrite=asked.overwrite,
+        seed=asked.seed,
+    )
+
+
+def check_room(plan: Plan, parameters: int) -> None:
+    """UserMistake where the disk cannot hold what the weights become."""
+    bits = PRECISIONS[plan.precision].bits if plan.precision != INT4 else 8
+    check_out(plan.out, plan.overwrite, None, COPIES * parameters * bits // 8)
+
+
+def _usual(target: Any) -> str:
+    return FP16 if target.default_precision == FP16 else FP32
+
+
+def _only_ours(asked: Settings, spec: ModelSpec) -> None:
+    usual = {one.name: one.metadata["setting"].default for one in fields(Settings)}
+    for name, why in ELSEWHERE.items():
+        value = getattr(asked, name)
+        given = list(value) if isinstance(value, (list, tuple)) else value
+        if given not in (usual[name], None, []) and not (name == "batch" and str(value) == "1"):
+            flag = "--" + name.replace("_", "-")
+            raise UserMistake(
+                f"{spec.name} takes no {flag}",
+                found=f"{flag} {value if isinstance(value, (str, int, float)) else ''}".strip()[:80],
+                expected="an export without it",
+                because=why,
+                attempt=f"leave {flag} out",
+            )
+
+
+def _other_precision(spec: ModelSpec, precision: str) -> UserMistake:
+    return UserMistake(
+        f"{spec.name} has no precision {precision}",
+        found=f"--precision {precision}",
+        expected="one of " + ", ".join(PRECISIONS_HERE),
+        because="activations of a language model have channels a thousand times larger than others, which 8 bits a tensor "
+        "do not hold; int4 keeps them in floating point and rounds the weights: 4 bits in blocks, the vision tower's 8",
+        attempt="--precision int4, or fp16",
+    )

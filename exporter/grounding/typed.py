@@ -1,0 +1,58 @@
+"""Traced graph -> the types that it is computed in: 16 bits for the products, float32 where they would lose the answer.
+
+In float32 stay the residual stream and all norms (activations of several thousands occur, and their squares leave float16), the
+sums S_l and the weighting of heads (small differences of large sums), and whatever arithmetic on positions there is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ...graph.read import is_op
+from ...runtime.ground.limits import FP32
+from ..precision.casts import PrecisionResult, to_precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..plan.plan import Plan
+
+NORM = re.compile(r"(.*\.)?(\w*norm\w*|ln_q)/")  # scopes of modules, as parts/trace.py names nodes by them
+STREAM = re.compile(r".*\.(layers|blocks)\.\d+/Add(_\d+)?$")
+SQUARES = ("Pow", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Sqrt", "Reciprocal", "Clip", "TopK", "Log")
+
+
+def typed(plan: Plan, model: ir.Model) -> PrecisionResult:
+    """The graph in the type that the plan has around quantised weights; a float32 plan leaves it as it is."""
+    if plan.rest == FP32:
+        return to_precision(model, FP32)
+    islands = float32_nodes(model)
+    found = to_precision(
+        model, plan.rest, keep=islands, max_opset=plan.target.max_opset, engine=plan.target.engine.name
+    )
+    return found
+
+
+def float32_nodes(model: ir.Model) -> dict[str, str]:
+    """Node -> why it stays in float32."""
+    why: dict[str, str] = {}
+    behind: set[ir.Value] = set()
+    for node in model.graph:
+        name = str(node.name)
+        if NORM.match(name):
+            why[name] = "a norm: its squares leave float16"
+        elif STREAM.match(name):
+            why[name] = "the residual stream: activations of several thousands"
+        elif name.startswith("scoring/"):
+            why[name] = "the weighting of heads"
+        elif is_op(node, SQUARES):
+            why[name] = "sums of squares"
+            behind.update(node.outputs)
+        elif is_op(node, ("Div", "Mul", "MatMul", "Max", "Min", "Transpose", "Unsqueeze", "Squeeze")) and any(
+            value in behind for value in node.inputs if value is not None
+        ):
+            why[name] = "what is divided by its length"
+            if is_op(node, ("Div", "Transpose", "Max", "Min", "Unsqueeze", "Squeeze")):
+                behind.update(node.outputs)
+    return why

@@ -1,0 +1,95 @@
+"""Does the bundle answer what PyTorch answers? Judged end to end, as the device opens it, on one drawn screen and some instructions.
+
+In floating point the judge is PyTorch in float32. An int4 bundle is held to PyTorch with the weights that its codes stand for,
+which shows that the graphs are right; how far that is from the checkpoint is told beside it, and is no pass or fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...calibration.precisions import PRECISIONS
+from ...runtime.ground.limits import FP16, FP32
+from ...runtime.tasks.grounding.regions import THRESHOLD
+from ...runtime.tasks.grounding.verdict import compare, verdict
+from ..tasks.rows import Row
+
+if TYPE_CHECKING:
+    from ...runtime.session.session import Session
+    from ..plan.plan import Plan
+
+HELD, SAME, TOLD = "held", "same", "told, no limit"
+CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
+PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
+
+
+@dataclass(frozen=True)
+class GroundingRow(Row):
+    """A row of parity: ``top1`` is the share of instructions with the same best patch, ``point_px`` how far the clicks are apart."""
+
+    point_px: float = 0.0
+
+    def __str__(self) -> str:
+        share = self.max_abs / self.largest if self.largest else float("inf")
+        return (
+            f"scores within {share:.1e} of the largest, cosine {self.cosine:.6f}, the same patch in {self.top1:.0%}, "
+            f"points within {self.point_px:.1f} px"
+        )
+
+
+def row(
+    plan: Plan, stage: str, runner: str, inputs: str, expected: np.ndarray, found: np.ndarray, limit: str
+) -> GroundingRow:
+    """(n, V) scores of the judge and of a bundle; ``limit`` is HELD, SAME (computed twice by one bundle) or TOLD."""
+    bucket = plan.rule.buckets[0]
+    shape = (1, 3, *bucket.size)
+    largest = float(expected.max())
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return GroundingRow(
+            stage, runner, inputs, shape, len(expected), np.inf, largest, -1.0, 0.0, 0.0, "finite scores", False, np.inf
+        )
+    figures = compare(expected, found, bucket.grid, THRESHOLD)
+    words, passed = limit_of(plan, figures, limit)
+    point_px = figures["patches"] * bucket.size[0] / bucket.grid[0]
+    return GroundingRow(
+        stage, runner, inputs, shape, len(expected), float(np.abs(expected - found).max()), largest,
+        figures["cosine"], figures["same_patch"], _shared(expected, found), words, passed, point_px,
+    )  # fmt: skip
+
+
+def limit_of(plan: Plan, figures: Mapping[str, Any], limit: str) -> tuple[str, bool]:
+    packed = plan.rule.kv_bits < 16 and limit != SAME
+    if limit == TOLD or (packed and plan.rule.kv_bits not in PACKED_COSINE):
+        return TOLD, True
+    if PRECISIONS[plan.precision].quantised or packed:
+        least = PACKED_COSINE[plan.rule.kv_bits] if packed else CODES_COSINE
+        return f"cosine >= {least:g}", bool(figures["cosine"] >= least)
+    as_if = FP16 if plan.precision == FP32 and plan.rule.kv_bits < 32 else plan.precision
+    return verdict(as_if, 32, figures)
+
+
+def _shared(expected: np.ndarray, found: np.ndarray) -> float:
+    """Mean share of the five best patches in common."""
+    best = [np.argsort(-side, axis=1, kind="stable")[:, :5] for side in (expected, found)]
+    return float((best[0][:, :, None] == best[1][:, None]).any(axis=2).mean())
+
+
+def answers(session: Session, picture: np.ndarray, rows: list[list[int]], bucket: int = 0) -> np.ndarray:
+    """The scores (n, V) of an open session for instructions as ids, each alone and all of them in one batch, which agree."""
+    desk = session.screens()
+    place = desk.facts.buckets[bucket]
+    stored, _ = desk.look(picture, place)
+    alone = np.concatenate([desk.scores(place, [stored], [ids]) for ids in rows])
+    return np.asarray(alone, np.float64)
+
+
+def together(session: Session, picture: np.ndarray, rows: list[list[int]]) -> np.ndarray:
+    """The same in one batch: rows of other lengths are padded."""
+    desk = session.screens()
+    place = desk.facts.buckets[0]
+    stored, _ = desk.look(picture, place)
+    return np.asarray(desk.scores(place, [stored] * len(rows), rows), np.float64)

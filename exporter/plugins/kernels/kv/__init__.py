@@ -1,0 +1,1 @@
+"""Triton sources of the ops of a cache: packed, rotated, attended."""

@@ -1,0 +1,163 @@
+"""A tiny folder through the whole export: every precision, judged against PyTorch, opened on this machine as a device does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from grounding_folder import write_folder
+from openvino_here import openvino_or_skip
+
+import edgesmith
+from edgesmith.exporter.commands.inspect.inspect import inspect
+from edgesmith.exporter.pipeline import Result, export
+from edgesmith.runtime.bundle.bundle import open_bundle
+from edgesmith.runtime.errors import ParityFailed, UserMistake
+
+SCREEN = "220x170"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return export("gui_aima", str(folder), screen=SCREEN, out=tmp_path_factory.mktemp("plain") / "plain.edge")
+
+
+@pytest.fixture(scope="module")
+def small(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    out = tmp_path_factory.mktemp("small") / "small.edge"
+    return export("gui_aima", str(folder), precision="int4", kv_bits=4, screen=f"{SCREEN},300x200", out=out)
+
+
+def picture(seed: int = 1, size: tuple[int, int] = (170, 220)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def test_the_bundle_answers_what_pytorch_answers(plain: Result):
+    by_stage = {row.stage: row for row in plain.parity}
+    assert set(by_stage) == {"batch", "bundle"} and all(row.passed for row in plain.parity)
+    assert by_stage["bundle"].max_abs <= 1e-4 * by_stage["bundle"].largest
+    assert by_stage["bundle"].top1 == 1 and by_stage["bundle"].point_px < 0.1
+    with edgesmith.load(plain.path) as session:
+        assert all(row.passed for row in session.self_test())
+
+
+def test_the_manifest_says_what_the_device_needs(plain: Result):
+    told = open_bundle(plain.path).manifest
+    assert list(told["graphs"]) == ["vision_224x168", "prefix_224x168", "instruction"]
+    assert told["grounding"]["buckets"] == [
+        {
+            "screen": [220, 170],
+            "size": [168, 224],
+            "grid": [6, 8],
+            "vision": "vision_224x168",
+            "prefix": "prefix_224x168",
+        }
+    ]
+    assert told["grounding"]["kv"] == {"bits": 32, "scheme": "kivi", "bias_left_out": True}
+    assert told["grounding"]["weighting"] == "query_1"
+    assert "RESEARCH" in told["licence"]["weights"] and any("RESEARCH" in note for note in told["notes"])
+    assert told["grounding"]["licence_note"] == told["licence"]["weights"]
+    assert len(told["weights"]["sha256"]) == 64
+
+
+def test_graphs_share_the_weights_of_the_language_model(plain: Result):
+    places: dict[str, set[Any]] = {}
+    for name in ("prefix_224x168", "instruction"):
+        graph = onnx.load(plain.path / f"{name}.onnx", load_external_data=False).graph
+        for tensor in graph.initializer:
+            if tensor.name.endswith("up_proj.weight"):
+                fields = {entry.key: entry.value for entry in tensor.external_data}
+                places.setdefault(tensor.name, set()).add((fields["location"], fields["offset"], fields["length"]))
+    assert len(places) == 4 and all(len(found) == 1 for found in places.values())
+    weights = 831_488  # bytes: of the language model and its tables, each tensor on pages of its own
+    assert (plain.path / "language.data").stat().st_size < 1.1 * weights
+
+
+def test_int4_is_what_pytorch_computes_with_the_same_codes(small: Result):
+    codes = next(row for row in small.parity if row.stage == "batch")
+    assert codes.passed
+    told = open_bundle(small.path).manifest
+    kinds = {node.op_type for node in onnx.load(small.path / "instruction.onnx", load_external_data=False).graph.node}
+    assert "MatMulNBits" in kinds
+    notes = " ".join(told["notes"])
+    assert "28 weights in int4 blocks of 64" in notes and "int8 rows" in notes and "int8 channels" in notes
+    assert told["grounding"]["kv"]["bits"] == 4
+    with edgesmith.load(small.path) as session, session.open(picture(size=(200, 300))) as screen:
+        click = screen.click("open the settings")
+        assert 0 <= click.point[0] <= 1 and click.scores.shape == (7, 11)
+
+
+def test_two_buckets_have_a_tower_and_a_prefix_each_and_one_instruction_graph(small: Result):
+    assert list(open_bundle(small.path).graphs) == [
+        "vision_224x168", "prefix_224x168", "vision_308x196", "prefix_308x196", "instruction",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_codes_alone_are_held_to_pytorch(folder: Path, tmp_path: Path):
+    made = export("gui_aima", str(folder), precision="int4", screen=SCREEN, out=tmp_path / "codes.edge")
+    codes = next(row for row in made.parity if row.stage == "codes")
+    assert codes.limit == "cosine >= 0.99" and codes.passed and codes.cosine > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "precision"), [("cpu", "fp16"), ("openvino", "fp32"), ("openvino", "int4")])
+def test_other_precisions_and_engines_here(target: str, precision: str, folder: Path, tmp_path: Path):
+    if target == "openvino":
+        openvino_or_skip()
+    out = tmp_path / "other.edge"
+    made = export("gui_aima", str(folder), target=target, precision=precision, screen=SCREEN, out=out)
+    assert [row.stage for row in made.parity][-1] == "bundle" and all(row.passed for row in made.parity)
+    with edgesmith.load(out) as session, session.open(picture()) as screen:
+        assert screen.click("close").scores.shape == (6, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+def test_every_part_becomes_an_engine_of_tensorrt_rtx(precision: str, folder: Path, tmp_path: Path):
+    pytest.importorskip("tensorrt_rtx")
+    made = export("gui_aima", str(folder), target="rtx", precision=precision, screen=SCREEN, out=tmp_path / "rtx.edge")
+    assert made.bundle is not None
+    graphs = made.bundle.graphs
+    assert all(len(graph.engines) == 1 and graph.engines[0].arch == "sm89" for graph in graphs.values())
+    assert all(any(note.startswith(f"{name}: ") for note in made.notes) for name in graphs)
+
+
+@pytest.mark.slow
+def test_files_for_a_jetson_are_written_and_say_that_they_did_not_run(folder: Path, tmp_path: Path):
+    made = export("gui_aima", str(folder), target="jetpack6", precision="fp16", screen=SCREEN, out=tmp_path / "j.edge")
+    assert made.bundle is not None and not made.parity
+    assert any("not yet run on hardware" in note for note in made.notes)
+    assert all(one["opset"]["ai.onnx"] <= 20 for one in inspect(made.path)["others"])
+
+
+def test_inspect_tells_of_every_graph(plain: Result):
+    told = inspect(plain.path)
+    assert told["manifest"]["task"] == "grounding"
+    assert [one["name"] for one in told["others"]] == ["prefix_224x168", "instruction"]
+
+
+def test_a_wrong_graph_is_not_published(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("edgesmith.exporter.grounding.flow.judged", lambda *_: np.full((3, 48), 1 / 48))
+    with pytest.raises(ParityFailed, match="does not answer what PyTorch answers"):
+        export("gui_aima", str(folder), screen=SCREEN, out=tmp_path / "wrong.edge")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model-00002-of-00002.safetensors"])
+def test_an_incomplete_folder_leaves_nothing_behind(missing: str, tmp_path: Path):
+    path = write_folder(tmp_path / "weights" / "tiny")
+    (path / missing).unlink()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserMistake) as caught:
+        export("gui_aima", str(path), screen=SCREEN, out=tmp_path / "out" / "some.edge")
+    assert caught.value.exit_code == 2
+    assert not list((tmp_path / "out").iterdir())
