@@ -102,10 +102,10 @@ def bundle_found(path: Path, cases: Sequence[Case]) -> Found:
 
 
 def exported(row: Row, folder: Path, scratch: Path) -> Path:
-    import edgesmith
+    from edgesmith.exporter.pipeline import export
 
     out = scratch / f"{row.name.replace(', ', '_').replace(' ', '_')}.edge"
-    edgesmith.export(
+    export(
         "gui_aima",
         weights=str(folder),
         target=row.target,
