@@ -2,7 +2,7 @@
 
     layout(rng, size, theme, split) -> Windows from the back to the front, each with its widgets and its plain lines
 
-Everything stands on a raster of 7 pixels, as a designer would have it. Two windows never overlap: half of the screen is for each. A thing that does not fit is not drawn.
+Everything stands on a raster of 14 pixels, a patch of the network: reading is hard enough for a small one. Two windows never overlap: half of the screen is for each. A thing that does not fit is not drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from themes import shade
 from widgets import Theme, Widget, size_of
 from words import ACTIONS, COLOURS, FIELDS, ICONS, OPTIONS, TITLES
 
-RASTER = 7  # pixels
+RASTER = 14  # pixels
 ROWS = ("button", "button", "option", "field", "icon", "lines")
 
 
@@ -57,7 +57,7 @@ def layout(rng: np.random.Generator, size: tuple[int, int], theme: Theme, split:
 
 
 def _window(rng: np.random.Generator, room: Box, title: str, theme: Theme, split: str) -> Window:
-    left, top, right, bottom = (RASTER * int(steps) for steps in rng.integers(0, 4, 4))
+    left, top, right, bottom = (RASTER * int(steps) for steps in rng.integers(0, 3, 4))
     box = (room[0] + left, room[1] + top, room[2] - right, room[3] - bottom)
     bar = (box[0], box[1], box[2], box[1] + theme.px(32))
     close = Widget("close", (0, 0, theme.px(32), theme.px(30)), title, on=bool(rng.random() < 0.3))
@@ -83,7 +83,7 @@ def _row(
     rng: np.random.Generator, kind: str, y: int, box: Box, theme: Theme, split: str, used: set[frozenset[str]]
 ) -> Iterator[Widget]:
     """Things of one kind from left to right; none has all the facts of another of the window."""
-    x = snap(box[0] + 8) + RASTER * int(rng.integers(0, 4 if kind != "menu" else 1))
+    x = snap(box[0] + 8) + RASTER * int(rng.integers(0, 3 if kind != "menu" else 1))
     for _ in range(int(rng.integers(2, 7))):
         thing = _thing(rng, kind, split)
         width, height = size_of(thing, theme)

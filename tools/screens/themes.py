@@ -7,7 +7,7 @@ from paint import FONTS, Colour
 from widgets import Theme
 from words import COLOURS
 
-SCALES = (1.0, 1.0, 1.25)
+SCALES = (1.0, 1.0, 1.0, 1.25)
 
 
 def _grey(rng: np.random.Generator, low: int, high: int, tint: int = 8) -> Colour:

@@ -89,6 +89,33 @@ def begin(grounder: Grounder, patches: Tensor) -> None:
     kernel.data = (main / 2).view(len(kernel), 3, 1, *kernel.shape[3:]).repeat(1, 1, 2, 1, 1)
 
 
+class Optimisers:
+    """Muon (Jordan et al., 2024) for the matrices of both towers, AdamW for all else; one rate for both."""
+
+    def __init__(self, grounder: Grounder, heads: nn.Module) -> None:
+        named = [*grounder.named_parameters(), *heads.named_parameters()]
+        inner = [p for name, p in named if p.ndim == 2 and (".blocks." in name or ".layers." in name)]
+        others = [p for name, p in named if not (p.ndim == 2 and (".blocks." in name or ".layers." in name))]
+        self.parts = (
+            torch.optim.Muon(inner, lr=1e-3, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        )
+
+    def step(self, rate: float) -> None:
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(index): part.state_dict() for index, part in enumerate(self.parts)}
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        for index, part in enumerate(self.parts):
+            part.load_state_dict(kept[str(index)])
+
+
 def started(options: argparse.Namespace) -> dict[str, Any]:
     told = tokenizer(FIXED)
     words = Words.of(told)
@@ -98,11 +125,7 @@ def started(options: argparse.Namespace) -> dict[str, Any]:
     facts = sum(len(names) + 1 for names in FACTS)
     heads = nn.ModuleDict({name: nn.Linear(HIDDEN, facts) for name in ("cells", "said")})
     state = {"step": 0, "seconds": 0.0, "model": grounder, "average": copy.deepcopy(grounder), "heads": heads}
-    parts = [*grounder.named_parameters(), *heads.named_parameters()]
-    decayed = [p for name, p in parts if p.ndim > 1 and "embed_tokens" not in name]
-    plain = [p for name, p in parts if not (p.ndim > 1 and "embed_tokens" not in name)]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    state["optimiser"] = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
+    state["optimisers"] = Optimisers(grounder, heads)
     if options.state and options.state.exists():
         kept = torch.load(options.state, weights_only=True)
         for name, value in kept.items():
@@ -116,7 +139,7 @@ def started(options: argparse.Namespace) -> dict[str, Any]:
 def keep(state: dict[str, Any], path: Path | None) -> None:
     if path:
         draft = path.with_suffix(".draft")
-        names = ("model", "average", "heads", "optimiser")
+        names = ("model", "average", "heads", "optimisers")
         torch.save(
             {**{n: state[n].state_dict() for n in names}, "step": state["step"], "seconds": state["seconds"]}, draft
         )
@@ -128,15 +151,11 @@ def train(state: dict[str, Any], options: argparse.Namespace) -> None:
     begun, shown, due = time.process_time() - state["seconds"], {}, state["seconds"] + 60 * options.every
     while (progress := state["seconds"] / (60 * options.minutes)) < 1:
         data = batch(state["step"], options.batch, words, options.seed)
-        for group in state["optimiser"].param_groups:
-            group["lr"] = (
-                options.rate * min(1, progress / WARM_UP + 0.01) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
-            )
-        state["optimiser"].zero_grad()
         loss, parts = loss_of(grounder, heads, data, progress)
         loss.backward()
         nn.utils.clip_grad_norm_([*grounder.parameters(), *heads.parameters()], 1.0)
-        state["optimiser"].step()
+        fade = 0.5 * (1 + math.cos(math.pi * progress)) + 0.01
+        state["optimisers"].step(options.rate * min(1, progress / WARM_UP + 0.01) * fade)
         state["step"] += 1
         keep_share = min(EMA, (1 + state["step"]) / (10 + state["step"]))
         with torch.no_grad():
@@ -159,7 +178,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="of the processor's time")
     parser.add_argument("--every", type=float, default=5, help="minutes from one look at held-out screens to the next")
     parser.add_argument("--batch", type=int, default=8, help="screens a step")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, help="file that a stopped training goes on from")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -1,0 +1,226 @@
+"""Click accuracy of the trained small GUI-AIMA on held-out synthetic screens: PyTorch, and bundles of every precision.
+
+    python tools/screens/accuracy.py [rows ...] [--screens 500] [--asks 2]
+
+The checkpoint (models/fixtures/trained/gui_aima_screens) on screens of the split "held_out": other screens, other sentences, and pairs of
+colour and word that training never showed. A click is right where it falls into the box of the thing that is meant.
+
+    PyTorch              the judge, float32, one forward an instruction
+    TARGET PRECISION     a bundle as ``edgesmith export`` writes it, each screen opened once
+    kv BITS SCHEME       bits of a stored key or value
+
+"same patch" is the share of instructions whose largest score is at the patch of PyTorch's; "pixels away" is the distance between the
+clicks, middle and 95 % quantile. Writes grounding_accuracy.json and .md into benchmarks/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from learn.cases import Case, Tally, held_out, pixels_apart
+from screen import SIZES
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "models" / "fixtures" / "trained" / "gui_aima_screens"
+LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
+BITS = (16, 8, 4, 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    target: str
+    precision: str
+    kv_bits: int | None = None  # None: as the precision has it
+    scheme: str | None = None
+
+    @property
+    def name(self) -> str:
+        kv = f", kv {self.kv_bits}" if self.kv_bits else ""
+        return f"{self.target} {self.precision}{kv}{' ' + self.scheme if self.scheme else ''}"
+
+
+ROWS = (
+    Row("cpu", "fp32"),
+    *(Row("cpu", "fp32", bits) for bits in BITS),
+    *(Row("cpu", "fp32", bits, "rotatekv") for bits in (4, 2)),
+    *(Row("cpu", "int4", bits) for bits in BITS),
+    Row("openvino", "fp32"),
+    Row("openvino", "bf16"),
+    *(Row("openvino", "int4", bits) for bits in (16, 4)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Of each case the click, and the patch with the largest score."""
+
+    points: list[tuple[float, float]]
+    patches: list[int]
+
+
+def torch_found(folder: Path, cases: Sequence[Case]) -> Found:
+    from edgesmith.models.families.gui_aima import judge, picture
+    from edgesmith.models.folders.folder import load_eager, open_folder
+    from edgesmith.runtime.tasks.grounding.regions import regions
+
+    opened = open_folder(folder)
+    module, found = load_eager(opened), Found([], [])
+    for case in cases:
+        pixels = picture.prepared(case.picture)
+        ids = opened.prompt.instruction(case.instruction, opened.tokenizer)
+        scores = judge.scores(module, opened.prompt, pixels, ids, opened.weighting)
+        scores = scores.reshape(picture.grid_of((pixels.shape[1], pixels.shape[2])))
+        found.points.append(regions(scores)[0].point)
+        found.patches.append(int(scores.argmax()))
+    return found
+
+
+def bundle_found(path: Path, cases: Sequence[Case]) -> Found:
+    import edgesmith
+
+    found = Found([], [])
+    with edgesmith.load(path) as session:
+        for _, some in groupby(cases, key=lambda case: id(case.picture)):
+            asked = list(some)
+            with session.open(asked[0].picture) as screen:
+                for click in screen.click([case.instruction for case in asked]):
+                    found.points.append(click.point)
+                    found.patches.append(int(click.scores.argmax()))
+    return found
+
+
+def exported(row: Row, folder: Path, scratch: Path) -> Path:
+    from edgesmith.exporter.pipeline import export
+
+    out = scratch / f"{row.name.replace(', ', '_').replace(' ', '_')}.edge"
+    export(
+        "gui_aima",
+        weights=str(folder),
+        target=row.target,
+        precision=row.precision,
+        screen=",".join(f"{width}x{height}" for height, width in SIZES),
+        kv_bits=row.kv_bits,
+        kv_scheme=row.scheme,
+        out=str(out),
+    )
+    return out
+
+
+def figures(name: str, cases: Sequence[Case], found: Found, judge: Found, size: int | None = None) -> dict[str, Any]:
+    tally = Tally.of(cases, found.points)
+    apart = pixels_apart(cases, found.points, judge.points)
+    return {
+        "row": name,
+        "right": tally.right,
+        "clicks": tally.clicks,
+        "bounds": tally.bounds,
+        "same_patch": float(np.mean(np.array(found.patches) == np.array(judge.patches))),
+        "pixels_median": float(np.median(apart)),
+        "pixels_95": float(np.quantile(apart, 0.95)),
+        "bytes": size,
+    }
+
+
+def by_kind(cases: Sequence[Case], found: Found) -> dict[str, Tally]:
+    parts: dict[str, list[int]] = defaultdict(list)
+    for index, case in enumerate(cases):
+        parts[case.kind].append(index)
+    return {
+        kind: Tally.of([cases[i] for i in some], [found.points[i] for i in some])
+        for kind, some in sorted(parts.items())
+    }
+
+
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    cases = held_out(options.screens, options.asks)
+    judge = torch_found(options.folder, cases)
+    kinds = {kind: (tally.right, tally.clicks) for kind, tally in by_kind(cases, judge).items()}
+    yield {**figures("PyTorch float32", cases, judge, judge), "kinds": kinds}
+    for row in ROWS:
+        if any(part not in row.name for part in options.rows):
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = exported(row, options.folder, Path(scratch))
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            yield figures(row.name, cases, bundle_found(path, cases), judge, size)
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["bounds"]
+    share = f"{100 * row['right'] / row['clicks']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    if row["bytes"] is None:  # the judge itself
+        return f"| {row['row']} | {share} | | | |"
+    apart = f"{row['pixels_median']:.2f}, {row['pixels_95']:.2f}"
+    return f"| {row['row']} | {share} | {100 * row['same_patch']:.1f} % | {apart} | {row['bytes'] / 1e6:.2f} |"
+
+
+def page(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    first = report["rows"][0]
+    kinds = [
+        f"| {kind} | {right} of {clicks} | {100 * right / clicks:.1f} % |"
+        for kind, (right, clicks) in first["kinds"].items()
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    assert __doc__
+    told = f"{report['date']}; `{report['command']}`; {first['clicks']} instructions on {report['screens']} screens. "
+    told += f"Versions: {versions}."
+    return "\n".join(
+        [
+            "# Click accuracy of the trained GUI-AIMA",
+            "",
+            *__doc__.strip().splitlines(),
+            "",
+            told,
+            "",
+            "| row | right clicks (95 %) | same patch | pixels away: median, 95 % | MB |",
+            "|---|---|---|---|---|",
+            *(_line(row) for row in report["rows"]),
+            "",
+            "By what was asked for, PyTorch:",
+            "",
+            "| kind | right | share |",
+            "|---|---|---|",
+            *kinds,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help="parts that the names of rows must have; all rows without")
+    parser.add_argument("--screens", type=int, default=500)
+    parser.add_argument("--asks", type=int, default=2, help="instructions a screen")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="the checkpoint")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    options = parser.parse_args()
+    rows = []
+    for row in measured(options):
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    report = {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "command": " ".join(["python tools/screens/accuracy.py", *sys.argv[1:]]),
+        "screens": options.screens,
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "rows": rows,
+    }
+    (options.out / "grounding_accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / "grounding_accuracy.md").write_text(page(report))
+
+
+if __name__ == "__main__":
+    main()
