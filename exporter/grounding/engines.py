@@ -53,11 +53,10 @@ def built(plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run) -> Mad
 
 
 def attention_words(graph: WrittenGraph, seen: XRay) -> str:
-    """How many softmaxes of a graph run inside fused attention, and why the others do not."""
-    softmaxes = graph.nodes.get("Softmax", 0)
+    """How many attentions of a graph run as one fused kernel, and why the others do not."""
     fused = seen.fused_attention
-    told = f"{graph.name}: {seen.kernels} kernels, {fused} fused attentions for {softmaxes} softmaxes"
-    if fused >= softmaxes:
+    told = f"{graph.name}: {seen.kernels} kernels, {fused} of {graph.attentions} attentions fused"
+    if fused >= graph.attentions:
         return told
     if graph.name.startswith("instruction"):
         return f"{told}; the rows of attention are an answer here, and a fused kernel keeps them to itself"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 NORM = re.compile(r"(.*\.)?(\w*norm\w*|ln_q)/")  # scopes of modules, as parts/trace.py names nodes by them
 STREAM = re.compile(r".*\.(layers|blocks)\.\d+/Add(_\d+)?$")
+INTO_STREAM = re.compile(
+    r".*\.(o_proj|attn\.proj|down_proj)/"
+)  # what is added to it; the other sums of a layer are its own
+SCORING = "scoring/"  # the weighting of heads
 SQUARES = ("Pow", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Sqrt", "Reciprocal", "Clip", "TopK", "Log")
 
 
@@ -42,9 +46,9 @@ def float32_nodes(model: ir.Model) -> dict[str, str]:
         name = str(node.name)
         if NORM.match(name):
             why[name] = "a norm: its squares leave float16"
-        elif STREAM.match(name):
+        elif STREAM.match(name) and any(INTO_STREAM.match(_maker(value)) for value in node.inputs):
             why[name] = "the residual stream: activations of several thousands"
-        elif name.startswith("scoring/"):
+        elif name.startswith(SCORING):
             why[name] = "the weighting of heads"
         elif is_op(node, SQUARES):
             why[name] = "sums of squares"
@@ -56,3 +60,9 @@ def float32_nodes(model: ir.Model) -> dict[str, str]:
             if is_op(node, ("Div", "Transpose", "Max", "Min", "Unsqueeze", "Squeeze")):
                 behind.update(node.outputs)
     return why
+
+
+def _maker(value: ir.Value | None) -> str:
+    """The name of the node that a value comes from; empty for inputs and constants."""
+    node = value.producer() if value is not None else None
+    return str(node.name) if node is not None else ""

@@ -26,7 +26,7 @@ from ..patterns.cleanup.no_ops import DropNoOps
 from ..patterns.cleanup.tidy import CleanUp
 from .forms import BLOCKS_OPSET, Forms, Read, products
 from .store import SMALL_BYTES, Store
-from .typed import typed
+from .typed import SCORING, typed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,6 +49,7 @@ class WrittenGraph:
     opset: int
     nodes: dict[str, int]
     passes: dict[str, int]
+    attentions: int
     fused: dict[str, int] = field(default_factory=dict)
     precision: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -74,8 +75,14 @@ def write(name: str, part: Part, plan: Plan, forms: Forms, read: Read, folder: P
     ir.save(model, path)
     return WrittenGraph(
         name, path, _specs(model.graph.inputs), _specs(model.graph.outputs), model.graph.opset_imports[""],
-        node_types(model), passes, dict(lowered.ops), dict(made.report), (*lowered.notes, *notes), dict(lowered.files),
+        node_types(model), passes, attentions(model), dict(lowered.ops), dict(made.report), (*lowered.notes, *notes),
+        dict(lowered.files),
     )  # fmt: skip
+
+
+def attentions(model: ir.Model) -> int:
+    """Softmaxes over keys, a chunk of query rows each; that of the weighting of heads is none."""
+    return sum(is_op(node, "Softmax") and not str(node.name).startswith(SCORING) for node in model.graph)
 
 
 def tidied(model: ir.Model) -> dict[str, int]:

@@ -216,6 +216,11 @@ class _Conversion:
                 return False
             output.replace_all_uses_with(source)
             self.graph.remove(node, safe=True)
+            if not self.types.is_float(
+                source
+            ):  # low in the graph as it came, such as an input: its readers took float32
+                self.types.dtypes[source] = self.ir.DataType.FLOAT
+                self.low_values.add(source)
             return True
         node.attributes["to"] = self.ir.AttrInt64("to", int(self.low))
         output.type = self.ir.TensorType(self.low)  # a new type: the clone shares types with the original

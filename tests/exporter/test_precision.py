@@ -201,6 +201,17 @@ def test_casts_from_integers_follow_and_float_casts_go():
     assert fill.attribute[0].t.data_type == HALF
 
 
+def test_an_input_that_is_low_already_is_cast_where_float32_is_kept():
+    text = """g (float16[1, 4] stored, float[4] x) => (float[4] y, float[4] z) {
+      row = Squeeze(stored, first)
+      a = Cast<to = 1>(row)
+      [kept] y = Add(a, x)
+      [low] z = Mul(a, x)
+    }"""
+    proto = checked(to_precision(parse(text, first=np.array([0])), "fp16", keep={"kept"}))
+    assert sorted(casts(proto)) == sorted([("row", FLOAT), ("x", HALF), ("z_fp16", FLOAT)])
+
+
 def test_constant_nodes_become_typed_initializers():
     result = to_precision(
         parse("g (float[2] x) => (float[2] y) { c = Constant<value_floats = [1.5, 2.5]>() y = Mul(x, c) }"), "fp16"

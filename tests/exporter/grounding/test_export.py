@@ -40,6 +40,7 @@ def picture(seed: int = 1, size: tuple[int, int] = (170, 220)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_the_bundle_answers_what_pytorch_answers(plain: Result):
     by_stage = {row.stage: row for row in plain.parity}
     assert set(by_stage) == {"batch", "bundle"} and all(row.passed for row in plain.parity)
@@ -49,6 +50,7 @@ def test_the_bundle_answers_what_pytorch_answers(plain: Result):
         assert all(row.passed for row in session.self_test())
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_the_device_needs(plain: Result):
     told = open_bundle(plain.path).manifest
     assert list(told["graphs"]) == ["vision_224x168", "prefix_224x168", "instruction"]
@@ -68,6 +70,7 @@ def test_the_manifest_says_what_the_device_needs(plain: Result):
     assert len(told["weights"]["sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_graphs_share_the_weights_of_the_language_model(plain: Result):
     places: dict[str, set[Any]] = {}
     for name in ("prefix_224x168", "instruction"):
@@ -81,6 +84,7 @@ def test_graphs_share_the_weights_of_the_language_model(plain: Result):
     assert (plain.path / "language.data").stat().st_size < 1.1 * weights
 
 
+@pytest.mark.slow
 def test_int4_is_what_pytorch_computes_with_the_same_codes(small: Result):
     codes = next(row for row in small.parity if row.stage == "batch")
     assert codes.passed
@@ -95,6 +99,7 @@ def test_int4_is_what_pytorch_computes_with_the_same_codes(small: Result):
         assert 0 <= click.point[0] <= 1 and click.scores.shape == (7, 11)
 
 
+@pytest.mark.slow
 def test_two_buckets_have_a_tower_and_a_prefix_each_and_one_instruction_graph(small: Result):
     assert list(open_bundle(small.path).graphs) == [
         "vision_224x168", "prefix_224x168", "vision_308x196", "prefix_308x196", "instruction",
@@ -121,14 +126,20 @@ def test_other_precisions_and_engines_here(target: str, precision: str, folder: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp16", "int4"])
-def test_every_part_becomes_an_engine_of_tensorrt_rtx(precision: str, folder: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("precision", "arch"), [("fp16", "sm89"), ("int4", "sm89"), ("fp16", "sm120"), ("int4", "sm120")]
+)
+def test_every_part_becomes_an_engine_of_tensorrt_rtx(precision: str, arch: str, folder: Path, tmp_path: Path):
     pytest.importorskip("tensorrt_rtx")
-    made = export("gui_aima", str(folder), target="rtx", precision=precision, screen=SCREEN, out=tmp_path / "rtx.edge")
+    out = tmp_path / "rtx.edge"
+    made = export("gui_aima", str(folder), target="rtx", precision=precision, gpu_arch=arch, screen=SCREEN, out=out)
     assert made.bundle is not None
     graphs = made.bundle.graphs
-    assert all(len(graph.engines) == 1 and graph.engines[0].arch == "sm89" for graph in graphs.values())
+    assert all(len(graph.engines) == 1 and graph.engines[0].arch == arch for graph in graphs.values())
     assert all(any(note.startswith(f"{name}: ") for note in made.notes) for name in graphs)
+    told = made.bundle.manifest["graphs"]
+    fused = {name: told[name]["engines"][0]["xray"]["fused_attention"] for name in graphs}
+    assert fused == {"vision_224x168": 6, "prefix_224x168": 4, "instruction": 0}  # its rows of attention are an answer
 
 
 @pytest.mark.slow
@@ -139,12 +150,14 @@ def test_files_for_a_jetson_are_written_and_say_that_they_did_not_run(folder: Pa
     assert all(one["opset"]["ai.onnx"] <= 20 for one in inspect(made.path)["others"])
 
 
+@pytest.mark.slow
 def test_inspect_tells_of_every_graph(plain: Result):
     told = inspect(plain.path)
     assert told["manifest"]["task"] == "grounding"
     assert [one["name"] for one in told["others"]] == ["prefix_224x168", "instruction"]
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_is_not_published(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("edgesmith.exporter.grounding.flow.judged", lambda *_: np.full((3, 48), 1 / 48))
     with pytest.raises(ParityFailed, match="does not answer what PyTorch answers"):

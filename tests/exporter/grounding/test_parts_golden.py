@@ -55,6 +55,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", RUNS)
 def test_visual_tokens_and_their_sums_are_the_authors(engine):
     _, arrays, _ = golden()
@@ -62,6 +63,7 @@ def test_visual_tokens_and_their_sums_are_the_authors(engine):
     assert of_maximum(stored(engine)["visual_sums"][0], arrays["visual_unit_sum"]) < 3e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("engine", RUNS)
 def test_scores_are_the_authors(engine, mode):

@@ -19,6 +19,14 @@ PREFIX = len(BEFORE) + GRID[0] * GRID[1]
 
 
 @pytest.mark.slow
+def test_the_vision_graph_has_no_tensor_of_all_patches_by_all_patches():
+    part = trace.trace_vision(Sizes.of(config()), GRID)
+    patches = 4 * GRID[0] * GRID[1]
+    pair = largest_pair(part.model, CHANNELS, {"batch": 1})
+    assert pair.product == 512 * patches < patches**2
+
+
+@pytest.mark.slow
 def test_the_prefix_graph_has_no_tensor_of_all_tokens_by_all_tokens():
     part = trace.trace_prefix(Sizes.of(config()), BEFORE, GRID, Storage())
     pair = largest_pair(part.model, CHANNELS, {"batch": 1})
