@@ -132,6 +132,10 @@ def test_the_command_measures_tells_and_writes_both_numbers(tmp_path: Path, monk
     ("int4", "cpu"), ("int4", "jetpack6"), ("fp8", "jetpack7"), ("nvfp4", "jetpack7"), ("auto", "cpu")])  # fmt: skip
 @pytest.mark.parametrize("model", [VIT, VAN])
 def test_every_precision_is_judged_by_others(model: str, precision: str, target: str, tmp_path: Path):
+    if (model, precision, target) == (VAN, "int4", "cpu"):
+        with pytest.raises(UserMistake, match="No weight of this model takes int4"):  # it is convolutions
+            export(model, tmp_path / "m.edge", data=flat(tmp_path / "d", 64), precision=precision, max_drop=40.0)
+        return
     arch = {"gpu_arch": "sm110"} if target == "jetpack7" else {}
     result = export(
         model,

@@ -22,6 +22,7 @@ from ....graph.edit import insert, insert_node, replace_value, shared_constant, 
 from ....graph.read import constant, sizes
 from ..base import Pattern
 from ..cleanup.no_ops import split_slices
+from ..cleanup.tidy import CleanUp
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, of_one_input, packed
@@ -36,6 +37,17 @@ class OrtAttention(Pattern):
     better_after = ("FoldShapes", "GateInAttention")
 
     def apply(self, model: ir.Model) -> int:
+        count = rounds = 0
+        while more := self._once(model):  # what one attention hands to the next is plain only when that one is fused
+            count, rounds = count + more, rounds + 1
+            self.refusals = []  # those of the last round are what is left
+        if rounds > 1:  # a projection that two of them read was cut twice
+            CleanUp().apply(model)
+            if split_slices(model):
+                sweep(model)
+        return count
+
+    def _once(self, model: ir.Model) -> int:
         count = 0
         for block in attention_blocks(model.graph, self.decline, biased=True):
             if why := _unfit(block):

@@ -99,5 +99,5 @@ def _is_swap(node: ir.Node | None) -> bool:
 
 
 def _over_the_last(node: ir.Node) -> bool:
-    """Whether a node is a softmax over the last of four axes."""
-    return is_op(node, "Softmax") and attribute(node, "axis", -1) in (-1, 3)
+    """Whether a node is a softmax over the last of four axes, or a product: both read heads."""
+    return is_op(node, "MatMul") or (is_op(node, "Softmax") and attribute(node, "axis", -1) in (-1, 3))
