@@ -65,7 +65,7 @@ def test_an_allocation_that_fails_is_said_to_be_one_and_nothing_is_printed_besid
 @pytest.mark.parametrize("session", [OnnxRuntimeSession, OpenVinoSession])
 def test_what_comes_out_of_cpp_is_told(session, raised, tiny, monkeypatch):
     opened = session(tiny)
-    monkeypatch.setattr(opened, "open", lambda: None)
+    monkeypatch.setattr(opened, "open_engine", lambda: None)
     monkeypatch.setattr(opened, "infer", lambda feeds: raise_(raised))
     opened.start()
     with pytest.raises(EngineFailed) as error:
@@ -76,7 +76,7 @@ def test_what_comes_out_of_cpp_is_told(session, raised, tiny, monkeypatch):
 
 @pytest.mark.parametrize("raised", [MemoryError(), RuntimeError("no device")])
 def test_the_same_while_it_is_loaded(raised, tiny, monkeypatch):
-    monkeypatch.setattr(OnnxRuntimeSession, "open", lambda self: raise_(raised))
+    monkeypatch.setattr(OnnxRuntimeSession, "open_engine", lambda self: raise_(raised))
     with pytest.raises(EngineFailed, match=r"(cannot|memory to) load tiny") as error:
         load(tiny)
     assert error.value.found in ("MemoryError", "no device")
