@@ -68,7 +68,7 @@ def small_races(name):
                 yield Race(case, cold=True, compiled=False, whole=whole, extra=extra)
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_KERNEL if name != "KVAttentionCombine"])
+@pytest.mark.parametrize("name", [name for name in WITH_KERNEL if name != "KVAttentionCombine" and list(RACES[name]())])
 def test_contestants_compute_the_same(name):
     held = 0
     for race in small_races(name):
