@@ -452,6 +452,20 @@ def test_options_that_nobody_knows():
         load("a", zzz=3)
 
 
+@pytest.mark.parametrize("route", ["aot", "native"])
+def test_each_route_registers_in_its_own_way(route: str, monkeypatch: pytest.MonkeyPatch):
+    from edgesmith.runtime.plugins import routes
+
+    done: list[tuple[object, ...]] = []
+    monkeypatch.setattr(routes, "read_pack", lambda path: f"pack of {path.name}")
+    monkeypatch.setattr(routes, "check_pack", lambda pack: done.append(("checked", pack)))
+    monkeypatch.setattr(routes, "register_plugins", lambda *given: done.append(("aot", *given)))
+    monkeypatch.setattr(routes, "load_plugin_library", lambda *given: done.append(("native", *given[:3])))
+    with ExitStack() as stack:
+        routes.add_plugins("trt", {"route": route, "ops": ["A"], "pack": "b.edge/kernels.zip"}, stack)
+    assert done == [("checked", "pack of kernels.zip"), (route, "trt", "pack of kernels.zip", ["A"])]
+
+
 def test_nothing_is_registered_where_nothing_is_asked_for():
     from edgesmith.runtime.plugins.routes import add_plugins, only_there, plugins_of
 

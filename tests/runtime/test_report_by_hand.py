@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edgesmith.runtime.bundle.manifest import TensorSpec
+from edgesmith.runtime.bundle.report import _headline
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.ground.words import speed_verdict, time_ratio
 from edgesmith.runtime.pictures.preprocess import ImageContract
@@ -265,6 +267,17 @@ def test_parts_that_look_inside_the_graph():
         and "k a, b" in told
         and "gemm 4" in told
     )
+
+
+@pytest.mark.parametrize(
+    ("differences", "told"),
+    [([1e-3, 2e-3], "2.0e-03"), ([1e-3, "inf"], "inf"), (["nan", 1e-3, None], "1.0e-03"), ([None], None)],
+)
+def test_the_largest_difference_is_that_of_the_worst_row(differences: list[object], told: str | None):
+    """A row whose outputs were not finite is the worst; one that was not measured is none."""
+    rows = [{"passed": True, "max_abs": one} for one in differences]
+    found = {words: figure for figure, words in _headline({"parity": rows}, SimpleNamespace(headline=[]))}
+    assert found.get("largest difference") == told and "parity checks hold" in found
 
 
 def test_parts_on_inputs_files_and_parity():
