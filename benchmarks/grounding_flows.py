@@ -1,13 +1,14 @@
 """The flows that the grounding benchmark compares, each from a uint8 screenshot and an instruction to a point.
 
-    flow = FLOWS[name].open(settings);  flow.first(picture, text) -> Answer;  flow.further(text) -> Answer, same screen
+    flow = KIND.open(settings);  flow.first(picture, text) -> Answer;  flow.further(text) -> Answer, same screen
 
 official, maps      transformers with eager attention: maps of all tokens against all in every block, all hidden states and the
                     logits of all positions are kept, then the method is computed from them
 official, again     transformers with sdpa: all hidden states and logits kept; queries and keys are projected a second time, and
                     only the rows that the method reads are computed of the maps
 sdpa, no method     transformers with sdpa and no more: no maps, no hidden states, logits of the last position. It finds no point
-ours                a bundle: session.open, screen.click
+ours, the judge     grounding_ours.py
+optimum-intel       grounding_peer.py
 
 The method is GUI-AIMA's (Zhou et al., 2025, arXiv:2511.00810) as the reference page of this repository has it in formulas; of
 all flows but ours the further instruction is the first over again, since nothing is kept of a screen.
@@ -17,13 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from edgesmith.runtime.tasks.grounding.regions import regions
 
-TEMPLATE_AND_ANCHOR = 14  # 12 tokens of the prefilled answer, then <|pointer_start|>, <|pointer_pad|>
 TAIL = ("<|pointer_end|>", ")")  # what the authors' prompt has behind the anchor
 
 
@@ -33,11 +33,6 @@ class Answer:
 
     point: tuple[float, float] | None
     scores: np.ndarray | None  # (rows, columns)
-
-
-class Flow(Protocol):
-    def first(self, picture: np.ndarray, text: str) -> Answer: ...
-    def further(self, text: str) -> Answer: ...
 
 
 @dataclass
@@ -147,31 +142,3 @@ def _turned(flat: Any, width: int, cos: Any, sin: Any) -> Any:
     heads = flat.unflatten(-1, (-1, width)).transpose(1, 2)
     first, second = heads.chunk(2, dim=-1)
     return heads * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
-
-
-@dataclass
-class Ours:
-    """A bundle on one of our backends."""
-
-    session: Any
-    screen: Any = None
-
-    @classmethod
-    def open(cls, settings: Mapping[str, Any]) -> Ours:
-        from edgesmith.runtime.backends.load import load
-
-        options = settings.get("options", {})
-        return cls(load(settings["bundle"], backend=settings["backend"], threads=settings["threads"], **options))
-
-    def first(self, picture: np.ndarray, text: str) -> Answer:
-        if self.screen is not None:
-            self.screen.close()
-        self.screen = self.session.open(picture)
-        return self.further(text)
-
-    def further(self, text: str) -> Answer:
-        click = self.screen.click(text)
-        return Answer(click.point, click.scores)
-
-
-KINDS = {"eager": Eager, "ours": Ours}
