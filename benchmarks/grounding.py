@@ -1,7 +1,7 @@
 """GUI-AIMA on the CPU, side by side in one run: the official way, plain transformers, and ours; speed and memory.
 
-    python benchmarks/grounding.py --work FOLDER --prepare       weights and bundles, about ten minutes, nothing is timed
-    python benchmarks/grounding.py --work FOLDER [--rounds 3]    on a quiet machine; writes grounding.{json,md} and two drawings
+    python benchmarks/grounding.py --work FOLDER --prepare       weights and bundles, a quarter of an hour, nothing is timed
+    python benchmarks/grounding.py --work FOLDER [--rounds 3]    on a quiet machine, another one; grounding.{json,md}, two drawings
 
 Each flow has a process of its own (grounding_worker.py); they take turns, each round begins with another one, and a ratio is taken
 within a round, then its median. Flows: grounding_flows.py; network, screen and instructions: grounding_models.py. An official
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import grounding_parts as parts
+from grounding_exports import digest, settings_of
 from grounding_models import MIDDLE, MORE_SCREENS, SCREENS, SHAPES, TINY, write_folder
 from grounding_page import drawn, written
 from grounding_runs import (  # fmt: skip
@@ -44,8 +45,6 @@ from grounding_runs import (  # fmt: skip
     SIZED,
     FlowFailed,
     Kept,
-    digest,
-    settings_of,
 )
 
 from edgesmith.models.families.gui_aima.names import shapes_of
@@ -69,7 +68,9 @@ class Benchmark:
         self.shape, self.screen, self.more = SHAPES[self.size], SCREENS[self.size], MORE_SCREENS[self.size]
         self.rounds, self.asked = asked.rounds, asked
         self.work = work / self.size
-        code = [HERE / f"grounding_{name}.py" for name in ("models", "flows", "worker", "parts", "runs")]
+        code = [
+            HERE / f"grounding_{name}.py" for name in ("models", "flows", "worker", "parts", "runs", "ours", "peer")
+        ]
         self.bundles = self.work / f"bundles-{digest()}"
         self.kept = Kept(self.work / f"rows-{digest(*code)}.json", asked.again and not asked.flows)
         self.folder = write_folder(self.shape, self.work / "folder")
@@ -145,7 +146,7 @@ class Benchmark:
         return {
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
             "command": " ".join(
-                ["python benchmarks/grounding.py", *(word for word in sys.argv[1:] if "/" not in word)]
+                ["python benchmarks/grounding.py", *("FOLDER" if "/" in word else word for word in sys.argv[1:])]
             ),
             "size": self.size,
             "network": str(self.shape),

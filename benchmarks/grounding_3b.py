@@ -157,7 +157,7 @@ def main() -> None:
         print(export, flush=True)
         report = {
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-            "command": " ".join(["python benchmarks/grounding_3b.py", *(word for word in sys.argv[1:] if "/" not in word)]),
+            "command": " ".join(["python benchmarks/grounding_3b.py", *("FOLDER" if "/" in word else word for word in sys.argv[1:])]),
             "network": str(SHAPES[size]), "precision": asked.precision, "target": asked.target, "kv_bits": asked.kv_bits,
             "screen": SCREENS[size], "machine": machine(),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "openvino")},

@@ -64,7 +64,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             )
         )  # fmt: skip
     rounds = sorted({row["rounds"] for row in rows.values()})
-    return [*found, "", f"{', '.join(map(str, rounds))} rounds."]
+    return [*found, "", f"Rounds: {', '.join(map(str, rounds))}."]
 
 
 def _targets(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -72,24 +72,23 @@ def _targets(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     heads = ("flow", "threads", "beside", *(f"{word} <= {most:g}" for word, _, most in TARGETS),
              f"peak of process <= {MEMORY_TARGET:g}", "above the loaded model")  # fmt: skip
     found = [_cells(heads), "|---" * len(heads) + "|"]
-    verdicts: dict[str, list[bool]] = {}
+    met: dict[str, list[str]] = {}
+    missed: dict[str, list[str]] = {}
     for part, rows, name, official in _ours(tables):
         row, peer = rows[name], rows[official]
-        cells = []
-        for word, key, most in TARGETS:
-            ratio = row[key.format(official=official)][1]
-            cells.append(_told(ratio, most))
-            if official == OFFICIAL:
-                verdicts.setdefault(f"{word} <= {most:g}", []).append(ratio <= most)
-        memory = row["life_bytes"] / peer["life_bytes"]
+        ratios = [(word, row[key.format(official=official)][1], most) for word, key, most in TARGETS]
+        ratios.append(("peak of the process", row["life_bytes"] / peer["life_bytes"], MEMORY_TARGET))
         if official == OFFICIAL:
-            verdicts.setdefault(f"peak of the process <= {MEMORY_TARGET:g}", []).append(memory <= MEMORY_TARGET)
+            for word, ratio, most in ratios:
+                told = f"{name.removeprefix('ours, ')}, {part.removeprefix('table ')} threads ({ratio:.3f})"
+                (met if ratio <= most else missed).setdefault(f"{word} <= {most:g}", []).append(told)
         above = row["growth_bytes"] / max(peer["growth_bytes"], 1)
-        cells += [_told(memory, MEMORY_TARGET), f"{above:.2f}"]
+        cells = (*(_told(ratio, most) for _, ratio, most in ratios), f"{above:.2f}")
         found.append(_cells((name, part.split()[1], official.removeprefix("official, maps, "), *cells)))
     told = [
-        f"- {word}, beside the official flow in fp32: met by {sum(met)} of {len(met)} rows."
-        for word, met in verdicts.items()
+        f"- {word}, beside the official flow in fp32: met by {'; '.join(met.get(word, ['none']))}. "
+        f"Missed by {'; '.join(missed.get(word, ['none']))}."
+        for word in dict.fromkeys([*met, *missed])
     ]
     return [*told, "", *found, "", "A row that misses its target is **bold**."]
 
@@ -116,7 +115,8 @@ def _sizes(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             cells.append(cell.get("why") or f"first {cell['first_wall_s']:.2f} s{further}, {cell['growth_bytes'] / 1e6:,.0f} MB above the model")  # fmt: skip
         found.append(_cells((name, *cells)))
     threads = {row["threads"] for row in rows.values()}
-    return [*found, "", f"{', '.join(map(str, threads))} threads, {next(iter(rows.values()))['rounds']} rounds."]
+    rounds = {row["rounds"] for row in rows.values()}
+    return [*found, "", f"Threads: {', '.join(map(str, threads))}; rounds: {', '.join(map(str, sorted(rounds)))}."]
 
 
 def _screens(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -148,7 +148,7 @@ def drawn(report: Mapping[str, Any]) -> dict[str, str]:
                 if line:
                     series[f"{name}, {kind}" if kind == "further" else name] = line
         if series:
-            names = {float(count): f"{word}" for word, count in tokens.items()}
+            names = {float(count): f"{word}: {count:,}" for word, count in tokens.items()}
             found["sizes"] = lines("An instruction against the size of the screen", "visual tokens of the screen", "seconds", series, names)  # fmt: skip
     if screens := parts.get("screens"):
         series = {

@@ -50,13 +50,12 @@ def checked(name: str, answer: Mapping[str, Any], judge: Sequence[float]) -> flo
 def table(
     flows: Flows, judge: Sequence[float], threads: int, rounds: int, screen: tuple[int, int]
 ) -> tuple[Rows, dict[str, str]]:
-    """Rows, and the flows that failed. Two first orders before the rounds: of a fresh process, and of a warm one."""
+    """Rows, and the flows that failed. The first order of a fresh process, before the rounds, warms it up."""
     with closing(Workers(flows, threads)) as workers:
         rows: Rows = {}
         for name in list(workers.open):
             cold = workers.ask(name, do="first", screen=screen, text=INSTRUCTIONS[0])
-            warm = cold and workers.ask(name, do="first", screen=screen, text=INSTRUCTIONS[0])
-            if cold is None or warm is None:
+            if cold is None:
                 continue
             try:
                 off = checked(name, cold, judge)
@@ -65,7 +64,7 @@ def table(
                 continue
             rows[name] = {
                 "threads": threads, "off": off, "point": cold["point"], "cold_wall_s": cold["wall_s"],
-                "life_bytes": cold["life_bytes"], "growth_bytes": warm["growth_bytes"],
+                "life_bytes": cold["life_bytes"], "growth": [],
                 "samples": {"first": [], "further": []},
             }  # fmt: skip
         names = list(rows)
@@ -75,6 +74,7 @@ def table(
                 first = workers.ask(name, do="first", screen=screen, text=INSTRUCTIONS[0])
                 further = _further(workers, name, turn) if first and name.startswith("ours") else first
                 if first and further:
+                    rows[name]["growth"].append(first["growth_bytes"])
                     for kind, found in (("first", first), ("further", further)):
                         rows[name]["samples"][kind].append([found["wall_s"], found["cpu_s"]])
             print(f"threads {threads}, round {turn + 1} of {rounds}: {_seconds(rows)}", flush=True)
@@ -84,7 +84,7 @@ def table(
         row |= figures(
             row["samples"], {peer: rows[peer]["samples"] for peer in (OFFICIAL, OFFICIAL_BF16) if peer in rows}
         )
-        row["rounds"] = rounds
+        row |= {"rounds": rounds, "growth_bytes": float(np.median(row.pop("growth")))}
     return rows, failed
 
 

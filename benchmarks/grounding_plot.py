@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
-WIDTH, HEIGHT = 720, 420
+WIDTH, HEIGHT = 800, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 470, 50, 360  # of the field; the names of the lines stand right of it
 COLOURS = ("#1b6ca8", "#c1440e", "#2e7d32", "#7b3fa0", "#8a6d00", "#444444")  # told apart in grey too, by their marks
 LINE_PX = 20  # between two names

@@ -6,17 +6,15 @@ bundles   work/SIZE/bundles-DIGEST/    what `edgesmith export` wrote; other code
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PACKAGE = ("calibration", "exporter", "graph", "models", "runtime")
 OFFICIAL, OFFICIAL_BF16 = "official, maps, fp32", "official, maps, bf16"
 AGAIN = "official, rows again, fp32"
 PEERS = {  # how, dtype
@@ -130,85 +128,6 @@ class Kept:
         self.parts[part] = {**self.parts.get(part, {}), **rows}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.parts, indent=1), encoding="utf-8")
-
-
-def digest(*more: Path) -> str:
-    """Of the package's code and of ``more`` files."""
-    found = hashlib.sha256()
-    for folder in PACKAGE:
-        for file in sorted((HERE.parent / folder).rglob("*.py")):
-            found.update(file.read_bytes())
-    for file in more:
-        found.update(file.read_bytes())
-    return found.hexdigest()[:10]
-
-
-def settings_of(
-    folder: Path, bundles: Path, names: Sequence[str], screens: Sequence[tuple[int, int]], python: Path = PEER_PYTHON
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Flow -> how its worker opens it, and flow -> why it cannot be measured; bundles that are missing are made.
-
-    The first of ``screens`` is that of the table; only flows of SIZED have the others, too.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    failed: dict[str, str] = {}
-    for name in names:
-        if name in PEERS:
-            how, dtype = PEERS[name]
-            found[name] = {"kind": "eager", "folder": str(folder), "how": how, "dtype": dtype}
-            continue
-        if name in PEER_GRAPHS:
-            graphs = bundles.parent / "optimum"
-            if why := peer_export(folder, graphs, python):
-                failed[name] = why
-            else:
-                found[name] = {"kind": "optimum", "folder": str(folder), "graphs": str(graphs),
-                               "precision": PEER_GRAPHS[name], "python": str(python)}  # fmt: skip
-            continue
-        precision, target = OURS[name]
-        bundle = bundles / f"{precision}_{target}.edge"
-        why = (
-            None
-            if bundle.exists()
-            else export(folder, bundle, precision, target, screens if name in SIZED else screens[:1])
-        )
-        if why:
-            failed[name] = why
-        else:
-            found[name] = {"kind": "ours", "bundle": str(bundle), "backend": BACKENDS[target]}
-    return found, failed
-
-
-def export(
-    folder: Path, out: Path, precision: str, target: str, screens: Sequence[tuple[int, int]], *more: str
-) -> str | None:
-    """`edgesmith export` in a process of its own; why it could not be made, or None.
-
-    A bundle that misses its limits beside PyTorch is written all the same, and says so in its notes: random weights are no
-    measure of what a precision costs, and the page tells how far its scores are off.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sizes = ",".join(f"{width}x{height}" for width, height in screens)
-    words = ["--model", "gui_aima", "--weights", str(folder), "--precision", precision, "--target", target]
-    words += ["--screen", sizes, "--out", str(out), "--no-check", *more]
-    command = [sys.executable, "-m", "edgesmith", "export", *words]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return None if done.returncode == 0 else " ".join((done.stderr or done.stdout).split())[-400:]
-
-
-def peer_export(folder: Path, out: Path, python: Path) -> str | None:
-    """What optimum-intel makes of the checkpoint, once; why there is nothing of it, or None."""
-    if not python.exists():
-        return "no environment for it: see the head of grounding_peer.py"
-    if (out / "done").exists():
-        return None
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
-    command = [str(python), str(HERE / "grounding_peer.py"), str(folder), str(out)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    if done.returncode == 0:
-        (out / "done").touch()
-        return None
-    return " ".join((done.stderr or done.stdout).split())[-400:]
 
 
 def available_bytes() -> int:
