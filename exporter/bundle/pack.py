@@ -63,7 +63,7 @@ def publish(
         told.append(choice.why)
         content["choice"] = choice.to_json()
     if judge.rounds and plan.precision == FP32:
-        golden = next(iter(bundle.golden.inputs.values()))
+        golden = next(iter(bundle.golden.inputs.values())).copy()  # what is read from the file cannot be written to
         error = judge.own_error(golden, plan.shapes.opt[0])
         content["precision_report"] = {**content["precision_report"], "golden_own_error": error}
     content["notes"] = [*content["notes"], *told, *notes]
