@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import FRAMES_SUMMED, ROWS, TRANSPOSED
+from .layers import COLOURS, ROWS, TRANSPOSED
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,8 +32,9 @@ class Weight:
         """The checkpoint's array -> the graph's, C-ordered, in the same type."""
         if self.layout == TRANSPOSED:
             array = array.T
-        elif self.layout == FRAMES_SUMMED:
-            array = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+        elif self.layout == COLOURS:
+            summed = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+            array = summed.swapaxes(0, 1).reshape(-1, 1, *summed.shape[2:])
         elif self.layout == ROWS:
             array = array[list(self.rows)]
         return np.ascontiguousarray(array)
