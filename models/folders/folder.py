@@ -28,7 +28,7 @@ from .words import bytes_of, check_processor, json_of, tokenizer_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-ATTEMPT = "the folder of a GUI-AIMA checkpoint, such as smz8599/GUI-AIMA-3B"
+ATTEMPT = "download a checkpoint, such as smz8599/GUI-AIMA-3B of huggingface.co, and give its folder"
 LONGEST_MESSAGE = 10_000  # characters
 MESSAGE_KEY = (
     "grounding_message"  # in config.json, where a checkpoint was trained with another message than the authors'

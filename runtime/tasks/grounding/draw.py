@@ -40,6 +40,8 @@ def draw(image: np.ndarray, clicks: Clicks) -> np.ndarray:
     pen = Pen.of(height, width)
     for number, click in enumerate(clicks):
         _mark(canvas, click, number, pen, len(clicks) > 1)
+    for number, click in enumerate(clicks):  # last: no name of another lies over a point
+        _ring(canvas, click.pixels, class_colour(number), pen)
     return canvas
 
 
@@ -53,11 +55,10 @@ def heat_map(click: Click) -> np.ndarray:
 
 
 def _mark(canvas: np.ndarray, click: Click, number: int, pen: Pen, numbered: bool) -> None:
-    """The element's box, a ring with a cross around the point, and the instruction beside it."""
+    """The element's box, and the instruction beside it."""
     height, width = canvas.shape[:2]
     colour, (left, top, right, bottom) = class_colour(number), click.box
     cv2.rectangle(canvas, (left, top), (max(right - 1, left), max(bottom - 1, top)), colour, pen.line_px)
-    _ring(canvas, click.pixels, colour, pen)
     name = readable(click.instruction, number)
     text = pen.fitting((f"{number + 1} {name}" if numbered else name,), width - 2 * pen.margin_px)
     if not text or pen.field_px > height:
@@ -68,6 +69,7 @@ def _mark(canvas: np.ndarray, click: Click, number: int, pen: Pen, numbered: boo
 
 
 def _ring(canvas: np.ndarray, at: tuple[int, int], colour: Colour, pen: Pen) -> None:
+    """A ring with a cross in it around the point."""
     radius = 4 * pen.line_px + 2
     for shade, more in ((BLACK, 2), (WHITE, 1), (colour, 0)):  # seen on any ground
         cv2.circle(canvas, at, radius, shade, pen.line_px + more, cv2.LINE_AA)
