@@ -69,7 +69,7 @@ def carry_out(plan: Plan, run: Run) -> Carried:
             f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else found.notes[0]
         )
     with run.stage("bundle", str(plan.out)) as stage:
-        notes = [plan.spec.licence_weights, *folder.notes, *found.draft.manifest["notes"], *found.notes]
+        notes = [folder.licence, *folder.notes, *found.draft.manifest["notes"], *found.notes]
         with not_lost(found.draft.path, plan.out):
             bundle = published(plan, found, run, notes)
         stage.detail = f"{plan.out}, {len(made.graphs)} graphs, report and self-test inside"
