@@ -28,7 +28,7 @@ from .forms import Forms
 from .judge import judged, rounded, texts
 from .plan import check_room, make_plan
 from .store import Store
-from .verify import HELD, SAME, TOLD, GroundingRow, answers, row, together
+from .verify import HELD, SAME, TOLD, GroundingRow, answers, check_others, row, together
 from .write import WrittenGraph, low_type, write
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def verified(plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run) -> 
         with load(draft) as session:
             alone, batch = answers(session, picture, tails), together(session, picture, tails)
             backend = session.backend
+            if plan.check:
+                check_others(session, picture, tails[0])
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
         return Verified(draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
+from ...runtime.errors import ParityFailed
 from ...runtime.ground.limits import FP16, FP32
 from ...runtime.tasks.grounding.regions import THRESHOLD
 from ...runtime.tasks.grounding.verdict import compare, verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..plan.plan import Plan
 
 HELD, SAME, TOLD = "held", "same", "told, no limit"
+SUM_ERROR = 1e-2  # of scores in the shortest types
 CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
 PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
@@ -85,6 +87,20 @@ def answers(session: Session, picture: np.ndarray, rows: list[list[int]], bucket
     stored, _ = desk.look(picture, place)
     alone = np.concatenate([desk.scores(place, [stored], [ids]) for ids in rows])
     return np.asarray(alone, np.float64)
+
+
+def check_others(session: Session, picture: np.ndarray, ids: list[int]) -> None:
+    """Every size beside the first is opened and answers an instruction; ParityFailed where that is no numbers that sum to 1."""
+    for at, bucket in enumerate(session.screens().facts.buckets[1:], 1):
+        found = answers(session, picture, [ids], at)
+        if not np.isfinite(found).all() or abs(found.sum() - 1) > SUM_ERROR:
+            raise ParityFailed(
+                f"the graphs of {bucket.words} give no scores",
+                found=f"a sum of {found.sum():.3g}, {int((~np.isfinite(found)).sum())} values that are no numbers",
+                expected="finite scores that sum to 1",
+                because="the graphs or the engine compute something else than at the first size",
+                attempt="--precision fp32, to see whether it is the precision",
+            )
 
 
 def together(session: Session, picture: np.ndarray, rows: list[list[int]]) -> np.ndarray:

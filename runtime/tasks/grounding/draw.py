@@ -16,6 +16,10 @@ from ...pictures.preprocess import as_rgb
 from ..detection.draw import BLACK, WHITE, Colour, Pen, class_colour, label_places, readable
 from .answer import Click, Clicks
 
+LARGEST = (
+    1080,
+    1920,
+)  # (height, width): letters and rings grow no further; the things on a larger screen do not either
 VEIL = 0.45  # how much of the picture the map hides where the score is largest
 
 
@@ -37,7 +41,7 @@ def draw(image: np.ndarray, clicks: Clicks) -> np.ndarray:
         strongest[more], tint[more] = heat[more], class_colour(number)
     veil = (VEIL * strongest)[..., None]
     canvas = np.rint(canvas * (1 - veil) + tint * veil).astype(np.uint8)
-    pen = Pen.of(height, width)
+    pen = Pen.of(min(height, LARGEST[0]), min(width, LARGEST[1]))
     for number, click in enumerate(clicks):
         left, top, right, bottom = click.box
         corner = max(right - 1, left), max(bottom - 1, top)
