@@ -7,7 +7,7 @@ read, rounded and written by itself. pipeline.py hands over to this module where
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...runtime.errors import BackendUnavailable, ParityFailed, UserMistake
 from ...runtime.pictures.preprocess import preprocess
 from ..bundle.golden import golden_picture
 from ..run.stages import Run, not_lost
+from ..tasks.grounding.pictures import clicked, drawable
 from ..tasks.rows import Row
 from .bundle import Golden, MadeGrounding, files, manifest
 from .few_bits.codes import BLOCKS
@@ -28,7 +29,7 @@ from .few_bits.forms import Forms, Read
 from .few_bits.store import Store
 from .judge import judged, rounded, texts
 from .plan import check_room, make_plan
-from .verify import HELD, SAME, TOLD, answers, looked, parts, row, together
+from .verify import HELD, SAME, TOLD, answers, check_others, looked, parts, row, together
 from .write import WrittenGraph, in_cache, low_type, write
 
 if TYPE_CHECKING:
@@ -60,19 +61,20 @@ def carry_out(plan: Plan, run: Run) -> Carried:
         stage.detail = (
             f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
         )
-    smooth, found = calibrated(plan, folder, run)
+    smooth, told = calibrated(plan, folder, run)
     made = written(plan, smooth, run)
-    made = dataclasses.replace(made, notes=(*made.notes, *found))
+    made = dataclasses.replace(made, notes=(*made.notes, *told))
     made = with_engines(plan, folder, made, run)
     with run.stage("verify", "against PyTorch in float32, layer by layer") as stage:
-        draft, rows, more = verified(plan, folder, smooth, made, run)
+        found = verified(plan, folder, smooth, made, run)
+        rows = found.rows
         stage.detail = (
-            f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else more[0]
+            f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else found.notes[0]
         )
     with run.stage("bundle", str(plan.out)) as stage:
-        notes = [plan.spec.licence_weights, *folder.notes, *draft.manifest["notes"], *more]
-        with not_lost(draft.path, plan.out):
-            bundle = published(plan, draft, run, rows, notes)
+        notes = [folder.licence, *folder.notes, *found.draft.manifest["notes"], *found.notes]
+        with not_lost(found.draft.path, plan.out):
+            bundle = published(plan, found, run, notes)
         stage.detail = f"{plan.out}, {len(made.graphs)} graphs, report and self-test inside"
         stage.size_bytes = sum(record["bytes"] for record in bundle.manifest["files"].values())
     return Carried(bundle, tuple(rows))
@@ -213,12 +215,21 @@ def with_engines(plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run)
     return found
 
 
-def verified(
-    plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGrounding, run: Run
-) -> tuple[Bundle, list[Row], list[str]]:
+@dataclass(frozen=True)
+class Verified:
     """The bundle in the run's own folder, how it agrees with PyTorch, and what could not be run here."""
-    picture = golden_picture(plan.contract.size, plan.seed)
-    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in texts(folder)]
+
+    draft: Bundle
+    rows: list[Row]
+    notes: list[str]
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)  # entries of the manifest that tell of the pictures
+
+
+def verified(plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGrounding, run: Run) -> Verified:
+    """A draft that was opened as a device does, beside PyTorch."""
+    picture, asked = golden_picture(plan.contract.size, plan.seed), texts(folder)
+    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in asked]
     pixels = preprocess([picture], plan.contract)[0]
     judge = judged(folder, pixels, rows)
     tails = [folder.prompt.tail(ids) for ids in rows]
@@ -232,9 +243,11 @@ def verified(
             image, stored = looked(session, picture)
             alone, batch = answers(session, stored, tails), together(session, stored, tails)
             backend = session.backend
+            if plan.check:
+                check_others(session, picture, tails[0])
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
-        return draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"]
+        return Verified(draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"])
     found: list[Row] = [*parts(plan, backend, judge, image, stored["visual_sums"][0])]
     found.append(row(plan, "batch", backend, "padded", alone, batch, SAME))
     few = PRECISIONS[plan.precision].quantised
@@ -252,13 +265,18 @@ def verified(
             because="the graphs or the engine compute something else",
             attempt="--precision fp32, to see whether it is the precision; --no-check writes the bundle all the same",
         )
-    return draft, found, [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
+    notes = [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
+    shown = clicked(picture, asked, judge.scores, alone, plan.rule.buckets[0]) if drawable(alone) else ({}, {})
+    return Verified(draft, found, notes, *shown)
 
 
-def published(plan: Plan, draft: Bundle, run: Run, rows: list[Row], notes: list[str]) -> Bundle:
+def published(plan: Plan, found: Verified, run: Run, notes: list[str]) -> Bundle:
     """The draft with what was measured since, in its place in one rename."""
+    draft, rows = found.draft, found.rows
     taken: dict[str, Any] = {name: draft.path / name for name in draft.manifest["files"]}
+    taken |= found.pictures
     content = {key: value for key, value in draft.manifest.items() if key != "files"}
+    content |= found.report
     content["parity"] = [one.to_json() for one in rows]
     content["stages"] = [stage.to_json() for stage in run.stages]
     content["notes"] = list(dict.fromkeys(notes))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
+from ...runtime.errors import ParityFailed
 from ...runtime.ground.limits import FP16, FP32
 from ...runtime.pictures.preprocess import preprocess
 from ...runtime.tasks.grounding.regions import THRESHOLD
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .judge import Judged
 
 HELD, SAME, TOLD = "held", "same", "told, no limit"
+SUM_ERROR = 1e-2  # of scores in the shortest types
 CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
 PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
@@ -97,6 +99,21 @@ def parts(plan: Plan, runner: str, judge: Judged, image: np.ndarray, sums: np.nd
     pairs = {("vision", "visual tokens"): (judge.image, image), ("prefix", "layers' sums"): (judge.sums, sums)}
     found = [agreement(stage, runner, inputs, shape, *pair, plan.precision) for (stage, inputs), pair in pairs.items()]
     return [replace(one, limit=TOLD, passed=bool(np.isfinite(one.max_abs))) for one in found]
+
+
+def check_others(session: Session, picture: np.ndarray, ids: list[int]) -> None:
+    """Every size beside the first is opened and answers an instruction; ParityFailed where that is no numbers that sum to 1."""
+    for bucket in session.screens().facts.buckets[1:]:
+        stored, _ = session.screens().look(picture, bucket)
+        found = session.screens().scores(bucket, [stored], [ids])
+        if not np.isfinite(found).all() or abs(found.sum() - 1) > SUM_ERROR:
+            raise ParityFailed(
+                f"the graphs of {bucket.words} give no scores",
+                found=f"a sum of {found.sum():.3g}, {int((~np.isfinite(found)).sum())} values that are no numbers",
+                expected="finite scores that sum to 1",
+                because="the graphs or the engine compute something else than at the first size",
+                attempt="--precision fp32, to see whether it is the precision",
+            )
 
 
 def answers(session: Session, stored: dict[str, np.ndarray], rows: list[list[int]]) -> np.ndarray:

@@ -150,7 +150,8 @@ def _set_down(model: ir.Model, name: str, weights: Any, store: Store) -> None:
         assert tensor is not None, f"{value.name} has no value"
         if isinstance(tensor, ir.ExternalTensor):
             continue
-        if tensor.nbytes <= SMALL_BYTES:
+        places = tensor.dtype == ir.DataType.INT64  # widths of a Split and the like: shapes are inferred from them
+        if places or tensor.nbytes <= SMALL_BYTES:
             value.const_value = ir.tensor(np.asarray(tensor.numpy(), order="C"), name=value.name)
             continue
         source = str(value.name).removesuffix("_fp16").removesuffix("_bf16")

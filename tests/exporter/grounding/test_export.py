@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +14,7 @@ from openvino_here import openvino_or_skip
 
 import edgesmith
 from edgesmith.exporter.commands.inspect.inspect import inspect
-from edgesmith.exporter.grounding.judge import Judged
+from edgesmith.exporter.grounding.judge import TEXTS, Judged
 from edgesmith.exporter.pipeline import Result, export
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
@@ -73,6 +74,26 @@ def test_the_manifest_says_what_the_device_needs(plain: Result):
     assert "RESEARCH" in told["licence"]["weights"] and any("RESEARCH" in note for note in told["notes"])
     assert told["grounding"]["licence_note"] == told["licence"]["weights"]
     assert len(told["weights"]["sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_golden_screen_with_its_clicks(plain: Result):
+    bundle = open_bundle(plain.path)
+    (told,) = bundle.manifest["grounding_report"]["pictures"]
+    assert [row["instruction"] for row in told["rows"]] == list(TEXTS)
+    assert all(row["apart_px"] < 0.1 and 0 < row["score"] <= 1 for row in told["rows"])
+    drawn = cv2.imread(str(plain.path / told["file"]))
+    assert list(drawn.shape[1::-1]) == told["size"]
+    golden = bundle.golden.picture
+    assert golden is not None
+    larger = drawn.shape[0] // golden.shape[0]
+    bare = golden.repeat(larger, 0).repeat(larger, 1)[:, :, ::-1]
+    assert np.abs(drawn.astype(int) - bare).mean() > 2  # the map, boxes and rings are on it
+    for row in told["rows"]:
+        x, y = (round(side * larger) for side in row["bundle"])
+        assert np.ptp(drawn[y - 12 : y + 12, x - 12 : x + 12].astype(int)) > 100
+    page = (plain.path / "report.html").read_text()
+    assert told["file"] in page and "PyTorch clicks at" in page and TEXTS[1] in page
 
 
 @pytest.mark.slow
