@@ -93,8 +93,10 @@ class Storage:
             return mine[0].to(like.dtype), mine[1].to(like.dtype)
         keys, values = mine[:-2], mine[-2:]
         if self.rotated:
+            kv_heads, head_dim = bias.shape
+            cos, sin = tables
             added = bias if self.bias_left_out else torch.zeros_like(bias)
-            found = RotatedKeys(self.bits, *bias.shape).read(keys, added, *tables, like)
+            found = RotatedKeys(self.bits, kv_heads, head_dim).read(keys, added, cos, sin, like)
         else:
             found = torch_op(OPS["DequantizeK"])(*keys, like, bits=self.bits, tokens=TOKENS)
         return found, torch_op(OPS["DequantizeV"])(*values, like, bits=self.bits)
