@@ -26,7 +26,7 @@ from ..pictures.contract import ImageContract
 from ..tasks.known import task_of
 from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
-from .kept import Held, State, changed, check_same, states, weights_of
+from .kept import Held, State, changed, check_same, place_of, states, was_moved, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
 from .vet import check_folder, check_name
 
@@ -176,12 +176,15 @@ class Bundle:
     @contextmanager
     def reading(self, *names: str) -> Iterator[None]:
         """What is read inside is what was checked: BundleRefused before where it is not, and after if it was replaced meanwhile."""
+        place = place_of(self.path)
         check_same(self.path, names, self.seen, self.manifest)
         try:
             yield
         except FileNotFoundError:
             raise changed(self.path, ", ".join(names)) from None
         check_same(self.path, names, self.seen, self.manifest)
+        if was_moved(place, place_of(self.path)):  # away and back: what was read may be another's
+            raise changed(self.path, ", ".join(names))
 
     def files_of(self, graph: GraphSpec) -> tuple[str, list[str]]:
         """The file of a graph and those with its external weights, by their names in the bundle."""

@@ -37,6 +37,22 @@ def check_same(folder: Path, names: Iterable[str], seen: Mapping[str, State], ma
             raise changed(folder, name)
 
 
+def place_of(folder: Path) -> State | None:
+    """What the system says of the folder itself: (device, number, time of its entries, time of its name) in ns."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def was_moved(before: State | None, after: State | None) -> bool:
+    """Whether another folder stood here, for a moment too: a rename is told by the second time alone, a new entry by both."""
+    if before is None or after is None or before[:2] != after[:2]:
+        return True
+    return before[2] == after[2] and before[3] != after[3]
+
+
 def changed(folder: Path, name: str) -> BundleChanged:
     """The words for a file that is not what it was."""
     return BundleChanged(

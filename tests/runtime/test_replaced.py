@@ -214,6 +214,25 @@ def test_a_bundle_exchanged_again_and_again_while_it_is_loaded_is_one_of_the_two
     assert found <= {(0, "red"), (1, "cat")}
 
 
+def test_a_bundle_that_makes_room_for_another_for_a_moment_is_not_read_from_the_other(make_tiny, tmp_path):
+    """Before and after the reading the files are the right ones; what was read between was not."""
+    other = make_tiny(files=other_files()).path.rename(tmp_path / "other.edge")
+    bundle, away = open_bundle(make_tiny().path), tmp_path / "away"
+    with pytest.raises(BundleRefused, match=CHANGED), bundle.reading("labels.json"):
+        bundle.path.rename(away)
+        other.rename(bundle.path)
+        assert json.loads((bundle.path / "labels.json").read_text())[0] == "cat"
+        bundle.path.rename(other)
+        away.rename(bundle.path)
+
+
+def test_a_file_that_comes_into_the_folder_while_another_is_read_changes_nothing(make_tiny):
+    bundle = make_tiny()
+    with bundle.reading("labels.json"):
+        (bundle.path / "engines").mkdir()
+    assert bundle.labels[0] == "red"
+
+
 def test_a_file_that_goes_away_while_it_is_read_is_told_in_words(make_tiny):
     bundle = make_tiny()
     with pytest.raises(BundleRefused, match=CHANGED), bundle.reading("golden.npz"):
