@@ -21,14 +21,15 @@ from ...runtime.errors import BackendUnavailable, ParityFailed, UserMistake
 from ...runtime.pictures.preprocess import preprocess
 from ..bundle.golden import golden_picture
 from ..run.stages import Run, not_lost
+from ..tasks.rows import Row
 from .bundle import Golden, MadeGrounding, files, manifest
-from .codes import BLOCKS
-from .forms import Forms
+from .few_bits.codes import BLOCKS
+from .few_bits.forms import Forms, Read
+from .few_bits.store import Store
 from .judge import judged, rounded, texts
 from .plan import check_room, check_storage, make_plan
-from .store import Store
-from .verify import HELD, SAME, TOLD, GroundingRow, answers, row, together
-from .write import WrittenGraph, low_type, write
+from .verify import HELD, SAME, TOLD, answers, looked, parts, row, together
+from .write import WrittenGraph, in_cache, low_type, write
 
 if TYPE_CHECKING:
     from ...models.folders.folder import ModelFolder
@@ -42,7 +43,7 @@ class Carried:
     """What the pipeline tells of it."""
 
     bundle: Bundle
-    parity: tuple[GroundingRow, ...]
+    parity: tuple[Row, ...]
 
 
 def carry_out(plan: Plan, run: Run) -> Carried:
@@ -60,10 +61,12 @@ def carry_out(plan: Plan, run: Run) -> Carried:
         stage.detail = (
             f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
         )
-    made = written(plan, folder, run)
+    smooth, found = calibrated(plan, folder, run)
+    made = written(plan, smooth, run)
+    made = dataclasses.replace(made, notes=(*made.notes, *found))
     made = with_engines(plan, folder, made, run)
     with run.stage("verify", "against PyTorch in float32, layer by layer") as stage:
-        draft, rows, more = verified(plan, folder, made, run)
+        draft, rows, more = verified(plan, folder, smooth, made, run)
         stage.detail = (
             f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else more[0]
         )
@@ -101,8 +104,43 @@ def block_of(plan: Plan, folder: ModelFolder) -> int:
     return plan.rule.block or (fitting or BLOCKS[-1:])[0]
 
 
+def calibrated(plan: Plan, folder: ModelFolder, run: Run) -> tuple[ModelFolder, list[str]]:
+    """The folder with a vision tower whose activations fit 8 bits, and notes; as it is where the plan has no screens."""
+    if plan.calibration is None or plan.calibration.data is None:
+        return folder, []
+    import onnx_ir as ir
+
+    from .few_bits.smooth import largest_inputs, smoothed
+    from .parts.sizes import Sizes
+    from .parts.trace import trace_vision
+    from .parts.weights import fill
+
+    screens, strength = plan.calibration.data, plan.calibration.recipe.smooth
+    with run.stage("calibrate", f"the vision tower on {len(screens.calibration)} screens") as stage:
+        part = trace_vision(sizes_of(folder, Sizes), plan.rule.buckets[0].grid, plan.opset)
+        path = run.folder / "tower.onnx"
+        ir.save(fill(part.model, part.weights, reader(folder)), path, external_data="tower.data")
+        largest = largest_inputs(ir.load(path), part.weights, screens.calibration, plan.calibration.cache)
+        for name in ("tower.onnx", "tower.data"):
+            (run.folder / name).unlink(missing_ok=True)
+        found = smoothed(folder, largest, strength)
+        stage.detail = f"{len(screens.calibration)} screens; channels evened out by up to {found.ratio:.0f} times"
+    return (found.of(folder) if strength else folder), [f"vision tower: {stage.detail}", *screens.notes]
+
+
+def reader(folder: ModelFolder) -> Read:
+    """State name -> float32."""
+
+    def read(name: str) -> np.ndarray:
+        array: np.ndarray = folder.tensors[name].read().float().numpy()
+        return array
+
+    return read
+
+
 def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     """All graphs and their weights, in the run's folder."""
+    from .parts.attention import CHUNKS, IN_CACHE
     from .parts.sizes import Sizes
     from .parts.stored import Storage
     from .parts.trace import trace_instruction, trace_prefix, trace_vision
@@ -112,22 +150,20 @@ def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     storage = Storage(rule.kv_bits, scheme=rule.kv_scheme)
     before = folder.prompt.before
 
-    def read(name: str) -> np.ndarray:
-        array: np.ndarray = folder.tensors[name].read().float().numpy()
-        return array
-
+    read = reader(folder)
     graphs: list[WrittenGraph] = []
     with Store(run.folder / "vision.data") as vision, Store(run.folder / "language.data") as language:
-        tower, words = (
-            Forms(store, read, rule.block, plan.target.engine.runs_here, low_type(plan)) for store in (vision, language)
-        )
+        engine = plan.target.engine
+        tower = Forms(vision, read, rule.block, engine.runs_here, low_type(plan), plan.calibration is not None)
+        words = Forms(language, read, rule.block, engine.runs_here, low_type(plan))
 
         def put(kind: str, name: str, part: Any, forms: Forms) -> None:
             graphs.append(write(name, part, plan, forms, read, run.folder))
 
+        cuts = IN_CACHE if in_cache(plan) else CHUNKS
         for one in rule.buckets:
             with run.stage("vision", f"{one.screen[0]}x{one.screen[1]}") as stage:
-                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset), tower)
+                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset, cuts), tower)
                 stage.detail = f"{one.screen[0]}x{one.screen[1]} seen as {one.name}, {one.visual_tokens} tokens"
                 stage.size_bytes = vision.size_bytes
             with run.stage("prefix", f"{one.screen[0]}x{one.screen[1]}") as stage:
@@ -179,31 +215,35 @@ def with_engines(plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run)
 
 
 def verified(
-    plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run
-) -> tuple[Bundle, list[GroundingRow], list[str]]:
+    plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGrounding, run: Run
+) -> tuple[Bundle, list[Row], list[str]]:
     """The bundle in the run's own folder, how it agrees with PyTorch, and what could not be run here."""
     picture = golden_picture(plan.contract.size, plan.seed)
     rows = [folder.prompt.instruction(text, folder.tokenizer) for text in texts(folder)]
     pixels = preprocess([picture], plan.contract)[0]
-    scores = judged(folder, pixels, rows)
+    judge = judged(folder, pixels, rows)
     tails = [folder.prompt.tail(ids) for ids in rows]
-    golden = Golden(picture, tuple(tuple(tail) for tail in tails), scores)
+    golden = Golden(picture, tuple(tuple(tail) for tail in tails), judge.scores)
     content = manifest(plan, folder, made)
     draft = write_bundle(run.folder / "draft.edge", files(plan, folder, made, golden), content, overwrite=True)
     for path in (*made.weights, *(graph.path for graph in made.graphs)):
         path.unlink()  # the draft has them
     try:
         with load(draft) as session:
-            alone, batch = answers(session, picture, tails), together(session, picture, tails)
+            image, stored = looked(session, picture)
+            alone, batch = answers(session, stored, tails), together(session, stored, tails)
             backend = session.backend
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
         return draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"]
-    found = [row(plan, "batch", backend, "padded", alone, batch, SAME)]
-    if PRECISIONS[plan.precision].quantised:
-        same = judged(rounded(folder, plan.rule.block, plan.target.engine.runs_here), pixels, rows)
+    found: list[Row] = [*parts(plan, backend, judge, image, stored["visual_sums"][0])]
+    found.append(row(plan, "batch", backend, "padded", alone, batch, SAME))
+    few = PRECISIONS[plan.precision].quantised
+    if few:
+        block = plan.rule.block if PRECISIONS[plan.precision].bits == 4 else None
+        same = judged(rounded(smooth, block, plan.target.engine.runs_here), pixels, rows).scores
         found.append(row(plan, "codes", backend, "instructions", same, alone, HELD))
-    found.append(row(plan, "bundle", backend, "instructions", scores, alone, TOLD if len(found) > 1 else HELD))
+    found.append(row(plan, "bundle", backend, "instructions", judge.scores, alone, TOLD if few else HELD))
     failed = [one for one in found if not one.passed]
     if failed and plan.check:
         raise ParityFailed(
@@ -216,7 +256,7 @@ def verified(
     return draft, found, [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
 
 
-def published(plan: Plan, draft: Bundle, run: Run, rows: list[GroundingRow], notes: list[str]) -> Bundle:
+def published(plan: Plan, draft: Bundle, run: Run, rows: list[Row], notes: list[str]) -> Bundle:
     """The draft with what was measured since, in its place in one rename."""
     taken: dict[str, Any] = {name: draft.path / name for name in draft.manifest["files"]}
     content = {key: value for key, value in draft.manifest.items() if key != "files"}
