@@ -28,7 +28,7 @@ from .judge import judged, rounded, texts
 from .plan import check_room, make_plan
 from .store import Store
 from .verify import HELD, SAME, TOLD, GroundingRow, answers, row, together
-from .write import WrittenGraph, low_type, write
+from .write import WrittenGraph, in_cache, low_type, write
 
 if TYPE_CHECKING:
     from ...models.folders.folder import ModelFolder
@@ -102,6 +102,7 @@ def block_of(plan: Plan, folder: ModelFolder) -> int:
 
 def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     """All graphs and their weights, in the run's folder."""
+    from .parts.attention import CHUNKS, IN_CACHE
     from .parts.sizes import Sizes
     from .parts.stored import Storage
     from .parts.trace import trace_instruction, trace_prefix, trace_vision
@@ -124,9 +125,10 @@ def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
         def put(kind: str, name: str, part: Any, forms: Forms) -> None:
             graphs.append(write(name, part, plan, forms, read, run.folder))
 
+        cuts = IN_CACHE if in_cache(plan) else CHUNKS
         for one in rule.buckets:
             with run.stage("vision", f"{one.screen[0]}x{one.screen[1]}") as stage:
-                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset), tower)
+                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset, cuts), tower)
                 stage.detail = f"{one.screen[0]}x{one.screen[1]} seen as {one.name}, {one.visual_tokens} tokens"
                 stage.size_bytes = vision.size_bytes
             with run.stage("prefix", f"{one.screen[0]}x{one.screen[1]}") as stage:

@@ -25,6 +25,8 @@ from .store import Store, packed
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from .parts.weights import Weight
+
 NBITS_LEVEL = 0  # of MatMulNBits: computes in float32, see calibration/forms/nbits.py
 BLOCKS_OPSET = 21
 Read = Callable[[str], np.ndarray]  # state name -> array as the checkpoint has it
@@ -52,29 +54,29 @@ class Forms:
         self.store, self.read, self.block, self.nbits, self.low = store, read, block, nbits, low
         self.written = Written()
 
-    def product(self, node: ir.Node, source: str, bits: int) -> None:
-        """``node`` is a MatMul whose second input is the weight ``source`` of the checkpoint, turned."""
+    def product(self, node: ir.Node, of: Weight, bits: int) -> None:
+        """``node`` is a MatMul whose second input is the weight ``of`` of the checkpoint, turned."""
         weight = node.inputs[1]
         assert weight is not None and weight.shape is not None
         inputs, outputs = (int(side) for side in weight.shape.numpy())
         blocked = bits == 4 and inputs % self.block == 0
         if blocked and self.nbits:
-            self._nbits(node, source, inputs, outputs)
+            self._nbits(node, of, inputs, outputs)
         elif blocked:
-            self._blocks(node, source, inputs, outputs)
+            self._blocks(node, of, inputs, outputs)
         else:
-            self._channels(node, source, inputs, outputs)
+            self._channels(node, of, inputs, outputs)
 
-    def table(self, node: ir.Node, source: str) -> None:
-        """``node`` is a Gather of rows of ``source``."""
+    def table(self, node: ir.Node, of: Weight) -> None:
+        """``node`` is a Gather of rows of the weight ``of``."""
         import onnx_ir as ir
 
         table, ids = node.inputs[0], node.inputs[1]
         assert table is not None and table.shape is not None
         words, channels = (int(side) for side in table.shape.numpy())
-        made = _Once(lambda: self._codes(source, "int8 rows", int8_codes))
-        codes = self._constant(node, f"{source} codes", ir.DataType.INT8, (words, channels), lambda: made().codes)
-        scale = self._constant(node, f"{source} scale", ir.DataType.FLOAT, (words, 1), lambda: made().scale)
+        made = _Once(lambda: self._codes(of, "int8 rows", int8_codes))
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (words, channels), lambda: made().codes)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (words, 1), lambda: made().scale)
         out, name = node.outputs[0], str(node.name)
         assert out.shape is not None
         rows = insert(
@@ -86,15 +88,15 @@ class Forms:
                         to=int(ir.DataType.FLOAT))  # fmt: skip
         take_over(node, insert(node, "Mul", [floats, steps], name=f"{name}_scaled", shape=out.shape))
 
-    def _nbits(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _nbits(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
+        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
         blocks = inputs // self.block
         codes = self._constant(
-            node, f"{source} codes", ir.DataType.UINT8, (outputs, blocks, self.block // 2), lambda: packed(made().codes + 8)
+            node, f"{of.key} codes", ir.DataType.UINT8, (outputs, blocks, self.block // 2), lambda: packed(made().codes + 8)
         )  # fmt: skip
-        scale = self._constant(node, f"{source} scale", ir.DataType.FLOAT, (outputs, blocks), lambda: made().scale)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (outputs, blocks), lambda: made().scale)
         y = insert(
             node, "MatMulNBits", [node.inputs[0], codes, scale], name=f"{node.name}_4bit", domain=DOMAIN,
             shape=node.outputs[0].shape, K=inputs, N=outputs, bits=4, block_size=self.block, accuracy_level=NBITS_LEVEL,
@@ -104,27 +106,27 @@ class Forms:
         take_over(node, y)
         graph.opset_imports.setdefault(DOMAIN, 1)
 
-    def _blocks(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _blocks(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
+        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
         codes = self._constant(
-            node, f"{source} codes", ir.DataType.INT4, (inputs, outputs), lambda: packed(np.ascontiguousarray(made().codes.T))
+            node, f"{of.key} codes", ir.DataType.INT4, (inputs, outputs), lambda: packed(np.ascontiguousarray(made().codes.T))
         )  # fmt: skip
-        scale = self._scale(node, source, (inputs // self.block, outputs), lambda: made().scale.T)
+        scale = self._scale(node, of, (inputs // self.block, outputs), lambda: made().scale.T)
         self._dequantised(node, codes, scale, axis=0, block_size=self.block)
 
-    def _channels(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _channels(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int8 channels", int8_codes))
-        codes = self._constant(node, f"{source} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
-        scale = self._scale(node, source, (outputs,), lambda: made().scale[:, 0])
+        made = _Once(lambda: self._codes(of, "int8 channels", int8_codes))
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
+        scale = self._scale(node, of, (outputs,), lambda: made().scale[:, 0])
         self._dequantised(node, codes, scale, axis=1)
 
-    def _scale(self, node: ir.Node, source: str, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> ir.Value:
+    def _scale(self, node: ir.Node, of: Weight, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> ir.Value:
         """In the type that the graph computes in around it."""
-        return self._constant(node, f"{source} scale", self.low, shape, lambda: make().astype(self.low.numpy()))
+        return self._constant(node, f"{of.key} scale", self.low, shape, lambda: make().astype(self.low.numpy()))
 
     def _dequantised(self, node: ir.Node, codes: ir.Value, scale: ir.Value, **how: Any) -> None:
         weight = node.inputs[1]
@@ -133,8 +135,8 @@ class Forms:
                        shape=weight.shape, **how)  # fmt: skip
         node.replace_input_with(1, found)
 
-    def _codes(self, source: str, kind: str, make: Callable[[np.ndarray], Codes]) -> Codes:
-        found = make(self.read(source))
+    def _codes(self, of: Weight, kind: str, make: Callable[[np.ndarray], Codes]) -> Codes:
+        found = make(of.part(self.read(of.source)))
         self.written.add(kind, found)
         return found
 
