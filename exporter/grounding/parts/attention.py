@@ -81,13 +81,12 @@ def causal_mask(rows: int, tokens: int) -> NDArray[np.float32]:
 
 
 def causal_masks(mask: Tensor, tokens: int) -> list[Tensor]:
-    """The masks of all chunks out of ``causal_mask``: what counts is how far a key stands from its row."""
+    """The masks of all chunks out of ``causal_mask``: what counts is how far a key stands from its row.
+
+    A whole chunk leaves out keys on the left; the last one, which may be shorter, rows at the top: its own are the lowest.
+    """
     rows = mask.shape[0]
-    found = []
-    for first, end in chunks(tokens, rows):
-        last = tokens - rows + (end - first)
-        found.append(mask[: end - first, last - end : last])
-    return found
+    return [mask[rows - (end - first) :, tokens - end :] for first, end in chunks(tokens, rows)]
 
 
 def attend_behind(

@@ -17,7 +17,8 @@ from .rotary import turn
 from .sizes import TextSizes
 
 TRANSPOSED = "transposed"  # (out, in) in the checkpoint, (in, out) here
-FRAMES_SUMMED = "frames summed"  # (out, in, 2, h, w) -> (out, in, h, w): a still picture is two equal frames
+# (out, in, 2, h, w) -> (in * out, 1, h, w), the outputs of one colour side by side: a still picture is two equal frames
+COLOURS = "frames summed, colours apart"
 
 
 class Linear(nn.Module):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import FRAMES_SUMMED, TRANSPOSED
+from .layers import COLOURS, TRANSPOSED
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,8 +44,9 @@ class Weight:
         array = self.part(array)
         if self.layout == TRANSPOSED:
             array = array.T
-        elif self.layout == FRAMES_SUMMED:
-            array = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+        elif self.layout == COLOURS:
+            summed = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+            array = summed.swapaxes(0, 1).reshape(-1, 1, *summed.shape[2:])
         return np.ascontiguousarray(array)
 
 

@@ -1,8 +1,9 @@
 """Weights of few bits in the graph, written as the engine reads them; each is made while it is written (store.py).
 
-    nbits      x > MatMulNBits(codes uint8 (N, K / block, block / 2), scale (N, K / block))      ONNX Runtime, OpenVINO
+    nbits      x > MatMulNBits(codes uint8 (N, K / block, block / 2), scale, zero (N, K / block))  ONNX Runtime, OpenVINO
     blocks     codes INT4 (K, N), scale (K / block, N) > DequantizeLinear<block_size> > MatMul   TensorRT, opset 21
     channels   codes INT8 (K, N), scale (N) > DequantizeLinear<axis = 1> > MatMul                every engine
+    integers   DynamicQuantizeLinear(x) > MatMulInteger(codes INT8 (K, N)) > Mul(scale (N))      ONNX Runtime
     table      ids > Gather(codes INT8 (W, D)) > Cast > Mul(Gather(scale (W, 1)))                the words of the vocabulary
 
 A weight stands in the graph as (K, N), in the checkpoint as (N, K): codes are made of the latter.
@@ -16,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...calibration.forms.nbits import DOMAIN
-from ...graph.edit import insert, take_over
-from ...graph.read import is_op
+from ....calibration.forms.dynamic import product, quantise
+from ....calibration.forms.nbits import DOMAIN
+from ....graph.edit import insert, take_over
+from ....graph.read import is_op
 from .codes import Codes, int4_codes, int8_codes
 from .store import Store, packed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from .parts.weights import Weight
+    from ....calibration.forms.dynamic import Quantised
+    from ..parts.weights import Weight
 
 NBITS_LEVEL = 0  # of MatMulNBits: computes in float32, see calibration/forms/nbits.py
 BLOCKS_OPSET = 21
@@ -50,9 +53,12 @@ class Written:
 class Forms:
     """Codes of the weights of one export: made once each, whoever reads them, and put into graphs."""
 
-    def __init__(self, store: Store, read: Read, block: int, nbits: bool, low: Any) -> None:
+    def __init__(self, store: Store, read: Read, block: int, nbits: bool, low: Any, integers: bool = False) -> None:
+        """``nbits``: the engine has MatMulNBits; ``integers``: what a product of 8 bits multiplies becomes 8 bits, too."""
         self.store, self.read, self.block, self.nbits, self.low = store, read, block, nbits, low
+        self.integers = integers
         self.written = Written()
+        self._seen: dict[ir.Value, Quantised] = {}
 
     def product(self, node: ir.Node, of: Weight, bits: int) -> None:
         """``node`` is a MatMul whose second input is the weight ``of`` of the checkpoint, turned."""
@@ -64,6 +70,8 @@ class Forms:
             self._nbits(node, of, inputs, outputs)
         elif blocked:
             self._blocks(node, of, inputs, outputs)
+        elif self.integers:
+            self._integers(node, of, inputs, outputs)
         else:
             self._channels(node, of, inputs, outputs)
 
@@ -91,14 +99,17 @@ class Forms:
     def _nbits(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
+        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block, zeros=True)))
         blocks = inputs // self.block
         codes = self._constant(
             node, f"{of.key} codes", ir.DataType.UINT8, (outputs, blocks, self.block // 2), lambda: packed(made().codes + 8)
         )  # fmt: skip
         scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (outputs, blocks), lambda: made().scale)
+        zero = self._constant(
+            node, f"{of.key} zero", ir.DataType.UINT8, (outputs, (blocks + 1) // 2), lambda: _packed_zeros(made())
+        )  # fmt: skip
         y = insert(
-            node, "MatMulNBits", [node.inputs[0], codes, scale], name=f"{node.name}_4bit", domain=DOMAIN,
+            node, "MatMulNBits", [node.inputs[0], codes, scale, zero], name=f"{node.name}_4bit", domain=DOMAIN,
             shape=node.outputs[0].shape, K=inputs, N=outputs, bits=4, block_size=self.block, accuracy_level=NBITS_LEVEL,
         )  # fmt: skip
         graph = node.graph
@@ -123,6 +134,20 @@ class Forms:
         codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
         scale = self._scale(node, of, (outputs,), lambda: made().scale[:, 0])
         self._dequantised(node, codes, scale, axis=1)
+
+    def _integers(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
+        import onnx_ir as ir
+
+        made, x = (
+            _Once(lambda: self._codes(of, "int8 channels, and what they multiply", int8_codes)),
+            node.inputs[0],
+        )
+        assert x is not None
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (outputs,), lambda: made().scale[:, 0])
+        if x not in self._seen:
+            self._seen[x] = quantise(node, x)
+        take_over(node, product(node, self._seen[x], codes, scale))
 
     def _scale(self, node: ir.Node, of: Weight, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> ir.Value:
         """In the type that the graph computes in around it."""
@@ -153,6 +178,12 @@ class Forms:
                 ir.Value(name=key, shape=ir.Shape(shape), type=ir.TensorType(kind), const_value=tensor)
             )
         return graph.initializers[key]
+
+
+def _packed_zeros(made: Codes) -> np.ndarray:
+    """uint8 (N, half the blocks of a row), 8 added as the codes have it."""
+    assert made.zero is not None
+    return packed(np.pad(made.zero + np.int8(8), ((0, 0), (0, made.zero.shape[1] % 2))))
 
 
 class _Once:
