@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ....runtime.errors import BackendUnavailable
 from ....runtime.ground.words import NOT_ON_HARDWARE
+from ...run.foreign.words import asked_of_engine, engine_errors, in_words, said
 from ...run.runners import session_runner
 from ..inspect.foreign.rounding import exact_products
-from ..inspect.foreign.words import asked_of_engine, engine_errors, in_words, said
 
 if TYPE_CHECKING:
     from ....graph.run import Runner

@@ -16,12 +16,12 @@ from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
+from ...run.foreign.words import asked_of_engine, in_words
 from ...tasks.known import EXPORTS, find_export
 from ...tasks.task import shapes_of
 from ..inspect.foreign.graphs import read_picture_graph
 from ..inspect.foreign.pictures import PictureInput, raw
-from ..inspect.foreign.trial import try_graph
-from ..inspect.foreign.words import asked_of_engine, in_words
+from ..inspect.foreign.tried import try_graph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
