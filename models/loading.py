@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..runtime.errors import UserMistake
+from .fit import check_fit, head_classes
 from .spec import ModelSpec
 from .weights.checkpoint import Checkpoint, read_checkpoint
 from .weights.files.download import fetch
-from .weights.fit import check_fit, head_classes
 from .weights.names.prefixes import choose
 from .weights.values import values_of
 

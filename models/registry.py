@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
+from .doors.names import EXAMPLES, spec_of
+from .doors.timm_names import timm_names
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
 from .families.davit import facts as davit
@@ -84,18 +88,24 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     return spec
 
 
-def find(name: str) -> ModelSpec:
-    """The spec of a variant, an alias or a family (its default variant); UserMistake with the nearest names."""
+def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The spec of a variant, an alias or a family (its default variant), or of what a door names (doors/names.py).
+
+    ``model_args``: arguments of the network's builder that are others than the spec's. UserMistake with the nearest names.
+    """
     key = _key(name)
     key = FAMILIES.get(key, ALIASES.get(key, key))
     if key in MODELS:
         return MODELS[key]
+    if spec := spec_of(name, model_args or {}):
+        return spec
     known = [*FAMILIES, *ALIASES, *MODELS]
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    near += difflib.get_close_matches(key, timm_names() - {*near}, n=3, cutoff=0.7)
     raise UserMistake(
         "no model of this name",
         found=repr(name),
-        expected=f"one of {', '.join(FAMILIES)} or a variant of them",
+        expected=f"one of {', '.join(FAMILIES)} or a variant of them; or {EXAMPLES}",
         attempt=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
     )
 

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...runtime.errors import UserMistake
-from ..registry import FAMILIES, find, list_models
-from ..spec import ModelSpec
-from .checkpoint import Checkpoint
-from .names.hints import attempt_for, because_of
-from .names.prefixes import both, nearest_tensors
-from .names.shapes import HEAD, renamed
-from .values import check_kinds
+from ..runtime.errors import UserMistake
+from .registry import FAMILIES, find, list_models
+from .spec import ModelSpec
+from .weights.checkpoint import Checkpoint
+from .weights.names.hints import attempt_for, because_of
+from .weights.names.prefixes import both, nearest_tensors
+from .weights.names.shapes import HEAD, renamed
+from .weights.values import check_kinds
 
 SHOWN = 4  # names a kind in an error message: it must fit one screen
 
