@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.pictures.contract import ImageContract
+from .graph_file import GraphFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,6 +56,7 @@ class ModelSpec:
     iou: float = 0.0  # ... suppress others of their class by this overlap; both as the authors evaluate
     fixture: bool = False  # trained by us, for tests and benchmarks
     module: str | None = None  # the import name of the family's module; None for our own families
+    file: GraphFile | None = None  # an ONNX file: it is read, where others are built and traced
 
     def build(
         self, num_classes: int | None = None, image_size: tuple[int, int] | None = None, **changes: Any

@@ -27,7 +27,7 @@ GRAPH: dict[str, Check] = {
     "engines": listed(schema.ENGINE),
 }
 TEXTS = (
-    "name", "task", "target", "precision", "model", "family", "variant", "labels", "engine", "gpu_arch", "edgesmith", HASH
+    "name", "task", "target", "precision", "model", "family", "variant", "labels", "engine", "gpu_arch", "edgesmith", "judge", HASH
 )  # fmt: skip
 MANIFEST = fields(
     {

@@ -8,6 +8,7 @@ picture as pixels and samples of what preprocessing made of it (session/pixels.p
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
@@ -55,11 +56,18 @@ def golden_bytes(
 ) -> bytes:
     """The content of golden.npz."""
     buffer = io.BytesIO()
-    arrays: Any = {**inputs, **outputs}
+    arrays: Any = {member(name): array for name, array in {**inputs, **outputs}.items()}
     if picture is not None and prepared is not None:
         arrays |= {PICTURE: picture, PREPARED: prepared}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def member(name: str) -> str:
+    """What a tensor is called inside the file: its name, or one made of it where no file could have that name."""
+    from ..ground.members import PLAIN
+
+    return name if PLAIN.fullmatch(name) else f"tensor-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
 
 
 def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Golden:
@@ -85,6 +93,8 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
             expected="an .npz of numbers, as an export writes it",
             attempt="copy the bundle again, or export it again",
         ) from None
+    told = {member(name): name for name in (*inputs, *outputs)}
+    arrays = {told.get(name, name): array for name, array in arrays.items()}
     expected = [*inputs, *outputs]
     fits = bool(inputs) and bool(outputs) and all(name in arrays and arrays[name].size for name in expected)
     if not fits or len({arrays[name].shape[:1] for name in expected}) != 1 or not arrays[expected[0]].ndim:

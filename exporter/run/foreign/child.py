@@ -33,6 +33,7 @@ def _forked(task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[
     if child == 0:
         os.close(read)
         os.close(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints is no answer
         answer = _answer(task, asked)
         with os.fdopen(write, "wb") as file:
             file.write(json.dumps(answer).encode())

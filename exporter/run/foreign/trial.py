@@ -25,13 +25,14 @@ LIMIT_S = 20.0
 BYTES_A_SECOND = 4 * 2**20  # of weights: a slow machine reads and runs a large network
 
 
-def ask_about(path: Path, task: str, **asked: Any) -> dict[str, Any]:
+def ask_about(path: Path, task: str, patience: float = 1, **asked: Any) -> dict[str, Any]:
     """What ``task``, "module:function", answers to ``asked`` in a child; "why" says what became of one that has no answer.
 
-    What is asked and answered travels as JSON.
+    What is asked and answered travels as JSON. ``patience``: how many times the usual time it may take.
     """
     size, words = bytes_of(path), {"path": str(path.absolute()), "task": task}
-    return _server().ask({**words, **asked}, LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND)
+    limit_s = patience * (LIMIT_S + size / BYTES_A_SECOND)
+    return _server().ask({**words, **asked}, LEAST_BYTES + A_BYTE * size, limit_s)
 
 
 class _Server:

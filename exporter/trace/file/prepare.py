@@ -1,0 +1,155 @@
+"""The file as the passes read graphs: functions written out, an opset that they know, shapes inferred, simplified.
+
+Runs in the child of run/foreign/trial.py, since converter, inference and engine are native code and the file may be
+anybody's. What comes out is run beside the file, on the same numbers: a step that changes them is left out and told.
+
+Simplifying is onnxslim's work. Of the TorchScript export of DeiT-tiny (1,205 nodes) shapes alone leave our passes 675 nodes and
+no attention, onnxscript's optimizer 661 and none, onnxslim 322 and all twelve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....runtime.errors import UserMistake
+from ...run.feeds import apart, seeded_feeds
+from ...run.foreign.child import limit_memory
+
+if TYPE_CHECKING:
+    import onnx
+
+SAME = 1e-5  # relative error: the same arithmetic in another order, in float32
+MOST_IR = 10  # the newest that TensorRT 10 reads
+LEAST_IR = 8
+
+
+def prepare(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """``path``, ``inputs`` (name, type, sizes to run with), ``shapes`` (name -> sizes, a name where one is open),
+    ``opset`` (to raise to, or 0) and ``out``, the file to write -> {"outputs": [name, type, sizes of the run], "notes": [...]}.
+    """
+    import onnx
+    from onnx.inliner import inline_local_functions
+
+    limit_memory(asked["memory"] + 4 * sum(int(np.prod(shape)) for *_, shape in asked["inputs"]))
+    path, feeds = Path(asked["path"]), seeded_feeds(asked["inputs"])
+    expected = _run(path, feeds)
+    notes: list[str] = []
+    model = onnx.load(path)
+    _plain_weights(model)
+    _fix_shapes(model, asked["shapes"])
+    if model.functions:
+        functions = len(model.functions)
+        model = inline_local_functions(model)
+        notes.append(f"{functions} functions of the file are written out")
+    if have := _raised(model, asked["opset"]):
+        model = _convert(model, have, asked["opset"])
+        notes.append(f"raised from opset {have} to {asked['opset']}")
+        _same(expected, model, feeds, f"onnx's converter from opset {have} to {asked['opset']}")
+    before = len(model.graph.node)
+    steps: tuple[tuple[str, Callable[[onnx.ModelProto], onnx.ModelProto]], ...] = (("onnxslim", _slim), ("", _inferred))
+    for name, step in steps:
+        made = step(model)
+        if not name or apart(expected, _run(made, feeds)) <= SAME:
+            model = made
+            break
+        notes.append(f"{name} changes the numbers of this file, so it was not simplified")
+    notes.append(f"{before} nodes in the file, {len(model.graph.node)} after simplifying")
+    model.ir_version = min(max(model.ir_version, LEAST_IR), MOST_IR)
+    onnx.save(model, asked["out"])
+    return {"outputs": [[name, str(one.dtype), list(one.shape)] for name, one in expected.items()], "notes": notes}
+
+
+def _run(model: Path | onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All outputs, as ONNX Runtime computes them in the graph as it is written."""
+    from .original import open_original
+
+    session = open_original(model, optimise=False)
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def _same(
+    expected: Mapping[str, np.ndarray], model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], who: str
+) -> None:
+    found = apart(expected, _run(model, feeds))
+    if not found <= SAME:
+        raise UserMistake(
+            "The file cannot be written in another opset",
+            found=f"relative error {found:.1e} after {who}",
+            expected=f"at most {SAME:g}",
+            because="an operator of it means something else there",
+            attempt="export the network again, in opset 18 or later",
+        )
+
+
+def _plain_weights(model: onnx.ModelProto) -> None:
+    """Weights that are listed as inputs too, as files before IR 4 have them, are constants: nobody feeds them."""
+    weights = {one.name for one in model.graph.initializer}
+    kept = [one for one in model.graph.input if one.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[int | str]]) -> None:
+    """The sizes that the plan decided in the place of the file's; all others are inferred anew."""
+    for value in model.graph.input:
+        del value.type.tensor_type.shape.dim[:]
+        for size in shapes[value.name]:
+            if isinstance(size, int):
+                value.type.tensor_type.shape.dim.add().dim_value = size
+            else:
+                value.type.tensor_type.shape.dim.add().dim_param = size
+    del model.graph.value_info[:]
+
+
+def _raised(model: onnx.ModelProto, opset: int) -> int:
+    """The opset of a model that is older than ``opset``, else 0."""
+    have = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    return have if 0 < have < opset else 0
+
+
+def _convert(model: onnx.ModelProto, have: int, opset: int) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError) as error:
+        text = str(error).strip().splitlines() or ["no more is known"]
+        raise UserMistake(
+            f"The file cannot be raised from opset {have} to {opset}",
+            found=text[-1][:200],
+            expected=f"operators that have a form in opset {opset}",
+            because="the rewrites and the types of this precision need it",
+            attempt="export the network again, in opset 18 or later; or --precision fp32, which needs opset 13 only",
+        ) from None
+
+
+def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxslim
+
+    with _quiet():
+        made: onnx.ModelProto = onnxslim.slim(model)
+    return made
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    with contextlib.suppress(onnx.shape_inference.InferenceError):
+        return onnx.shape_inference.infer_shapes(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What a library prints is not what the answer is read from."""
+    os.environ.setdefault("ONNXSLIM_LOG", "0")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

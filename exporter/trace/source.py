@@ -1,0 +1,64 @@
+"""What a plan starts from, opened: a torch module that is traced, or an ONNX file that is read. Nothing behind asks which.
+
+Plan -> Source -> what judges, and the exported graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
+    from ..run.nouns import ExportedGraph
+    from ..run.runners import Runner
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model: its own answers are the judge of everything that is made of it."""
+
+    runner: Runner  # pictures -> its answers in float32
+    export: Callable[[], ExportedGraph]
+    detail: str  # in words, for the stage
+    how: str  # how ``export`` makes the graph
+    source: str  # where the weights came from
+    judge: str  # who answers: "PyTorch"
+    judge_in_full: str  # "PyTorch eager fp32"
+    sha256: str | None = None
+    averaged: bool = False
+    notes: tuple[str, ...] = ()
+    module: Any = None  # of torch, where there is one
+    entries: Mapping[str, Any] = field(default_factory=dict)  # of the manifest
+
+
+def open_source(plan: Plan) -> Source:
+    """UserMistake where checkpoint, file or choices do not go together."""
+    if plan.spec.file:
+        from .file.source import open_file
+
+        return open_file(plan)
+    return open_module(plan)
+
+
+def open_module(plan: Plan) -> Source:
+    """The torch model with its weights."""
+    from ...models.loading import prepare
+    from ..run.runners import torch_runner
+    from ..tasks.eager import EAGER
+    from .trace import trace
+
+    size = (plan.shapes.opt[2], plan.shapes.opt[3])
+    made = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
+    parameters = sum(parameter.numel() for parameter in made.module.parameters())
+    detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {made.source}"
+    outputs = plan.task.runtime.outputs
+
+    def export() -> ExportedGraph:
+        return trace(made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs)
+
+    return Source(
+        torch_runner(made.module, outputs=outputs), export, detail, "torch.export, then ONNX", made.source, "PyTorch",
+        f"{EAGER} fp32", made.sha256, made.averaged, made.notes, made.module,
+    )  # fmt: skip
