@@ -129,12 +129,11 @@ def _range(
     name: str, known: tuple[int, int, int] | None, asked: tuple[int | None, ...], usual: int | None
 ) -> tuple[int, int, int]:
     """Smallest, usual, largest of an open size: what was asked, else what is known of it from another input, else the usual."""
+    first = next((size for size in (usual, asked[1], asked[0], asked[2]) if size), 1)
+    before = known or (first, first, first)
     low, middle, high = asked
-    if known is not None:
-        low, middle, high = (told if told is not None else was for told, was in zip(asked, known, strict=True))
-        low, high = min(low or 1, middle or 1), max(high or 1, middle or 1)
-    middle = middle or usual or low or high or 1
-    found = (low or middle, middle, high or middle)
+    middle = middle or min(max(before[1], low or before[1]), high or max(before[1], low or 1))
+    found = (low or min(before[0], middle), middle, high or max(before[2], middle))
     if sorted(found) != list(found):
         raise UserMistake(
             f"The size {name} does not grow from min to max",
