@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,13 +20,31 @@ from ..backends.load import load
 from ..bundle.bundle import Bundle
 from ..errors import UserMistake
 
-if TYPE_CHECKING:
-    from .run import Asked
-
 FORMS = (".npz", ".npy")
 
 
-def run_arrays(asked: Asked, bundle: Bundle) -> int:
+class Words(Protocol):
+    """What is read of the words of the command (run.py)."""
+
+    @property
+    def images(self) -> tuple[str, ...]: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def save(self) -> str | None: ...
+    @property
+    def force(self) -> bool: ...
+    @property
+    def backend(self) -> str | None: ...
+    @property
+    def threads(self) -> int | None: ...
+    @property
+    def as_json(self) -> bool: ...
+    @property
+    def json_lines(self) -> bool: ...
+
+
+def run_arrays(asked: Words, bundle: Bundle) -> int:
     """Answer each file; the exit code. With ``--save`` there is one file, since it names one."""
     files = [*asked.images, *([asked.source] if asked.source is not None else [])]
     save = _place(asked, files)
@@ -86,7 +104,7 @@ def _unreadable(path: str, found: str, wanted: str) -> UserMistake:
     )
 
 
-def _place(asked: Asked, files: list[str]) -> Path | None:
+def _place(asked: Words, files: list[str]) -> Path | None:
     """Where the outputs go, asked before anything runs."""
     if asked.save is None:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...run.nouns import ExportedGraph
-from ..source import Source
+from ..opened import Source
 from .original import picture_runner
 from .read import read_graph
 
