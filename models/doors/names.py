@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..spec import ModelSpec
 
 PREFIXES = {"timm": "timm_model", "torchvision": "torchvision_model", "hf": "hf_folder"}
+PLACES = ("hf_folder", "own_module", "onnx_file")  # doors of what lies on somebody's disk
 FUNCTION = re.compile(r".*\.py(?::.*)?", re.DOTALL)
 EXAMPLES = "timm:NAME, torchvision:NAME, hf:FOLDER, path/file.py:function or path/net.onnx"
 
