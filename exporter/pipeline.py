@@ -98,9 +98,9 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .bundle.rivals.beside_fp16 import audit_build
     from .bundle.rivals.duel import race
     from .bundle.rivals.variant import Traced
+    from .bundle.sound import rewrite_soundly
     from .engine.build import build
-    from .engine.fused_ops import fused_ops, needed_types
-    from .patterns.rewrite import rewrite
+    from .engine.fused_ops import fused_ops
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
     from .trace.trace import trace
@@ -127,18 +127,14 @@ def run_plan(plan: Plan, run: Run) -> Result:
         judge.plan = plan
 
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
-        each = check_each_pass(judge, run) if plan.verify_each else None
-        rewritten = rewrite(
-            exported,
-            plan.order,
-            skip=plan.skip,
-            plugins=plan.plugins,
-            needs_kernel=needed_types(plan),
-            verify_each=each,
+        rewritten, rows = rewrite_soundly(
+            plan, exported, judge, check_each_pass(judge, run) if plan.verify_each else None
         )
+        plan = judge.plan = plan.without(one.name for one in rewritten.left_out)
         stage.detail = f"{len(exported.model.graph)} -> {len(rewritten.model.graph)} nodes, {passes_words(rewritten)}"
         fused = sum(fused_ops(rewritten.model).values())
         stage.detail += f", {fused} fused ops" if fused else ""
+        stage.detail += "".join(f", left out {one.name}" for one in rewritten.left_out)
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
 
     quantised = quantise_within(plan, rewritten.model, run) if plan.calibration else None
@@ -165,7 +161,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     made = Made(source, exported, rewritten, typed, built, quantised)
     with run.stage("verify", "against PyTorch eager fp32") as stage:
         bundle = draft(plan, run, made, judge)
-        parity, notes = check(judge, made, bundle, run)
+        parity, notes = check(judge, made, bundle, run, rows)
         stage.detail = f"{sum(row.passed for row in parity)} of {len(parity)} checks against PyTorch eager fp32 hold"
 
     beside = race(plan, made, bundle, traced) if quantised else None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...runtime.ground.limits import quantised
+from ...runtime.ground.limits import FP32, quantised
 from ..plan.plan import Plan
 from ..run import runners as verify
 from ..run.finite import check_finite
+from ..run.own_error import own_error
 from ..run.runners import Runner
 from ..tasks.task import Row
 
@@ -28,6 +29,7 @@ class Judge:
         self.plan = plan
         self._module = module
         self.runner = verify.torch_runner(module, outputs=plan.task.runtime.outputs)
+        self.rounds = False  # float32 costs this network more than the usual limit: a device has to be told
         self._inputs: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._answers: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
 
@@ -101,7 +103,13 @@ class Judge:
                 del inputs["seeded"]
             for kind, images in inputs.items():
                 answers = verify.run_all(runner, images, shape[0])
-                found.append(
-                    self.agreement(stage, name, kind, shape, self.answer(kind, images, shape), answers, precision)
-                )
+                row = self.agreement(stage, name, kind, shape, self.answer(kind, images, shape), answers, precision)
+                if not row.passed and precision == FP32 and np.isfinite(answers).all():
+                    row = self.plan.task.within_rounding(row, self.own_error(images, shape[0]))
+                    self.rounds = self.rounds or row.passed
+                found.append(row)
         return found
+
+    def own_error(self, images: np.ndarray, batch: int) -> float:
+        """How far PyTorch in float32 is from PyTorch in float64 on these inputs, at the most; 0.0 where it has no float64."""
+        return own_error(self._module, self.runner, images, batch, self.plan.task.runtime.outputs)

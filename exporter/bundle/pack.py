@@ -62,6 +62,10 @@ def publish(
     if choice:
         told.append(choice.why)
         content["choice"] = choice.to_json()
+    if judge.rounds and plan.precision == FP32:
+        golden = next(iter(bundle.golden.inputs.values())).copy()  # what is read from the file cannot be written to
+        error = judge.own_error(golden, plan.shapes.opt[0])
+        content["precision_report"] = {**content["precision_report"], "golden_own_error": error}
     content["notes"] = [*content["notes"], *told, *notes]
     pictures, report = drawn(plan, judge, bundle)
     files |= pictures
@@ -126,7 +130,8 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
                  "seconds": round(record.seconds, 4)}
                 for record in made.rewritten.passes
             ],
-            "skipped": list(plan.skip),
+            "skipped": [name for name in plan.skip if name not in {one.name for one in made.rewritten.left_out}],
+            "left_out": [asdict(one) for one in made.rewritten.left_out],
             "nodes_before": dict(made.rewritten.nodes_before),
             "nodes_after": dict(made.rewritten.nodes_after),
             "fused": made.built.fused,
@@ -137,7 +142,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "parity": [],
         "benchmark": None,
         "engines": [engine for engine in made.built.engines],
-        "notes": [*made.rewritten.notes, *made.built.notes, *unused(plan, made.built.fused)],
+        "notes": [*(f"left out: {one.name}, {one.why}" for one in made.rewritten.left_out), *made.rewritten.notes, *made.built.notes, *unused(plan, made.built.fused)],
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ and on real pictures. A failure names the stage, then the first node where the n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...runtime.bundle.engines import ONNXRUNTIME
@@ -29,16 +29,22 @@ if TYPE_CHECKING:
     from .made import Made
 
 
-def check(judge: Judge, made: Made, bundle: Bundle, run: Run) -> tuple[list[Row], list[str]]:
+def check(
+    judge: Judge, made: Made, bundle: Bundle, run: Run, rewritten: Sequence[Row] = ()
+) -> tuple[list[Row], list[str]]:
     """All parity rows of an export and the notes for the report (what could not be run here).
+
+    ``rewritten``: the rows of the rewritten graph, where they are known.
 
     Raises:
         ParityFailed: a row does not hold and the plan asks for the check; the artefacts are kept.
     """
     plan = judge.plan
     shapes = verify.shapes_to_try(plan.shapes, plan.spec.size_multiple)
-    graph = verify.graph_runner(made.rewritten.model)
-    rows = judge.rows("rewritten", "ONNX Runtime", graph, FP32, shapes)
+    rows = list(rewritten)
+    if not rows:
+        graph = verify.graph_runner(made.rewritten.model)
+        rows += judge.rows("rewritten", "ONNX Runtime", graph, FP32, shapes)
     if plan.precision != FP32:
         typed = typed_runner(made.typed.model)
         rows += judge.rows(plan.precision, "ONNX Runtime, rounded", typed, plan.precision, shapes)

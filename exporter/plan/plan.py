@@ -6,7 +6,8 @@ The plan is frozen; the pipeline reads it and asks nothing further. ``--dry-run`
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,10 @@ class Plan:
     def rest(self) -> str:
         """What the floating-point part computes in: fp16 around quantised nodes on a GPU, fp32 on a CPU."""
         return self.target.default_precision if self.precision in (*quantised_names(), AUTO) else self.precision
+
+    def without(self, passes: Iterable[str]) -> Plan:
+        """The same plan with some more passes left out."""
+        return replace(self, skip=tuple(dict.fromkeys((*self.skip, *passes))))
 
     @property
     def order(self) -> str:

@@ -65,6 +65,14 @@ class PassRecord:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A pass that an export did without, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
 class RewrittenGraph:
     """The graph after the passes of one target."""
 
@@ -79,3 +87,5 @@ class RewrittenGraph:
     output_names: tuple[str, ...] = OUTPUTS
     notes: tuple[str, ...] = ()
     """which passes did not run though nobody named them, and why"""
+    left_out: tuple[LeftOut, ...] = ()
+    """passes that changed the numbers of this network"""

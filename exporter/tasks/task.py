@@ -146,6 +146,10 @@ class ExportTask:
         """One row: the answers of a stage beside the judge's; ``in_graph``: the stage's are of a finished graph."""
         return rows.agreement(stage, runner, inputs, shape, judge, other, precision)
 
+    def within_rounding(self, row: Row, own_error: float) -> Row:
+        """A row in float32 held to what float32 costs PyTorch itself: ``own_error``, the largest distance from float64."""
+        return rows.within_rounding(row, own_error) if isinstance(row, rows.Row) else row
+
     # the bundle
 
     def telling(self, answers: np.ndarray, rule: Any) -> np.ndarray:

@@ -45,6 +45,8 @@ def rewrites(rewrite: Data) -> Html:
         parts.append(tag("p", f"Fused ops: {ops}. {ROUTES.get(str(fused.get('route')), '')}"))
     if rewrite.get("skipped"):
         parts.append(tag("p", f"Left out on request: {', '.join(rewrite['skipped'])}."))
+    for one in rewrite.get("left_out") or []:
+        parts.append(tag("p", f"Left out: {one.get('name')}, {one.get('why')}."))
     return join(parts)
 
 

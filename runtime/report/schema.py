@@ -30,7 +30,7 @@ FUSED = fields({"route": TEXT, "ops": COUNTS})
 REWRITE = fields(
     {
         "passes": listed(fields({"name": PLAIN, "count": COUNT, "refused": REFUSED, "seconds": FIGURE})),
-        "skipped": listed(TEXT), "nodes_before": COUNTS, "nodes_after": COUNTS, "fused": FUSED,
+        "skipped": listed(TEXT), "left_out": listed(fields({"name": PLAIN, "why": PLAIN})), "nodes_before": COUNTS, "nodes_after": COUNTS, "fused": FUSED,
     }
 )  # fmt: skip
 PRECISION = {"precision": TEXT, "casts": COUNT, "islands": listed(fields({"node": PLAIN, "op": PLAIN, "why": PLAIN}))}

@@ -145,9 +145,10 @@ class Task(ABC):
         precision: str,
     ) -> list[SelfTestRow]:
         """What a device computed in some runs beside the golden outputs; ``precision`` is what it is held to."""
-        cosine = (bundle.manifest.get("precision_report") or {}).get("golden_cosine")
+        told = bundle.manifest.get("precision_report") or {}
+        measured = told.get("golden_cosine"), told.get("golden_own_error", 0.0)
         return [
-            agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, cosine)
+            agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, *measured)
             for name in self.golden_outputs(bundle)
         ]
 

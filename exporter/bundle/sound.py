@@ -1,0 +1,167 @@
+"""Rewritten graph -> one that computes what the exported graph computes: a pass that changed the numbers is left out.
+
+    rewritten, rows = rewrite_soundly(plan, exported, judge)
+
+A pass of ours that is wrong on a network nobody wrote it for is a fault of ours, and no reason to send its user away. Where the
+rewritten graph is off and the exported one is not, the guilty pass is found by halving the list of those that changed something.
+The bundle's notes name it, and the first node where the numbers part. Where no pass is to blame, nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ...runtime.errors import EdgesmithError
+from ...runtime.ground.limits import FP32
+from ..engine.fused_ops import needed_types
+from ..patterns.rewrite import VerifyEach, rewrite
+from ..run import runners
+from ..run.nouns import ExportedGraph, LeftOut, RewrittenGraph
+from .jump import first_jump
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from ..plan.plan import Plan
+    from ..tasks.task import Row
+    from .judge import Judge
+
+Shape = tuple[int, ...]
+
+
+def rewrite_soundly(
+    plan: Plan, exported: ExportedGraph, judge: Judge, verify_each: VerifyEach | None = None
+) -> tuple[RewrittenGraph, list[Row]]:
+    """The graph after the passes of the plan, and its rows beside PyTorch at every shape that it promises to take.
+
+    With ``verify_each`` nothing is left out: who asks for it wants to hear of the pass. Rows that do not hold are left for who
+    reports them: the exported graph is off as well, or no single pass is guilty.
+
+    Raises:
+        EdgesmithError: the exported graph itself cannot be loaded.
+    """
+    if verify_each:
+        return rewrite(exported, plan.order, skip=plan.skip, plugins=plan.plugins, needs_kernel=needed_types(plan), verify_each=verify_each), []  # fmt: skip
+    search = _Search(plan, exported, judge)
+    left_out: list[LeftOut] = []
+    attempt = search.attempt(())
+    while attempt.wrong and (guilty := search.guilty([one.name for one in left_out], attempt)):
+        left_out.append(guilty)
+        attempt = search.attempt([one.name for one in left_out])
+    if attempt.wrong and left_out:  # leaving some out did not help: the fault is not theirs
+        left_out, attempt = [], search.attempt(())
+    if attempt.rewritten is None:  # a pass that raises, on a graph that is wrong without it
+        assert attempt.raised is not None
+        raise attempt.raised
+    return replace(attempt.rewritten, left_out=tuple(left_out)), attempt.rows
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The passes run without some of them; ``rewritten`` is None where one raised."""
+
+    rewritten: RewrittenGraph | None
+    rows: list[Row]
+    ran: tuple[str, ...] = ()  # those that changed something, in their order
+    raised: Exception | None = None
+    unloadable: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        return self.rewritten is None or bool(self.unloadable) or not all(row.passed for row in self.rows)
+
+    def why(self) -> str:
+        """What is wrong with it, in words."""
+        if self.raised is not None:
+            return f"it stops with {type(self.raised).__name__}: {_first_line(self.raised)}"
+        return f"its graph cannot be loaded: {self.unloadable}" if self.unloadable else "it changed the numbers"
+
+
+class _Search:
+    """Tries of one export; the exported graph itself is tried when it is first asked for."""
+
+    def __init__(self, plan: Plan, exported: ExportedGraph, judge: Judge) -> None:
+        self.plan, self.exported, self.judge = plan, exported, judge
+        self.shapes = runners.shapes_to_try(plan.shapes, plan.spec.size_multiple)
+
+    def attempt(self, without: Collection[str], shapes: list[Shape] | None = None) -> _Attempt:
+        """Rewrite without some passes, and compare."""
+        plan, changed = self.plan, list[str]()
+        try:
+            rewritten = rewrite(
+                self.exported,
+                plan.order,
+                skip=tuple(dict.fromkeys((*plan.skip, *without))),
+                plugins=plan.plugins,
+                needs_kernel=needed_types(plan),
+                on_pass=lambda record: changed.append(record.name) if record.count else None,
+            )
+        except EdgesmithError:
+            raise
+        except Exception as error:  # noqa: BLE001  a pass that meets a form nobody thought of may raise anything
+            return _Attempt(None, [], tuple(dict.fromkeys(changed)), error)
+        rows, unloadable = self._rows(rewritten.model, shapes or self.shapes)
+        return _Attempt(rewritten, rows, tuple(dict.fromkeys(changed)), unloadable=unloadable)
+
+    def guilty(self, without: list[str], failed: _Attempt) -> LeftOut | None:
+        """The pass with which the graph goes wrong, where it is right without it and those that changed it later."""
+        shapes = list(dict.fromkeys(row.shape for row in failed.rows if not row.passed)) or self.shapes[:1]
+        rows, unloadable = self._rows(self.exported.model, shapes)
+        if unloadable:
+            raise EdgesmithError(
+                "The graph that torch's exporter wrote cannot be loaded",
+                found=unloadable,
+                expected="a graph that ONNX Runtime runs as it was traced",
+                because="no rewrite was looked at: the graph before them is not valid",
+                attempt="another --opset, or another form of the layer that it names",
+            )
+        if not all(row.passed for row in rows):
+            return None
+        ran = list(failed.ran)
+        if failed.raised is not None:  # the one that raised has not been counted
+            every = [step for step in self._names() if step not in (*without, *self.plan.skip)]
+            ran = [*ran, *(step for step in every if step not in ran)]
+        right, wrong = 0, len(ran)  # the first ``right`` passes make a right graph, the first ``wrong`` do not
+        worst = failed
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            tried = self.attempt([*without, *ran[middle:]], shapes)
+            if tried.wrong:
+                wrong, worst = middle, tried
+            else:
+                right = middle
+        if not wrong:
+            return None
+        name = ran[wrong - 1]
+        return LeftOut(name, worst.why() + self._place([*without, *ran[right:]], worst, shapes))
+
+    def _rows(self, model: ir.Model, shapes: list[Shape]) -> tuple[list[Row], str]:
+        try:
+            return self.judge.rows("rewritten", "ONNX Runtime", runners.graph_runner(model), FP32, shapes), ""
+        except EdgesmithError:
+            raise
+        except Exception as error:  # noqa: BLE001  the exceptions of ONNX Runtime share no base class but this one
+            return [], _first_line(error)
+
+    def _place(self, before: list[str], after: _Attempt, shapes: list[Shape]) -> str:
+        """``, first at NODE``, where both graphs run and one differs."""
+        reference = self.attempt(before, shapes).rewritten
+        failed = [row for row in after.rows if not row.passed]
+        if reference is None or after.rewritten is None or not failed:
+            return ""
+        images = next(
+            iter(runners.in_batches(self.judge.inputs(failed[0].shape)[failed[0].inputs], failed[0].shape[0]))
+        )
+        jump = first_jump(reference.model, after.rewritten.model, images)
+        return f", first at {jump}" if jump else ""
+
+    def _names(self) -> list[str]:
+        from ..patterns.order import passes_for
+
+        return list(dict.fromkeys(step.__name__ for step in passes_for(self.plan.order, self.plan.plugins)))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
