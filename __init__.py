@@ -16,7 +16,7 @@ from .runtime.ground.version import __version__
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .calibration.judge.task import TaskJudge
     from .calibration.precisions import Precision
@@ -53,8 +53,9 @@ __all__ = [
 
 def export(
     model: str,
-    weights: Place = "random",
+    weights: Place | None = None,
     *,
+    model_args: Mapping[str, Any] | Iterable[str] = (),
     ema: bool | None = None,
     target: str = "cpu",
     precision: str | None = None,
@@ -215,7 +216,7 @@ def compare(
     first: Place,
     second: Place,
     *,
-    weights: Place = "random",
+    weights: Place | None = None,
     num_classes: int | None = None,
     precision: str = FP32,
     data: Place | None = None,
@@ -235,7 +236,7 @@ def compare(
     from .exporter.commands.inspect.compare import compare as run
 
     return run(
-        fspath(first), fspath(second), weights=fspath(weights), num_classes=num_classes, precision=precision,
+        fspath(first), fspath(second), weights=None if weights is None else fspath(weights), num_classes=num_classes, precision=precision,
         data=None if data is None else fspath(data),
     )  # fmt: skip
 

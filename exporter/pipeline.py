@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..models.registry import find
+from ..models.doors.names import FILES, door_of
+from ..models.registry import MODELS, find
 from .plan import plan as plan_module
 from .plan.plan import Plan
 from .run.arguments import spell
@@ -57,7 +58,7 @@ class Result:
         }
 
 
-def export(model: str, weights: str = "random", *, dry_run: bool = False, progress: Progress | None = None,
+def export(model: str, weights: str | None = None, *, dry_run: bool = False, progress: Progress | None = None,
            **choices: Any) -> Result:  # fmt: skip
     """Export a model to a verified bundle. ``choices`` are those of ``plan.make_plan``.
 
@@ -66,7 +67,7 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
         ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
             kept in the folder it names ("auto" that finds no precision keeps none).
     """
-    own = find_export(find(model).task).flow if isinstance(model, str) else ""
+    own = _own_flow(model) if isinstance(model, str) else ""
     flow = import_module(f".{own}", __package__) if own else None  # a task of several graphs has a screen of its own
     plan = (flow or plan_module).make_plan(model, weights, **choices)
     if dry_run:
@@ -79,6 +80,12 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
         return Result(
             plan, carried.bundle, carried.parity, tuple(run.stages), kept, tuple(carried.bundle.manifest["notes"])
         )
+
+
+def _own_flow(model: str) -> str:
+    """The flow of the model's task, where it has one of its own; networks behind a door have the usual one."""
+    door = door_of(model) if model not in MODELS else None
+    return "" if door and door[0] != FILES else find_export(find(model).task).flow
 
 
 def run_plan(plan: Plan, run: Run) -> Result:

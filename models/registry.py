@@ -15,7 +15,8 @@ from typing import Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
-from .doors.names import EXAMPLES, spec_of
+from .doors.building import with_arguments
+from .doors.names import EXAMPLES, PLACES, door_of, spec_of
 from .doors.timm_names import timm_names
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
@@ -96,7 +97,7 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
     key = _key(name)
     key = FAMILIES.get(key, ALIASES.get(key, key))
     if key in MODELS:
-        return MODELS[key]
+        return with_arguments(MODELS[key], model_args) if model_args else MODELS[key]
     if spec := spec_of(name, model_args or {}):
         return spec
     known = [*FAMILIES, *ALIASES, *MODELS]
@@ -108,6 +109,41 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
         expected=f"one of {', '.join(FAMILIES)} or a variant of them; or {EXAMPLES}",
         attempt=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
     )
+
+
+def find_recorded(manifest: Mapping[str, Any]) -> ModelSpec:
+    """The model that a bundle says it was made from. A bundle may come from anywhere: it names no file to be opened or run.
+
+    Raises:
+        UserMistake: there is no such model, or it is a file or folder of somebody's, which only the user may name.
+    """
+    name, told = _recorded_name(manifest), manifest.get("model_args") or {}
+    if names_a_place(manifest):
+        raise UserMistake(
+            "The network of this bundle is a file or folder of its maker's",
+            found=f"model {name} in its manifest",
+            expected="a name of edgesmith list, timm or torchvision",
+            because="a bundle may come from anywhere, so no code or folder is opened because it says so",
+            attempt="edgesmith compare BUNDLE path/to/it, with the file or folder that you mean",
+        )
+    if not isinstance(told, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in told):
+        raise UserMistake("The bundle's model_args cannot be used", found=repr(told)[:80], expected="arguments by name")
+    return find(name, {key: _tuples(value) for key, value in told.items()})
+
+
+def names_a_place(manifest: Mapping[str, Any]) -> bool:
+    """Whether the bundle was made from a file or folder, of which its manifest has the name and nothing has the place."""
+    name = _recorded_name(manifest)
+    door = None if _key(name) in MODELS else door_of(name)
+    return door is not None and door[0] in PLACES
+
+
+def _recorded_name(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("model", manifest.get("name")))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _key(name: str) -> str:

@@ -104,9 +104,10 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
     shapes = {name: list(getattr(plan.shapes, name)) if dynamic else None for name in ("min", "opt", "max")}
     return {
         "name": plan.out.name.removesuffix(".edge"),
-        "model": spec.name,
+        "model": spec.recorded_name,
+        **({"model_args": dict(spec.asked)} if spec.asked else {}),
         "family": spec.family,
-        "variant": spec.name,
+        "variant": spec.recorded_name,
         "paper": spec.paper,
         "licence": {"code": spec.licence_code, "weights": spec.licence_weights},
         "weights": {"source": made.source.source, "sha256": made.source.sha256, "seed": plan.seed,

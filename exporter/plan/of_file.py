@@ -33,6 +33,7 @@ HAS = {  # settings that a checkpoint has use for -> why a file has none
     "weights": "its weights are in it",
     "ema": "its weights are in it",
     "seed": "its weights are in it",
+    "model_args": "its network is built already",
     "num_classes": "its classes are counted in its output",
 }
 
@@ -41,7 +42,7 @@ def check_asked(spec: ModelSpec, asked: Settings) -> None:
     """UserMistake for a setting that a file has no use for."""
     for name, why in HAS.items():
         value = getattr(asked, name)
-        if value in (None, "random", 0) and value is not False:
+        if not value and value is not False:
             continue
         flag = "--" + name.replace("_", "-")
         raise UserMistake(

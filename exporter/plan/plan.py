@@ -23,6 +23,7 @@ from . import fused_ops
 from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
 from .fused_ops import check_native, plan_plugins
 from .labels import class_names
+from .model_args import model_args_of
 from .of_file import check_asked, check_file, file_notes, file_opset, file_shapes
 from .preparing import asked_fields, contract_words, prepared, recorded_at
 from .quantised import plan_calibration
@@ -117,6 +118,7 @@ class Plan:
         """The plan as ``--dry-run --json`` prints it."""
         return {
             "model": self.spec.name,
+            "model_args": dict(self.spec.asked),
             "family": self.spec.family,
             "weights": self.weights,
             "ema": self.ema,
@@ -142,18 +144,19 @@ class Plan:
         }
 
 
-def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> Plan:
+def make_plan(model: str, weights: Place | None = Settings.weights, **choices: Any) -> Plan:
     """Check and complete every choice; ``choices`` are the settings of settings.py.
 
     Raises UserMistake for the first that cannot work.
     """
     asked = settings_of(model, weights, choices)
-    published = find(model)
+    published = find(model, model_args_of(asked.model_args))
+    weights = published.usual_weights if weights is None else str(weights)
     check_weight_bytes(published)
-    check_weights(str(weights))
+    check_weights(weights)
     fields = asked_fields(asked)
-    record = recorded_at(str(weights), fields)
-    spec = record.applied(published)
+    record = recorded_at(weights, fields)
+    spec = record.applied(published).with_classes(asked.num_classes)
     goal = find_target(asked.target)
     kind = arguments.precision(asked.precision or goal.default_precision)
     arch = gpu_arch_of(goal, asked.gpu_arch, kind)
@@ -178,9 +181,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
         from ..patterns.rewrite import check_skip
 
         check_skip(steps, order_for(goal.order, kind), ops)
-    destination = (
-        Path(asked.out) if asked.out else Path(f"{Path(spec.name).stem}.edge" if spec.file else f"{spec.name}.edge")
-    )
+    destination = Path(asked.out) if asked.out else Path(f"{spec.file_name}.edge")
     check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
@@ -191,7 +192,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
     judged = None if calibration and calibration.data else asked.images or asked.data
     return Plan(
         spec=spec,
-        weights=spec.file.path if spec.file else str(weights),
+        weights=spec.file.path if spec.file else weights,
         num_classes=outputs,
         target=goal,
         precision=kind,
@@ -204,6 +205,7 @@ def make_plan(model: str, weights: Place = Settings.weights, **choices: Any) -> 
         labels=names,
         ema=asked.ema,
         notes=(
+            *spec.assumed,
             *record.told(published),
             *(file_notes(spec, fields, shapes) if spec.file else ()),
             *pictures_left_out(judged),

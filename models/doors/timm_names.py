@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from ...runtime.errors import UserMistake
 
 REGISTERED = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
 RENAMED = re.compile(r"^register_model_deprecations\((.*?)^\}?\)", re.MULTILINE | re.DOTALL)
@@ -32,6 +36,23 @@ def architecture(word: str) -> str:
 def is_timm(word: str) -> bool:
     name = architecture(word)
     return name in timm_names() or name in renamed()
+
+
+def timm_matching(pattern: str) -> list[str]:
+    """Names that match ``*`` and ``?``, in order; UserMistake with near ones where there is none."""
+    names = timm_names()
+    found = sorted(fnmatch.filter(names, pattern.strip().lower()))
+    if found:
+        return found
+    near = difflib.get_close_matches(pattern.strip("*? ").lower(), names, n=3, cutoff=0.4)
+    raise UserMistake(
+        "timm has no model of this name" if names else "timm is not installed",
+        found=f"--timm {pattern}",
+        expected=f"a part of its {len(names)} names, with * for the rest"
+        if names
+        else "pip install 'edgesmith[export]'",
+        attempt=f"--timm '*{pattern.strip('*? ')}*'" + (f", or did you mean {' or '.join(near)}?" if near else ""),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -58,7 +58,7 @@ class Recorded:
         return replace(
             spec,
             contract=contract,
-            config={**spec.config, **network_arguments(self.arguments, spec, origin)},
+            config={**spec.config, **network_arguments(self.arguments, spec, origin), **spec.asked},
             num_classes=self.num_classes or spec.num_classes,
             label_names=self.labels or spec.label_names,
         )

@@ -40,7 +40,7 @@ def compare(
     first: str,
     second: str,
     *,
-    weights: str = "random",
+    weights: str | None = None,
     num_classes: int | None = None,
     precision: str = FP32,
     data: str | None = None,

@@ -67,7 +67,7 @@ class Side:
         return self.classes if self.finished else self.task.classes_of(answer)
 
 
-def open_side(name: str, weights: str, num_classes: int | None) -> Side:
+def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
     """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them."""
     path = Path(name)
     if path.is_dir():
@@ -193,7 +193,7 @@ def _limits(size: int | str) -> Limits:
     return (size, size) if isinstance(size, int) else (1, None)
 
 
-def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
+def _open_model(name: str, weights: str | None, num_classes: int | None) -> Side:
     from ....models import as_recorded, create
 
     spec = as_recorded(name, weights)

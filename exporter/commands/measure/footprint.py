@@ -58,19 +58,20 @@ def _load(request: Mapping[str, Any]) -> Any:
         from .peers import openvino_runner
 
         return openvino_runner(request["path"], threads, request["precision"])
-    from ....models import create, find
+    from ....models import create, find_recorded
     from ...run.runners import torch_runner
     from ...tasks.known import find_export
     from .peers import deploy_form
 
-    made = create(request["model"], request["weights"], request["classes"], tuple(request["shape"][2:]))
+    spec = find_recorded(request)
+    made = create(spec, request["weights"], request["classes"], tuple(request["shape"][2:]))
     module: Any = deploy_form(made)[0]
     del made  # the training form is not what is measured
     if request["kind"] == "compile":
         import torch
 
         module = torch.compile(module)
-    return torch_runner(module, threads, find_export(find(request["model"]).task).runtime.outputs)
+    return torch_runner(module, threads, find_export(spec.task).runtime.outputs)
 
 
 def main() -> None:

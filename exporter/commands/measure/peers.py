@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
+from ....models.registry import find_recorded, names_a_place
 from ....runtime.backends.openvino import HINTS
 from ....runtime.backends.openvino_library import openvino_core
 from ....runtime.bundle.engines import OPENVINO as ENGINE
@@ -73,7 +73,7 @@ def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tupl
     from ....models import prepare
 
     told = bundle.manifest["weights"]
-    name, source = find(str(bundle.manifest["model"])).name, str(told.get("source", ""))
+    spec, source = find_recorded(bundle.manifest), str(told.get("source", ""))
     if weights is None and source.startswith("random"):
         weights = "random"
     elif weights is None:
@@ -88,7 +88,7 @@ def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tupl
             attempt="--weights PATH, or --against none to measure the bundle alone",
         )
     size, classes = (shape[2], shape[3]), bundle.manifest["num_classes"]
-    made = prepare(name, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
+    made = prepare(spec, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
     if made.sha256 != told.get("sha256"):
         raise UserMistake(
             "That is not the checkpoint of this bundle",
@@ -116,9 +116,17 @@ def peer_candidates(
     """The peers, warmed up; a compiler that does not work on this machine is told in the table, not hidden."""
     if not peers:
         return []
+    if names_a_place(bundle.manifest):
+        skipped |= dict.fromkeys((PEERS[peer] for peer in peers), "the network is a file or folder of its maker's")
+        return []
     made, chosen = _module(bundle, weights, images.shape)
     module, form = deploy_form(made.module)
-    torch_alone = {"model": made.spec.name, "weights": chosen, "classes": made.num_classes}
+    torch_alone = {
+        "model": made.spec.name,
+        "model_args": dict(made.spec.asked),
+        "weights": chosen,
+        "classes": made.num_classes,
+    }
     ready, outputs = [], find_task(bundle.task).outputs
     for peer in peers:
         name = PEERS[peer] + form

@@ -29,7 +29,7 @@ def open_file(plan: Plan) -> Source:
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)
     detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     return Source(
-        picture_runner(path), lambda: exported, detail, "; ".join(read.notes), file.path, JUDGE, IN_FULL,
+        picture_runner(path), lambda: exported, detail, "; ".join(read.notes), path.name, JUDGE, IN_FULL,
         sha256_of(path), notes=read.notes, entries={"judge": IN_FULL},
     )  # fmt: skip
 

@@ -77,7 +77,7 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     path, inputs = Path(file.path), plan.rule.inputs
     with run.stage("create", f"{path.name}, opset {file.opset}") as stage:
         read = read_graph(path, [one.at("opt") for one in inputs], {one.name: one.shape for one in inputs}, plan.opset)
-        origin = FileOrigin(file.path, sha256_of(path), read.notes)
+        origin = FileOrigin(path.name, sha256_of(path), read.notes)
         cases = judged_cases(plan)
         stage.detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)

@@ -50,7 +50,7 @@ class TensorRule:
     given: tuple[tuple[str, np.ndarray], ...] = ()
 
 
-def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any) -> Plan:
+def make_plan(model: str, weights: str | Any | None = Settings.weights, **choices: Any) -> Plan:
     """Check and complete every choice; UserMistake for the first that cannot work."""
     asked = settings_of(model, weights, choices)
     spec = find(model)
@@ -79,7 +79,7 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
         from ...patterns.rewrite import check_skip
 
         check_skip(steps, order_for(target.order, precision), ())
-    out = Path(asked.out) if asked.out else Path(f"{Path(spec.name).stem}.edge")
+    out = Path(asked.out) if asked.out else Path(f"{spec.file_name}.edge")
     check_out(out, asked.overwrite, None, GRAPHS_AT_ONCE * 4 * spec.parameters)
     first = inputs[0]
     return Plan(
