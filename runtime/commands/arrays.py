@@ -81,18 +81,15 @@ def read_arrays(path: str, bundle: Bundle) -> dict[str, np.ndarray]:
             + ")",
         )
     try:
-        with np.load(place, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except AttributeError:  # an .npy is an array itself
-        return _one(place, names, wanted)
+        found = np.load(place, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            with found:
+                return {name: found[name] for name in found.files}
     except Exception as error:  # noqa: BLE001 a damaged zip or header is any exception of its parser
         raise _unreadable(path, str(error) or type(error).__name__, wanted) from None
-
-
-def _one(place: Path, names: list[str], wanted: str) -> dict[str, np.ndarray]:
     if len(names) != 1:
-        raise _unreadable(str(place), f"one array for {len(names)} inputs", wanted)
-    return {names[0]: np.load(place, allow_pickle=False)}
+        raise _unreadable(path, f"one array for {len(names)} inputs", wanted)
+    return {names[0]: found}
 
 
 def _unreadable(path: str, found: str, wanted: str) -> UserMistake:

@@ -21,11 +21,13 @@ import numpy as np
 from ....runtime.errors import UserMistake
 from ...run.feeds import apart, seeded_feeds
 from ...run.foreign.child import limit_memory
+from ...run.foreign.trial import A_BYTE
 
 if TYPE_CHECKING:
     import onnx
 
 SAME = 1e-5  # relative error: the same arithmetic in another order, in float32
+ROOM_BYTES = 4 * 2**30  # beside what a trial has: maps may be larger than weights, and simplifying takes three copies
 MOST_IR = 10  # the newest that TensorRT 10 reads
 LEAST_IR = 8
 
@@ -37,7 +39,7 @@ def prepare(asked: Mapping[str, Any]) -> dict[str, Any]:
     import onnx
     from onnx.inliner import inline_local_functions
 
-    limit_memory(asked["memory"] + 4 * sum(int(np.prod(shape)) for *_, shape in asked["inputs"]))
+    limit_memory(asked["memory"] + ROOM_BYTES + A_BYTE * 4 * sum(int(np.prod(shape)) for *_, shape in asked["inputs"]))
     path, feeds = Path(asked["path"]), seeded_feeds(asked["inputs"])
     expected = _run(path, feeds)
     notes: list[str] = []
@@ -108,6 +110,8 @@ def _fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[int | str]]) -
             else:
                 value.type.tensor_type.shape.dim.add().dim_param = size
     del model.graph.value_info[:]
+    for value in model.graph.output:  # what other tools write there may be the sizes of their example
+        value.type.tensor_type.ClearField("shape")
 
 
 def _raised(model: onnx.ModelProto, opset: int) -> int:
@@ -137,6 +141,10 @@ def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with _quiet():
         made: onnx.ModelProto = onnxslim.slim(model)
+    kept = {one.name: one for one in made.graph.input}
+    inputs = [kept.get(one.name, one) for one in model.graph.input]  # one that nothing reads is an input too
+    del made.graph.input[:]
+    made.graph.input.extend(inputs)
     return made
 
 

@@ -37,6 +37,7 @@ ELSEWHERE = {  # settings of other exports: why they have no meaning here
     "smooth": FLOATS_ONLY,
     "block": FLOATS_ONLY,
     "calib_cache": FLOATS_ONLY,
+    "verify_each": "a pass that changes the numbers is found and left out without it",
     "plugins": "fused ops are for the families that they were written for",
     "native_plugins": "fused ops are for the families that they were written for",
 }

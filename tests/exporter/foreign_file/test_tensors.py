@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from command_line import edgesmith
@@ -108,3 +109,28 @@ def test_a_picture_is_refused_in_words(bundle: Path):
     with product.load(bundle) as session, pytest.raises(UserMistake, match="takes arrays, not pictures") as caught:
         session(np.zeros((8, 8, 3), np.uint8))
     assert "ids int64 n x 16" in str(caught.value)
+
+
+def test_an_input_that_nothing_reads_stays_and_sizes_of_an_example_do_not(file: Path, tmp_path: Path):
+    """Other tools leave unused inputs in, and the sizes of the example at the outputs of an open graph."""
+    model = onnx.load(file)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("kinds", onnx.TensorProto.INT64, ["n", "t"]))
+    for value, sizes in zip(model.graph.output, ((1, 4, 8), (1, 8), (1,)), strict=True):
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+            dim.dim_value = size
+    onnx.save(model, tmp_path / "odd.onnx")
+    answer = edgesmith("export", "--model", str(tmp_path / "odd.onnx"), "--out", str(tmp_path / "odd.edge"))
+    assert answer.code == 0, answer.err
+    opened = open_bundle(tmp_path / "odd.edge")
+    assert [one.name for one in opened.inputs] == ["ids", "weights", "kinds"]
+    assert [len(one.shape) for one in opened.outputs] == [3, 2, 1] and opened.outputs[1].shape[1] == 8
+    with product.load(opened) as session:
+        found = session.run({**arrays(), "kinds": arrays()["ids"]})
+    assert found["pooled"].shape == (3, 8)
+
+
+def test_a_dry_run_says_the_plan(file: Path, tmp_path: Path):
+    out = str(tmp_path / "t.edge")
+    answer = edgesmith("export", "--model", str(file), "--dry-run", "--json", "--out", out)
+    assert answer.code == 0 and json.loads(answer.out)["plan"]["opt_shape"] == [1, 16]
+    assert edgesmith("export", "--model", str(file), "--dry-run", "--out", out).code == 0
