@@ -81,9 +81,9 @@ def read_arrays(path: str, bundle: Bundle) -> dict[str, np.ndarray]:
             + ")",
         )
     try:
-        found = np.load(place, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            with found:
+        with place.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.ndarray):
                 return {name: found[name] for name in found.files}
     except Exception as error:  # noqa: BLE001 a damaged zip or header is any exception of its parser
         raise _unreadable(path, str(error) or type(error).__name__, wanted) from None

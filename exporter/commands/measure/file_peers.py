@@ -35,7 +35,7 @@ def file_candidates(
     asked = [peer for peer in peers if peer in NAMES]
     if not asked:
         return []
-    path, ready = _file(bundle, given), []
+    path, ready = file_of(bundle, given), []
     task = find_task(bundle.task)
     join = task.joined if task.arrays else joined
     for peer in asked:
@@ -64,7 +64,7 @@ def _on_onnxruntime(path: Path, threads: int, join: Any) -> Runner:
     return lambda images: join(run_by_name(session, by_name(images, names)))
 
 
-def _file(bundle: Bundle, given: str | None) -> Path:
+def file_of(bundle: Bundle, given: str | None) -> Path:
     """The file that the bundle was made of: where it was, beside the bundle, or where --weights says."""
     told = bundle.manifest["weights"]
     source = Path(str(told.get("source", "")))

@@ -106,3 +106,5 @@ def test_int8_with_pictures(tmp_path: Path):
     bundle = exported(classifier(tmp_path / "net.onnx", opset=11), tmp_path / "net.edge", *more)
     assert bundle.precision == "int8" and bundle.manifest["quantisation"]["share"] > 0
     assert edgesmith("test", str(bundle.path)).code == 0
+    answer = edgesmith("quant-report", str(bundle.path), "--data", str(tmp_path / "photos"))
+    assert answer.code == 0, answer.err
