@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...models.graph_file import GraphFile
+from ...models.labels import numbers
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import BF16, FP32
 from ...runtime.plugins.schema import DOMAIN
@@ -170,7 +171,7 @@ def file_shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     return shapes
 
 
-def file_notes(spec: ModelSpec, fields: dict[str, Any], shapes: Shapes) -> tuple[str, ...]:
+def file_notes(spec: ModelSpec, fields: dict[str, Any], shapes: Shapes, labelled: bool) -> tuple[str, ...]:
     """What nobody said and was assumed."""
     file = spec.file
     assert file is not None
@@ -180,6 +181,10 @@ def file_notes(spec: ModelSpec, fields: dict[str, Any], shapes: Shapes) -> tuple
         flags = ", ".join("--" + name.removesuffix("_fraction") for name in unsaid)
         notes.append(
             f"assumed, since an ONNX file does not say how its pictures are prepared: {flags} as for ImageNet in timm"
+        )
+    if not labelled and (names := spec.labels()) != numbers(spec.num_classes):
+        notes.append(
+            f"assumed, since {len(names)} classes are as many as ImageNet's: the names of ImageNet (--labels says others)"
         )
     if file.batch is None and shapes.min[0] != shapes.max[0]:
         notes.append(f"the batch of the file is open: exported for {shapes.min[0]} to {shapes.max[0]}")

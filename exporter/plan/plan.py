@@ -138,7 +138,7 @@ class Plan:
             "pictures": [picture.name for picture in self.pictures],
             **rules_report(self.task, self.rule),
             "quantise": self.calibration.to_json() if self.calibration else None,
-            "preprocessing": contract_words(self.contract),
+            "preprocessing": None if self.task.runtime.arrays else contract_words(self.contract),
             "notes": list(self.notes),
             "out": str(self.out),
         }
@@ -207,7 +207,7 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
         notes=(
             *spec.assumed,
             *record.told(published),
-            *(file_notes(spec, fields, shapes) if spec.file else ()),
+            *(file_notes(spec, fields, shapes, asked.labels is not None) if spec.file else ()),
             *pictures_left_out(judged),
         ),
         rule=rule,
