@@ -103,6 +103,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .engine.fused_ops import fused_ops
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
+    from .trace.others import it_runs, it_traces
     from .trace.trace import trace
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
@@ -111,12 +112,14 @@ def run_plan(plan: Plan, run: Run) -> Result:
         parameters = sum(parameter.numel() for parameter in source.module.parameters())
         stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
         judge = Judge(source.module, plan)
-        judge.check_answers()
+        with it_runs(plan.spec):
+            judge.check_answers()
 
     with run.stage("trace", "torch.export, then ONNX") as stage:
-        exported = trace(
-            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=plan.task.runtime.outputs
-        )  # fmt: skip
+        with it_traces(plan.spec):
+            exported = trace(
+                source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=plan.task.runtime.outputs
+            )  # fmt: skip
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 
