@@ -103,13 +103,15 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .engine.fused_ops import fused_ops
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
+    from .trace.others import it_runs
     from .trace.source import open_source
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
         source = open_source(plan)
         stage.detail = source.detail
         judge = Judge(source.runner, source.judge, plan, source.module)
-        judge.check_answers()
+        with it_runs(plan.spec):
+            judge.check_answers()
 
     with run.stage("trace", source.how) as stage:
         exported = source.export()

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-FEATURES = "features"  # the task of a network without a classifier
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """One variant. ``parameters`` is the exact count with ``num_classes`` outputs at ``contract.size``.
@@ -67,6 +64,7 @@ class ModelSpec:
     classifier: tuple[str, ...] = ()  # layers whose rows are the classes, where they are not called head or head.fc
     asked: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of ``config``, what the user said: --model-arg
     assumed: tuple[str, ...] = ()  # what nothing says and was taken for granted, for the notes of a plan
+    may_classify: bool = False  # it has no classifier, and its builder makes one where it is given a number of classes
     sizes_by_trying: bool = False  # no rule says which image sizes it can see: ``check_size`` of its module tries one
 
     def build(
@@ -129,8 +127,8 @@ class ModelSpec:
         return f"{prefix}{colon}{re.split(r'[/]', place.rstrip('/'))[-1]}"
 
     def with_classes(self, num_classes: int | None) -> ModelSpec:
-        """A network that gives features is a classifier where it gets classes."""
-        return replace(self, task="classification") if num_classes and self.task == FEATURES else self
+        """A network without a classifier gets one where it gets classes."""
+        return replace(self, task=ModelSpec.task, may_classify=False) if num_classes and self.may_classify else self
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""

@@ -28,6 +28,7 @@ def open_module(plan: Plan) -> Source:
     from ...models.loading import prepare
     from ..run.runners import torch_runner
     from ..tasks.eager import EAGER
+    from .others import it_traces
     from .trace import trace
 
     size = (plan.shapes.opt[2], plan.shapes.opt[3])
@@ -37,7 +38,8 @@ def open_module(plan: Plan) -> Source:
     outputs = plan.task.runtime.outputs
 
     def export() -> ExportedGraph:
-        return trace(made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs)
+        with it_traces(plan.spec):
+            return trace(made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs)
 
     return Source(
         torch_runner(made.module, outputs=outputs), export, detail, "torch.export, then ONNX", made.source, "PyTorch",

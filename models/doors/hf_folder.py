@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
-from ..spec import FEATURES, ModelSpec
+from ..spec import ModelSpec
 from ..weights.class_map import class_map
 from ..weights.files.beside import beside
 from ..weights.place import weights_file
 from ..weights.said import size_px, transformers_says
 from . import timm_model
 from .building import OneTensor, built, check_size, first_line, on_meta, sized
+from .kinds import CLASSES, FEATURES, MAPS, Kind
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["build", "check_size", "load", "spec"]
 
-TASKS = {  # by the end of the architecture's name
-    "ForImageClassification": "classification",
-    "ForSemanticSegmentation": "segmentation",
+KINDS: dict[str, Kind] = {  # by the end of the architecture's name
+    "ForImageClassification": CLASSES,
+    "ForSemanticSegmentation": MAPS,
     "Backbone": FEATURES,
     "Model": FEATURES,
 }
@@ -54,8 +55,8 @@ def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
         told = {**(inner if isinstance(inner, Mapping) else {}), **model_args}
         found = timm_model.spec(str(words["architecture"]), {str(k): v for k, v in told.items() if k != "num_classes"})
         return replace(found, name=f"hf:{place.strip()}", usual_weights=str(folder))
-    architecture, task = _architecture(folder, words)
-    classes = _classes(words) if task != FEATURES else 0
+    architecture, kind = _architecture(folder, words)
+    classes = 0 if kind is FEATURES else _classes(words)
     known = ModelSpec(
         name=f"hf:{place.strip()}",
         family=str(words.get("model_type", "transformers")),
@@ -65,7 +66,7 @@ def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
         parameters=0,
         contract=_contract(folder, words, processor),
         config={"folder": str(folder.absolute()), "architecture": architecture, **model_args},
-        task=task,
+        **{name: value for name, value in kind.items() if name != "may_classify"},
         num_classes=classes,
         size_min=1,
         label_names=class_map(words, folder) or tuple(numbers(classes)),
@@ -160,12 +161,12 @@ def _words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return found.get(MARK, {}), processor
 
 
-def _architecture(folder: Path, words: Mapping[str, Any]) -> tuple[str, str]:
+def _architecture(folder: Path, words: Mapping[str, Any]) -> tuple[str, Kind]:
     """The name of the class and its task; UserMistake for one that we do not export, or that brings code of its own."""
     named = words.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else ""
-    task = next((task for end, task in TASKS.items() if architecture.endswith(end)), "")
-    expected = "a network of transformers whose name ends in " + ", ".join(TASKS)
+    kind = next((kind for end, kind in KINDS.items() if architecture.endswith(end)), None)
+    expected = "a network of transformers whose name ends in " + ", ".join(KINDS)
     if words.get("auto_map"):
         raise UserMistake(
             f"{folder.name}: the network is code in the folder",
@@ -174,15 +175,15 @@ def _architecture(folder: Path, words: Mapping[str, Any]) -> tuple[str, str]:
             because="code of a folder is not run",
             attempt="a function of yours that builds it: --model path/file.py:function",
         )
-    if not task or _class(architecture) is None:
+    if kind is None or _class(architecture) is None:
         raise UserMistake(
             f"{folder.name}: a network that is not exported",
             found=f"architectures {architecture or 'that it does not name'}, model_type {words.get('model_type')}",
             expected=expected,
-            because="" if not task else "the transformers that is installed does not know it",
+            because="" if kind is None else "the transformers that is installed does not know it",
             attempt="a function of yours that returns it with one input and one output: --model path/file.py:function",
         )
-    return architecture, task
+    return architecture, kind
 
 
 def _class(architecture: str) -> Any:

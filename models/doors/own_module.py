@@ -22,6 +22,7 @@ from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
 from ..spec import ModelSpec
 from .building import OneTensor, arguments_of, check_size, first_line, one_tensor, sized, spelt
+from .kinds import CLASSES, MAPS, TENSORS, Kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "check_size", "load", "spec"]
 
 SIDES = (224, 32, 64, 128, 256, 384, 512, 28)  # tried in this order for the size of a picture
-TASKS = {2: "classification", 4: "segmentation"}  # by the axes of the output
+KINDS: dict[int, Kind] = {2: CLASSES, 4: MAPS}  # by the axes of the output
 OURS = ("num_classes", "image_size")  # arguments that flags say, where the function has them
 
 
@@ -43,8 +44,7 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
     config = {"file": str(file.absolute()), "function": name, **model_args}
     network = _made(file, name, model_args)
     size, answer = _first_answer(network, word)
-    task = TASKS.get(len(answer), "tensors")
-    classes = answer[1] if task in TASKS.values() else 0
+    classes = answer[1] if len(answer) in KINDS else 0
     assumed = (
         f"{file.name}: its code is run, and its weights are those that {name} gives",
         f"assumed where no flag says otherwise: pictures of {size}x{size}, RGB, with mean and std of ImageNet",
@@ -61,7 +61,7 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
         parameters=0,
         contract=ImageContract(size=(size, size)),
         config=config,
-        task=task,
+        **KINDS.get(len(answer), TENSORS),
         num_classes=classes,
         size_min=1,
         label_names=tuple(numbers(classes)),
@@ -92,6 +92,14 @@ def load(spec: ModelSpec, num_classes: int, image_size: tuple[int, int]) -> tupl
             expected="as many as the network gives",
             because=f"{name} has no argument num_classes" if "num_classes" not in _parameters(file, name) else "",
             attempt="leave --num-classes out",
+        )
+    if len(together := _answer(network, image_size, batch=2)) and together[0] != 2:
+        raise UserMistake(
+            f"{file.name}: the network mixes the pictures of a batch",
+            found=f"an answer of shape {together} to 2 pictures",
+            expected="one row a picture",
+            because="a batch is several pictures of which none may change the answer to another",
+            attempt="x.flatten(1) or x.reshape(len(x), -1) in place of a fixed first axis",
         )
     return network, f"{file.name}:{name}", hashlib.sha256(file.read_bytes()).hexdigest(), ()
 
@@ -254,12 +262,17 @@ def _one_input(network: nn.Module, file: Path, name: str) -> None:
     )
 
 
-def _answer(network: nn.Module, size: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of what it answers to one empty picture."""
+def _answer(network: nn.Module, size: tuple[int, int], batch: int = 1) -> tuple[int, ...]:
+    """The shape of what it answers to empty pictures; of several nothing, where it takes one only."""
     import torch
 
-    with torch.no_grad():
-        return tuple(one_tensor(network(torch.zeros(1, 3, *size)), "the network").shape)
+    try:
+        with torch.no_grad():
+            return tuple(one_tensor(network(torch.zeros(batch, 3, *size)), "the network").shape)
+    except RuntimeError:
+        if batch == 1:
+            raise
+        return ()
 
 
 def _first_answer(network: nn.Module, word: str) -> tuple[int, tuple[int, ...]]:

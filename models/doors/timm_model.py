@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
-from ..spec import FEATURES, ModelSpec
+from ..spec import ModelSpec
 from ..weights.said import timm_says
 from .building import arguments_of, built, check_size, on_meta, sized
+from .kinds import CLASSES, FEATURES
 from .timm_names import architecture, renamed, timm_names
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
         contract=ImageContract(**fields),
         config={"name": full, **model_args},
         pretrained=f"timm:{full}" if cfg.has_weights else None,
-        task="classification" if classes else FEATURES,
+        **(CLASSES if classes else FEATURES),
         num_classes=classes,
         size_min=1,
         label_names=() if classes == 1000 else tuple(numbers(classes)),

@@ -15,13 +15,14 @@ from ..labels import numbers
 from ..spec import ModelSpec
 from ..weights.said import fraction_of
 from .building import OneTensor, arguments_of, built, check_size, on_meta, sized
+from .kinds import CLASSES, MAPS, Kind
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["build", "check_size", "spec"]
 
-TASKS = {"ImageClassification": "classification", "SemanticSegmentation": "segmentation"}  # by the kind of transforms
+KINDS: dict[str, Kind] = {"ImageClassification": CLASSES, "SemanticSegmentation": MAPS}  # by the kind of transforms
 SIZED = {"vit_": "image_size", "maxvit_": "input_size"}  # beginnings of names -> the argument that says the size
 AS_PUBLISHED = {"googlenet": {"transform_input": True, "init_weights": False},
                 "inception_v3": {"transform_input": True, "init_weights": False}}  # fmt: skip
@@ -37,7 +38,7 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
     key = wanted.lower().replace("-", "_")
     weights = _weights(key, tag)
     kind = type(weights.transforms()).__name__ if weights is not None else "ImageClassification"
-    if kind not in TASKS:
+    if kind not in KINDS:
         raise UserMistake(
             f"torchvision's {key} is of another task",
             found=f"pictures prepared by {kind}",
@@ -55,7 +56,7 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
         contract=_contract(weights),
         config={"name": key, **AS_PUBLISHED.get(key, {}), **model_args},
         pretrained=weights.url if weights is not None else None,
-        task=TASKS[kind],
+        **KINDS[kind],
         num_classes=len(names),
         size_min=1,
         label_names=names,
