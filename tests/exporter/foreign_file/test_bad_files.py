@@ -75,6 +75,12 @@ def misfit(model: onnx.ModelProto) -> None:
     rows.CopyFrom(onnx.numpy_helper.from_array(np.zeros((5, 9), np.float32), "rows"))
 
 
+def baked(model: onnx.ModelProto) -> None:
+    """The batch of the example inside, as tracing tools leave it: open outside, and right for one picture only."""
+    model.graph.initializer.append(helper.make_tensor("sizes", TensorProto.INT64, [2], [1, 8]))
+    model.graph.node[6].CopyFrom(helper.make_node("Reshape", ["pooled", "sizes"], ["flat"], name="flat"))
+
+
 def net(change: Callable[[onnx.ModelProto], None]) -> Callable[[Path], None]:
     return lambda folder: changed(folder / "net.onnx", change)
 
@@ -103,6 +109,7 @@ CASES: list[tuple[Case, Callable[[Path], None]]] = [
     (Case("a sequence", EXPORT, ("scores is no tensor of numbers", "sequence")), net(sequence)),
     (Case("a type without arrays", EXPORT, ("numpy has no arrays", "bfloat16")), net(in_bfloat16)),
     (Case("a branch in fp16", EXPORT + "--precision fp16 --target openvino", ("If 'if'", "--precision fp32")), net(branch)),
+    (Case("a batch inside that is open outside", EXPORT, ("does not run at a size", "--max-shapes pixels:1x3x16x16")), net(baked)),
     (Case("weights missing", EXPORT, ("net.onnx.data", "copy the file of weights")), no_weights),
     (Case("sizes that do not fit", EXPORT, ("ONNX Runtime does not run",)), net(misfit)),
     (Case("weights for a file", EXPORT + "--weights net.onnx", ("takes no --weights", "leave --weights out")), plain),
