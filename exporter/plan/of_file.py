@@ -150,10 +150,9 @@ def file_shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     declared = taken.shape or ()
     said = arguments.image_size(asked.image_size)
     size = said or spec.contract.size
-    usual_batch = str(asked.batch) == "1"
-    batches = OPEN_BATCH if usual_batch else arguments.batch(asked.batch)
+    batches = OPEN_BATCH if asked.batch is None else arguments.batch(asked.batch)
     if file.batch is not None:
-        batches = (file.batch, file.batch) if usual_batch and not asked.dynamic else batches
+        batches = (file.batch, file.batch) if asked.batch is None and not asked.dynamic else batches
     flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
     given = [arguments.shape(words, flag, taken.name) if words else None for flag, words in flags.items()]
     shapes = arguments.shapes(size, batches, *given)

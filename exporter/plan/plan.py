@@ -235,7 +235,8 @@ def _shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     if spec.file:
         return file_shapes(spec, asked)
     size = arguments.image_size(asked.image_size) or spec.contract.size
-    batches = DYNAMIC_BATCH if asked.dynamic and str(asked.batch) == "1" else arguments.batch(asked.batch)
+    batch = 1 if asked.batch is None else asked.batch
+    batches = DYNAMIC_BATCH if asked.dynamic and str(batch) == "1" else arguments.batch(batch)
     flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
     given = [arguments.shape(words, flag) if words else None for flag, words in flags.items()]
     shapes = arguments.shapes(size, batches, *given)

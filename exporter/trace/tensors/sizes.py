@@ -61,13 +61,13 @@ def input_sizes(
     told = {key: _flag(file, getattr(asked, f"{key}_shapes"), f"--{key}-shapes") for key in KEYS}
     for name, array in (given or {}).items():
         told["opt"].setdefault(name, array.shape)
-    usual_batch = str(asked.batch) == "1"
-    low, high = OPEN_BATCH[::2] if usual_batch else arguments.batch(asked.batch)
+    low, high = OPEN_BATCH[::2] if asked.batch is None else arguments.batch(asked.batch)
     first = _open_batch(file)
-    if first is None and not (usual_batch and not asked.dynamic):
+    fixed = asked.batch is None or arguments.batch(asked.batch) == (file.batch, file.batch)
+    if first is None and (asked.dynamic or not fixed):
         raise UserMistake(
             "The batch of this file is fixed",
-            found=f"--batch {asked.batch}" if not usual_batch else "--dynamic",
+            found="--dynamic" if asked.batch is None else f"--batch {asked.batch}",
             expected=f"no --batch: {file.inputs[0]}",
             because="the file was written for this size",
             attempt="leave --batch out, or export the network again with the axis open",

@@ -62,6 +62,8 @@ def test_the_batch_stays_open_where_it_is_and_fixed_where_it_is_not(tmp_path: Pa
     assert fixed.inputs[0].shape == (4, 3, SIDE, SIDE) and fixed.outputs[0].shape == (4, CLASSES)
     told = exported(classifier(tmp_path / "two.onnx"), tmp_path / "two.edge", "--batch", "2")
     assert told.inputs[0].shape == (2, 3, SIDE, SIDE)
+    one = exported(classifier(tmp_path / "one.onnx"), tmp_path / "one.edge", "--batch", "1")
+    assert one.inputs[0].shape == (1, 3, SIDE, SIDE)
 
 
 def test_functions_of_the_file_are_written_out(tmp_path: Path):
