@@ -33,11 +33,15 @@ class ReadGraph:
 
 
 def read_graph(
-    path: Path, tried_on: Sequence[Bound], shapes: Mapping[str, Sequence[int | str]], opset: int
+    path: Path,
+    tried_on: Sequence[Bound],
+    largest: Sequence[Bound],
+    shapes: Mapping[str, Sequence[int | str]],
+    opset: int,
 ) -> ReadGraph:
     """Try, raise and simplify the file in a child, and read what it made.
 
-    ``tried_on`` are the sizes that it is run with, ``shapes`` those that it is to have, with names for the open ones.
+    ``tried_on`` and ``largest`` are the sizes that it is run with, ``shapes`` those that it is to have, with names for the open ones.
 
     Raises:
         UserMistake: ONNX Runtime does not run it, or an operator of it has no form in ``opset``.
@@ -48,6 +52,7 @@ def read_graph(
         out = folder / "read.onnx"
         asked = {
             "inputs": [[name, dtype, list(sizes)] for name, dtype, sizes in tried_on],
+            "largest": [[name, dtype, list(sizes)] for name, dtype, sizes in largest],
             "shapes": {name: list(sizes) for name, sizes in shapes.items()},
             "opset": opset,
             "out": str(out),

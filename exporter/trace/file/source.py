@@ -27,9 +27,8 @@ def open_file(plan: Plan) -> Source:
     file = plan.spec.file
     assert file is not None
     path, (taken,) = Path(file.path), file.inputs
-    read = read_graph(
-        path, [(taken.name, taken.dtype, plan.shapes.opt)], {taken.name: plan.shapes.symbolic()}, plan.opset
-    )
+    usual, largest = ([(taken.name, taken.dtype, sizes)] for sizes in (plan.shapes.opt, plan.shapes.max))
+    read = read_graph(path, usual, largest, {taken.name: plan.shapes.symbolic()}, plan.opset)
     runner = picture_runner(path)
     _check_sizes(plan, runner)
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)

@@ -76,7 +76,8 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     assert file is not None
     path, inputs = Path(file.path), plan.rule.inputs
     with run.stage("create", f"{path.name}, opset {file.opset}") as stage:
-        read = read_graph(path, [one.at("opt") for one in inputs], {one.name: one.shape for one in inputs}, plan.opset)
+        usual, largest = ([one.at(key) for one in inputs] for key in ("opt", "max"))
+        read = read_graph(path, usual, largest, {one.name: one.shape for one in inputs}, plan.opset)
         origin = FileOrigin(path.name, sha256_of(path), read.notes)
         cases = judged_cases(plan)
         stage.detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"

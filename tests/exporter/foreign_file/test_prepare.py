@@ -15,6 +15,7 @@ from edgesmith.exporter.trace.file import prepare
 from edgesmith.runtime.errors import UserMistake
 
 INPUTS = [["pixels", "float32", [2, 3, 16, 16]]]
+LARGEST = [["pixels", "float32", [8, 3, 16, 16]]]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,15 @@ def prepared(path: Path, opset: int = 0) -> tuple[onnx.ModelProto, dict[str, Any
     shapes = {"pixels": ["batch", 3, 16, 16]}
     out = path.with_name("out.onnx")
     told = prepare.prepare(
-        {"path": str(path), "memory": 0, "inputs": INPUTS, "shapes": shapes, "opset": opset, "out": str(out)}
+        {
+            "path": str(path),
+            "memory": 0,
+            "inputs": INPUTS,
+            "largest": LARGEST,
+            "shapes": shapes,
+            "opset": opset,
+            "out": str(out),
+        }
     )
     return onnx.load(out), told
 
@@ -57,6 +66,21 @@ def test_a_simplifier_that_changes_the_numbers_is_left_out(tmp_path: Path, monke
     assert "BatchNormalization" in {node.op_type for node in model.graph.node}
     feeds = seeded_feeds([("pixels", "float32", (2, 3, 16, 16))])
     assert apart(prepare._run(path, feeds), prepare._run(model, feeds)) == 0.0
+
+
+def test_a_simplifier_that_is_right_for_the_usual_size_only_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def two_only(model: onnx.ModelProto) -> onnx.ModelProto:
+        node = next(node for node in model.graph.node if node.op_type == "Flatten")
+        model.graph.initializer.append(onnx.helper.make_tensor("two", onnx.TensorProto.INT64, [2], [2, 8]))
+        node.CopyFrom(onnx.helper.make_node("Reshape", [node.input[0], "two"], list(node.output)))
+        return model
+
+    monkeypatch.setattr(prepare, "_slim", lambda model: two_only(onnx.ModelProto.FromString(model.SerializeToString())))
+    model, told = prepared(classifier(tmp_path / "net.onnx"))
+    assert any("onnxslim stops at this file" in note for note in told["notes"])
+    assert "Reshape" not in {node.op_type for node in model.graph.node}
 
 
 def test_a_converter_that_changes_the_numbers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -95,7 +119,7 @@ def test_what_cannot_be_compared_is_infinitely_far_apart(other: dict[str, np.nda
 def test_two_inputs_keep_their_order(tmp_path: Path):
     path = two_inputs(tmp_path / "two.onnx")
     asked = {"path": str(path), "memory": 0, "opset": 0, "out": str(tmp_path / "out.onnx"),
-             "inputs": [["ids", "int64", [1, 4]], ["weights", "float32", [1, 4]]],
+             "inputs": [["ids", "int64", [1, 4]], ["weights", "float32", [1, 4]]], "largest": [],
              "shapes": {"ids": ["n", 4], "weights": ["n", 4]}}  # fmt: skip
     prepare.prepare(asked)
     assert [one.name for one in onnx.load(tmp_path / "out.onnx").graph.input] == ["ids", "weights"]
