@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from grounding_folder import write_folder
 
 from edgesmith.exporter.grounding.plan import make_plan
+from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.tasks.grounding.plan import plan_grounding
 from edgesmith.runtime.errors import UserMistake
 
@@ -45,8 +48,11 @@ def test_pairs_are_screens_too():
         ({"kv_bits": 4, "kv_scheme": "some"}, "--kv-scheme has no value some"),
         ({"kv_scheme": "rotatekv"}, "few bits"),
         ({"kv_bits": 16, "kv_scheme": "kivi"}, "few bits"),
-        ({"kv_bits": 4, "kv_scheme": "rotatekv"}, "does not store keys and values by rotatekv"),
-        ({"precision": "int8"}, "no precision int8"),
+        ({"precision": "fp8"}, "no precision fp8"),
+        ({"data": "screens"}, "takes no --data here"),
+        ({"data": "screens", "precision": "int4", "target": "openvino"}, "takes no --data here"),
+        ({"smooth": 0.5, "precision": "int4"}, "takes no --smooth here"),
+        ({"data": "screens", "precision": "int4", "smooth": 2}, "--smooth"),
         ({"precision": "auto"}, "no precision auto"),
         ({"precision": "bf16"}, "no precision bf16"),
         ({"image_size": 224}, "takes no --image-size"),
@@ -72,11 +78,49 @@ def test_a_detector_takes_no_screen(tmp_path):
         of_others("damo_yolo", screen="220x170", out=tmp_path / "some.edge")
 
 
+def test_screens_calibrate_the_tower(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    (tmp_path / "screens").mkdir()
+    for number in range(3):
+        array = np.random.default_rng(number).integers(0, 256, (60 + number, 90, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "screens" / f"{number}.png"), array)
+    plan = make_plan(
+        "gui_aima", out=tmp_path / "some.edge", precision="int8", data=tmp_path / "screens", screen="220x170"
+    )
+    assert plan.calibration is not None and plan.calibration.data is not None
+    (batch,) = plan.calibration.data.calibration.batches(3)
+    assert batch.shape == (3, 3, 168, 224)
+
+
 def test_keys_and_values_are_float32_in_fp32_and_16_bits_otherwise(tmp_path):
     out = tmp_path / "some.edge"
     assert make_plan("gui_aima", out=out).rule.kv_bits == 32
     assert make_plan("gui_aima", out=out, precision="fp16").rule.kv_bits == 16
     assert make_plan("gui_aima", out=out, kv_bits=2).rule.kv_bits == 2
+
+
+def test_keys_are_stored_a_channel_where_nothing_else_is_asked_for(tmp_path):
+    out = tmp_path / "some.edge"
+    assert make_plan("gui_aima", out=out, kv_bits=4).rule.kv_scheme == "kivi"
+    assert make_plan("gui_aima", out=out, kv_bits=4, kv_scheme="rotatekv").rule.kv_scheme == "rotatekv"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "choices", "words"),
+    [
+        ({"hidden": 96}, {"kv_bits": 4, "kv_scheme": "rotatekv"}, "cannot be rotated"),  # heads of 24 channels
+        ({}, {"kv_bits": 4, "kv_scheme": "rotatekv", "screen": "224x168,28x28"}, "fewer tokens"),
+        ({"hidden": 32}, {"kv_bits": 2}, "8 channels cannot be packed"),
+    ],
+)
+def test_keys_that_a_scheme_does_not_take_are_refused_before_anything_is_written(sizes, choices, words, tmp_path):
+    folder = write_folder(tmp_path / "tiny", message="Hi.", **sizes)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserMistake) as caught:
+        export("gui_aima", str(folder), out=tmp_path / "out" / "some.edge", **{"screen": "224x168", **choices})
+    assert words in caught.value.what
+    assert caught.value.found and caught.value.expected and caught.value.attempt and caught.value.exit_code == 2
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_wrong_choice_costs_no_import_of_torch(tmp_path):
