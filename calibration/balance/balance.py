@@ -73,13 +73,18 @@ def strengths(
         assert array is not None
         size = np.abs(array).max(axis=tuple(at for at in range(array.ndim) if met.shape[at] == 1), keepdims=True)
         np.maximum.at(weight, met.ravel(), size.ravel())
-    free = (act[:-2] > 0) & (weight[:-2] > 0)
+    return factors_of(act[:-2], weight[:-2], alpha)
+
+
+def factors_of(act: np.ndarray, weight: np.ndarray, alpha: float) -> np.ndarray:
+    """The same of the largest |x_c| and |w_c| of each channel, (C,) and (C,)."""
+    free = (act > 0) & (weight > 0)
+    factors = np.ones(len(act))
     if not free.any():
-        return np.ones(group.size)
-    act, weight = act[:-2][free], weight[:-2][free]
+        return factors
+    act, weight = act[free], weight[free]
     act, weight = np.maximum(act, act.max() * FLOOR), np.maximum(weight, weight.max() * FLOOR)
     power = alpha * np.log2(act) - (1 - alpha) * np.log2(weight)
     power = np.clip(power - power.mean(), -np.log2(WIDEST), np.log2(WIDEST))
-    factors = np.ones(group.size)
     factors[free] = np.exp2(power).astype(np.float32)
     return factors

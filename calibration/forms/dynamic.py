@@ -28,10 +28,12 @@ from ...graph.read import attribute, is_op, nodes_by_name
 from ..nouns import Site, WeightScales
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import onnx_ir as ir
 
     # codes, scale of all of them or None, zero point, scale of each row or None
-    Quantised = tuple[ir.Value, ir.Value | None, ir.Value, ir.Value | None]
+    Quantised: TypeAlias = tuple[ir.Value, ir.Value | None, ir.Value, ir.Value | None]
 
 SMALLEST = 1e-30  # range of a row of zeros, whose codes are then 128 and not NaN
 
@@ -67,12 +69,33 @@ def _integer_product(
     name, x = str(node.name), node.inputs[0]
     assert x is not None
     if str(x.name) not in seen:
-        seen[str(x.name)] = _quantise_rows(model, node, x) if by_row else _quantise(node, x)
-    q, s, z, rows = seen[str(x.name)]
+        seen[str(x.name)] = _quantise_rows(model, node, x) if by_row else quantise(node, x)
     codes, scale = weight.codes, weight.scale.astype(np.float32).reshape(-1)
     if weight.axis == 0:  # Gemm with transB
         codes = codes.T
     w, w_scale = add_constant(model, f"{name}_codes", codes), add_constant(model, f"{name}_scale", scale)
+    y = product(node, seen[str(x.name)], w, w_scale)
+    bias = node.inputs[2] if is_op(node, "Gemm") and len(node.inputs) > 2 else None
+    if bias is not None:
+        shape, real = node.outputs[0].shape, ir.DataType.FLOAT
+        beta = attribute(node, "beta", 1.0)
+        if beta != 1.0:
+            bias = insert(
+                node, "Mul", [bias, add_constant(model, f"{name}_beta", np.float32(beta))], output=f"{name}_bias",
+                name=f"{name}_bias", dtype=real,
+            )  # fmt: skip
+        y = insert(node, "Add", [y, bias], output=f"{name}_sum", name=f"{name}_sum", dtype=real, shape=shape)
+    last = y.producer()
+    assert last is not None
+    take_over(node, y)
+    last.name = name
+
+
+def product(node: ir.Node, x: Quantised, w: ir.Value, w_scale: ir.Value) -> ir.Value:
+    """The product that ``node`` makes, of codes: ``w`` int8 (K, N), ``w_scale`` float32 (N,); without its bias."""
+    import onnx_ir as ir
+
+    name, (q, s, z, rows) = str(node.name), x
     shape, real = node.outputs[0].shape, ir.DataType.FLOAT
     y = insert(
         node,
@@ -87,28 +110,15 @@ def _integer_product(
     factor = w_scale
     if s is not None:
         factor = insert(
-            node, "Mul", [s, w_scale], output=f"{name}_factor", name=f"{name}_factor", dtype=real,
-            shape=ir.Shape(scale.shape),
-        )  # fmt: skip
+            node, "Mul", [s, w_scale], output=f"{name}_factor", name=f"{name}_factor", dtype=real, shape=w_scale.shape
+        )
     y = insert(node, "Mul", [y, factor], output=f"{name}_real", name=f"{name}_real", dtype=real, shape=shape)
     if rows is not None:
         y = insert(node, "Mul", [y, rows], output=f"{name}_rows", name=f"{name}_rows", dtype=real, shape=shape)
-    bias = node.inputs[2] if is_op(node, "Gemm") and len(node.inputs) > 2 else None
-    if bias is not None:
-        beta = attribute(node, "beta", 1.0)
-        if beta != 1.0:
-            bias = insert(
-                node, "Mul", [bias, add_constant(model, f"{name}_beta", np.float32(beta))], output=f"{name}_bias",
-                name=f"{name}_bias", dtype=real,
-            )  # fmt: skip
-        y = insert(node, "Add", [y, bias], output=f"{name}_sum", name=f"{name}_sum", dtype=real, shape=shape)
-    last = y.producer()
-    assert last is not None
-    take_over(node, y)
-    last.name = name
+    return y
 
 
-def _quantise(before: ir.Node, x: ir.Value) -> Quantised:
+def quantise(before: ir.Node, x: ir.Value) -> Quantised:
     """DynamicQuantizeLinear of ``x``: uint8, range and zero point of this very tensor."""
     import onnx_ir as ir
 

@@ -79,7 +79,7 @@ def manifest(plan: Plan, folder: ModelFolder, made: MadeGrounding) -> dict[str, 
         "family": spec.family,
         "variant": spec.name,
         "paper": spec.paper,
-        "licence": {"code": spec.licence_code, "weights": spec.licence_weights},
+        "licence": {"code": spec.licence_code, "weights": folder.licence},
         "weights": {"source": folder.source, "sha256": folder.sha256(), "seed": plan.seed, "ema": False},
         "task": spec.task,
         "target": plan.target.name,
@@ -157,7 +157,7 @@ def grounding(plan: Plan, folder: ModelFolder) -> dict[str, Any]:
                 "second_max": resize.SCREEN_PIXELS,
             },
             "tokenizer": TOKENIZER,
-            "licence_note": plan.spec.licence_weights,
+            "licence_note": folder.licence,
         }
     }
 

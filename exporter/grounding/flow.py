@@ -7,7 +7,7 @@ read, rounded and written by itself. pipeline.py hands over to this module where
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +21,16 @@ from ...runtime.errors import BackendUnavailable, ParityFailed, UserMistake
 from ...runtime.pictures.preprocess import preprocess
 from ..bundle.golden import golden_picture
 from ..run.stages import Run, not_lost
+from ..tasks.grounding.pictures import clicked, drawable
+from ..tasks.rows import Row
 from .bundle import Golden, MadeGrounding, files, manifest
-from .codes import BLOCKS
-from .forms import Forms
+from .few_bits.codes import BLOCKS
+from .few_bits.forms import Forms, Read
+from .few_bits.store import Store
 from .judge import judged, rounded, texts
 from .plan import check_room, make_plan
-from .store import Store
-from .verify import HELD, SAME, TOLD, GroundingRow, answers, row, together
-from .write import WrittenGraph, low_type, write
+from .verify import HELD, SAME, TOLD, answers, check_others, looked, parts, row, together
+from .write import WrittenGraph, in_cache, low_type, write
 
 if TYPE_CHECKING:
     from ...models.folders.folder import ModelFolder
@@ -42,7 +44,7 @@ class Carried:
     """What the pipeline tells of it."""
 
     bundle: Bundle
-    parity: tuple[GroundingRow, ...]
+    parity: tuple[Row, ...]
 
 
 def carry_out(plan: Plan, run: Run) -> Carried:
@@ -59,17 +61,20 @@ def carry_out(plan: Plan, run: Run) -> Carried:
         stage.detail = (
             f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
         )
-    made = written(plan, folder, run)
+    smooth, told = calibrated(plan, folder, run)
+    made = written(plan, smooth, run)
+    made = dataclasses.replace(made, notes=(*made.notes, *told))
     made = with_engines(plan, folder, made, run)
     with run.stage("verify", "against PyTorch in float32, layer by layer") as stage:
-        draft, rows, more = verified(plan, folder, made, run)
+        found = verified(plan, folder, smooth, made, run)
+        rows = found.rows
         stage.detail = (
-            f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else more[0]
+            f"{sum(one.passed for one in rows)} of {len(rows)} checks against PyTorch hold" if rows else found.notes[0]
         )
     with run.stage("bundle", str(plan.out)) as stage:
-        notes = [plan.spec.licence_weights, *folder.notes, *draft.manifest["notes"], *more]
-        with not_lost(draft.path, plan.out):
-            bundle = published(plan, draft, run, rows, notes)
+        notes = [folder.licence, *folder.notes, *found.draft.manifest["notes"], *found.notes]
+        with not_lost(found.draft.path, plan.out):
+            bundle = published(plan, found, run, notes)
         stage.detail = f"{plan.out}, {len(made.graphs)} graphs, report and self-test inside"
         stage.size_bytes = sum(record["bytes"] for record in bundle.manifest["files"].values())
     return Carried(bundle, tuple(rows))
@@ -100,8 +105,43 @@ def block_of(plan: Plan, folder: ModelFolder) -> int:
     return plan.rule.block or (fitting or BLOCKS[-1:])[0]
 
 
+def calibrated(plan: Plan, folder: ModelFolder, run: Run) -> tuple[ModelFolder, list[str]]:
+    """The folder with a vision tower whose activations fit 8 bits, and notes; as it is where the plan has no screens."""
+    if plan.calibration is None or plan.calibration.data is None:
+        return folder, []
+    import onnx_ir as ir
+
+    from .few_bits.smooth import largest_inputs, smoothed
+    from .parts.sizes import Sizes
+    from .parts.trace import trace_vision
+    from .parts.weights import fill
+
+    screens, strength = plan.calibration.data, plan.calibration.recipe.smooth
+    with run.stage("calibrate", f"the vision tower on {len(screens.calibration)} screens") as stage:
+        part = trace_vision(sizes_of(folder, Sizes), plan.rule.buckets[0].grid, plan.opset)
+        path = run.folder / "tower.onnx"
+        ir.save(fill(part.model, part.weights, reader(folder)), path, external_data="tower.data")
+        largest = largest_inputs(ir.load(path), part.weights, screens.calibration, plan.calibration.cache)
+        for name in ("tower.onnx", "tower.data"):
+            (run.folder / name).unlink(missing_ok=True)
+        found = smoothed(folder, largest, strength)
+        stage.detail = f"{len(screens.calibration)} screens; channels evened out by up to {found.ratio:.0f} times"
+    return (found.of(folder) if strength else folder), [f"vision tower: {stage.detail}", *screens.notes]
+
+
+def reader(folder: ModelFolder) -> Read:
+    """State name -> float32."""
+
+    def read(name: str) -> np.ndarray:
+        array: np.ndarray = folder.tensors[name].read().float().numpy()
+        return array
+
+    return read
+
+
 def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     """All graphs and their weights, in the run's folder."""
+    from .parts.attention import CHUNKS, IN_CACHE
     from .parts.sizes import Sizes
     from .parts.stored import Storage
     from .parts.trace import trace_instruction, trace_prefix, trace_vision
@@ -111,22 +151,20 @@ def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     storage = Storage(rule.kv_bits)
     before = folder.prompt.before
 
-    def read(name: str) -> np.ndarray:
-        array: np.ndarray = folder.tensors[name].read().float().numpy()
-        return array
-
+    read = reader(folder)
     graphs: list[WrittenGraph] = []
     with Store(run.folder / "vision.data") as vision, Store(run.folder / "language.data") as language:
-        tower, words = (
-            Forms(store, read, rule.block, plan.target.engine.runs_here, low_type(plan)) for store in (vision, language)
-        )
+        engine = plan.target.engine
+        tower = Forms(vision, read, rule.block, engine.runs_here, low_type(plan), plan.calibration is not None)
+        words = Forms(language, read, rule.block, engine.runs_here, low_type(plan))
 
         def put(kind: str, name: str, part: Any, forms: Forms) -> None:
             graphs.append(write(name, part, plan, forms, read, run.folder))
 
+        cuts = IN_CACHE if in_cache(plan) else CHUNKS
         for one in rule.buckets:
             with run.stage("vision", f"{one.screen[0]}x{one.screen[1]}") as stage:
-                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset), tower)
+                put("vision", f"vision_{one.name}", trace_vision(sizes, one.grid, plan.opset, cuts), tower)
                 stage.detail = f"{one.screen[0]}x{one.screen[1]} seen as {one.name}, {one.visual_tokens} tokens"
                 stage.size_bytes = vision.size_bytes
             with run.stage("prefix", f"{one.screen[0]}x{one.screen[1]}") as stage:
@@ -177,32 +215,47 @@ def with_engines(plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run)
     return found
 
 
-def verified(
-    plan: Plan, folder: ModelFolder, made: MadeGrounding, run: Run
-) -> tuple[Bundle, list[GroundingRow], list[str]]:
+@dataclass(frozen=True)
+class Verified:
     """The bundle in the run's own folder, how it agrees with PyTorch, and what could not be run here."""
-    picture = golden_picture(plan.contract.size, plan.seed)
-    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in texts(folder)]
+
+    draft: Bundle
+    rows: list[Row]
+    notes: list[str]
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)  # entries of the manifest that tell of the pictures
+
+
+def verified(plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGrounding, run: Run) -> Verified:
+    """A draft that was opened as a device does, beside PyTorch."""
+    picture, asked = golden_picture(plan.contract.size, plan.seed), texts(folder)
+    rows = [folder.prompt.instruction(text, folder.tokenizer) for text in asked]
     pixels = preprocess([picture], plan.contract)[0]
-    scores = judged(folder, pixels, rows)
+    judge = judged(folder, pixels, rows)
     tails = [folder.prompt.tail(ids) for ids in rows]
-    golden = Golden(picture, tuple(tuple(tail) for tail in tails), scores)
+    golden = Golden(picture, tuple(tuple(tail) for tail in tails), judge.scores)
     content = manifest(plan, folder, made)
     draft = write_bundle(run.folder / "draft.edge", files(plan, folder, made, golden), content, overwrite=True)
     for path in (*made.weights, *(graph.path for graph in made.graphs)):
         path.unlink()  # the draft has them
     try:
         with load(draft) as session:
-            alone, batch = answers(session, picture, tails), together(session, picture, tails)
+            image, stored = looked(session, picture)
+            alone, batch = answers(session, stored, tails), together(session, stored, tails)
             backend = session.backend
+            if plan.check:
+                check_others(session, picture, tails[0])
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
-        return draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"]
-    found = [row(plan, "batch", backend, "padded", alone, batch, SAME)]
-    if PRECISIONS[plan.precision].quantised:
-        same = judged(rounded(folder, plan.rule.block, plan.target.engine.runs_here), pixels, rows)
+        return Verified(draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"])
+    found: list[Row] = [*parts(plan, backend, judge, image, stored["visual_sums"][0])]
+    found.append(row(plan, "batch", backend, "padded", alone, batch, SAME))
+    few = PRECISIONS[plan.precision].quantised
+    if few:
+        block = plan.rule.block if PRECISIONS[plan.precision].bits == 4 else None
+        same = judged(rounded(smooth, block, plan.target.engine.runs_here), pixels, rows).scores
         found.append(row(plan, "codes", backend, "instructions", same, alone, HELD))
-    found.append(row(plan, "bundle", backend, "instructions", scores, alone, TOLD if len(found) > 1 else HELD))
+    found.append(row(plan, "bundle", backend, "instructions", judge.scores, alone, TOLD if few else HELD))
     failed = [one for one in found if not one.passed]
     if failed and plan.check:
         raise ParityFailed(
@@ -212,13 +265,18 @@ def verified(
             because="the graphs or the engine compute something else",
             attempt="--precision fp32, to see whether it is the precision; --no-check writes the bundle all the same",
         )
-    return draft, found, [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
+    notes = [f"parity does NOT hold: {one.stage}: {one}" for one in failed]
+    shown = clicked(picture, asked, judge.scores, alone, plan.rule.buckets[0]) if drawable(alone) else ({}, {})
+    return Verified(draft, found, notes, *shown)
 
 
-def published(plan: Plan, draft: Bundle, run: Run, rows: list[GroundingRow], notes: list[str]) -> Bundle:
+def published(plan: Plan, found: Verified, run: Run, notes: list[str]) -> Bundle:
     """The draft with what was measured since, in its place in one rename."""
+    draft, rows = found.draft, found.rows
     taken: dict[str, Any] = {name: draft.path / name for name in draft.manifest["files"]}
+    taken |= found.pictures
     content = {key: value for key, value in draft.manifest.items() if key != "files"}
+    content |= found.report
     content["parity"] = [one.to_json() for one in rows]
     content["stages"] = [stage.to_json() for stage in run.stages]
     content["notes"] = list(dict.fromkeys(notes))

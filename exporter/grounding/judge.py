@@ -6,12 +6,12 @@ the checkpoint, or what quantised weights stand for -> patch scores of some inst
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codes import int4_codes, int8_codes
+from .few_bits.codes import int4_codes, int8_codes
 from .write import LANGUAGE
 
 if TYPE_CHECKING:
@@ -27,35 +27,47 @@ def texts(folder: ModelFolder) -> tuple[str, ...]:
     return TEXTS if folder.parameters < MANY_PARAMETERS else TEXTS[:1]
 
 
-def judged(folder: ModelFolder, pixels: np.ndarray, instructions: Sequence[Sequence[int]]) -> np.ndarray:
-    """pixels (3, H, W) as the vision tower takes them, instructions as ids -> scores (n, V) float64."""
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What each part is to give: visual tokens (V, D), the sums S_l (L, D), and scores (n, V) float64 of the instructions."""
+
+    image: np.ndarray
+    sums: np.ndarray
+    scores: np.ndarray
+
+
+def judged(folder: ModelFolder, pixels: np.ndarray, instructions: Sequence[Sequence[int]]) -> Judged:
+    """pixels (3, H, W) as the vision tower takes them, instructions as ids."""
     from ...models.families.gui_aima.scoring import patch_scores
     from ...models.folders.streamed import see
 
-    return np.stack([patch_scores(see(folder, pixels, ids).attention, folder.weighting) for ids in instructions])
+    scores = []
+    for ids in instructions:
+        seen = see(folder, pixels, ids)
+        scores.append(patch_scores(seen.attention, folder.weighting))
+    return Judged(seen.image, seen.visual_sums, np.stack(scores))
 
 
-def rounded(folder: ModelFolder, block: int, table: bool) -> ModelFolder:
-    """The weights that the codes of an int4 bundle stand for: with them PyTorch is to give the bundle's own answers.
+def rounded(folder: ModelFolder, block: int | None, nbits: bool) -> ModelFolder:
+    """The weights that the codes of a bundle stand for: with them PyTorch is to give the bundle's own answers.
 
-    ``table``: the table of words is in 8 bits too; the fixed text, a part of it, is in every bundle as it was.
+    ``block``: of the language model's 4 bits; None where they are 8, too. ``nbits``: its engine takes zeros beside the scales, and the
+    table of words in 8 bits; the fixed text, a part of it, is in every bundle as it was.
     """
-    return replace(folder, tensors={name: _rounded(one, block, table) for name, one in folder.tensors.items()})
+    return replace(folder, tensors={name: _rounded(one, block, nbits) for name, one in folder.tensors.items()})
 
 
-def _rounded(tensor: LazyTensor, block: int, table: bool) -> LazyTensor:
+def _rounded(tensor: LazyTensor, block: int | None, nbits: bool) -> LazyTensor:
     words = tensor.name.endswith("embed_tokens.weight")
-    if len(tensor.shape) != 2 or (words and not table):
+    if len(tensor.shape) != 2 or (words and not nbits):
         return tensor
 
     def read() -> Any:
         import torch
 
         array = tensor.read().float().numpy()
-        if tensor.name.startswith(LANGUAGE) and not words and array.shape[1] % block == 0:
-            found, width = int4_codes(array, block), block
-        else:
-            found, width = int8_codes(array), array.shape[1]
-        return torch.from_numpy(found.codes.astype(np.float32) * np.repeat(found.scale, width, axis=1))
+        if block and tensor.name.startswith(LANGUAGE) and not words and array.shape[1] % block == 0:
+            return torch.from_numpy(int4_codes(array, block, zeros=nbits).values())
+        return torch.from_numpy(int8_codes(array).values())
 
     return replace(tensor, dtype="float32", read=read)

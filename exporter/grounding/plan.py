@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import PRECISIONS
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
-from ...runtime.ground.limits import BF16, FP16, FP32, INT4
+from ...runtime.ground.limits import BF16, FP16, FP32, INT4, INT8
 from ..plan.checks import check_out, gpu_arch_of, opset_of
 from ..plan.plan import Plan
 from ..plan.settings import TASK_CHOICES, Settings, settings_of
-from ..plan.targets import find_target
+from ..plan.targets import Target, find_target
 from ..run import arguments
 from ..run.nouns import Shapes
 from ..tasks.known import check_choices, find_export
-from .codes import BLOCKS
+from .few_bits.codes import BLOCKS
 
-PRECISIONS_HERE = (FP32, FP16, BF16, INT4)
+if TYPE_CHECKING:
+    from ...calibration.budget.hold import Calibration
+    from ...runtime.pictures.preprocess import ImageContract
+
+PRECISIONS_HERE = (FP32, FP16, BF16, INT8, INT4)
 SCHEMES_HERE = ("kivi",)  # of --kv-scheme: those that the graphs of grounding store
+MOST_SCREENS = 32  # that calibrate: each has thousands of rows
 COPIES = 2  # of the bundle that lie on the disk at once: the draft, and the one that is published
 # settings of other exports: what stands in their place here
 ELSEWHERE = {
@@ -39,11 +44,8 @@ ELSEWHERE = {
     "max_shapes": "the batch is open in every graph",
     "model_args": "its sizes are those of config.json in the folder of its weights",
     "ema": "the checkpoints have no averaged weights",
-    "data": "its weights are rounded without pictures",
     "images": "its weights are rounded without pictures",
     "max_drop": "its weights are rounded without pictures",
-    "smooth": "activations stay in floating point",
-    "calib_cache": "its weights are rounded without pictures",
     "plugins": "keys and values are packed by --kv-bits; no other fused op occurs",
     "native_plugins": "keys and values are packed by --kv-bits; no other fused op occurs",
     "skip": "its graphs are written as they are computed; only clean-up runs",
@@ -79,6 +81,7 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
     if rule.kv_bits is None:
         rule = replace(rule, kv_bits=32 if precision == FP32 else 16)
     rule = replace(rule, block=asked.block)
+    _check_data(asked, precision, target, spec)
     out = Path(asked.out) if asked.out else Path(f"{spec.name}.edge")
     check_out(out, asked.overwrite, None, 0)
     first = rule.buckets[0].size
@@ -95,12 +98,57 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
         out=out,
         pictures=(),
         rule=rule,
+        calibration=_calibration(asked, precision, replace(spec.contract, size=first)),
         plugin_route=target.plugin_route if target.plugin_route == "function" else "inline",
         keep=asked.keep,
         check=asked.check,
         overwrite=asked.overwrite,
         seed=asked.seed,
     )
+
+
+def _check_data(asked: Settings, precision: str, target: Target, spec: ModelSpec) -> None:
+    """UserMistake for pictures, or what belongs to them, where nothing is made of them."""
+    given = {"--data": asked.data, "--smooth": asked.smooth, "--calib-cache": asked.calib_cache}
+    flag = next((name for name, value in given.items() if value is not None), None)
+    if flag is None:
+        return
+    because = None
+    if not PRECISIONS[precision].quantised:
+        because = f"in {precision} nothing is rounded to 8 bits"
+    elif "dynamic" not in target.engine.forms:
+        because = (
+            "pictures are for products of whole numbers in the vision tower, which is how ONNX Runtime is fastest; "
+            "OpenVINO rounds what they multiply by itself, and TensorRT is given the weights alone"
+        )
+    elif asked.data is None:
+        because = "it says what is made of pictures, and there are none"
+    if because is not None:
+        raise UserMistake(
+            f"{spec.name} takes no {flag} here",
+            found=f"{flag} with --precision {precision} --target {target.name}",
+            expected="--data FOLDER with --precision int4 or int8 and --target cpu",
+            because=because,
+            attempt=f"leave {flag} out",
+        )
+
+
+def _calibration(asked: Settings, precision: str, contract: ImageContract) -> Calibration | None:
+    """Screens to find the ranges of the vision tower with; None without pictures."""
+    if asked.data is None:
+        return None
+    from ...calibration.budget.hold import Calibration
+    from ...calibration.nouns import Recipe
+    from ...calibration.pictures.images import open_data
+
+    strength = Recipe.smooth if asked.smooth is None else asked.smooth
+    arguments.check_range(
+        "--smooth", strength, 0, 1, f"0 leaves the weights as they are, {Recipe.smooth} is the default"
+    )
+    found = open_data(asked.data, contract, count=min(asked.calib_images, MOST_SCREENS), held_out=0, seed=asked.seed)
+    recipe = Recipe(precision=precision, form="dynamic", smooth=strength)
+    cache = None if asked.calib_cache is None else Path(asked.calib_cache)
+    return Calibration(recipe, found, None, cache)
 
 
 def check_room(plan: Plan, parameters: int) -> None:
@@ -134,7 +182,7 @@ def _other_precision(spec: ModelSpec, precision: str) -> UserMistake:
         f"{spec.name} has no precision {precision}",
         found=f"--precision {precision}",
         expected="one of " + ", ".join(PRECISIONS_HERE),
-        because="activations of a language model have channels a thousand times larger than others, which 8 bits a tensor "
-        "do not hold; int4 keeps them in floating point and rounds the weights: 4 bits in blocks, the vision tower's 8",
+        because="activations of a language model have channels a thousand times larger than others; int4 and int8 keep them "
+        "in floating point and round the weights: in blocks of 4 bits or channels of 8, the vision tower's in 8",
         attempt="--precision int4, or fp16",
     )

@@ -7,22 +7,26 @@ which shows that the graphs are right; how far that is from the checkpoint is to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...calibration.precisions import PRECISIONS
+from ...runtime.errors import ParityFailed
 from ...runtime.ground.limits import FP16, FP32
+from ...runtime.pictures.preprocess import preprocess
 from ...runtime.tasks.grounding.regions import THRESHOLD
 from ...runtime.tasks.grounding.verdict import compare, verdict
-from ..tasks.rows import Row
+from ..tasks.rows import Row, agreement
 
 if TYPE_CHECKING:
     from ...runtime.session.session import Session
     from ..plan.plan import Plan
+    from .judge import Judged
 
 HELD, SAME, TOLD = "held", "same", "told, no limit"
+SUM_ERROR = 1e-2  # of scores in the shortest types
 CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
 PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
@@ -78,18 +82,48 @@ def _shared(expected: np.ndarray, found: np.ndarray) -> float:
     return float((best[0][:, :, None] == best[1][:, None]).any(axis=2).mean())
 
 
-def answers(session: Session, picture: np.ndarray, rows: list[list[int]], bucket: int = 0) -> np.ndarray:
-    """The scores (n, V) of an open session for instructions as ids, each alone and all of them in one batch, which agree."""
-    desk = session.screens()
-    place = desk.facts.buckets[bucket]
-    stored, _ = desk.look(picture, place)
-    alone = np.concatenate([desk.scores(place, [stored], [ids]) for ids in rows])
-    return np.asarray(alone, np.float64)
+def looked(session: Session, picture: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The first size's visual tokens (V, D) of a picture, and what its prefix stores."""
+    place = session.screens().facts.buckets[0]
+    pixels = preprocess([picture], place.contract(session.bundle.contract))
+    embeds = session.run({"pixels": pixels}, graph=place.vision)
+    return embeds["image_embeds"][0], session.run(embeds, graph=place.prefix)
 
 
-def together(session: Session, picture: np.ndarray, rows: list[list[int]]) -> np.ndarray:
-    """The same in one batch: rows of other lengths are padded."""
+def parts(plan: Plan, runner: str, judge: Judged, image: np.ndarray, sums: np.ndarray) -> list[Row]:
+    """Rows of the tower (each visual token) and of the prefix (each layer's S_l), which show where an error begins.
+
+    They have no limit: what counts is the scores. For them top-1 and top-5 are of the largest channels.
+    """
+    shape = (1, 3, *plan.rule.buckets[0].size)
+    pairs = {("vision", "visual tokens"): (judge.image, image), ("prefix", "layers' sums"): (judge.sums, sums)}
+    found = [agreement(stage, runner, inputs, shape, *pair, plan.precision) for (stage, inputs), pair in pairs.items()]
+    return [replace(one, limit=TOLD, passed=bool(np.isfinite(one.max_abs))) for one in found]
+
+
+def check_others(session: Session, picture: np.ndarray, ids: list[int]) -> None:
+    """Every size beside the first is opened and answers an instruction; ParityFailed where that is no numbers that sum to 1."""
+    for bucket in session.screens().facts.buckets[1:]:
+        stored, _ = session.screens().look(picture, bucket)
+        found = session.screens().scores(bucket, [stored], [ids])
+        if not np.isfinite(found).all() or abs(found.sum() - 1) > SUM_ERROR:
+            raise ParityFailed(
+                f"the graphs of {bucket.words} give no scores",
+                found=f"a sum of {found.sum():.3g}, {int((~np.isfinite(found)).sum())} values that are no numbers",
+                expected="finite scores that sum to 1",
+                because="the graphs or the engine compute something else than at the first size",
+                attempt="--precision fp32, to see whether it is the precision",
+            )
+
+
+def answers(session: Session, stored: dict[str, np.ndarray], rows: list[list[int]]) -> np.ndarray:
+    """The scores (n, V) of instructions as ids over a stored screen, each alone."""
     desk = session.screens()
     place = desk.facts.buckets[0]
-    stored, _ = desk.look(picture, place)
-    return np.asarray(desk.scores(place, [stored] * len(rows), rows), np.float64)
+    return np.asarray(np.concatenate([desk.scores(place, [stored], [ids]) for ids in rows]), np.float64)
+
+
+def together(session: Session, stored: dict[str, np.ndarray], rows: list[list[int]]) -> np.ndarray:
+    """The same in one batch: rows of other lengths are padded."""
+    desk = session.screens()
+    return np.asarray(desk.scores(desk.facts.buckets[0], [stored] * len(rows), rows), np.float64)

@@ -17,15 +17,17 @@ import numpy as np
 from ...calibration.precisions import PRECISIONS
 from ...graph.edit import sweep
 from ...graph.read import is_op, node_types
-from ...runtime.ground.limits import INT4
+from ...runtime.ground.limits import FP32
 from ..engine.fused_ops import lower
 from ..engine.lower_opset import lower_opset
+from ..patterns.attention.ort_attention import MICROSOFT
 from ..patterns.cleanup.fold_constants import FoldConstants
 from ..patterns.cleanup.fold_shapes import FoldShapes
 from ..patterns.cleanup.no_ops import DropNoOps
 from ..patterns.cleanup.tidy import CleanUp
-from .forms import BLOCKS_OPSET, Forms, Read, products
-from .store import SMALL_BYTES, Store
+from ..patterns.ort import IN_CACHE
+from .few_bits.forms import BLOCKS_OPSET, Forms, Read, products
+from .few_bits.store import SMALL_BYTES, Store
 from .typed import SCORING, typed
 
 if TYPE_CHECKING:
@@ -62,8 +64,11 @@ def write(name: str, part: Part, plan: Plan, forms: Forms, read: Read, folder: P
 
     model = part.model
     passes = tidied(model)
-    if plan.precision == INT4:
-        in_few_bits(model, part.weights, forms)
+    if PRECISIONS[plan.precision].quantised:
+        in_few_bits(model, part.weights, forms, plan.precision)
+    if in_cache(plan):
+        for step in IN_CACHE:
+            passes[step.__name__] = step().run(model).count
     for key, weight in part.weights.items():
         if key in model.graph.initializers:
             _lazy(model.graph.initializers[key], weight, read)
@@ -81,8 +86,17 @@ def write(name: str, part: Part, plan: Plan, forms: Forms, read: Read, folder: P
 
 
 def attentions(model: ir.Model) -> int:
-    """Softmaxes over keys, a chunk of query rows each; that of the weighting of heads is none."""
-    return sum(is_op(node, "Softmax") and not str(node.name).startswith(SCORING) for node in model.graph)
+    """Softmaxes over keys, a chunk of query rows each, or nodes of an engine; that of the weighting of heads is none."""
+    return sum(
+        is_op(node, "MultiHeadAttention", MICROSOFT)
+        or (is_op(node, "Softmax") and not str(node.name).startswith(SCORING))
+        for node in model.graph
+    )
+
+
+def in_cache(plan: Plan) -> bool:
+    """Whether the graph may hold nodes of ONNX Runtime's own, whose kernels on a CPU compute in float32."""
+    return plan.target.order == "cpu" and plan.rest == FP32
 
 
 def tidied(model: ir.Model) -> dict[str, int]:
@@ -99,19 +113,20 @@ def tidied(model: ir.Model) -> dict[str, int]:
     return counts
 
 
-def in_few_bits(model: ir.Model, weights: Mapping[str, Weight], forms: Forms) -> None:
-    """Products of the language model in 4 bits, those of the vision tower in 8, the table of words in 8."""
+def in_few_bits(model: ir.Model, weights: Mapping[str, Weight], forms: Forms, precision: str) -> None:
+    """Products of the language model in 4 or 8 bits, those of the vision tower in 8, the table of words in 8."""
+    words = PRECISIONS[precision].bits
     for node, key in products(model, weights):
         source = weights[key].source
-        forms.product(node, source, 4 if source.startswith(LANGUAGE) else 8)
+        forms.product(node, weights[key], words if source.startswith(LANGUAGE) else 8)
     for node in list(model.graph):
         table = node.inputs[0] if is_op(node, "Gather") else None
         found = weights.get(str(table.name)) if table is not None else None
-        if found is not None and not found.layout and forms.nbits:
-            forms.table(node, found.source)
+        if found is not None and not found.layout and not found.rows and forms.nbits:
+            forms.table(node, found)
     if any(is_op(node, "DequantizeLinear") and "block_size" in node.attributes for node in model.graph):
         model.graph.opset_imports[""] = max(model.graph.opset_imports[""], BLOCKS_OPSET)
-    model.metadata_props["edgesmith.quantised"] = INT4
+    model.metadata_props["edgesmith.quantised"] = precision
     sweep(model)
 
 
@@ -135,7 +150,8 @@ def _set_down(model: ir.Model, name: str, weights: Any, store: Store) -> None:
         assert tensor is not None, f"{value.name} has no value"
         if isinstance(tensor, ir.ExternalTensor):
             continue
-        if tensor.nbytes <= SMALL_BYTES:
+        places = tensor.dtype == ir.DataType.INT64  # widths of a Split and the like: shapes are inferred from them
+        if places or tensor.nbytes <= SMALL_BYTES:
             value.const_value = ir.tensor(np.asarray(tensor.numpy(), order="C"), name=value.name)
             continue
         source = str(value.name).removesuffix("_fp16").removesuffix("_bf16")

@@ -9,7 +9,7 @@ nothing to choose and nothing to append to its graph. Only ``name`` has to be sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -83,7 +83,9 @@ class ExportTask:
     golden_seeded: ClassVar[bool] = True  # whether a graph in floating point may be tested on seeded numbers
     draws: ClassVar[bool] = False  # whether ``pictures`` has something for the report
     asked: ClassVar[str] = ""  # what ``edgesmith run`` needs beside a picture: " --instruction ..."
+    quantised_by: ClassVar[str] = " --precision int8 --data photos/"  # the words of an export that quantises
     flow: ClassVar[str] = ""  # module of the exporter with a flow of its own; "": the one of pipeline.py
+    in_steps: ClassVar[bool] = False  # several graphs lead to an answer: ``steps`` and ``beside`` run them
     finds: ClassVar[str] = ""  # what the way from pixels ends in, where ``bench`` times it: "boxes"
 
     def __eq__(self, other: object) -> bool:
@@ -207,6 +209,20 @@ class ExportTask:
     def apart(self, judge: np.ndarray, other: np.ndarray, rule: Any, in_graph: bool) -> dict[str, float]:
         """How far two candidates' answers are apart: ``max_abs``, and what else the table of ``bench`` shows."""
         return {"max_abs": float(np.abs(other - judge).max())}
+
+    def steps(self, session: Any) -> dict[str, Callable[[], np.ndarray]]:
+        """What ``bench`` times of a task in steps, by its name in the table; each gives the answer that it came to."""
+        raise NotImplementedError(f"{self.name} has no steps")
+
+    def off(self, session: Any, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """How far the answers of ``steps`` are from PyTorch's, by name, where the bundle holds those."""
+        return {}
+
+    def beside(
+        self, first: Bundle, second: Bundle, precision: str, data: str | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Two bundles of a task in steps as ``compare`` shows them: rows, and notes."""
+        raise NotImplementedError(f"{self.name} has no steps")
 
     def end_to_end(self, session: Any) -> dict[str, Any]:
         """Times of one picture from its pixels to the answer, where ``finds`` says what that is."""

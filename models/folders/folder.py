@@ -20,6 +20,7 @@ from ..families.gui_aima.names import EMBEDDINGS, LEFT_OUT, check_names, name_of
 from ..families.gui_aima.prompt import MESSAGE, Prompt, prompt_of
 from ..families.gui_aima.shape import Shape, shape_of
 from ..families.gui_aima.weighting import Weighting, from_flags
+from .licence import RANDOM, licence_of
 from .random_weights import random_array
 from .stand_in import stand_in
 from .tensors import LazyTensor, files_of, read_tensors
@@ -28,7 +29,7 @@ from .words import bytes_of, check_processor, json_of, tokenizer_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-ATTEMPT = "the folder of a GUI-AIMA checkpoint, such as smz8599/GUI-AIMA-3B"
+ATTEMPT = "download a checkpoint, such as smz8599/GUI-AIMA-3B of huggingface.co, and give its folder"
 LONGEST_MESSAGE = 10_000  # characters
 MESSAGE_KEY = (
     "grounding_message"  # in config.json, where a checkpoint was trained with another message than the authors'
@@ -49,6 +50,7 @@ class ModelFolder:
     path: Path | None = None
     notes: tuple[str, ...] = ()
     tokenizer: Any = field(default=None, repr=False)  # tokenizers.Tokenizer
+    licence: str = RANDOM  # of the weights
 
     @property
     def parameters(self) -> int:
@@ -108,7 +110,8 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     notes = tuple(f"left out, no score depends on it: {name}" for name in found if LEFT_OUT.fullmatch(name))
     if shape != Shape():
         notes += (f"a network of its own sizes: {shape}",)
-    return ModelFolder(source, shape, weighting, prompt, message, content, wanted, folder, notes, tokenizer)
+    licence = licence_of(folder, shape)
+    return ModelFolder(source, shape, weighting, prompt, message, content, wanted, folder, notes, tokenizer, licence)
 
 
 def random_folder(

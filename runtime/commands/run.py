@@ -112,8 +112,8 @@ class Asked:
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
         told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
-        more = {"agnostic_nms": self.agnostic_nms, "instruction": self.asked_for(), "zoom": self.zoom}
-        return told | {name: value for name, value in more.items() if value}  # tasks of others may not know of them
+        more = {"agnostic_nms": self.agnostic_nms or None, "instruction": self.asked_for() or None, "zoom": self.zoom}
+        return told | {name: value for name, value in more.items() if value is not None}  # others may not know of them
 
     def asked_for(self) -> list[str]:
         """The instructions, those of the command line first."""
@@ -155,7 +155,8 @@ def instructions_of(path: str) -> list[str]:
         raise UserMistake(
             f"cannot read the instructions in {shown(path)}",
             found=getattr(error, "strerror", None) or "bytes that are no UTF-8",
-            expected="a text file with one instruction a line",
+            expected="a text file in UTF-8 with one instruction a line",
+            attempt="check the path, and save the file as UTF-8",
         ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or len(lines) > MOST_INSTRUCTIONS:
@@ -163,6 +164,9 @@ def instructions_of(path: str) -> list[str]:
             f"{shown(path)} is no list of instructions",
             found=f"{len(lines):,} lines that are not empty",
             expected=f"1 to {MOST_INSTRUCTIONS:,}, one instruction each",
+            attempt="write one instruction a line"
+            if not lines
+            else f"split it into files of {MOST_INSTRUCTIONS:,} lines",
         )
     return lines
 

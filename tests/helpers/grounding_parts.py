@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from edgesmith.exporter.grounding.parts import trace
+from edgesmith.exporter.grounding.parts import attention, trace
 from edgesmith.exporter.grounding.parts.instruction import TABLES, Instruction
 from edgesmith.exporter.grounding.parts.prefix import Prefix
 from edgesmith.exporter.grounding.parts.rotary import prefix_tables
@@ -20,6 +20,8 @@ from edgesmith.exporter.grounding.parts.stored import Storage
 from edgesmith.exporter.grounding.parts.vision import Vision
 from edgesmith.exporter.grounding.parts.weighting import Weighting
 from edgesmith.exporter.grounding.parts.weights import Read, fill, load
+from edgesmith.exporter.grounding.write import tidied
+from edgesmith.exporter.patterns.ort import IN_CACHE
 from edgesmith.exporter.plugins.torch_ops import carry_functions
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -45,11 +47,14 @@ class Small:
             in_torch(load(instruction, self.read), instruction.inputs, ("scores",)),
         )
 
-    def vision(self, grid: Grid) -> ir.Model:
-        return self._filled(trace.trace_vision(self.sizes, grid))
+    def vision(self, grid: Grid, in_cache: bool = False) -> ir.Model:
+        """``in_cache``: as ONNX Runtime on a CPU gets it."""
+        part = trace.trace_vision(self.sizes, grid, cuts=attention.IN_CACHE if in_cache else attention.CHUNKS)
+        return self._filled(with_passes(part) if in_cache else part)
 
-    def prefix(self, grid: Grid, storage: Storage) -> ir.Model:
-        return self._filled(trace.trace_prefix(self.sizes, self.before, grid, storage))
+    def prefix(self, grid: Grid, storage: Storage, in_cache: bool = False) -> ir.Model:
+        part = trace.trace_prefix(self.sizes, self.before, grid, storage)
+        return self._filled(with_passes(part) if in_cache else part)
 
     def instruction(self, storage: Storage, mode: str) -> ir.Model:
         return self._filled(trace.trace_instruction(self.sizes, len(self.before), storage, Weighting.named(mode)))
@@ -72,6 +77,15 @@ class Small:
             "start": np.full(len(instructions), len(self.before) + max(grid)),
             **{name: np.concatenate([table, table], axis=1) for name, table in zip(TABLES, tables, strict=True)},
         }
+
+
+def with_passes(part: trace.Part) -> trace.Part:
+    """A traced part behind the passes of ONNX Runtime on a CPU, which run before the weights have values."""
+    tidied(part.model)
+    for step in IN_CACHE:
+        step().run(part.model)
+    kept = {name: weight for name, weight in part.weights.items() if name in part.model.graph.initializers}
+    return trace.Part(part.model, kept)
 
 
 def in_torch(module: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Run:

@@ -119,7 +119,7 @@ def test_three_billion_has_the_size_that_is_said():
         ("qwen2", "text only.*no vision tower"),
         ("qwen2_5_vl_text", "language model of Qwen2.5-VL alone.*vision tower is missing"),
         ("llama", "llama.*another network"),
-        (None, "None.*another network"),
+        (None, "no model_type.*does not say what network"),
     ],
 )
 def test_another_base_is_refused_with_the_difference(folder, kind, difference):

@@ -139,7 +139,7 @@ def test_labels_move_out_of_each_other_s_way():
     boxes = [(100, 100, 300, 300), (104, 104, 304, 304), (96, 96, 296, 296), (100, 98, 300, 302)]
     pen = Pen.of(*size)
     texts = ["person 0.90"] * 4
-    places = drawing._places(np.array(boxes, np.float32), texts, pen, *size)
+    places = drawing.label_places(np.array(boxes, np.float32), texts, pen, *size)
     for one, other in itertools.combinations(places, 2):
         shared = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
         assert (shared <= 0).any(), (one, other)
@@ -149,7 +149,7 @@ def test_labels_move_out_of_each_other_s_way():
 def test_a_label_without_room_above_goes_into_the_box():
     top, bottom, *_ = field_of(draw(grey(480, 640), detections((480, 640), (200, 0, 400, 300))))
     assert top == 0 and bottom >= 290  # the field is part of the same colour as the box, nothing is above
-    places = drawing._places(np.array([[200, 0, 400, 300]], np.float32), ["person"], Pen.of(480, 640), 480, 640)
+    places = drawing.label_places(np.array([[200, 0, 400, 300]], np.float32), ["person"], Pen.of(480, 640), 480, 640)
     assert places[0, 1] == 0
 
 

@@ -14,6 +14,7 @@ from small_bundle import write_small_bundle
 
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.tasks.detection.draw import class_colour
 from edgesmith.runtime.tasks.grounding import words
 from edgesmith.runtime.tasks.grounding.draw import draw, heat_map
 
@@ -90,6 +91,19 @@ def test_the_overlay_is_saved(place, shot, tmp_path):
     drawn = cv2.imread(str(out))[:, :, ::-1]
     assert drawn.shape == PICTURE.shape and (drawn != PICTURE).any(axis=2).mean() > 0.02
     assert np.array_equal(drawn[60:110, 60:120], PICTURE[60:110, 60:120])  # nothing is seen there
+
+
+def test_no_name_lies_over_a_point_or_over_another_name(place):
+    """Two instructions that point to one place: both names can be read, and the ring is whole."""
+    with load(place) as session:
+        both = session(PICTURE, instruction=["red", "the red button"])
+        alone = session(PICTURE, instruction="red")
+    x, y = alone[0].pixels
+    drawn = draw(PICTURE, both)
+    ring = [tuple(drawn[y + dy, x + dx]) for dy, dx in ((0, 6), (0, -6), (6, 0), (-6, 0))]
+    assert len(set(ring)) == 1 and np.abs(np.subtract(ring[0], class_colour(1), dtype=int)).max() < 64  # drawn last
+    names = [(drawn == class_colour(number)).all(axis=2).sum() for number in (0, 1)]
+    assert min(names) > 60  # a field each
 
 
 def test_the_map_covers_what_was_looked_at(place):

@@ -13,7 +13,7 @@ from edgesmith.runtime.bundle.publish import check_place
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.formats.headers import Header, exif_orientation, header, tags, turned
 from edgesmith.runtime.tasks.detection.detection import DetectionRule
-from edgesmith.runtime.tasks.detection.draw import Pen, _places
+from edgesmith.runtime.tasks.detection.draw import Pen, label_places
 from edgesmith.runtime.tasks.detection.verdict import compare, row
 
 
@@ -165,7 +165,7 @@ def test_where_labels_stand(monkeypatch):
     monkeypatch.setattr(Pen, "width_px", lambda self, text: 10 * len(text))
 
     def placed(*boxes: list[float], text: str = "ab", height: int = 100, width: int = 100) -> list[list[int]]:
-        return _places(np.array(boxes, float), [text] * len(boxes), PEN, height, width).tolist()
+        return label_places(np.array(boxes, float), [text] * len(boxes), PEN, height, width).tolist()
 
     assert placed([20, 40, 60, 80]) == [[20, 25, 44, 40]], "over it"
     assert placed([20, 10, 60, 80]) == [[20, 10, 44, 25]], "no room over it: inside"

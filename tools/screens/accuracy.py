@@ -7,10 +7,11 @@ colour and word that training never showed. A click is right where it falls into
 
     PyTorch              the judge, float32, one forward an instruction
     TARGET PRECISION     a bundle as ``edgesmith export`` writes it, each screen opened once
+    ... with screens     exported with --data and 8 screens of the training split: the tower multiplies whole numbers
     kv BITS SCHEME       bits of a stored key or value
 
 "same patch" is the share of instructions whose largest score is at the patch of PyTorch's; "pixels away" is the distance between the
-clicks, middle and 95 % quantile. Writes grounding_accuracy.json and .md into benchmarks/.
+clicks, middle and 95 % quantile; "CPU ms" are of a screen's opening and of one further instruction, medians of all. Writes grounding_accuracy.json and .md into benchmarks/.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ import importlib.metadata
 import json
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from learn.cases import Case, Tally, held_out, pixels_apart
-from screen import SIZES
+from screen import SIZES, screen
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "models" / "fixtures" / "trained" / "gui_aima_screens"
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 BITS = (16, 8, 4, 2)
+CALIBRATING = 8
 
 
 @dataclass(frozen=True)
@@ -44,30 +47,41 @@ class Row:
     precision: str
     kv_bits: int | None = None  # None: as the precision has it
     scheme: str | None = None
+    screens: bool = False  # that calibrate the tower
 
     @property
     def name(self) -> str:
         kv = f", kv {self.kv_bits}" if self.kv_bits else ""
-        return f"{self.target} {self.precision}{kv}{' ' + self.scheme if self.scheme else ''}"
+        screens = " with screens" if self.screens else ""
+        return f"{self.target} {self.precision}{screens}{kv}{' ' + self.scheme if self.scheme else ''}"
 
 
 ROWS = (
     Row("cpu", "fp32"),
+    Row("cpu", "fp16"),
+    Row("cpu", "int8"),
+    Row("cpu", "int8", screens=True),
+    Row("cpu", "int4"),
+    Row("cpu", "int4", screens=True),
     *(Row("cpu", "fp32", bits) for bits in BITS),
     *(Row("cpu", "fp32", bits, "rotatekv") for bits in (4, 2)),
     *(Row("cpu", "int4", bits) for bits in BITS),
     Row("openvino", "fp32"),
     Row("openvino", "bf16"),
+    Row("openvino", "int8"),
+    Row("openvino", "int4"),
     *(Row("openvino", "int4", bits) for bits in (16, 4)),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Of each case the click, and the patch with the largest score."""
+    """Of each case the click, and the patch with the largest score; CPU ms of the openings and of single instructions."""
 
     points: list[tuple[float, float]]
     patches: list[int]
+    opening_ms: list[float] = field(default_factory=list)
+    further_ms: list[float] = field(default_factory=list)
 
 
 def torch_found(folder: Path, cases: Sequence[Case]) -> Found:
@@ -91,11 +105,16 @@ def bundle_found(path: Path, cases: Sequence[Case]) -> Found:
     import edgesmith
 
     found = Found([], [])
-    with edgesmith.load(path) as session:
+    with edgesmith.load(path, threads=1) as session:
         for _, some in groupby(cases, key=lambda case: id(case.picture)):
             asked = list(some)
+            started = time.process_time()
             with session.open(asked[0].picture) as screen:
-                for click in screen.click([case.instruction for case in asked]):
+                found.opening_ms.append(1e3 * (time.process_time() - started))
+                for case in asked:
+                    started = time.process_time()
+                    click = screen.click(case.instruction)
+                    found.further_ms.append(1e3 * (time.process_time() - started))
                     found.points.append(click.point)
                     found.patches.append(int(click.scores.argmax()))
     return found
@@ -113,9 +132,23 @@ def exported(row: Row, folder: Path, scratch: Path) -> Path:
         screen=",".join(f"{width}x{height}" for height, width in SIZES),
         kv_bits=row.kv_bits,
         kv_scheme=row.scheme,
+        data=str(calibration(scratch)) if row.screens else None,
+        calib_cache=str(scratch / "cache") if row.screens else None,
         out=str(out),
     )
     return out
+
+
+def calibration(scratch: Path) -> Path:
+    """A folder with a few screens that training showed."""
+    import cv2
+
+    folder = scratch / "screens"
+    folder.mkdir()
+    for index in range(CALIBRATING):
+        one = screen(index, "train", SIZES[index % len(SIZES)])
+        cv2.imwrite(str(folder / f"{index}.png"), one.picture[..., ::-1])
+    return folder
 
 
 def figures(name: str, cases: Sequence[Case], found: Found, judge: Found, size: int | None = None) -> dict[str, Any]:
@@ -130,6 +163,8 @@ def figures(name: str, cases: Sequence[Case], found: Found, judge: Found, size: 
         "pixels_median": float(np.median(apart)),
         "pixels_95": float(np.quantile(apart, 0.95)),
         "bytes": size,
+        "opening_ms": float(np.median(found.opening_ms)) if found.opening_ms else None,
+        "further_ms": float(np.median(found.further_ms)) if found.further_ms else None,
     }
 
 
@@ -161,9 +196,10 @@ def _line(row: dict[str, Any]) -> str:
     low, high = row["bounds"]
     share = f"{100 * row['right'] / row['clicks']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
     if row["bytes"] is None:  # the judge itself
-        return f"| {row['row']} | {share} | | | |"
+        return f"| {row['row']} | {share} | | | | |"
     apart = f"{row['pixels_median']:.2f}, {row['pixels_95']:.2f}"
-    return f"| {row['row']} | {share} | {100 * row['same_patch']:.1f} % | {apart} | {row['bytes'] / 1e6:.2f} |"
+    ms = f"{row['opening_ms']:.0f}, {row['further_ms']:.0f}"
+    return f"| {row['row']} | {share} | {100 * row['same_patch']:.1f} % | {apart} | {row['bytes'] / 1e6:.2f} | {ms} |"
 
 
 def page(report: dict[str, Any]) -> str:
@@ -185,8 +221,8 @@ def page(report: dict[str, Any]) -> str:
             "",
             told,
             "",
-            "| row | right clicks (95 %) | same patch | pixels away: median, 95 % | MB |",
-            "|---|---|---|---|---|",
+            "| row | right clicks (95 %) | same patch | pixels away: median, 95 % | MB | CPU ms: opening, further |",
+            "|---|---|---|---|---|---|",
             *(_line(row) for row in report["rows"]),
             "",
             "By what was asked for, PyTorch:",

@@ -1,7 +1,11 @@
 """Screenshots of real pages: ours in pages/, rendered by headless Chromium, with the boxes of what can be asked for.
 
-    python tools/screens/pages.py FOLDER  ->  settings_1280x800.png, ..., pages.json, in FOLDER
+    python tools/screens/pages.py FOLDER                  ->  settings_1280x800.png, ..., pages.json, in FOLDER
+    python tools/screens/pages.py FOLDER --bundle BUNDLE  ->  clicks.json and drawn/ beside them, and how many clicks are right
     shot(page, size, folder) -> Shot: file, asks (instruction, box x1 y1 x2 y2 in pixels)
+
+The second asks everything of every page through the command, as a user would: ``edgesmith run BUNDLE mail_*.png --instructions
+FILE --json --save drawn``. A click is right where it falls into the box of what is meant.
 
 An element says in ``data-ask`` what somebody would say to have it clicked. Chromium is Debian's package ``chromium``; it is asked for nothing
 outside the page, and keeps nothing.
@@ -15,6 +19,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +44,10 @@ class Shot:
     file: str
     size: tuple[int, int]  # width, height
     asks: tuple[tuple[str, tuple[float, float, float, float]], ...]
+
+    @property
+    def page(self) -> str:
+        return self.file.rpartition("_")[0]
 
 
 def chromium() -> str | None:
@@ -80,14 +89,69 @@ def shot(page: Path, size: tuple[int, int], folder: Path) -> Shot:
     return Shot(file.name, size, asks)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """One click on a shot: where it fell, and whether that is inside what was meant."""
+
+    file: str
+    instruction: str
+    pixels: tuple[int, int]
+    right: bool
+
+
+def judged(bundle: Path, shots: list[Shot], folder: Path) -> list[Judged]:
+    """Asks everything of all shots, a command for each page: those of one page share their instructions."""
+    found = []
+    for page in dict.fromkeys(one.page for one in shots):
+        mine = {str(folder / one.file): one for one in shots if one.page == page}
+        asked = list(dict.fromkeys(text for one in mine.values() for text, _ in one.asks))
+        listed = folder / f"{page}.txt"
+        listed.write_text("\n".join(asked) + "\n")
+        words = [
+            "run",
+            str(bundle),
+            *mine,
+            "--instructions",
+            str(listed),
+            "--json",
+            "--save",
+            str(folder / "drawn" / page),
+        ]
+        told = subprocess.run([sys.executable, "-m", "edgesmith", *words], check=True, capture_output=True, text=True)
+        for answer in json.loads(told.stdout):
+            boxes = dict(mine[answer["image"]].asks)
+            for click in answer["clicks"]:
+                if click["instruction"] in boxes:  # else it is below the window in this size
+                    x, y = click["pixels"]
+                    left, top, right, bottom = boxes[click["instruction"]]
+                    inside = left <= x < right and top <= y < bottom
+                    found.append(Judged(Path(answer["image"]).name, click["instruction"], (x, y), inside))
+    return found
+
+
+def table(clicks: list[Judged]) -> str:
+    """How many are right: of each shot, and of all."""
+    lines = [
+        f"{file:26} {sum(one.right for one in mine):3} of {len(mine):3} right"
+        for file in dict.fromkeys(one.file for one in clicks)
+        if (mine := [one for one in clicks if one.file == file])
+    ]
+    return "\n".join([*lines, f"{'all':26} {sum(one.right for one in clicks):3} of {len(clicks):3} right"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="render our pages as screenshots")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--bundle", type=Path, help="a grounding bundle that is asked for everything")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     shots = [shot(page, size, options.folder) for page in sorted(PAGES.glob("*.html")) for size in SIZES]
     (options.folder / "pages.json").write_text(json.dumps([asdict(one) for one in shots], indent=1) + "\n")
     print(f"{len(shots)} screenshots in {options.folder}")
+    if options.bundle:
+        clicks = judged(options.bundle, shots, options.folder)
+        (options.folder / "clicks.json").write_text(json.dumps([asdict(one) for one in clicks], indent=1) + "\n")
+        print(table(clicks))
 
 
 if __name__ == "__main__":

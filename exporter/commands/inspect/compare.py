@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....models.registry import families
+from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32, quantised
 from ....runtime.pictures.preprocess import preprocess
@@ -24,7 +26,7 @@ from ...run.pictures import pictures
 from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
-from .compare_sides import Side, aligned, common_pictures, open_side
+from .compare_sides import Side, aligned, common_pictures, open_side, task_of_name
 from .foreign.graphs import read_picture_graph
 from .foreign.rounding import rounding_note
 from .foreign.trial import try_graph
@@ -32,6 +34,7 @@ from .foreign.words import asked_of_engine
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
+    from ...tasks.task import ExportTask
 
 FEW = 8  # pictures at sizes beside the usual one
 
@@ -50,6 +53,10 @@ def compare(
     Raises UserMistake when one of the two cannot be opened, or their inputs, outputs, tasks or classes do not fit each other.
     """
     limit = arguments.precision(precision)
+    if (task := _in_steps(first, second)) is not None:
+        opened = open_bundle(first), open_bundle(second)
+        made, notes = task.beside(*opened, limit, data)
+        return _told(first, second, made, notes)
     judge = open_side(first, weights, num_classes)
     other = open_side(second, weights, num_classes)
     try:
@@ -93,6 +100,12 @@ def compare(
     finally:
         judge.close()
         other.close()
+    return _told(first, second, rows, notes, difference)
+
+
+def _told(
+    first: str, second: str, rows: list[dict[str, Any]], notes: list[str], difference: str = ""
+) -> dict[str, Any]:
     return {
         "first": first,
         "second": second,
@@ -101,6 +114,21 @@ def compare(
         "agree": all(row["passed"] for row in rows),
         "first_difference": difference,
     }
+
+
+def _in_steps(first: str, second: str) -> ExportTask | None:
+    """The task of two bundles whose answers take several graphs, None for all others; UserMistake for one beside another thing."""
+    tasks = [task_of_name(name) for name in (first, second)]
+    task = next((one for one in tasks if one is not None and one.in_steps), None)
+    if task is None or (tasks[0] == tasks[1] and all(Path(name).is_dir() for name in (first, second))):
+        return task
+    raise UserMistake(
+        f"A {task.noun} is compared with another bundle of one",
+        found=f"{first} and {second}",
+        expected="two bundles, exported from the same checkpoint",
+        because="several graphs lead to its answer",
+        attempt=f"edgesmith export --model {next(iter(families(task.name)))} ..., once more with other settings",
+    )
 
 
 def _rows(

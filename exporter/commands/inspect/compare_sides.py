@@ -84,6 +84,18 @@ def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
     return _open_model(name, weights, num_classes)
 
 
+def task_of_name(name: str) -> ExportTask | None:
+    """The task of a bundle or of a model by name; None for a file, which has to be looked into, and for what is neither."""
+    from ....models.registry import find
+
+    path = Path(name)
+    if path.is_dir():
+        return find_export(open_bundle(path).task)
+    if path.exists() or path.suffix or "/" in name:
+        return None
+    return find_export(find(name).task)
+
+
 def aligned(judge: Side, other: Side) -> tuple[Side, Side]:
     """The two with one output as the answer of both, where each has one: of one name, else in the same place."""
     if len(judge.answers) != 1 or len(other.answers) != 1:

@@ -24,6 +24,7 @@ from ...run.stages import Progress, Silent
 from ...tasks.known import find_export
 from .footprint import footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step
+from .steps import timed_steps
 
 if TYPE_CHECKING:
     from ...tasks.task import ExportTask
@@ -60,8 +61,12 @@ def bench(
     opened = open_bundle(bundle)
     peers = chosen_peers(against)
     progress = progress or Silent()
-    shape = _shape(opened, batch)
     task = find_export(opened.task)
+    if task.in_steps:
+        _check_alone(opened, peers if against else [], batch, weights)
+        result = timed_steps(opened, task, rounds, warmup, threads, clock, memory, progress)
+        return _kept(opened, result)
+    shape = _shape(opened, batch)
     images, rule = task.bench_images(opened, shape), task.rule_of(opened)
     with load(opened, threads=threads) as session, temporary_folder() as folder:
         skipped: dict[str, str] = {}
@@ -83,14 +88,33 @@ def bench(
                 for row, one in zip(result["rows"], candidates, strict=True):
                     peak = footprint({**one.alone, "threads": threads, "shape": list(shape)})
                     row["peak_rss_bytes"] = peak or 0
+    return _kept(opened, result)
+
+
+def _kept(bundle: Bundle, result: dict[str, Any]) -> dict[str, Any]:
+    """The result, in the bundle too where it can be written to."""
     try:
-        _into_bundle(opened, result)
+        _into_bundle(bundle, result)
     except (
         EdgesmithError,
         OSError,
     ) as error:  # read-only, full, replaced meanwhile: what was measured is worth showing
         result["not_kept"] = str(error).splitlines()[0]
     return result
+
+
+def _check_alone(bundle: Bundle, peers: Sequence[str], batch: int | None, weights: str | None) -> None:
+    """UserMistake for what no bundle of several graphs is measured with."""
+    asked = {"--against " + ",".join(peers): peers, f"--batch {batch}": batch, f"--weights {weights}": weights}
+    for flag, given in asked.items():
+        if given:
+            raise UserMistake(
+                f"{bundle.name} is measured by itself",
+                found=flag,
+                expected="a bundle alone, one instruction at a time",
+                because="several graphs lead to its answer, which no peer of bench runs",
+                attempt=f"edgesmith bench {bundle.path}, and edgesmith compare with a bundle of other settings",
+            )
 
 
 def _agreements(
@@ -125,7 +149,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{row['time_ratio']:.2f}",
             f"{row['time_ratio_low']:.2f}-{row['time_ratio_high']:.2f}",
             f"{row['peak_rss_bytes'] / MEGABYTE:.0f}",
-            f"{row['max_abs']:.1e}",
+            f"{row['max_abs']:.1e}" if "max_abs" in row else "",
             *([f"{row['matched']:.1%}"] if "matched" in row else []),
         )
         for row in result["rows"]

@@ -30,13 +30,20 @@ def footprint(request: Mapping[str, Any], timeout_s: float = 600) -> int | None:
 
 
 def _load(request: Mapping[str, Any]) -> Any:
-    """A function of images. ``kind`` bundle: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
+    """A function of images. ``kind`` bundle, step: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
     threads = request["threads"]
     if request["kind"] == "bundle":
         from ....runtime.backends.load import load
 
         session = load(request["path"], threads=threads)
         return lambda images: session.run({session.inputs[0].name: images})
+    if request["kind"] == "step":
+        from ....runtime.backends.load import load
+        from ...tasks.known import find_export
+
+        session = load(request["path"], threads=threads)
+        call = find_export(session.bundle.task).steps(session)[request["name"]]
+        return lambda images: call()
     if request["kind"] == "graph":
         import onnxruntime
 

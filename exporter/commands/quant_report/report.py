@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....models.registry import find
-from ....runtime.bundle.bundle import open_bundle
+from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
-from ....runtime.ground.limits import FP32
+from ....runtime.ground.limits import FP32, quantised
 from ....runtime.tasks.known import joined
 from ...bundle.as_written import Run, apart_db, as_written
 from ...run.runners import run_all
@@ -106,17 +106,30 @@ def _needs_pictures(flag: str, because: str) -> UserMistake:
     )
 
 
+def _no_account(path: Path, bundle: Bundle) -> UserMistake:
+    """For a bundle in floating point, and for one whose weights alone were rounded, without pictures."""
+    if quantised(bundle.precision):
+        return UserMistake(
+            f"{path} has no account of its places",
+            found=f"a {find_export(bundle.task).noun} in {bundle.precision}, whose weights were rounded one by one",
+            expected="a bundle that was calibrated on pictures",
+            because="nothing was searched or measured place by place: how exact its weights are is told in a note for each kind",
+            attempt=f"edgesmith inspect {path}, and {path / 'report.html'}: its rows of parity are what rounding costs",
+        )
+    return UserMistake(
+        f"{path} is not quantised",
+        found=f"a bundle in {bundle.precision}",
+        expected="a bundle in int8, fp8, int4 or nvfp4",
+        attempt=f"edgesmith export --model {bundle.manifest.get('model')}{find_export(bundle.task).quantised_by}",
+    )
+
+
 def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     """The account in the manifest, with the accuracy measured again where there are pictures."""
     bundle = open_bundle(path)
     told = dict(bundle.manifest.get("quantisation") or {})
     if not told:
-        raise UserMistake(
-            f"{path} is not quantised",
-            found=f"a bundle in {bundle.precision}",
-            expected="a bundle in int8, fp8, int4 or nvfp4",
-            attempt=f"edgesmith export --model {bundle.manifest.get('model')} --precision int8 --data photos/",
-        )
+        raise _no_account(path, bundle)
     told["notes"] = list(told.get("notes") or [])
     if asked.data is None:
         if asked.max_drop is not None and not told.get("accuracy"):

@@ -7,6 +7,7 @@ that float16 holds; every row sees at least one token unmasked, so a masked prob
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,23 @@ MASKED = -30000.0  # far below any score and within float16
 MOST_ROWS = 512
 LEAST_ROWS = 64
 SCORES_BYTES = 64 << 20  # of one chunk in float32: it should not be what the memory is needed for
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How the tower's graph is cut, which the engine decides.
+
+    ``whole_attention``: all query rows in one product, only for an engine whose own node keeps the scores in cache, and
+    whose passes put it in (patterns/ort); else chunks of rows. ``apart``: q, k and v are products of their own, so that
+    nothing has to be cut behind them.
+    """
+
+    whole_attention: bool = False
+    apart: bool = False
+
+
+CHUNKS = Cuts()
+IN_CACHE = Cuts(whole_attention=True, apart=True)  # ONNX Runtime on a CPU
 
 
 def rows_for(heads: int, tokens: int) -> int:
@@ -63,13 +81,12 @@ def causal_mask(rows: int, tokens: int) -> NDArray[np.float32]:
 
 
 def causal_masks(mask: Tensor, tokens: int) -> list[Tensor]:
-    """The masks of all chunks out of ``causal_mask``: what counts is how far a key stands from its row."""
+    """The masks of all chunks out of ``causal_mask``: what counts is how far a key stands from its row.
+
+    A whole chunk leaves out keys on the left; the last one, which may be shorter, rows at the top: its own are the lowest.
+    """
     rows = mask.shape[0]
-    found = []
-    for first, end in chunks(tokens, rows):
-        last = tokens - rows + (end - first)
-        found.append(mask[: end - first, last - end : last])
-    return found
+    return [mask[rows - (end - first) :, tokens - end :] for first, end in chunks(tokens, rows)]
 
 
 def attend_behind(

@@ -17,8 +17,8 @@ from .rotary import turn
 from .sizes import TextSizes
 
 TRANSPOSED = "transposed"  # (out, in) in the checkpoint, (in, out) here
-FRAMES_SUMMED = "frames summed"  # (out, in, 2, h, w) -> (out, in, h, w): a still picture is two equal frames
-ROWS = "rows"  # some rows of a table
+# (out, in, 2, h, w) -> (in * out, 1, h, w), the outputs of one colour side by side: a still picture is two equal frames
+COLOURS = "frames summed, colours apart"
 
 
 class Linear(nn.Module):
@@ -30,6 +30,11 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(inputs, outputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def part_of(self, source: str, first: int) -> Linear:
+        """Its outputs are those from ``first`` on of the layer ``source`` of the checkpoint."""
+        self.source, self.rows = source, range(first, first + self.weight.shape[1])
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         product = x @ self.weight

@@ -6,15 +6,15 @@ S_l = sum_v h_l[v] / |h_l[v]|, so no hidden state is stored; no logit is compute
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ...trace.repeated import Layers, call_layer
 from .attention import attend_causal, causal_mask, causal_masks, rows_for
-from .layers import ROWS, DecoderLayer, Language, constant, turn_alone, under, unit_rows
+from .layers import DecoderLayer, Language, constant, turn_alone, under, unit_rows
 from .rotary import prefix_tables
 from .sizes import TextSizes
 from .stored import Storage
@@ -23,8 +23,7 @@ from .stored import Storage
 class FixedText(nn.Module):
     """The embeddings (T, D) of the words before the picture: rows of the table of words."""
 
-    layouts: ClassVar[Mapping[str, str]] = {"weight": ROWS}
-    source = "model.language_model.embed_tokens.weight"
+    source = "model.language_model.embed_tokens"
 
     def __init__(self, tokens: Sequence[int], channels: int) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from ...plan.engines import USUAL_OPSET
 from ...trace.fused_nodes import translations
 from ...trace.repeated import PLACE, Layers, as_arguments, put_in, respell
 from ...trace.trace import IR_VERSION, _forget_where_it_was_made, _quiet
+from .attention import CHUNKS, Cuts
 from .instruction import TABLES, Instruction
 from .prefix import Prefix
 from .sizes import Sizes
@@ -42,10 +43,10 @@ class Part:
     weights: Mapping[str, Weight]
 
 
-def trace_vision(sizes: Sizes, grid: tuple[int, int], opset: int = USUAL_OPSET) -> Part:
+def trace_vision(sizes: Sizes, grid: tuple[int, int], opset: int = USUAL_OPSET, cuts: Cuts = CHUNKS) -> Part:
     """pixels (batch, 3, H, W) -> image_embeds; ``grid``: rows and columns of visual tokens, H / 28 and W / 28."""
     with torch.device("meta"):
-        module = Vision(sizes.vision, grid)
+        module = Vision(sizes.vision, grid, cuts)
     example = {"pixels": (module.example["pixels"], torch.float32)}
     return _traced(module, example, ("image_embeds",), {"pixels": {0: BATCH}}, {"image_embeds": {0: BATCH}}, opset)
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...trace.repeated import Layers, call_layer
-from .attention import attend, attend_rows, rows_for
-from .layers import FRAMES_SUMMED, GatedMLP, Linear, RMSNorm, constant, under
+from .attention import CHUNKS, Cuts, attend, attend_rows, rows_for
+from .layers import COLOURS, GatedMLP, Linear, RMSNorm, constant, under
 from .rotary import patch_tables, turn
 from .sizes import CELL_PX, MERGE, PATCH_PX, WINDOW, VisionSizes
 
@@ -38,30 +38,43 @@ def window_order(grid: tuple[int, int]) -> tuple[NDArray[np.int64], Groups]:
 
 
 class PatchConv(nn.Module):
-    """(B, 3, H, W) -> (B, C, H / 14, W / 14); the kernel's two frames see the same picture."""
+    """(B, 3, H, W) -> (B, C, H / 14, W / 14); the kernel's two frames see the same picture.
 
-    layouts: ClassVar[Mapping[str, str]] = {"weight": FRAMES_SUMMED}
+    Each colour is summed by itself: engines that add all 588 products one to the next lose more here in float32 than in the rest
+    of the tower.
+    """
+
+    layouts: ClassVar[Mapping[str, str]] = {"weight": COLOURS}
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, 3, PATCH_PX, PATCH_PX))
+        self.weight = nn.Parameter(torch.empty(3 * channels, 1, PATCH_PX, PATCH_PX))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.conv2d(pixels, self.weight, stride=PATCH_PX)
+        red, green, blue = F.conv2d(pixels, self.weight, stride=PATCH_PX, groups=3).chunk(3, dim=1)
+        return red + green + blue
 
 
 class VisionAttention(nn.Module):
-    """(B, N, C) -> (B, N, C); no groups: all patches see each other, ``rows`` of them at a time."""
+    """(B, N, C) -> (B, N, C) before ``proj``; no groups: all patches see each other, ``rows`` of them at a time.
 
-    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
+    ``apart`` names the layer of the checkpoint whose thirds q, k and v then are, each by itself.
+    """
+
+    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int, apart: str = "") -> None:
         super().__init__()
         self.groups, self.rows = groups, rows
-        self.qkv = Linear(sizes.hidden, 3 * sizes.hidden)
-        self.proj = Linear(sizes.hidden, sizes.hidden)
+        wide = sizes.hidden
+        thirds = [Linear(wide, wide).part_of(apart, first) for first in (0, wide, 2 * wide)] if apart else []
+        self.qkv = nn.ModuleList(thirds) if apart else Linear(wide, 3 * wide)
+        self.proj = Linear(wide, wide)
         self.head_dim = sizes.head_dim
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if isinstance(self.qkv, nn.ModuleList):
+            q, k, v = (third(x) for third in self.qkv)
+        else:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
         q = turn(q.unflatten(-1, (-1, self.head_dim)), cos, sin) * self.head_dim**-0.5  # (B, N, H, d)
         k = turn(k.unflatten(-1, (-1, self.head_dim)), cos, sin)
         v = v.unflatten(-1, (-1, self.head_dim))
@@ -71,8 +84,7 @@ class VisionAttention(nn.Module):
             sizes = [windows * patches for windows, patches in self.groups]
             parts = zip(*(tensor.split(sizes, dim=1) for tensor in (q, k, v)), self.groups, strict=True)
             attended = torch.cat([_in_windows(*part) for part in parts], dim=1)
-        projected: Tensor = self.proj(attended.flatten(2))
-        return projected
+        return attended.flatten(2)
 
 
 def _in_windows(q: Tensor, k: Tensor, v: Tensor, group: tuple[int, int]) -> Tensor:
@@ -85,14 +97,18 @@ def _in_windows(q: Tensor, k: Tensor, v: Tensor, group: tuple[int, int]) -> Tens
 class VisionBlock(nn.Module):
     """x (B, N, C), tables (N, d/2) -> (B, N, C)."""
 
-    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
+    def __init__(self, sizes: VisionSizes, groups: Groups, cuts: Cuts, number: int) -> None:
         super().__init__()
+        patches = sum(windows * each for windows, each in groups)
+        rows = patches if cuts.whole_attention else rows_for(sizes.heads, patches)
         self.norm1, self.norm2 = RMSNorm(sizes.hidden), RMSNorm(sizes.hidden)
-        self.attn = VisionAttention(sizes, groups, rows)
+        place = f"model.visual.blocks.{number}.attn.qkv" if cuts.apart else ""
+        self.attn = VisionAttention(sizes, () if number in sizes.full_blocks else groups, rows, place)
         self.mlp = GatedMLP(sizes.hidden, sizes.mlp, bias=True)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor]:
-        x = x + self.attn(self.norm1(x), cos, sin)
+        attended = self.attn(self.norm1(x), cos, sin)
+        x = x + self.attn.proj(attended)
         return (x + self.mlp(self.norm2(x)),)
 
 
@@ -112,12 +128,10 @@ class Merger(nn.Module):
 
 
 class Tower(nn.Module):
-    def __init__(self, sizes: VisionSizes, groups: Groups, rows: int) -> None:
+    def __init__(self, sizes: VisionSizes, groups: Groups, cuts: Cuts) -> None:
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": PatchConv(sizes.hidden)})
-        self.blocks = nn.ModuleList(
-            [VisionBlock(sizes, () if n in sizes.full_blocks else groups, rows) for n in range(sizes.depth)]
-        )
+        self.blocks = nn.ModuleList([VisionBlock(sizes, groups, cuts, n) for n in range(sizes.depth)])
         self.merger = Merger(sizes)
 
 
@@ -129,11 +143,11 @@ class Vision(nn.Module):
     patch_cos: Tensor
     patch_sin: Tensor
 
-    def __init__(self, sizes: VisionSizes, grid: tuple[int, int]) -> None:
+    def __init__(self, sizes: VisionSizes, grid: tuple[int, int], cuts: Cuts = CHUNKS) -> None:
         super().__init__()
         self.sizes, self.grid = sizes, grid
         order, groups = window_order(grid)
-        self.model = under("visual", Tower(sizes, groups, rows_for(sizes.heads, len(order) * MERGE**2)))
+        self.model = under("visual", Tower(sizes, groups, cuts))
         self.layers: Layers | None = None
         cos, sin = patch_tables(sizes, order, grid)
         constant(self, "order", order)

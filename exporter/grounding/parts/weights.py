@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import FRAMES_SUMMED, ROWS, TRANSPOSED
+from .layers import COLOURS, TRANSPOSED
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,20 +22,31 @@ Read = Callable[
 
 @dataclass(frozen=True)
 class Weight:
-    """``source`` is the state name; ``layout`` how the graph holds it, "" as it is; ``rows`` those of a table that it has."""
+    """``source`` is the state name; ``rows`` those of it that the graph has, all where empty; ``layout`` how they lie there."""
 
     source: str
     layout: str = ""
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] | range = ()
+
+    @property
+    def key(self) -> str:
+        """Its name in what is shared between graphs."""
+        return f"{self.source} {self.rows[0]}-{self.rows[-1]}" if self.rows else self.source
+
+    def part(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The rows of the checkpoint's array, as they lie in it."""
+        if isinstance(self.rows, range):
+            return array[self.rows.start : self.rows.stop]
+        return array[list(self.rows)] if self.rows else array
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """The checkpoint's array -> the graph's, C-ordered, in the same type."""
+        array = self.part(array)
         if self.layout == TRANSPOSED:
             array = array.T
-        elif self.layout == FRAMES_SUMMED:
-            array = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
-        elif self.layout == ROWS:
-            array = array[list(self.rows)]
+        elif self.layout == COLOURS:
+            summed = array.sum(axis=2, dtype=np.float32).astype(array.dtype)
+            array = summed.swapaxes(0, 1).reshape(-1, 1, *summed.shape[2:])
         return np.ascontiguousarray(array)
 
 
@@ -46,7 +57,8 @@ def weights_of(module: nn.Module) -> dict[str, Weight]:
         for name, _ in part.named_parameters(recurse=False):
             full = f"{path}.{name}"
             layout = getattr(part, "layouts", {}).get(name, "")
-            found[full] = Weight(getattr(part, "source", full), layout, getattr(part, "rows", ()))
+            source = f"{part.source}.{name}" if hasattr(part, "source") else full
+            found[full] = Weight(source, layout, getattr(part, "rows", ()))
     return found
 
 

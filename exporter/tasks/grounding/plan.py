@@ -138,8 +138,15 @@ def _check_screen(width: int, height: int) -> None:
             found=f"{found}, {height * width / 1e6:.1f} million pixels",
             expected=f"at most {LARGEST_PIXELS / 1e6:.1f} million",
             because=f"it is seen in {SCREEN_PIXELS / 1e6:.2f} million, in which the letters of a larger one are lost",
-            attempt=f"one monitor at a time, or half the size: --screen {width // 2}x{height // 2}",
+            attempt=f"one monitor at a time, or a smaller one of this shape: --screen {_smaller(width, height)}",
         )
+
+
+def _smaller(width: int, height: int) -> str:
+    """Half of each side, or a quarter, ..., until it can be seen."""
+    while height * width > LARGEST_PIXELS:
+        width, height = width // 2, height // 2
+    return f"{width}x{height}"
 
 
 def _no_screen(found: str) -> UserMistake:

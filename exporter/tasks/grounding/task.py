@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..task import Engine, ExportTask
 from .plan import CHOICES, FEW_BITS, GroundingRule, plan_grounding
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ....models.spec import ModelSpec
+    from ....runtime.bundle.bundle import Bundle
 
 
 class GroundingExport(ExportTask):
@@ -21,7 +24,9 @@ class GroundingExport(ExportTask):
     choices = CHOICES
     key = "grounding"
     asked = ' --instruction "open the settings"'
+    quantised_by = " --precision int4"
     flow = "grounding.flow"
+    in_steps = True
 
     def plan(self, spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) -> GroundingRule:
         return plan_grounding(choices)
@@ -36,6 +41,23 @@ class GroundingExport(ExportTask):
         return (
             f"screens {seen} visual tokens; keys and values of {kv['bits']} bits{packed}; {rule.get('weighting', '')}"
         )
+
+    def steps(self, session: Any) -> dict[str, Callable[[], np.ndarray]]:
+        from .bench import steps
+
+        return steps(session)
+
+    def off(self, session: Any, answers: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        from .bench import off
+
+        return off(session, answers)
+
+    def beside(
+        self, first: Bundle, second: Bundle, precision: str, data: str | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        from .beside import beside
+
+        return beside(first, second, precision, data)
 
     def claims(self, shapes: Mapping[str, Any]) -> dict[str, str]:
         """No file of one graph is of this task."""

@@ -31,11 +31,24 @@ OTHERS = {  # model_type -> its name, and what would be wrong
 }
 
 
+def _unknown(words: Mapping[str, Any]) -> tuple[str, str]:
+    """What config.json is of that names none of the relatives, and what is wrong with it."""
+    kind = words.get("model_type")
+    if kind is not None:
+        return f"model_type {kind!r}"[:80], "it is another network"
+    if isinstance(told := words.get("architecture"), str):
+        return (
+            f"architecture {told[:40]!r}, as timm writes it",
+            "it is a network that sees pictures, and reads no words",
+        )
+    return "no model_type", "it does not say what network it is of"
+
+
 def check_base(words: Mapping[str, Any], source: str) -> None:
     """UserMistake where config.json is that of another base, or of weights that are not plain numbers."""
     kind = words.get("model_type")
     if kind != BASE:
-        name, difference = OTHERS.get(str(kind), (f"model_type {kind!r}"[:80], "it is another network"))
+        name, difference = OTHERS.get(str(kind), _unknown(words))
         raise UserMistake(
             f"{source}: GUI-AIMA is made of Qwen2.5-VL, and this is not one",
             found=name,

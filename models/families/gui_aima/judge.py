@@ -52,6 +52,7 @@ class Seen:
     """Everything that the judge saw; ``hidden`` only where it was asked for."""
 
     attention: Attention
+    image: np.ndarray  # (V, D): the visual tokens
     visual_sums: np.ndarray  # (L, D): S_l
     keys: np.ndarray | None  # (L, kv heads, N, d) with positions and bias; None unless asked for
     values: np.ndarray | None
@@ -179,7 +180,8 @@ class _Found:
             template=self.layout.template,
         )
         keys, values = (np.stack(each) if kept else None for each in (self.keys, self.values))
-        return Seen(stacked, np.stack(self.sums), keys, values, tuple(self.hidden) if kept else ())
+        image = self.hidden[0][self.layout.visual]
+        return Seen(stacked, image, np.stack(self.sums), keys, values, tuple(self.hidden) if kept else ())
 
 
 def _heads(module: Any, flat: Tensor, tables: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -96,7 +96,9 @@ def check_names(found: Mapping[str, tuple[int, ...]], shape: Shape, source: str)
             if names
         ),
         expected=f"the {len(expected)} tensors of {shape}",
-        attempt="the config.json that was saved with the weights",
+        attempt="copy or download the whole folder again: its files are of several checkpoints, or some are older"
+        if not (more or other)
+        else "the config.json that was saved with the weights",
     )
 
 

@@ -33,7 +33,7 @@ MESSAGE = (
 BEFORE = "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 AFTER = "<|im_end|>\n<|im_start|>assistant<|recipient|>os\npyautogui.click("
 ANCHORS = ("<|pointer_start|>", "<|pointer_pad|>", "<|pointer_end|>")
-LONGEST_INSTRUCTION = 1_024  # tokens
+LONGEST_INSTRUCTION, LONGEST_FRONT = 1_024, 4_096  # tokens; the front is what stands before the screen
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,15 @@ def prompt_of(tokenizer: Any, shape: Shape, message: str, source: str) -> Prompt
         tuple(tokenizer.encode(text, add_special_tokens=False).ids) for text in (BEFORE.format(message), AFTER)
     )
     special = tuple(str(token.content) for token in tokenizer.get_added_tokens_decoder().values())
+    held = next((word for word in special if word in message), None)
+    if held or len(before) > LONGEST_FRONT:
+        raise UserMistake(
+            f"{source}: the message before the screen cannot be used",
+            found=f"{held} in it" if held else f"{len(before):,} tokens",
+            expected=f"words of people, in {LONGEST_FRONT:,} tokens at most",
+            because="the model would read a part of its own prompt in it" if held else "",
+            attempt="the config.json that was saved with the weights",
+        )
     return Prompt(before, after, ids.vision_end, ids.image_pad, ids.pointer_start, ids.pointer_pad, special)
 
 

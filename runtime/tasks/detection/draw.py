@@ -53,7 +53,7 @@ def draw(image: np.ndarray, detections: Detections, score: float | None = None) 
         pen.fitting((f"{name} {value:.2f}", name), width - 2 * pen.margin_px)
         for name, value in zip(names, scores, strict=True)
     ]
-    fields = _places(corners, texts, pen, height, width)
+    fields = label_places(corners, texts, pen, height, width)
     for field, text, index in reversed(list(zip(fields.tolist(), texts, classes, strict=True))):
         if text and pen.field_px <= height:
             pen.write(canvas, text, field[0], field[1], class_colour(index))
@@ -127,7 +127,7 @@ def _rectangle(canvas: np.ndarray, box: np.ndarray, colour: Colour, line_px: int
     cv2.rectangle(canvas, *ends, colour, line_px)
 
 
-def _places(boxes: np.ndarray, texts: list[str], pen: Pen, height: int, width: int) -> np.ndarray:
+def label_places(boxes: np.ndarray, texts: list[str], pen: Pen, height: int, width: int) -> np.ndarray:
     """(n, 4) xyxy of the labels, inside the picture: over the box, else in it, else under it, where nothing is hidden."""
     placed = np.zeros((len(texts), 4), int)
     for row, (box, text) in enumerate(zip(boxes, texts, strict=True)):

@@ -60,6 +60,7 @@ def nearest(height: int, width: int, buckets: Sequence[Bucket]) -> Bucket:
             "the picture is no screenshot",
             found=f"{width} x {height} pixels",
             expected=f"at least {MULTIPLE} pixels each way, which is what one visual token covers",
+            attempt="a picture of the whole screen",
         )
     stretches = [_stretch(height, width, bucket) for bucket in buckets]
     least = min(stretches)

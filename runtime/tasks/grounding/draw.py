@@ -13,9 +13,13 @@ import numpy as np
 
 from ...errors import UserMistake
 from ...pictures.preprocess import as_rgb
-from ..detection.draw import BLACK, WHITE, Colour, Pen, class_colour, readable
+from ..detection.draw import BLACK, WHITE, Colour, Pen, class_colour, label_places, readable
 from .answer import Click, Clicks
 
+LARGEST = (
+    1080,
+    1920,
+)  # (height, width): letters and rings grow no further; the things on a larger screen do not either
 VEIL = 0.45  # how much of the picture the map hides where the score is largest
 
 
@@ -37,9 +41,20 @@ def draw(image: np.ndarray, clicks: Clicks) -> np.ndarray:
         strongest[more], tint[more] = heat[more], class_colour(number)
     veil = (VEIL * strongest)[..., None]
     canvas = np.rint(canvas * (1 - veil) + tint * veil).astype(np.uint8)
-    pen = Pen.of(height, width)
+    pen = Pen.of(min(height, LARGEST[0]), min(width, LARGEST[1]))
     for number, click in enumerate(clicks):
-        _mark(canvas, click, number, pen, len(clicks) > 1)
+        left, top, right, bottom = click.box
+        corner = max(right - 1, left), max(bottom - 1, top)
+        cv2.rectangle(canvas, (left, top), corner, class_colour(number), pen.line_px)
+    texts = [_text(click, number, pen, width, len(clicks) > 1) for number, click in enumerate(clicks)]
+    boxes = np.array([click.box for click in clicks], np.float32).reshape(-1, 4)
+    for number, (field, text) in enumerate(
+        zip(label_places(boxes, texts, pen, height, width).tolist(), texts, strict=True)
+    ):
+        if text and pen.field_px <= height:
+            pen.write(canvas, text, field[0], field[1], class_colour(number))
+    for number, click in enumerate(clicks):  # last: no name lies over a point
+        _ring(canvas, click.pixels, class_colour(number), pen)
     return canvas
 
 
@@ -52,22 +67,14 @@ def heat_map(click: Click) -> np.ndarray:
     return heat
 
 
-def _mark(canvas: np.ndarray, click: Click, number: int, pen: Pen, numbered: bool) -> None:
-    """The element's box, a ring with a cross around the point, and the instruction beside it."""
-    height, width = canvas.shape[:2]
-    colour, (left, top, right, bottom) = class_colour(number), click.box
-    cv2.rectangle(canvas, (left, top), (max(right - 1, left), max(bottom - 1, top)), colour, pen.line_px)
-    _ring(canvas, click.pixels, colour, pen)
+def _text(click: Click, number: int, pen: Pen, width: int, numbered: bool) -> str:
+    """The instruction as it stands beside its element, shortened to the picture; several have a number each."""
     name = readable(click.instruction, number)
-    text = pen.fitting((f"{number + 1} {name}" if numbered else name,), width - 2 * pen.margin_px)
-    if not text or pen.field_px > height:
-        return
-    at = min(max(left, 0), max(width - pen.width_px(text) - 2 * pen.margin_px, 0))
-    over = top - pen.field_px
-    pen.write(canvas, text, at, over if over >= 0 else min(bottom, height - pen.field_px), colour)
+    return pen.fitting((f"{number + 1} {name}" if numbered else name,), width - 2 * pen.margin_px)
 
 
 def _ring(canvas: np.ndarray, at: tuple[int, int], colour: Colour, pen: Pen) -> None:
+    """A ring with a cross in it around the point."""
     radius = 4 * pen.line_px + 2
     for shade, more in ((BLACK, 2), (WHITE, 1), (colour, 0)):  # seen on any ground
         cv2.circle(canvas, at, radius, shade, pen.line_px + more, cv2.LINE_AA)

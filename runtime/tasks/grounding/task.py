@@ -7,6 +7,7 @@ Its pictures stay open (``screens``): a second instruction costs only the last g
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +25,8 @@ from .zoom import check_factor
 if TYPE_CHECKING:
     from ...pictures.preprocess import Picture
     from ...report.parts import Parts
+    from ..evaluation import Asked as Evaluation
+    from ..evaluation import Load, Progress
     from ..selftest import SelfTestRow
     from .screens.screens import Screens
 
@@ -120,6 +123,22 @@ class GroundingTask(Task):
         found = [part[verdict.SCORES] for part in parts]
         measured = (bundle.manifest.get("precision_report") or {}).get("golden_cosine")
         return [verdict.row(golden[verdict.SCORES], found, facts.facts_of(bundle), precision, measured)]
+
+    def evaluate(
+        self,
+        bundles: Sequence[Described],
+        data: str | os.PathLike[str],
+        asked: Evaluation,
+        load: Load,
+        save: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> NoReturn:
+        raise UserMistake(
+            f"{bundles[0].path} points, and there is no set of clicks that it could be judged on here",
+            found=f"task {self.name}",
+            expected="bundles of classifiers or detectors",
+            attempt=f"edgesmith run {bundles[0].path} SCREENS/ --instructions FILE --json, and compare the points with your own",
+        )
 
     # ``edgesmith run``
 

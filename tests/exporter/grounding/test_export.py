@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
-from grounding_folder import write_folder
+from grounding_folder import golden_facts, write_folder
 from openvino_here import openvino_or_skip
 
 import edgesmith
 from edgesmith.exporter.commands.inspect.inspect import inspect
+from edgesmith.exporter.grounding.judge import TEXTS, Judged
 from edgesmith.exporter.pipeline import Result, export
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import ParityFailed, UserMistake
@@ -43,7 +45,11 @@ def picture(seed: int = 1, size: tuple[int, int] = (170, 220)) -> np.ndarray:
 @pytest.mark.slow
 def test_the_bundle_answers_what_pytorch_answers(plain: Result):
     by_stage = {row.stage: row for row in plain.parity}
-    assert set(by_stage) == {"batch", "bundle"} and all(row.passed for row in plain.parity)
+    assert set(by_stage) == {"vision", "prefix", "batch", "bundle"} and all(row.passed for row in plain.parity)
+    assert by_stage["vision"].count == 48 and by_stage["prefix"].count == 4  # visual tokens, layers
+    # another order of float32 sums; of unit vectors summed over the screen less is left of it
+    assert by_stage["vision"].max_abs <= 1e-5 * by_stage["vision"].largest
+    assert by_stage["prefix"].max_abs <= 1e-5 * by_stage["prefix"].largest
     assert by_stage["bundle"].max_abs <= 1e-4 * by_stage["bundle"].largest
     assert by_stage["bundle"].top1 == 1 and by_stage["bundle"].point_px < 0.1
     with edgesmith.load(plain.path) as session:
@@ -68,6 +74,26 @@ def test_the_manifest_says_what_the_device_needs(plain: Result):
     assert "RESEARCH" in told["licence"]["weights"] and any("RESEARCH" in note for note in told["notes"])
     assert told["grounding"]["licence_note"] == told["licence"]["weights"]
     assert len(told["weights"]["sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_golden_screen_with_its_clicks(plain: Result):
+    bundle = open_bundle(plain.path)
+    (told,) = bundle.manifest["grounding_report"]["pictures"]
+    assert [row["instruction"] for row in told["rows"]] == list(TEXTS)
+    assert all(row["apart_px"] < 0.1 and 0 < row["score"] <= 1 for row in told["rows"])
+    drawn = cv2.imread(str(plain.path / told["file"]))
+    assert list(drawn.shape[1::-1]) == told["size"]
+    golden = bundle.golden.picture
+    assert golden is not None
+    larger = drawn.shape[0] // golden.shape[0]
+    bare = golden.repeat(larger, 0).repeat(larger, 1)[:, :, ::-1]
+    assert np.abs(drawn.astype(int) - bare).mean() > 2  # the map, boxes and rings are on it
+    for row in told["rows"]:
+        x, y = (round(side * larger) for side in row["bundle"])
+        assert np.ptp(drawn[y - 12 : y + 12, x - 12 : x + 12].astype(int)) > 100
+    page = (plain.path / "report.html").read_text()
+    assert told["file"] in page and "PyTorch clicks at" in page and TEXTS[1] in page
 
 
 @pytest.mark.slow
@@ -114,7 +140,29 @@ def test_codes_alone_are_held_to_pytorch(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "precision"), [("cpu", "fp16"), ("openvino", "fp32"), ("openvino", "int4")])
+def test_screens_make_whole_numbers_of_what_the_tower_multiplies(folder: Path, tmp_path: Path):
+    import cv2
+
+    (tmp_path / "screens").mkdir()
+    for seed in range(3):
+        cv2.imwrite(str(tmp_path / "screens" / f"{seed}.png"), picture(seed))
+    out, data, cache = tmp_path / "w8a8.edge", tmp_path / "screens", tmp_path / "cache"
+    made = export(
+        "gui_aima", str(folder), precision="int8", data=data, calib_cache=cache, screen=SCREEN, out=out, check=False
+    )
+    ops = [node.op_type for node in onnx.load(out / "vision_224x168.onnx", load_external_data=False).graph.node]
+    words = [node.op_type for node in onnx.load(out / "prefix_224x168.onnx", load_external_data=False).graph.node]
+    assert ops.count("MatMulInteger") == 5 * golden_facts()["config"]["vision_config"]["depth"] + 2  # and the merger's
+    assert words.count("DequantizeLinear") == 28 and "MatMulInteger" not in words
+    codes = next(row for row in made.parity if row.stage == "codes")
+    assert codes.top1 == 1 and codes.point_px < 1  # three pictures of noise are no calibration to hold a cosine to
+    assert any("3 screens; channels evened out" in note for note in made.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "precision"), [("cpu", "fp16"), ("cpu", "int8"), ("openvino", "fp32"), ("openvino", "int4")]
+)
 def test_other_precisions_and_engines_here(target: str, precision: str, folder: Path, tmp_path: Path):
     if target == "openvino":
         openvino_or_skip()
@@ -159,7 +207,8 @@ def test_inspect_tells_of_every_graph(plain: Result):
 
 @pytest.mark.slow
 def test_a_wrong_graph_is_not_published(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("edgesmith.exporter.grounding.flow.judged", lambda *_: np.full((3, 48), 1 / 48))
+    wrong = Judged(np.ones((48, 64)), np.ones((4, 64)), np.full((3, 48), 1 / 48))
+    monkeypatch.setattr("edgesmith.exporter.grounding.flow.judged", lambda *_: wrong)
     with pytest.raises(ParityFailed, match="does not answer what PyTorch answers"):
         export("gui_aima", str(folder), screen=SCREEN, out=tmp_path / "wrong.edge")
     assert not list(tmp_path.iterdir())

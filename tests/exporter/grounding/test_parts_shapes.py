@@ -5,13 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 from grounding_eager import BEFORE, config, model
+from grounding_parts import with_passes
 
 from edgesmith.exporter.grounding.parts import trace
-from edgesmith.exporter.grounding.parts.attention import chunks
+from edgesmith.exporter.grounding.parts.attention import IN_CACHE, chunks
 from edgesmith.exporter.grounding.parts.sizes import Sizes
 from edgesmith.exporter.grounding.parts.stored import Storage
 from edgesmith.exporter.grounding.parts.weighting import Weighting
 from edgesmith.exporter.trace.token_axes import largest_pair
+from edgesmith.graph.read import node_types
 
 GRID = (20, 41)  # 820 visual tokens, 833 with the text: more than one chunk of 512
 CHANNELS = {1, 2, 3, 4, 8, 14, 16, 32, 48, 64, 96, 128, 320}  # of the tiny configuration
@@ -24,6 +26,15 @@ def test_the_vision_graph_has_no_tensor_of_all_patches_by_all_patches():
     patches = 4 * GRID[0] * GRID[1]
     pair = largest_pair(part.model, CHANNELS, {"batch": 1})
     assert pair.product == 512 * patches < patches**2
+
+
+@pytest.mark.slow
+def test_the_vision_graph_of_onnx_runtime_leaves_all_scores_to_its_node():
+    part = with_passes(trace.trace_vision(Sizes.of(config()), GRID, cuts=IN_CACHE))
+    patches = 4 * GRID[0] * GRID[1]
+    kinds = node_types(part.model)
+    assert "Softmax" not in kinds and kinds["com.microsoft.RotaryEmbedding"] == 2 * Sizes.of(config()).vision.depth
+    assert largest_pair(part.model, CHANNELS, {"batch": 1}).product < 512 * patches
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from edgesmith.exporter.grounding.plan import make_plan
@@ -46,7 +47,11 @@ def test_pairs_are_screens_too():
         ({"kv_scheme": "rotatekv"}, "few bits"),
         ({"kv_bits": 16, "kv_scheme": "kivi"}, "few bits"),
         ({"kv_bits": 4, "kv_scheme": "rotatekv"}, "does not store keys and values by rotatekv"),
-        ({"precision": "int8"}, "no precision int8"),
+        ({"precision": "fp8"}, "no precision fp8"),
+        ({"data": "screens"}, "takes no --data here"),
+        ({"data": "screens", "precision": "int4", "target": "openvino"}, "takes no --data here"),
+        ({"smooth": 0.5, "precision": "int4"}, "takes no --smooth here"),
+        ({"data": "screens", "precision": "int4", "smooth": 2}, "--smooth"),
         ({"precision": "auto"}, "no precision auto"),
         ({"precision": "bf16"}, "no precision bf16"),
         ({"image_size": 224}, "takes no --image-size"),
@@ -70,6 +75,20 @@ def test_a_detector_takes_no_screen(tmp_path):
 
     with pytest.raises(UserMistake, match="belongs to a grounding model"):
         of_others("damo_yolo", screen="220x170", out=tmp_path / "some.edge")
+
+
+def test_screens_calibrate_the_tower(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    (tmp_path / "screens").mkdir()
+    for number in range(3):
+        array = np.random.default_rng(number).integers(0, 256, (60 + number, 90, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "screens" / f"{number}.png"), array)
+    plan = make_plan(
+        "gui_aima", out=tmp_path / "some.edge", precision="int8", data=tmp_path / "screens", screen="220x170"
+    )
+    assert plan.calibration is not None and plan.calibration.data is not None
+    (batch,) = plan.calibration.data.calibration.batches(3)
+    assert batch.shape == (3, 3, 168, 224)
 
 
 def test_keys_and_values_are_float32_in_fp32_and_16_bits_otherwise(tmp_path):

@@ -1,8 +1,9 @@
 """Weights of few bits in the graph, written as the engine reads them; each is made while it is written (store.py).
 
-    nbits      x > MatMulNBits(codes uint8 (N, K / block, block / 2), scale (N, K / block))      ONNX Runtime, OpenVINO
+    nbits      x > MatMulNBits(codes uint8 (N, K / block, block / 2), scale, zero (N, K / block))  ONNX Runtime, OpenVINO
     blocks     codes INT4 (K, N), scale (K / block, N) > DequantizeLinear<block_size> > MatMul   TensorRT, opset 21
     channels   codes INT8 (K, N), scale (N) > DequantizeLinear<axis = 1> > MatMul                every engine
+    integers   DynamicQuantizeLinear(x) > MatMulInteger(codes INT8 (K, N)) > Mul(scale (N))      ONNX Runtime
     table      ids > Gather(codes INT8 (W, D)) > Cast > Mul(Gather(scale (W, 1)))                the words of the vocabulary
 
 A weight stands in the graph as (K, N), in the checkpoint as (N, K): codes are made of the latter.
@@ -16,14 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...calibration.forms.nbits import DOMAIN
-from ...graph.edit import insert, take_over
-from ...graph.read import is_op
+from ....calibration.forms.dynamic import product, quantise
+from ....calibration.forms.nbits import DOMAIN
+from ....graph.edit import insert, take_over
+from ....graph.read import is_op
 from .codes import Codes, int4_codes, int8_codes
 from .store import Store, packed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from ....calibration.forms.dynamic import Quantised
+    from ..parts.weights import Weight
 
 NBITS_LEVEL = 0  # of MatMulNBits: computes in float32, see calibration/forms/nbits.py
 BLOCKS_OPSET = 21
@@ -48,33 +53,38 @@ class Written:
 class Forms:
     """Codes of the weights of one export: made once each, whoever reads them, and put into graphs."""
 
-    def __init__(self, store: Store, read: Read, block: int, nbits: bool, low: Any) -> None:
+    def __init__(self, store: Store, read: Read, block: int, nbits: bool, low: Any, integers: bool = False) -> None:
+        """``nbits``: the engine has MatMulNBits; ``integers``: what a product of 8 bits multiplies becomes 8 bits, too."""
         self.store, self.read, self.block, self.nbits, self.low = store, read, block, nbits, low
+        self.integers = integers
         self.written = Written()
+        self._seen: dict[ir.Value, Quantised] = {}
 
-    def product(self, node: ir.Node, source: str, bits: int) -> None:
-        """``node`` is a MatMul whose second input is the weight ``source`` of the checkpoint, turned."""
+    def product(self, node: ir.Node, of: Weight, bits: int) -> None:
+        """``node`` is a MatMul whose second input is the weight ``of`` of the checkpoint, turned."""
         weight = node.inputs[1]
         assert weight is not None and weight.shape is not None
         inputs, outputs = (int(side) for side in weight.shape.numpy())
         blocked = bits == 4 and inputs % self.block == 0
         if blocked and self.nbits:
-            self._nbits(node, source, inputs, outputs)
+            self._nbits(node, of, inputs, outputs)
         elif blocked:
-            self._blocks(node, source, inputs, outputs)
+            self._blocks(node, of, inputs, outputs)
+        elif self.integers:
+            self._integers(node, of, inputs, outputs)
         else:
-            self._channels(node, source, inputs, outputs)
+            self._channels(node, of, inputs, outputs)
 
-    def table(self, node: ir.Node, source: str) -> None:
-        """``node`` is a Gather of rows of ``source``."""
+    def table(self, node: ir.Node, of: Weight) -> None:
+        """``node`` is a Gather of rows of the weight ``of``."""
         import onnx_ir as ir
 
         table, ids = node.inputs[0], node.inputs[1]
         assert table is not None and table.shape is not None
         words, channels = (int(side) for side in table.shape.numpy())
-        made = _Once(lambda: self._codes(source, "int8 rows", int8_codes))
-        codes = self._constant(node, f"{source} codes", ir.DataType.INT8, (words, channels), lambda: made().codes)
-        scale = self._constant(node, f"{source} scale", ir.DataType.FLOAT, (words, 1), lambda: made().scale)
+        made = _Once(lambda: self._codes(of, "int8 rows", int8_codes))
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (words, channels), lambda: made().codes)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (words, 1), lambda: made().scale)
         out, name = node.outputs[0], str(node.name)
         assert out.shape is not None
         rows = insert(
@@ -86,17 +96,20 @@ class Forms:
                         to=int(ir.DataType.FLOAT))  # fmt: skip
         take_over(node, insert(node, "Mul", [floats, steps], name=f"{name}_scaled", shape=out.shape))
 
-    def _nbits(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _nbits(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
+        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block, zeros=True)))
         blocks = inputs // self.block
         codes = self._constant(
-            node, f"{source} codes", ir.DataType.UINT8, (outputs, blocks, self.block // 2), lambda: packed(made().codes + 8)
+            node, f"{of.key} codes", ir.DataType.UINT8, (outputs, blocks, self.block // 2), lambda: packed(made().codes + 8)
         )  # fmt: skip
-        scale = self._constant(node, f"{source} scale", ir.DataType.FLOAT, (outputs, blocks), lambda: made().scale)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (outputs, blocks), lambda: made().scale)
+        zero = self._constant(
+            node, f"{of.key} zero", ir.DataType.UINT8, (outputs, (blocks + 1) // 2), lambda: _packed_zeros(made())
+        )  # fmt: skip
         y = insert(
-            node, "MatMulNBits", [node.inputs[0], codes, scale], name=f"{node.name}_4bit", domain=DOMAIN,
+            node, "MatMulNBits", [node.inputs[0], codes, scale, zero], name=f"{node.name}_4bit", domain=DOMAIN,
             shape=node.outputs[0].shape, K=inputs, N=outputs, bits=4, block_size=self.block, accuracy_level=NBITS_LEVEL,
         )  # fmt: skip
         graph = node.graph
@@ -104,27 +117,41 @@ class Forms:
         take_over(node, y)
         graph.opset_imports.setdefault(DOMAIN, 1)
 
-    def _blocks(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _blocks(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
+        made = _Once(lambda: self._codes(of, "int4 blocks", lambda weight: int4_codes(weight, self.block)))
         codes = self._constant(
-            node, f"{source} codes", ir.DataType.INT4, (inputs, outputs), lambda: packed(np.ascontiguousarray(made().codes.T))
+            node, f"{of.key} codes", ir.DataType.INT4, (inputs, outputs), lambda: packed(np.ascontiguousarray(made().codes.T))
         )  # fmt: skip
-        scale = self._scale(node, source, (inputs // self.block, outputs), lambda: made().scale.T)
+        scale = self._scale(node, of, (inputs // self.block, outputs), lambda: made().scale.T)
         self._dequantised(node, codes, scale, axis=0, block_size=self.block)
 
-    def _channels(self, node: ir.Node, source: str, inputs: int, outputs: int) -> None:
+    def _channels(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
         import onnx_ir as ir
 
-        made = _Once(lambda: self._codes(source, "int8 channels", int8_codes))
-        codes = self._constant(node, f"{source} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
-        scale = self._scale(node, source, (outputs,), lambda: made().scale[:, 0])
+        made = _Once(lambda: self._codes(of, "int8 channels", int8_codes))
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
+        scale = self._scale(node, of, (outputs,), lambda: made().scale[:, 0])
         self._dequantised(node, codes, scale, axis=1)
 
-    def _scale(self, node: ir.Node, source: str, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> ir.Value:
+    def _integers(self, node: ir.Node, of: Weight, inputs: int, outputs: int) -> None:
+        import onnx_ir as ir
+
+        made, x = (
+            _Once(lambda: self._codes(of, "int8 channels, and what they multiply", int8_codes)),
+            node.inputs[0],
+        )
+        assert x is not None
+        codes = self._constant(node, f"{of.key} codes", ir.DataType.INT8, (inputs, outputs), lambda: made().codes.T)
+        scale = self._constant(node, f"{of.key} scale", ir.DataType.FLOAT, (outputs,), lambda: made().scale[:, 0])
+        if x not in self._seen:
+            self._seen[x] = quantise(node, x)
+        take_over(node, product(node, self._seen[x], codes, scale))
+
+    def _scale(self, node: ir.Node, of: Weight, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> ir.Value:
         """In the type that the graph computes in around it."""
-        return self._constant(node, f"{source} scale", self.low, shape, lambda: make().astype(self.low.numpy()))
+        return self._constant(node, f"{of.key} scale", self.low, shape, lambda: make().astype(self.low.numpy()))
 
     def _dequantised(self, node: ir.Node, codes: ir.Value, scale: ir.Value, **how: Any) -> None:
         weight = node.inputs[1]
@@ -133,8 +160,8 @@ class Forms:
                        shape=weight.shape, **how)  # fmt: skip
         node.replace_input_with(1, found)
 
-    def _codes(self, source: str, kind: str, make: Callable[[np.ndarray], Codes]) -> Codes:
-        found = make(self.read(source))
+    def _codes(self, of: Weight, kind: str, make: Callable[[np.ndarray], Codes]) -> Codes:
+        found = make(of.part(self.read(of.source)))
         self.written.add(kind, found)
         return found
 
@@ -151,6 +178,12 @@ class Forms:
                 ir.Value(name=key, shape=ir.Shape(shape), type=ir.TensorType(kind), const_value=tensor)
             )
         return graph.initializers[key]
+
+
+def _packed_zeros(made: Codes) -> np.ndarray:
+    """uint8 (N, half the blocks of a row), 8 added as the codes have it."""
+    assert made.zero is not None
+    return packed(np.pad(made.zero + np.int8(8), ((0, 0), (0, made.zero.shape[1] % 2))))
 
 
 class _Once:
