@@ -7,8 +7,9 @@ Each flow has a process of its own (grounding_worker.py); they take turns, each 
 within a round, then its median. Flows: grounding_flows.py; network, screen and instructions: grounding_models.py. An official
 flow in float32 is timed only after its scores were found to be the judge's.
 
-    table     one thread and two. "peak of process": the most that a fresh process takes until its first answer, libraries and
-              weights included. "above the loaded model": how far a first instruction of a warm process rises above what it held
+    table     one thread and two; official flows and ours in every round, other peers in the first. "peak of process": the most
+              that a fresh process takes until its first answer, libraries and weights included. "above the loaded model": how
+              far a first instruction of a warm process rises above what it held
     sizes     720p, 1080p, 1440p; an official flow whose maps do not fit into the memory is not begun, and says so
     screens   many screens open at once, with a pool that holds them all and with one that holds four
 

@@ -1,6 +1,7 @@
 """The peer of the grounding benchmark: what optimum-intel exports of the same checkpoint, on OpenVINO, in an environment of its own.
 
-    python -m venv .venv-grounding && .venv-grounding/bin/pip install -r benchmarks/grounding_peers.txt
+    python -m venv .venv-grounding
+    .venv-grounding/bin/pip install -r benchmarks/grounding_peers.txt && .venv-grounding/bin/pip install --no-deps -e .
     .venv-grounding/bin/python benchmarks/grounding_peer.py FOLDER OUT      OUT: graphs in float32; grounding.py calls this
 
 It stands apart, because optimum-intel 2.2.0 takes this model only from transformers before 5.0 ("The current version of

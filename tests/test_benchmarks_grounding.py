@@ -60,6 +60,8 @@ def test_a_ratio_is_taken_within_a_round(module):
     assert found["first of peer"] == pytest.approx([0.1, 0.1, 0.1])
     assert found["further of peer"][1] == pytest.approx(0.015)
     assert found["further of own first"] == pytest.approx([0.125, 0.15, 0.175])
+    once = module("grounding_parts").figures(row([5.0], [5.0])["samples"], {"peer": row([10.0, 20.0], [])["samples"]})
+    assert once["first of peer"] == [0.5, 0.5, 0.5]  # a flow of one round, beside the peer's first
 
 
 def test_the_page_says_which_row_meets_what(module):

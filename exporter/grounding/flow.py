@@ -28,7 +28,7 @@ from .few_bits.codes import BLOCKS
 from .few_bits.forms import Forms, Read
 from .few_bits.store import Store
 from .judge import judged, rounded, texts
-from .plan import check_room, make_plan
+from .plan import check_room, check_storage, make_plan
 from .verify import HELD, SAME, TOLD, answers, check_others, looked, parts, row, together
 from .write import WrittenGraph, in_cache, low_type, write
 
@@ -57,6 +57,7 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     with run.stage("open", f"{plan.weights}") as stage:
         folder = opened(plan)
         plan = dataclasses.replace(plan, rule=dataclasses.replace(plan.rule, block=block_of(plan, folder)))
+        check_storage(plan, folder)
         check_room(plan, folder.parameters)
         stage.detail = (
             f"{plan.spec.name}, {folder.parameters / 1e6:,.1f} M parameters in {folder.dtype}, {folder.weighting.name}"
@@ -148,7 +149,7 @@ def written(plan: Plan, folder: ModelFolder, run: Run) -> MadeGrounding:
     from .parts.weighting import Weighting
 
     sizes, rule = sizes_of(folder, Sizes), plan.rule
-    storage = Storage(rule.kv_bits)
+    storage = Storage(rule.kv_bits, scheme=rule.kv_scheme)
     before = folder.prompt.before
 
     read = reader(folder)

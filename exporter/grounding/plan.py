@@ -10,6 +10,7 @@ from ...calibration.precisions import PRECISIONS
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import BF16, FP16, FP32, INT4, INT8
+from ...runtime.tasks.grounding.screens.kv_bytes import ROTATEKV, SINKS, CacheLayout
 from ..plan.checks import check_out, gpu_arch_of, opset_of
 from ..plan.plan import Plan
 from ..plan.settings import TASK_CHOICES, Settings, settings_of
@@ -21,10 +22,11 @@ from .few_bits.codes import BLOCKS
 
 if TYPE_CHECKING:
     from ...calibration.budget.hold import Calibration
+    from ...models.folders.folder import ModelFolder
     from ...runtime.pictures.preprocess import ImageContract
 
 PRECISIONS_HERE = (FP32, FP16, BF16, INT8, INT4)
-SCHEMES_HERE = ("kivi",)  # of --kv-scheme: those that the graphs of grounding store
+LARGEST_TOGETHER = 1024  # channels of a rotation, exporter/plugins/kv/hadamard.py
 MOST_SCREENS = 32  # that calibrate: each has thousands of rows
 COPIES = 2  # of the bundle that lie on the disk at once: the draft, and the one that is published
 # settings of other exports: what stands in their place here
@@ -70,14 +72,6 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
     if asked.block is not None:
         arguments.check_word("--block", asked.block, BLOCKS)
     rule = task.plan(spec, target, own)
-    if rule.kv_scheme not in SCHEMES_HERE:
-        raise UserMistake(
-            f"{spec.name} does not store keys and values by {rule.kv_scheme} in this version",
-            found=f"--kv-scheme {rule.kv_scheme}",
-            expected=" or ".join(SCHEMES_HERE),
-            because="its graphs write keys a channel and values a token; the ops of the other scheme are there, and not in them",
-            attempt="leave --kv-scheme out",
-        )
     if rule.kv_bits is None:
         rule = replace(rule, kv_bits=32 if precision == FP32 else 16)
     rule = replace(rule, block=asked.block)
@@ -155,6 +149,37 @@ def check_room(plan: Plan, parameters: int) -> None:
     """UserMistake where the disk cannot hold what the weights become."""
     bits = PRECISIONS[plan.precision].bits if plan.precision != INT4 else 8
     check_out(plan.out, plan.overwrite, None, COPIES * parameters * bits // 8)
+
+
+def check_storage(plan: Plan, folder: ModelFolder) -> None:
+    """UserMistake where keys and values of this checkpoint cannot be stored by the plan's bits and scheme."""
+    from ..plugins.rotated_keys import RotatedKeys
+
+    shape, rule = folder.shape, plan.rule
+    CacheLayout(shape.layers, shape.kv_heads, shape.head_dim, shape.hidden, bits=rule.kv_bits, scheme=rule.kv_scheme)
+    if rule.kv_scheme != ROTATEKV:
+        return
+    found = f"--kv-bits {rule.kv_bits} --kv-scheme {rule.kv_scheme}"
+    heads = RotatedKeys(rule.kv_bits, shape.kv_heads, shape.head_dim).heads
+    together = heads * shape.head_dim
+    if together & (together - 1) or together > LARGEST_TOGETHER:
+        raise UserMistake(
+            "Keys of these heads cannot be rotated",
+            found=f"{found}, {heads} kv heads of {shape.head_dim} channels together",
+            expected=f"a power of two of channels, at most {LARGEST_TOGETHER:,}",
+            because="a Walsh-Hadamard transform has no other sizes",
+            attempt=f"--kv-bits {rule.kv_bits}, which stores keys a channel",
+        )
+    smallest = min(rule.buckets, key=lambda one: one.visual_tokens)
+    tokens = len(folder.prompt.before) + smallest.visual_tokens
+    if tokens < SINKS:
+        raise UserMistake(
+            "A screen has fewer tokens than rotated keys keep as they are",
+            found=f"{found}, {smallest.screen[0]}x{smallest.screen[1]} of {tokens} tokens, the fixed text's included",
+            expected=f"{SINKS} tokens or more",
+            because=f"of every screen the {SINKS} tokens with the largest activations are kept in 16 bits",
+            attempt=f"--kv-bits {rule.kv_bits}, which stores keys a channel, or a larger --screen",
+        )
 
 
 def _usual(target: Any) -> str:

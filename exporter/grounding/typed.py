@@ -1,16 +1,19 @@
 """Traced graph -> the types that it is computed in: 16 bits for the products, float32 where they would lose the answer.
 
 In float32 stay the residual stream and all norms (activations of several thousands occur, and their squares leave float16), the
-sums S_l and the weighting of heads (small differences of large sums), and whatever arithmetic on positions there is.
+sums S_l and the weighting of heads (small differences of large sums), whatever arithmetic on positions there is, and what turns
+rotated keys: the op computes with their bias, of several hundred, and the tables in float32.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...graph.read import is_op
 from ...runtime.ground.limits import FP32
+from ...runtime.plugins.schema import DOMAIN
+from ..plugins.kv.rotate import SCHEMA as ROTATED
 from ..precision.casts import PrecisionResult, to_precision
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ INTO_STREAM = re.compile(
 )  # what is added to it; the other sums of a layer are its own
 SCORING = "scoring/"  # the weighting of heads
 SQUARES = ("Pow", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Sqrt", "Reciprocal", "Clip", "TopK", "Log")
+
+TURNING = [place for place, one in enumerate(ROTATED.inputs) if one.name in ("bias", "cos", "sin")]
 
 
 def typed(plan: Plan, model: ir.Model) -> PrecisionResult:
@@ -50,6 +55,8 @@ def float32_nodes(model: ir.Model) -> dict[str, str]:
             why[name] = "the residual stream: activations of several thousands"
         elif name.startswith(SCORING):
             why[name] = "the weighting of heads"
+        elif any(is_op(use.node, ROTATED.name, DOMAIN) and use.idx in TURNING for use in _uses(node)):
+            why[name] = "the bias and the tables that turn stored keys"
         elif is_op(node, SQUARES):
             why[name] = "sums of squares"
             behind.update(node.outputs)
@@ -60,6 +67,11 @@ def float32_nodes(model: ir.Model) -> dict[str, str]:
             if is_op(node, ("Div", "Transpose", "Max", "Min", "Unsqueeze", "Squeeze")):
                 behind.update(node.outputs)
     return why
+
+
+def _uses(node: ir.Node) -> list[Any]:
+    """Who reads what a node gives, and as which of its inputs."""
+    return [use for output in node.outputs for use in output.uses()]
 
 
 def _maker(value: ir.Value | None) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NAMES = ("key_codes", "key_meta", "key_slot", "key_sinks")  # what ``write`` gives and ``read`` takes
+
+
 @dataclass(frozen=True)
 class RotatedKeys:
     """The scheme for one layer. ``heads`` kv heads are rotated together; ``order`` (Hk * D,) sorts the rotated channels.
@@ -39,11 +42,6 @@ class RotatedKeys:
     def heads(self) -> int:
         """As many heads as divide the layer's and make a power of two, at most 4 as in the paper."""
         return next(count for count in (4, 2, 1) if self.kv_heads % count == 0)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What ``write`` gives and ``read`` takes."""
-        return ("key_codes", "key_meta", "key_slot", "key_sinks")
 
     def write(self, plain: Tensor, read: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """plain (B, Hk, N, D) before RoPE and without bias, read the same as attention sees it, hidden (B, N, C).

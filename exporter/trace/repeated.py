@@ -115,7 +115,7 @@ def _open(layer: nn.Module, inputs: Sequence[tuple[tuple[Any, ...], torch.dtype]
 def as_arguments(signature: Any, rows: Sequence[Any]) -> tuple[Any, ...]:
     """One row an argument -> as torch.export asks: what a ``*`` takes is one entry of its own."""
     named = [one for one in signature.parameters.values() if one.kind is not one.VAR_POSITIONAL]
-    starred = len(named) < len(signature.parameters)
+    starred = len(rows) > len(named)  # a ``*`` that takes nothing is no entry
     return (*rows[: len(named)], tuple(rows[len(named) :])) if starred else tuple(rows)
 
 

@@ -14,7 +14,7 @@ from edgesmith.exporter.grounding.parts.stored import Storage
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.kv.weight import bundle_table, kv_bytes, of_bundle, table
 from edgesmith.runtime.errors import UserMistake
-from edgesmith.runtime.tasks.grounding.screens.kv_bytes import CacheLayout
+from edgesmith.runtime.tasks.grounding.screens.kv_bytes import KIVI, SCHEMES, CacheLayout
 
 
 def test_a_head_of_128_channels():
@@ -38,14 +38,15 @@ def test_a_cache_weighs_what_the_ops_write(width, bits, tokens):
     assert told == {name: ((1, *array.shape), str(array.dtype)) for name, array in wrote.items()}
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("bits", [32, 16, 8, 4, 2])
-def test_a_screen_holds_what_the_graphs_store(bits):
+def test_a_screen_holds_what_the_graphs_store(bits, scheme):
     text = TextSizes(
         hidden=128, mlp=96, heads=4, kv_heads=2, layers=3, words=100, eps=1e-6, theta=1e6, sections=(4, 6, 6)
     )
-    stored = Storage(bits).specs(text, 2, 70)
+    stored = Storage(bits, scheme=scheme if bits < 16 else KIVI).specs(text, 2, 70)
     found = {name: (shape, str(kind).removeprefix("torch.")) for name, (shape, kind) in stored.items()}
-    layout = CacheLayout(text.layers, text.kv_heads, text.head_dim, bits=bits)
+    layout = CacheLayout(text.layers, text.kv_heads, text.head_dim, bits=bits, scheme=scheme)
     assert layout.tensors(70, screens=2) == found
 
 

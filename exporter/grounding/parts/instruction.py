@@ -50,7 +50,7 @@ class Instruction(nn.Module):
     """tokens int64 (B, M), lengths and start int64 (B), what ``storage`` stores, visual_sums (B, L, D) -> scores (B, V).
 
     lengths: the real tokens of each row; start: the text position of the first. prefix_cos, prefix_sin float32 (P, d) come
-    before the stored tensors where the key bias is left out of them. ``before``: how many tokens stand before the picture.
+    before the stored tensors where the keys are to be turned or lack their bias. ``before``: tokens before the picture.
     """
 
     cos: Tensor
@@ -69,7 +69,7 @@ class Instruction(nn.Module):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        tables = TABLES if self.storage.bias_left_out else ()
+        tables = TABLES if self.storage.takes_tables else ()
         return ("tokens", "lengths", "start", *tables, *self.storage.names, "visual_sums")
 
     def forward(self, tokens: Tensor, lengths: Tensor, start: Tensor, *rest: Tensor) -> Tensor:
@@ -88,9 +88,12 @@ class Instruction(nn.Module):
         visual = self._visual_columns(stored, tokens)
         batch, prefix = tokens.shape[0], stored[0].shape[3]
         shapes = (x.shape, (batch, self.sizes.heads, tokens.shape[1]), (batch, self.sizes.heads, prefix - self.before))
+        halves = [table[:, : table.shape[1] // 2] for table in tables]
+        missing = () if self.storage.rotated else tables  # of keys that come without their bias
         rows, mass, anchor = [], [], []
         for number, layer in enumerate(language.layers):
-            inputs = (x, *self.storage.read(stored, number, like), cos, sin, mask, visual, *tables)
+            bias = cast(InstructionLayer, layer).self_attn.key_bias()
+            inputs = (x, *self.storage.read(stored, number, like, bias, halves), cos, sin, mask, visual, *missing)
             place = f"model.language_model.layers.{number}"
             x, of_layer, of_anchor = call_layer(self.layers, "Instruction", place, layer, inputs, shapes)
             rows.append(language.output(x, number).narrow(1, 0, queries))

@@ -32,22 +32,23 @@ class FixedText(nn.Module):
 
 
 class PrefixLayer(DecoderLayer):
-    """x (B, P, D), tables (P, d/2), the masks of the chunks -> x, key and value (B, Hk, P, d) as stored, S_l (B, D)."""
+    """x (B, P, D), tables (P, d/2), the masks of the chunks -> x, S_l (B, D), value and the keys to store (B, Hk, P, d)."""
 
-    def __init__(self, sizes: TextSizes, visual: int, bias_left_out: bool) -> None:
+    def __init__(self, sizes: TextSizes, visual: int, storage: Storage) -> None:
         super().__init__(sizes)
-        self.visual, self.bias_left_out = visual, bias_left_out
+        self.visual, self.storage = visual, storage
         self.groups = sizes.heads // sizes.kv_heads
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *masks: Tensor) -> tuple[Tensor, ...]:
         y, project = self.input_layernorm(x), self.self_attn
-        plain = turn_alone(project.key(y), cos, sin)  # (B, Hk, P, d)
-        full = plain + turn_alone(project.key_bias()[None, None], cos, sin)
+        plain = project.key(y)  # (B, P, Hk, d)
+        turned = turn_alone(plain, cos, sin)  # (B, Hk, P, d)
+        full = turned + turn_alone(project.key_bias()[None, None], cos, sin)
         v = project.value(y)
         q = project.query(y, cos, sin).transpose(1, 2)  # (B, Hq, P, d)
         attended = attend_causal(q, self._repeated(full), self._repeated(v), masks)
         x = self.finish(x, attended.transpose(1, 2).flatten(2))
-        return x, plain if self.bias_left_out else full, v, visual_sum(x, self.visual)
+        return x, visual_sum(x, self.visual), v, *self.storage.handed(plain, turned, full, project.key_bias())
 
     def _repeated(self, side: Tensor) -> Tensor:
         """(B, Hk, P, d) -> (B, Hq, P, d): small beside the scores, and the form that engines fuse."""
@@ -69,7 +70,7 @@ class Prefix(nn.Module):
         self.sizes, self.storage, self.grid = sizes, storage, grid
         self.visual = grid[0] * grid[1]
         self.tokens = len(before) + self.visual
-        layers = [PrefixLayer(sizes, self.visual, storage.bias_left_out) for _ in range(sizes.layers)]
+        layers = [PrefixLayer(sizes, self.visual, storage) for _ in range(sizes.layers)]
         self.model = under("language_model", Language(sizes, layers))
         self.layers: Layers | None = None
         self.fixed_text = FixedText(before, sizes.hidden)
@@ -93,18 +94,18 @@ class Prefix(nn.Module):
         x = torch.cat([text, image_embeds], dim=1)  # (B, P, D)
         masks = causal_masks(self.mask, self.tokens)
         batch, size = x.shape[0], self.sizes
-        stored = (batch, size.kv_heads, self.tokens, size.head_dim)
-        shapes = ((batch, self.tokens, size.hidden), stored, stored, (batch, size.hidden))
-        keys, values, sums = [], [], []
+        side = (batch, size.kv_heads, self.tokens, size.head_dim)
+        keys = (side,) * (2 if self.storage.rotated else 1)
+        shapes = ((batch, self.tokens, size.hidden), (batch, size.hidden), side, *keys)
+        stored, sums = [], []
         for number, layer in enumerate(language.layers):
             place = f"model.language_model.layers.{number}"
-            inputs = (x, self.cos, self.sin, *masks)
-            x, key, value, visual = call_layer(self.layers, "Prefix", place, layer, inputs, shapes)
-            keys.append(key)
-            values.append(value)
+            hidden, inputs = x, (x, self.cos, self.sin, *masks)
+            x, visual, value, *handed = call_layer(self.layers, "Prefix", place, layer, inputs, shapes)
+            stored.append(self.storage.write(handed, value, hidden))
             sums.append(visual)
         sums[-1] = visual_sum(language.norm(x), self.visual)
-        return *self.storage.write(keys, values), torch.stack(sums, dim=1)
+        return *(torch.stack(alike, dim=1) for alike in zip(*stored, strict=True)), torch.stack(sums, dim=1)
 
 
 def visual_sum(h: Tensor, visual: int) -> Tensor:

@@ -79,10 +79,8 @@ def trace_instruction(
         "visual_sums": ((batch, text.layers, text.hidden), torch.float32),
     }
     axes: dict[str, dict[int, str]] = {name: {0: BATCH} for name in module.inputs}
-    axes |= {name: {0: BATCH, 3: PREFIX} for name in storage.names} | {name: {0: PREFIX} for name in TABLES}
-    axes["tokens"] = {0: BATCH, 1: TOKENS}
-    if "key_meta" in axes:
-        axes["key_meta"] = {0: BATCH, 3: GROUPS}
+    axes |= {name: {0: BATCH, **more} for name, more in storage.axes(PREFIX, GROUPS).items()}
+    axes |= {"tokens": {0: BATCH, 1: TOKENS}, **{name: {0: PREFIX} for name in TABLES}}
     inputs = {name: example[name] for name in module.inputs}
     return _traced(module, inputs, ("scores",), axes, {"scores": {0: BATCH, 1: VISUAL}}, opset)
 

@@ -19,6 +19,7 @@ from ...report.kinds import refuse as refuse_wrong
 from ..described import Described
 from .buckets import Bucket
 from .resize import MULTIPLE
+from .screens.kv_bytes import KIVI, ROTATEKV, SCHEMES
 
 KEY = "grounding"
 INSTRUCTION = "instruction"  # the graph that all buckets share
@@ -32,7 +33,7 @@ BUCKET = ("screen", "size", "grid", "vision", "prefix")
 KV_BITS = (32, 16, 8, 4, 2)
 OWN = ("tokens", "lengths", "start", "prefix_cos", "prefix_sin")  # of the instruction graph; the rest is stored
 STORED = ("float32", "float16", "int32")
-OF_TOKENS = ("keys", "key_codes")  # stored ones whose axis 3 counts the tokens
+TOKENS_AXIS = {"keys": (5, 3), "key_codes": (5, 3), "key_slot": (3, 2)}  # axes of stored ones, and that of the tokens
 
 
 def _pair(value: Any) -> Wrong | None:
@@ -44,6 +45,10 @@ def _pair(value: Any) -> Wrong | None:
 def _bits(value: Any) -> Wrong | None:
     right = type(value) is int and value in KV_BITS
     return None if right else Wrong("", value, "one of " + ", ".join(map(str, KV_BITS)))
+
+
+def _scheme(value: Any) -> Wrong | None:
+    return None if value is None or value in SCHEMES else Wrong("", value, "one of " + ", ".join(SCHEMES))
 
 
 TOLD: Check = fields(
@@ -60,7 +65,7 @@ TOLD: Check = fields(
                 ),
                 "weighting": TEXT,
                 "threshold": number(0.0, 0.999),
-                "kv": fields({"bits": _bits, "scheme": TEXT, "bias_left_out": FLAG}, needed=("bits",)),
+                "kv": fields({"bits": _bits, "scheme": _scheme, "bias_left_out": FLAG}, needed=("bits",)),
                 "rope": fields({"theta": number(1.0, 1e12), "sections": listed(whole(1, 1_024))}),
                 "vocabulary": whole(1, 2**31 - 1),
                 "tokenizer": TEXT,
@@ -99,6 +104,7 @@ class Facts:
     buckets: tuple[Bucket, ...]
     threshold: float
     kv_bits: int
+    kv_scheme: str
     bias_left_out: bool
     theta: float
     sections: tuple[int, ...]
@@ -122,6 +128,7 @@ def facts_of(bundle: Described) -> Facts:
         tuple(_bucket(row) for row in told["buckets"]),
         float(told["threshold"]),
         told["kv"]["bits"],
+        told["kv"].get("scheme") or KIVI,
         bool(told["kv"].get("bias_left_out")),
         float(rope.get("theta") or 1e6),
         tuple(rope.get("sections") or ()),
@@ -166,6 +173,8 @@ def _at_odds(facts: Facts, bundle: Described) -> Wrong | None:
     if ["scores"] != (found := [spec.name for spec in graphs[INSTRUCTION].outputs]):
         return Wrong("", found, f"a graph {INSTRUCTION} that gives scores")
     stored = {name: spec for name, spec in asked.items() if name not in OWN}
+    if (facts.kv_scheme == ROTATEKV) != ("key_slot" in stored):
+        return Wrong("kv.scheme", facts.kv_scheme, f"{ROTATEKV} where the graph {INSTRUCTION} takes key_slot")
     for at, bucket in enumerate(facts.buckets):
         prefix = len(template.before) + bucket.tokens
         if (wrong := _bucket_at_odds(bucket, graphs, stored, prefix)) is not None:
@@ -196,7 +205,8 @@ def _bucket_at_odds(bucket: Bucket, graphs: Mapping[str, Any], stored: Mapping[s
         if not alike or spec.dtype not in STORED or not all(isinstance(size, int) for size in spec.shape[1:]):
             told = f"{name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
             return Wrong("prefix", told, "numbers of a fixed size a screen, as the instruction graph reads them")
-        if name in OF_TOKENS and (len(spec.shape) != 5 or spec.shape[3] != prefix):
+        axes, axis = TOKENS_AXIS.get(name, (len(spec.shape), None))
+        if len(spec.shape) != axes or (axis is not None and spec.shape[axis] != prefix):
             return Wrong(
                 "prefix", list(spec.shape), f"{name} of {prefix:,} tokens: the text before the picture, and it"
             )

@@ -34,7 +34,6 @@ CASES = [
     Case("3 bits", EXPORT + "--kv-bits 3", ("--kv-bits 3", "16, 8, 4, 2")),
     Case("a scheme for floating point", EXPORT + "--kv-scheme kivi", ("--kv-scheme kivi", "--kv-bits 4")),
     Case("fp8", EXPORT + "--precision fp8", ("--precision fp8", "--precision int4")),
-    Case("int8", EXPORT + "--precision int8", ("--precision int8", "--precision int4")),
     Case("bf16 where the engine has none", EXPORT + "--precision bf16", ("bf16", "--target openvino")),
     Case("classes", EXPORT + "--num-classes 5", ("--num-classes 5", "there are no classes")),
     Case("names of classes", EXPORT + "--labels names.txt", ("--labels names.txt", "there are no classes")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from command_line import edgesmith as command
 from grounding_folder import golden_facts, write_folder
 from openvino_here import openvino_or_skip
 
@@ -123,6 +125,41 @@ def test_int4_is_what_pytorch_computes_with_the_same_codes(small: Result):
     with edgesmith.load(small.path) as session, session.open(picture(size=(200, 300))) as screen:
         click = screen.click("open the settings")
         assert 0 <= click.point[0] <= 1 and click.scores.shape == (7, 11)
+
+
+@pytest.mark.slow
+def test_rotated_keys_by_the_command_from_export_to_click(folder: Path, tmp_path: Path):
+    out = tmp_path / "rotated.edge"
+    choices = ("--screen", SCREEN, "--kv-bits", "8", "--kv-scheme", "rotatekv")
+    made = command("export", "--model", "gui_aima", "--weights", str(folder), *choices, "--out", str(out))
+    assert made.code == 0, made.err
+    told = open_bundle(out).manifest
+    assert told["grounding"]["kv"] == {"bits": 8, "scheme": "rotatekv", "bias_left_out": True}
+    assert told["rewrite"]["fused"]["ops"]["DequantizeRotatedK"] == 4
+    held = {row["stage"]: row for row in told["parity"]}["bundle"]
+    assert held["limit"] == "cosine >= 0.99" and held["passed"]
+    assert command("test", str(out)).code == 0
+    shot = tmp_path / "shot.png"
+    assert cv2.imwrite(str(shot), picture()[:, :, ::-1])
+    clicked = command("run", str(out), str(shot), "--instruction", "open the settings")
+    assert clicked.code == 0 and "pyautogui.click(" in clicked.out
+    weighed = json.loads(command("kv-bytes", str(out), "--json").out)
+    with edgesmith.load(out) as session, session.open(picture()):
+        assert session.screens().pool.used_bytes == weighed["screens"][0]["screen_bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+def test_rotated_keys_are_turned_in_float32_whatever_is_around_them(precision: str, folder: Path, tmp_path: Path):
+    out = tmp_path / "rotated.edge"
+    export("gui_aima", str(folder), precision=precision, screen=SCREEN, kv_bits=8, kv_scheme="rotatekv", out=out)
+    graph = onnx.load(out / "instruction.onnx", load_external_data=False).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    ops = [node for node in graph.node if node.op_type == "DequantizeRotatedK"]
+    assert len(ops) == 4
+    for node in ops:
+        cast = [makers[name].op_type for name in node.input[3:6] if name in makers]
+        assert "Cast" not in cast and {"Slice"} <= set(cast)
 
 
 @pytest.mark.slow

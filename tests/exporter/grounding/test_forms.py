@@ -12,6 +12,7 @@ from openvino_here import openvino_or_skip
 from edgesmith.exporter.grounding.few_bits.codes import int4_codes, int8_codes
 from edgesmith.exporter.grounding.few_bits.forms import BLOCKS_OPSET, Forms
 from edgesmith.exporter.grounding.few_bits.store import Store
+from edgesmith.exporter.grounding.parts.weights import Weight
 from edgesmith.graph.edit import sweep
 from edgesmith.graph.read import node_types
 
@@ -38,7 +39,7 @@ def written(folder: Path, bits: int, integers: bool = False) -> Path:
     model = ir.Model(graph, ir_version=10)
     with Store(folder / "weights.data") as store:
         forms = Forms(store, lambda name: weight(), 32, True, ir.DataType.FLOAT, integers)
-        forms.product(node, "w", bits)
+        forms.product(node, Weight("w"), bits)
     sweep(model)
     ir.save(model, folder / f"{bits}.onnx")
     return folder / f"{bits}.onnx"

@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from grounding_folder import write_folder
 
 from edgesmith.exporter.grounding.plan import make_plan
+from edgesmith.exporter.pipeline import export
 from edgesmith.exporter.tasks.grounding.plan import plan_grounding
 from edgesmith.runtime.errors import UserMistake
 
@@ -46,7 +48,6 @@ def test_pairs_are_screens_too():
         ({"kv_bits": 4, "kv_scheme": "some"}, "--kv-scheme has no value some"),
         ({"kv_scheme": "rotatekv"}, "few bits"),
         ({"kv_bits": 16, "kv_scheme": "kivi"}, "few bits"),
-        ({"kv_bits": 4, "kv_scheme": "rotatekv"}, "does not store keys and values by rotatekv"),
         ({"precision": "fp8"}, "no precision fp8"),
         ({"data": "screens"}, "takes no --data here"),
         ({"data": "screens", "precision": "int4", "target": "openvino"}, "takes no --data here"),
@@ -96,6 +97,30 @@ def test_keys_and_values_are_float32_in_fp32_and_16_bits_otherwise(tmp_path):
     assert make_plan("gui_aima", out=out).rule.kv_bits == 32
     assert make_plan("gui_aima", out=out, precision="fp16").rule.kv_bits == 16
     assert make_plan("gui_aima", out=out, kv_bits=2).rule.kv_bits == 2
+
+
+def test_keys_are_stored_a_channel_where_nothing_else_is_asked_for(tmp_path):
+    out = tmp_path / "some.edge"
+    assert make_plan("gui_aima", out=out, kv_bits=4).rule.kv_scheme == "kivi"
+    assert make_plan("gui_aima", out=out, kv_bits=4, kv_scheme="rotatekv").rule.kv_scheme == "rotatekv"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "choices", "words"),
+    [
+        ({"hidden": 96}, {"kv_bits": 4, "kv_scheme": "rotatekv"}, "cannot be rotated"),  # heads of 24 channels
+        ({}, {"kv_bits": 4, "kv_scheme": "rotatekv", "screen": "224x168,28x28"}, "fewer tokens"),
+        ({"hidden": 32}, {"kv_bits": 2}, "8 channels cannot be packed"),
+    ],
+)
+def test_keys_that_a_scheme_does_not_take_are_refused_before_anything_is_written(sizes, choices, words, tmp_path):
+    folder = write_folder(tmp_path / "tiny", message="Hi.", **sizes)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserMistake) as caught:
+        export("gui_aima", str(folder), out=tmp_path / "out" / "some.edge", **{"screen": "224x168", **choices})
+    assert words in caught.value.what
+    assert caught.value.found and caught.value.expected and caught.value.attempt and caught.value.exit_code == 2
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_wrong_choice_costs_no_import_of_torch(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from grounding_bundle import SQUARE, WIDE, ids, screenshot, write_grounding_bundle
 
 from edgesmith.exporter.grounding import verify, write
-from edgesmith.exporter.grounding.store import Store
+from edgesmith.exporter.grounding.few_bits.store import Store
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.errors import ParityFailed
 

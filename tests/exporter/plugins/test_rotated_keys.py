@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgesmith.exporter.plugins.kv.rotate import channel_order, rope, rotate, sink_tokens
-from edgesmith.exporter.plugins.rotated_keys import RotatedKeys
+from edgesmith.exporter.plugins.rotated_keys import NAMES, RotatedKeys
 from edgesmith.exporter.plugins.torch_ops import carry_functions
 from edgesmith.exporter.trace.fused_nodes import translations
 from edgesmith.runtime.tasks.grounding.screens.kv_bytes import SINKS, CacheLayout
@@ -91,7 +91,7 @@ def test_codes_are_those_of_rotated_sorted_keys():
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_the_tensors_are_those_the_device_counts(bits):
     scheme = RotatedKeys(bits, KV_HEADS, DIM)
-    stored = dict(zip(scheme.names, scheme.write(*keys()[0]), strict=True))
+    stored = dict(zip(NAMES, scheme.write(*keys()[0]), strict=True))
     told = CacheLayout(1, KV_HEADS, DIM, bits=bits, scheme="rotatekv").keys(TOKENS, screens=BATCH)
     found = {name: (tuple(x.shape), str(x.dtype).removeprefix("torch.")) for name, x in stored.items()}
     assert {name: (shape[:1] + shape[2:], kind) for name, (shape, kind) in told.items()} == found
