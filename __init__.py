@@ -184,6 +184,7 @@ def bench(
     bundle: Place,
     *,
     weights: Place | None = None,
+    model: str | None = None,
     against: str | None = None,
     rounds: int = 30,
     threads: int = 1,
@@ -207,7 +208,7 @@ def bench(
     from .exporter.commands.measure.bench import bench as run
 
     return run(
-        fspath(bundle), weights=None if weights is None else fspath(weights), against=against, rounds=rounds,
+        fspath(bundle), weights=None if weights is None else fspath(weights), model=model, against=against, rounds=rounds,
         threads=threads, batch=batch, clock=clock, memory=memory, progress=progress,
     )  # fmt: skip
 

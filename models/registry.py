@@ -111,20 +111,22 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
     )
 
 
-def find_recorded(manifest: Mapping[str, Any]) -> ModelSpec:
+def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> ModelSpec:
     """The model that a bundle says it was made from. A bundle may come from anywhere: it names no file to be opened or run.
+
+    ``typed``: what the user names in its place.
 
     Raises:
         UserMistake: there is no such model, or it is a file or folder of somebody's, which only the user may name.
     """
-    name, told = _recorded_name(manifest), manifest.get("model_args") or {}
-    if names_a_place(manifest):
+    name, told = typed or _recorded_name(manifest), manifest.get("model_args") or {}
+    if typed is None and names_a_place(manifest):
         raise UserMistake(
             "The network of this bundle is a file or folder of its maker's",
             found=f"model {name} in its manifest",
             expected="a name of edgesmith list, timm or torchvision",
             because="a bundle may come from anywhere, so no code or folder is opened because it says so",
-            attempt="edgesmith compare BUNDLE path/to/it, with the file or folder that you mean",
+            attempt="edgesmith bench BUNDLE --model path/to/it, or edgesmith compare BUNDLE path/to/it",
         )
     if not isinstance(told, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in told):
         raise UserMistake("The bundle's model_args cannot be used", found=repr(told)[:80], expected="arguments by name")

@@ -137,7 +137,8 @@ def next_commands(result: Result) -> list[str]:
             f"edgesmith test {out}",
             run,
         ]
-    checkpoint = "" if weights in NAMED else f" --weights {shlex.quote(weights)}"
+    flag = "--model" if result.plan.spec.file else "--weights"
+    checkpoint = "" if weights in NAMED else f" {flag} {shlex.quote(weights)}"
     return [run, f"edgesmith bench {out}{checkpoint}", inspect]
 
 

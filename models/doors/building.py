@@ -148,7 +148,7 @@ def sized(spec: ModelSpec, network: nn.Module) -> ModelSpec:
     wide = [name for name, part in layers.items() if part.weight.shape[0] == spec.num_classes and spec.num_classes > 1]
     classifier = spec.classifier or tuple(wide[-1:])
     dense = [name for name, part in layers.items() if isinstance(part, nn.Linear) and name not in classifier]
-    attends = any("att" in name.lower() for name, _ in network.named_modules())
+    attends = any("attn" in name.lower() or "attention" in name.lower() for name, _ in network.named_modules())
     return replace(
         spec,
         parameters=sum(parameter.numel() for parameter in network.parameters()),

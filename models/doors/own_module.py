@@ -31,7 +31,6 @@ __all__ = ["build", "check_size", "load", "spec"]
 
 SIDES = (224, 32, 64, 128, 256, 384, 512, 28)  # tried in this order for the size of a picture
 KINDS: dict[int, Kind] = {2: CLASSES, 4: MAPS}  # by the axes of the output
-OURS = ("num_classes", "image_size")  # arguments that flags say, where the function has them
 
 
 def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
@@ -43,7 +42,8 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
     file, name = _place(word)
     config = {"file": str(file.absolute()), "function": name, **model_args}
     network = _made(file, name, model_args)
-    size, answer = _first_answer(network, word)
+    usual = model_args.get("image_size", _usual_size(file, name))
+    size, answer = _first_answer(network, word, usual[0] if isinstance(usual, tuple) and usual else usual)
     classes = answer[1] if len(answer) in KINDS else 0
     assumed = (
         f"{file.name}: its code is run, and its weights are those that {name} gives",
@@ -76,8 +76,9 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
 
 def build(num_classes: int, image_size: tuple[int, int], *, file: str, function: str, **model_args: Any) -> nn.Module:
     """What the function gives; number of classes and image size are passed on where it has such arguments."""
-    given = {"num_classes": num_classes, "image_size": image_size[0] if image_size[0] == image_size[1] else image_size}
-    return _made(Path(file), function, model_args, given)
+    path, usual = Path(file), _usual_size(Path(file), function)
+    side = image_size[0] if image_size[0] == image_size[1] and not isinstance(usual, tuple) else image_size
+    return _made(path, function, model_args, {"num_classes": num_classes, "image_size": side})
 
 
 def load(spec: ModelSpec, num_classes: int, image_size: tuple[int, int]) -> tuple[nn.Module, str, str, tuple[str, ...]]:
@@ -198,8 +199,7 @@ def _made(file: Path, name: str, model_args: Mapping[str, Any], given: Mapping[s
     with _beside(file):
         function = _function(file, name)
         known = arguments_of(function)
-        args = {key: value for key, value in (given or {}).items() if key in known and _open(function, key)}
-        args |= model_args
+        args = {key: value for key, value in (given or {}).items() if key in known} | dict(model_args)
         try:
             inspect.signature(function).bind(**args)
         except TypeError as error:
@@ -220,11 +220,6 @@ def _made(file: Path, name: str, model_args: Mapping[str, Any], given: Mapping[s
     _one_input(network, file, name)
     network.register_forward_hook(OneTensor(f"{file.name}:{name}"))
     return network.eval()
-
-
-def _open(function: Any, key: str) -> bool:
-    """num_classes and image_size are passed where the function has no value of its own for them."""
-    return inspect.signature(function).parameters[key].default is inspect.Parameter.empty or key in OURS
 
 
 def _arguments(file: Path, name: str, model_args: Mapping[str, Any], known: tuple[str, ...], why: str) -> UserMistake:
@@ -275,10 +270,20 @@ def _answer(network: nn.Module, size: tuple[int, int], batch: int = 1) -> tuple[
         return ()
 
 
-def _first_answer(network: nn.Module, word: str) -> tuple[int, tuple[int, ...]]:
+def _usual_size(file: Path, name: str) -> Any:
+    """The value that the function's own argument image_size has where nobody gives one; None where it has none."""
+    with _beside(file):
+        function = _function(file, name)
+    if "image_size" not in arguments_of(function):
+        return None
+    default = inspect.signature(function).parameters["image_size"].default
+    return tuple(default) if isinstance(default, (list, tuple)) else default if isinstance(default, int) else None
+
+
+def _first_answer(network: nn.Module, word: str, usual: Any = None) -> tuple[int, tuple[int, ...]]:
     """The first side that it sees, and the shape of its answer; UserMistake where it sees none."""
     first: Exception | None = None
-    for side in SIDES:
+    for side in (*([usual] if isinstance(usual, int) and usual > 0 else []), *SIDES):
         try:
             return side, _answer(network, (side, side))
         except UserMistake:

@@ -35,7 +35,10 @@ def architecture(word: str) -> str:
 
 def is_timm(word: str) -> bool:
     name = architecture(word)
-    return name in timm_names() or name in renamed()
+    if name in timm_names():
+        return True
+    quoted = (f"'{name}'", f'"{name}"')  # looked for first: reading all the old names takes as long as all of today's
+    return any(one in text for text in _sources() for one in quoted) and name in renamed()
 
 
 def timm_matching(pattern: str) -> list[str]:

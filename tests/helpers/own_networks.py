@@ -81,6 +81,10 @@ def small():
     return Small()
 
 
+def sized(image_size=48, width=WIDTH):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size * image_size, width))
+
+
 def number():
     return 3
 

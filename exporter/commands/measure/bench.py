@@ -38,6 +38,7 @@ def bench(
     bundle: str,
     *,
     weights: str | None = None,
+    model: str | None = None,
     against: str | None = None,
     rounds: int = 30,
     warmup: int = 3,
@@ -54,6 +55,8 @@ def bench(
     ``against``: peers, comma between; None is all of them, OpenVINO where it is installed. ``memory`` also runs each
     candidate in a process of its own, for its peak memory.
 
+    ``model``: the file or folder of the network, where the bundle was made from one: only the user may name it.
+
     Raises UserMistake for an unknown peer, a batch the graph does not take, or a checkpoint that is not the bundle's.
     """
     opened = open_bundle(bundle)
@@ -69,9 +72,9 @@ def bench(
     with load(opened, threads=threads) as session, temporary_folder() as folder:
         skipped: dict[str, str] = {}
         if is_of_file(opened):
-            candidates = file_candidates(opened, weights, peers, images, threads, skipped, progress)
+            candidates = file_candidates(opened, model or weights, peers, images, threads, skipped, progress)
         else:
-            candidates = peer_candidates(opened, weights, peers, images, threads, folder, skipped, progress)
+            candidates = peer_candidates(opened, (model, weights), peers, images, threads, folder, skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
         alone = {"kind": "bundle", "path": str(opened.path)}
         candidates.append(Candidate(name, session_runner(session), alone, task.in_graph(rule)))

@@ -76,5 +76,5 @@ def file_of(bundle: Bundle, given: str | None) -> Path:
         "The ONNX file of this bundle was not found",
         found=f"nothing with its hash at {' or '.join(map(str, places))}",
         expected="the file that the bundle was exported from, to measure it beside",
-        attempt="--weights PATH with that file, or --against none to measure the bundle alone",
+        attempt="--model PATH with that file, or --against none to measure the bundle alone",
     )

@@ -70,7 +70,7 @@ def _load(request: Mapping[str, Any]) -> Any:
     from ...tasks.known import find_export
     from .peers import deploy_form
 
-    spec = find_recorded(request)
+    spec = find_recorded(request, request["typed"])
     made = create(spec, request["weights"], request["classes"], tuple(request["shape"][2:]))
     module: Any = deploy_form(made)[0]
     del made  # the training form is not what is measured

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 OPENVINO = "plain torch.onnx.export + OpenVINO"
+OWN = "own"  # weights that come with the network
+ELSEWHERE = "its network is a file or folder of its maker's; --model names it"
 PEERS = {"eager": EAGER, "compile": COMPILED, "plain": PLAIN, ENGINE: OPENVINO}
 
 
@@ -68,14 +70,16 @@ def chosen_peers(against: str | None) -> list[str]:
     return [peer for peer in PEERS if peer in words]
 
 
-def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
+def _module(bundle: Bundle, model: str | None, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
     """The PyTorch model that the bundle was made from, by the weights it names, and where these were found."""
     from ....models import prepare
 
     told = bundle.manifest["weights"]
-    spec, source = find_recorded(bundle.manifest), str(told.get("source", ""))
+    spec, source = find_recorded(bundle.manifest, model), str(told.get("source", ""))
     if weights is None and source.startswith("random"):
         weights = "random"
+    elif weights is None and spec.usual_weights == OWN and source in spec.name:
+        weights = OWN  # its hash is compared below
     elif weights is None:
         beside = [Path(source), bundle.path.parent / Path(source).name, Path(Path(source).name)]
         weights = next((str(path) for path in beside if _is(path, told.get("sha256"))), None)
@@ -105,7 +109,7 @@ def _is(path: Path, sha256: str | None) -> bool:
 
 def peer_candidates(
     bundle: Bundle,
-    weights: str | None,
+    typed: tuple[str | None, str | None],
     peers: list[str],
     images: np.ndarray,
     threads: int,
@@ -116,14 +120,16 @@ def peer_candidates(
     """The peers, warmed up; a compiler that does not work on this machine is told in the table, not hidden."""
     if not peers:
         return []
-    if names_a_place(bundle.manifest):
-        skipped |= dict.fromkeys((PEERS[peer] for peer in peers), "the network is a file or folder of its maker's")
+    model, weights = typed
+    if model is None and names_a_place(bundle.manifest):
+        skipped |= dict.fromkeys((PEERS[peer] for peer in peers), ELSEWHERE)
         return []
-    made, chosen = _module(bundle, weights, images.shape)
+    made, chosen = _module(bundle, model, weights, images.shape)
     module, form = deploy_form(made.module)
     torch_alone = {
         "model": made.spec.name,
         "model_args": dict(made.spec.asked),
+        "typed": model,
         "weights": chosen,
         "classes": made.num_classes,
     }

@@ -89,7 +89,9 @@ def test_the_function_on_the_page(here: Path):
     assert str(here) not in Path("made.edge/manifest.json").read_text(encoding="utf-8")
     assert any("assumed" in note for note in manifest["notes"])  # type: ignore[attr-defined]
     answer = edgesmith("bench", "made.edge", "--rounds", "2", "--no-memory")
-    assert answer.code == 0 and "file or folder of its maker's" in answer.out
+    assert answer.code == 0 and "--model names it" in answer.out
+    answer = edgesmith("bench", "made.edge", "--rounds", "2", "--against", "eager", "--model", "net.py:make")
+    assert answer.code == 0 and "not measured" not in answer.out
 
 
 @pytest.mark.slow

@@ -37,6 +37,13 @@ def test_the_first_size_that_it_sees_is_taken(file: Path):
         find(f"{file}:small").check_size(64)
 
 
+def test_a_function_that_takes_the_size_gets_it(file: Path):
+    spec = find(f"{file}:sized")
+    assert spec.contract.size == (48, 48) and spec.check_size(64) == (64, 64)
+    assert prepare(spec, image_size=64).module(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
+    assert find(f"{file}:sized", {"image_size": 40}).contract.size == (40, 40)
+
+
 def test_a_dict_with_logits_and_a_tuple_of_one_are_one_tensor(file: Path):
     made = prepare(f"{file}:make", num_classes=7)
     assert made.module(torch.zeros(2, 3, 64, 64)).shape == (2, 7)

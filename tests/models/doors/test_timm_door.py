@@ -13,7 +13,6 @@ from timm.data import resolve_data_config
 
 from edgesmith.models import prepare
 from edgesmith.models.registry import find
-from edgesmith.models.weights.files import download
 from edgesmith.runtime.errors import UserMistake
 
 NARROW = {"depth": 2, "embed_dim": 48, "num_heads": 3}
@@ -43,6 +42,14 @@ def test_the_facts_are_those_of_the_network(name: str):
     assert spec.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert spec.num_classes == network.num_classes and spec.task == "classification"
     assert network.get_classifier() is network.get_submodule(spec.classifier[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutional"),
+    [("resnet18", True), ("mobilenetv3_small_050", True), ("vit_tiny_patch16_224", False), ("convnext_tiny", False)],
+)
+def test_what_is_made_of_convolutions_takes_the_int8_form_for_them(name: str, convolutional: bool):
+    assert find(f"timm:{name}").convolutional == convolutional
 
 
 def test_imagenets_names_are_those_of_a_thousand_only():
@@ -134,6 +141,16 @@ def test_the_number_of_classes_is_told_where_it_was_not_said(seven, tmp_path: Pa
         prepare("timm:resnet18", tmp_path / "tuned.pth")
 
 
+def test_a_folder_of_save_for_hf_says_the_arguments_of_its_network(tmp_path: Path):
+    torch.manual_seed(4)
+    trained = timm.create_model("vit_tiny_patch16_224", num_classes=5, **NARROW)
+    timm.models.save_for_hf(trained, tmp_path / "mine", model_args=NARROW)
+    made = prepare("timm:vit_tiny_patch16_224", tmp_path / "mine")
+    assert made.num_classes == 5
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made.module(image), trained.eval()(image))
+
+
 def test_positions_are_resampled_for_another_size_as_timm_does(tmp_path: Path):
     torch.manual_seed(2)
     trained = timm.create_model("vit_tiny_patch16_224", **NARROW)
@@ -172,4 +189,42 @@ def test_pretrained_weights_come_from_the_hub_of_the_tag(monkeypatch, tmp_path: 
     assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
     assert made.source == "timm:resnet18.a1_in1k"
     assert all(torch.equal(value, state[name]) for name, value in made.module.state_dict().items())
-    assert download.fetch is not None
+
+
+def test_older_repositories_have_pytorchs_own_format_only(monkeypatch, tmp_path: Path):
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    asked = []
+    state = timm.create_model("resnet18").state_dict()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+
+    def hub(repository: str, file: str, **_: Any) -> str:
+        asked.append(file)
+        if file.endswith(".safetensors"):
+            raise EntryNotFoundError(file)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    prepare("timm:resnet18", "pretrained")
+    assert asked == ["model.safetensors", "pytorch_model.bin"]
+
+
+def test_weights_at_an_address_are_downloaded_once(monkeypatch, tmp_path: Path):
+    """torchvision's weights have an address; a file of this disk stands in for it."""
+    from torchvision import models
+
+    state = models.shufflenet_v2_x0_5().state_dict()
+    torch.save(state, tmp_path / "there.pth")
+    fetched = []
+
+    def stand_in(url: str, place: str, **_: Any) -> None:
+        fetched.append(url)
+        Path(place).write_bytes((tmp_path / "there.pth").read_bytes())
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", stand_in)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    for _ in range(2):
+        made = prepare("torchvision:shufflenet_v2_x0_5", "pretrained")
+    assert fetched == [models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url] == [made.source]
+    assert all(torch.equal(value, state[name]) for name, value in made.module.state_dict().items())
