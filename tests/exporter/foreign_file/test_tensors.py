@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from command_line import edgesmith
@@ -14,6 +17,8 @@ from onnx_files import arrays, two_inputs
 from openvino_here import openvino_or_skip
 
 import edgesmith as product
+from edgesmith.exporter.run.nouns import ExportedGraph, PassRecord, RewrittenGraph
+from edgesmith.exporter.trace.tensors import flow
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import UserMistake
 
@@ -134,3 +139,32 @@ def test_a_dry_run_says_the_plan(file: Path, tmp_path: Path):
     answer = edgesmith("export", "--model", str(file), "--dry-run", "--json", "--out", out)
     assert answer.code == 0 and json.loads(answer.out)["plan"]["opt_shape"] == [1, 16]
     assert edgesmith("export", "--model", str(file), "--dry-run", "--out", out).code == 0
+
+
+def doubled(graph: RewrittenGraph) -> RewrittenGraph:
+    """What a pass leaves that loses its way: the table of words twice as large."""
+    value = next(one for one in graph.model.graph.initializers.values() if one.const_value.dtype == ir.DataType.FLOAT)
+    value.const_value = ir.tensor(2 * value.const_value.numpy(), name=value.name)
+    return replace(graph, passes=(*graph.passes, PassRecord("Broken", 1)))
+
+
+def test_a_pass_that_changes_the_numbers_is_left_out(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = flow.rewrite
+
+    def rewrite(exported: ExportedGraph, order: str, *, skip: Sequence[str] = ()) -> RewrittenGraph:
+        made = real(exported, order, skip=[name for name in skip if name != "Broken"])
+        return made if "Broken" in skip else doubled(made)
+
+    monkeypatch.setattr(flow, "rewrite", rewrite)
+    answer = edgesmith("export", "--model", str(file), "--out", str(tmp_path / "t.edge"))
+    assert answer.code == 0, answer.err
+    assert any(note.startswith("left out: Broken") for note in open_bundle(tmp_path / "t.edge").manifest["notes"])
+
+
+def test_a_graph_that_computes_something_else_ends_with_1(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = flow.rewrite
+    monkeypatch.setattr(flow, "rewrite", lambda exported, order, *, skip=(): doubled(real(exported, order)))
+    monkeypatch.chdir(tmp_path)
+    answer = edgesmith("export", "--model", str(file), "--out", "t.edge")
+    assert answer.code == 1 and "does not compute what the file itself computes" in answer.err
+    assert not (tmp_path / "t.edge").exists() and (tmp_path / "t.run").is_dir()
