@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
+from ...graph.read import is_op
 from ...models.graph_file import GraphFile
 from ...models.labels import numbers
 from ...runtime.errors import UserMistake
@@ -30,6 +31,7 @@ OPSETS_READ = range(11, 27)
 LEAST_OPSET = 13  # of the passes (patterns/rewrite.py)
 OPEN_BATCH = (1, 8)  # what a file with an open batch is exported for, unless --batch says otherwise
 STANDARD = ("", "ai.onnx")
+BY_CHANCE = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 HAS = {  # settings that a checkpoint has use for -> why a file has none
     "weights": "its weights are in it",
     "ema": "its weights are in it",
@@ -76,7 +78,15 @@ def check_file(file: GraphFile, target: Target, precision: str) -> None:
     for node in nodes_of(model):
         if node.domain not in known:
             raise _unknown(path, node, target)
-        if node.domain in STANDARD and (training := _trains(node, model)):
+        if is_op(node, BY_CHANCE):
+            raise UserMistake(
+                "The file computes by chance",
+                found=f"{node.op_type} {node.name or node.output[0]!r}",
+                expected="a network that gives the same answer twice",
+                because="nothing can be held against an answer that differs from run to run",
+                attempt="export the network without it, or with the numbers as an input",
+            )
+        if training := _trains(node, model):
             raise training
         if precision != FP32 and (inner := next((one.name for one in node.attribute if one.HasField("g")), "")):
             raise UserMistake(
@@ -116,8 +126,8 @@ def _unknown(path: Path, node: onnx.NodeProto, target: Target) -> UserMistake:
 def _trains(node: onnx.NodeProto, model: onnx.ModelProto) -> UserMistake | None:
     """The refusal of a BatchNormalization or Dropout that is written as in training."""
     values = {one.name: one.i for one in node.attribute}
-    batch_norm = node.op_type == "BatchNormalization" and (values.get("training_mode") or len(node.output) > 1)
-    switch = node.input[2] if node.op_type == "Dropout" and len(node.input) > 2 else ""
+    batch_norm = is_op(node, "BatchNormalization") and (values.get("training_mode") or len(node.output) > 1)
+    switch = node.input[2] if is_op(node, "Dropout") and len(node.input) > 2 else ""
     drops = any(
         one.name == switch and one.int32_data[:1] + list(one.raw_data[:1]) == [1] for one in model.graph.initializer
     )

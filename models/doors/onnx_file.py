@@ -144,6 +144,13 @@ def _tensor(path: str, value: onnx.ValueInfoProto, what: str) -> FileTensor:
         )
     if not tensor.HasField("shape"):
         return FileTensor(value.name, dtype, None)
+    if any(one.HasField("dim_value") and one.dim_value < 1 for one in tensor.shape.dim):
+        raise UserMistake(
+            f"{path}: the {what} {value.name} holds no numbers",
+            found="x".join(str(one.dim_value) for one in tensor.shape.dim),
+            expected="sizes of 1 or more, or names where they are open",
+            attempt="export the network with an example that holds some",
+        )
     dims = enumerate(tensor.shape.dim)
     shape = tuple(
         one.dim_value if one.HasField("dim_value") else one.dim_param or f"{value.name}_{axis}" for axis, one in dims

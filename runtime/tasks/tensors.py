@@ -51,7 +51,7 @@ class TensorsTask(Task):
         self, run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]], inputs: Mapping[str, np.ndarray]
     ) -> list[dict[str, np.ndarray]]:
         cases = len(next(iter(inputs.values())))
-        return [run({name: array[case] for name, array in inputs.items()}) for case in range(cases)]
+        return [run({name: np.asarray(array[case]) for name, array in inputs.items()}) for case in range(cases)]
 
     def selftest_rows(
         self,

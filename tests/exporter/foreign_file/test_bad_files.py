@@ -45,6 +45,14 @@ def training(model: onnx.ModelProto) -> None:
     model.graph.node[1].output.extend(["mean_out", "var_out"])
 
 
+def by_chance(model: onnx.ModelProto) -> None:
+    model.graph.node[2].CopyFrom(helper.make_node("RandomNormalLike", ["normed"], ["bent"], name="noise"))
+
+
+def nothing(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+
+
 def texts(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
 
@@ -105,6 +113,8 @@ CASES: list[tuple[Case, Callable[[Path], None]]] = [
     (Case("opset before 11", EXPORT, ("opset 9", "opset 11 or later")), net(ancient)),
     (Case("unknown domain", EXPORT, ("their.ops.Swoosh", "model-local function")), net(unknown)),
     (Case("batch norm in training mode", EXPORT, ("BatchNormalization", "model.eval()")), net(training)),
+    (Case("numbers by chance", EXPORT, ("RandomNormalLike 'noise'", "the same answer twice")), net(by_chance)),
+    (Case("no numbers", EXPORT, ("pixels holds no numbers", "0x3x16x16")), net(nothing)),
     (Case("texts", EXPORT, ("pixels is no tensor of numbers", "texts")), net(texts)),
     (Case("a sequence", EXPORT, ("scores is no tensor of numbers", "sequence")), net(sequence)),
     (Case("a type without arrays", EXPORT, ("numpy has no arrays", "bfloat16")), net(in_bfloat16)),
