@@ -27,6 +27,7 @@ class GraphFile:
     opset: int
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
+    probabilities: bool = False  # whether its last step is a softmax: what a classifier gives are no logits then
 
     @property
     def batch(self) -> int | None:

@@ -195,6 +195,8 @@ def file_notes(spec: ModelSpec, fields: dict[str, Any], shapes: Shapes, labelled
         notes.append(
             f"assumed, since {len(names)} classes are as many as ImageNet's: the names of ImageNet (--labels says others)"
         )
+    if file.probabilities:
+        notes.append("the file ends in a softmax: what it gives is shown as probabilities")
     if file.batch is None and shapes.min[0] != shapes.max[0]:
         notes.append(f"the batch of the file is open: exported for {shapes.min[0]} to {shapes.max[0]}")
     return tuple(notes)

@@ -48,7 +48,7 @@ def spec(path: str, model_args: Mapping[str, Any]) -> ModelSpec:
             attempt="edgesmith inspect shows what the file holds",
         )
     version = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
-    file = GraphFile(os.path.abspath(path), version, inputs, outputs)
+    file = GraphFile(os.path.abspath(path), version, inputs, outputs, _ends_in_softmax(model))
     told: dict[str, Any] = {"name": path, "family": "onnx_file", "paper": "none", "licence_code": NOBODY, "licence_weights": NOBODY,
             "parameters": _parameters(model), "file": file, "module": __name__}  # fmt: skip
     classes, sides = classes_of(file), _sides(file)
@@ -156,6 +156,12 @@ def _tensor(path: str, value: onnx.ValueInfoProto, what: str) -> FileTensor:
         one.dim_value if one.HasField("dim_value") else one.dim_param or f"{value.name}_{axis}" for axis, one in dims
     )
     return FileTensor(value.name, dtype, shape)
+
+
+def _ends_in_softmax(model: onnx.ModelProto) -> bool:
+    made = {name: node for node in model.graph.node for name in node.output}
+    last = made.get(model.graph.output[0].name) if model.graph.output else None
+    return last is not None and last.op_type == "Softmax" and last.domain in ("", "ai.onnx")
 
 
 def _convolutional(model: onnx.ModelProto) -> bool:

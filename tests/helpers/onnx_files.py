@@ -57,7 +57,12 @@ def weights() -> dict[str, np.ndarray]:
 
 
 def classifier(
-    path: Path, opset: int = 17, batch: str | int = "n", function: bool = False, as_inputs: bool = False
+    path: Path,
+    opset: int = 17,
+    batch: str | int = "n",
+    function: bool = False,
+    as_inputs: bool = False,
+    softmax: bool = False,
 ) -> Path:
     """pixels (n, 3, 16, 16) > Conv, BatchNormalization, Relu or a function of the file, Conv, Relu, mean, Gemm > scores (n, 5)."""
     ir = 3 if as_inputs else 7 if opset < 15 else 8 if opset < 19 else 10
@@ -69,6 +74,9 @@ def classifier(
         mine=', "mine" : 1' if function else "",
     )
     model = onnx.parser.parse_model(text)
+    if softmax:
+        model.graph.node[-1].output[0] = "logits"
+        model.graph.node.append(onnx.helper.make_node("Softmax", ["logits"], ["scores"], axis=1))
     if function:
         model.functions.append(onnx.parser.parse_function(SWISH.format(opset=opset)))
     for name, array in weights().items():

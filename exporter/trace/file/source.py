@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....runtime.errors import UserMistake
+from ....runtime.tasks.classification import PROBABILITIES
 from ...run.arguments import spell
 from ...run.nouns import ExportedGraph
 from ...run.runners import seeded, shapes_to_try
@@ -35,7 +36,7 @@ def open_file(plan: Plan) -> Source:
     detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     return Source(
         runner, lambda: exported, detail, "; ".join(read.notes), path.name, JUDGE, IN_FULL,
-        sha256_of(path), notes=read.notes, entries={"judge": IN_FULL},
+        sha256_of(path), notes=read.notes, entries={"judge": IN_FULL} | ({PROBABILITIES: True} if file.probabilities else {}),
     )  # fmt: skip
 
 

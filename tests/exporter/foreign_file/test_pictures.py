@@ -91,6 +91,17 @@ def test_what_was_assumed_stands_in_the_bundle_and_flags_say_otherwise(tmp_path:
     assert not any("assumed" in note for note in said.manifest["notes"])
 
 
+def test_probabilities_of_a_file_are_shown_as_they_are(tmp_path: Path):
+    file = classifier(tmp_path / "net.onnx", softmax=True)
+    bundle = exported(file, tmp_path / "net.edge")
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    pixels = product.runtime.pictures.preprocess.preprocess([picture], bundle.contract)
+    (expected,) = onnxruntime.InferenceSession(str(file)).run(None, {"pixels": pixels})
+    with product.load(bundle) as session:
+        found = session(picture).top(CLASSES)
+    np.testing.assert_allclose([one.probability for one in found], np.sort(expected[0])[::-1], rtol=1e-4)
+
+
 def test_the_judge_is_told(tmp_path: Path):
     bundle = exported(classifier(tmp_path / "net.onnx"), tmp_path / "net.edge")
     assert bundle.manifest["judge"] == "the file itself on ONNX Runtime"
