@@ -16,7 +16,7 @@ from typing import Any
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
 from .doors.building import with_arguments
-from .doors.names import EXAMPLES, PLACES, door_of, spec_of
+from .doors.names import EXAMPLES, PLACES, door_of, meant, spec_of
 from .doors.timm_names import timm_names
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
@@ -107,7 +107,8 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
         "no model of this name",
         found=repr(name),
         expected=f"one of {', '.join(FAMILIES)} or a variant of them; or {EXAMPLES}",
-        attempt=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
+        attempt=meant(name)
+        or (f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
     )
 
 

@@ -48,7 +48,7 @@ def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
     Raises:
         UserMistake: no such folder, a file is missing or cannot be used, or its architecture is of another task.
     """
-    folder = Path(place.strip())
+    folder = Path(place.strip()).expanduser()  # no shell does it behind a colon
     words, processor = _words(folder)
     if "architecture" in words and "architectures" not in words:
         inner = words.get("model_args")

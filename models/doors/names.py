@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..weights.place import SUFFIXES
 from .timm_names import is_timm
 
 if TYPE_CHECKING:
@@ -37,6 +39,16 @@ def door_of(word: str) -> tuple[str, str] | None:
     if FUNCTION.fullmatch(word.strip()):
         return "own_module", word.strip()
     return ("timm_model", word.strip()) if is_timm(word.strip()) else None
+
+
+def meant(word: str) -> str:
+    """What is meant by a place on the disk that is no name of a model; empty where it is none."""
+    place = Path(word)
+    if (place / "config.json").is_file():
+        return f"--model hf:{word}"
+    if place.is_file() and place.suffix in SUFFIXES:
+        return f"--model NAME --weights {word}, since weights alone do not say of which network they are"
+    return ""
 
 
 def spec_of(word: str, model_args: Mapping[str, Any]) -> ModelSpec | None:

@@ -81,7 +81,12 @@ def _module(bundle: Bundle, model: str | None, weights: str | None, shape: tuple
     elif weights is None and spec.usual_weights == OWN and source in spec.name:
         weights = OWN  # its hash is compared below
     elif weights is None:
-        beside = [Path(source), bundle.path.parent / Path(source).name, Path(Path(source).name)]
+        beside = [
+            Path(source),
+            Path(spec.usual_weights) / source,
+            bundle.path.parent / Path(source).name,
+            Path(Path(source).name),
+        ]
         weights = next((str(path) for path in beside if _is(path, told.get("sha256"))), None)
         weights = weights or ("pretrained" if source.startswith("pretrained") else None)
     if weights is None:

@@ -25,6 +25,8 @@ CASES = [
     Case("argument a family lacks", EXPORT + "smt --model-arg depts=1,1,1,1", ("depts", "did you mean depths")),
     Case("argument of a folder's family", EXPORT + "gui_aima --model-arg layers=3", ("--model-arg", "config.json")),
     Case("own weights of a name", EXPORT + "timm:resnet18 --weights own", ("--weights own", "--weights random")),
+    Case("folder without its prefix", EXPORT + "folder", ("--model hf:folder",)),
+    Case("weights for a model", EXPORT + "net.pth", ("--weights net.pth",)),
     Case("no such file", EXPORT + "nett.py:make", ("nett.py", "did you mean net.py")),
     Case("no such file, no folder", EXPORT + "nowhere/net.py:make", ("nowhere/net.py",)),
     Case("file without the function", EXPORT + "net.py:mak", ("mak", "net.py:make")),
@@ -53,6 +55,9 @@ CASES = [
 def test_a_mistake_is_told_on_one_screen(case: Case, tmp_path: Path, monkeypatch):
     write_file(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "net.pth").write_bytes(b"weights")
     (tmp_path / "broken.py").write_text("def make(:\n", encoding="utf-8")
     (tmp_path / "raising.py").write_text("import nobody_has_this\ndef make(): ...\n", encoding="utf-8")
     (tmp_path / "leaving.py").write_text("import sys\nsys.exit(3)\ndef make(): ...\n", encoding="utf-8")

@@ -141,6 +141,15 @@ def test_the_number_of_classes_is_told_where_it_was_not_said(seven, tmp_path: Pa
         prepare("timm:resnet18", tmp_path / "tuned.pth")
 
 
+def test_weights_of_another_network_are_refused(seven, tmp_path: Path):
+    torch.save(dict(seven), tmp_path / "tuned.pth")
+    with pytest.raises(UserMistake, match="does not fit timm:resnet34") as caught:
+        prepare("timm:resnet34", tmp_path / "tuned.pth", num_classes=7)
+    assert "tensors agree" in caught.value.attempt
+    with pytest.raises(UserMistake, match="does not fit timm:mobilenetv3_small_050"):
+        prepare("timm:mobilenetv3_small_050", tmp_path / "tuned.pth", num_classes=7)
+
+
 def test_a_folder_of_save_for_hf_says_the_arguments_of_its_network(tmp_path: Path):
     torch.manual_seed(4)
     trained = timm.create_model("vit_tiny_patch16_224", num_classes=5, **NARROW)
