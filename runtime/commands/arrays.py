@@ -18,7 +18,7 @@ import numpy as np
 from ..addresses import shown
 from ..backends.load import load
 from ..bundle.bundle import Bundle
-from ..errors import UserMistake
+from ..errors import UserMistake, one_line
 
 FORMS = (".npz", ".npy")
 
@@ -70,7 +70,7 @@ def run_arrays(asked: Words, bundle: Bundle) -> int:
 def read_arrays(path: str, bundle: Bundle) -> dict[str, np.ndarray]:
     """The arrays of a file by name; nothing in it is unpickled. UserMistake where it holds none."""
     place, names = Path(path), [spec.name for spec in bundle.inputs]
-    wanted = f"an .npz with {', '.join(names)}" + (", or an .npy" if len(names) == 1 else "")
+    wanted = f"an .npz with {', '.join(map(one_line, names))}" + (", or an .npy" if len(names) == 1 else "")
     if place.suffix.lower() not in FORMS or not place.is_file():
         raise UserMistake(
             f"{bundle.name} takes arrays, and {shown(path)} holds none",
@@ -161,5 +161,5 @@ def lines(results: Mapping[str, np.ndarray]) -> list[str]:
     for one in _described(results):
         shape = " x ".join(map(str, one["shape"])) or "one number"
         seen = f", {one['min']:.6g} to {one['max']:.6g}, mean {one['mean']:.6g}" if "min" in one else ""
-        told.append(f"  {one['name']}  {one['dtype']} {shape}{seen}")
+        told.append(f"  {one_line(one['name'])}  {one['dtype']} {shape}{seen}")
     return told
