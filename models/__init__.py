@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .registry import FAMILIES, MODELS, ModelSpec, families, find, find_recorded, list_models
+from .registry import FAMILIES, MODELS, ModelSpec, families, find, find_recorded, list_models, name_recorded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "find_recorded",
     "list_models",
+    "name_recorded",
     "prepare",
 ]
 

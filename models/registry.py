@@ -113,12 +113,15 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
 
 
 def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> ModelSpec:
-    """The model that a bundle says it was made from. A bundle may come from anywhere: it names no file to be opened or run.
+    """The model that a bundle says it was made from; ``typed``: what the user names in its place. UserMistake as name_recorded."""
+    return find(*name_recorded(manifest, typed))
 
-    ``typed``: what the user names in its place.
+
+def name_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Name and model_args of what a bundle was made from. A bundle may come from anywhere: it names no file to be opened or run.
 
     Raises:
-        UserMistake: there is no such model, or it is a file or folder of somebody's, which only the user may name.
+        UserMistake: it is a file or folder of somebody's, which only the user may name, or the arguments are none.
     """
     name, told = typed or _recorded_name(manifest), manifest.get("model_args") or {}
     if typed is None and names_a_place(manifest):
@@ -131,7 +134,7 @@ def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> Mode
         )
     if not isinstance(told, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in told):
         raise UserMistake("The bundle's model_args cannot be used", found=repr(told)[:80], expected="arguments by name")
-    return find(name, {key: _tuples(value) for key, value in told.items()})
+    return name, {key: _tuples(value) for key, value in told.items()}
 
 
 def names_a_place(manifest: Mapping[str, Any]) -> bool:
