@@ -16,7 +16,7 @@ from .runtime.ground.version import __version__
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .calibration.judge.task import TaskJudge
     from .calibration.precisions import Precision
@@ -53,8 +53,9 @@ __all__ = [
 
 def export(
     model: str,
-    weights: Place = "random",
+    weights: Place | None = None,
     *,
+    model_args: Mapping[str, Any] | Iterable[str] = (),
     ema: bool | None = None,
     target: str = "cpu",
     precision: str | None = None,
@@ -68,7 +69,7 @@ def export(
     resize: str | None = None,
     colour: str | None = None,
     fit: str | None = None,
-    batch: int | str = 1,
+    batch: int | str | None = None,
     dynamic: bool = False,
     min_shapes: str | None = None,
     opt_shapes: str | None = None,
@@ -183,6 +184,7 @@ def bench(
     bundle: Place,
     *,
     weights: Place | None = None,
+    model: str | None = None,
     against: str | None = None,
     rounds: int = 30,
     threads: int = 1,
@@ -206,7 +208,7 @@ def bench(
     from .exporter.commands.measure.bench import bench as run
 
     return run(
-        fspath(bundle), weights=None if weights is None else fspath(weights), against=against, rounds=rounds,
+        fspath(bundle), weights=None if weights is None else fspath(weights), model=model, against=against, rounds=rounds,
         threads=threads, batch=batch, clock=clock, memory=memory, progress=progress,
     )  # fmt: skip
 
@@ -215,7 +217,7 @@ def compare(
     first: Place,
     second: Place,
     *,
-    weights: Place = "random",
+    weights: Place | None = None,
     num_classes: int | None = None,
     precision: str = FP32,
     data: Place | None = None,
@@ -235,7 +237,7 @@ def compare(
     from .exporter.commands.inspect.compare import compare as run
 
     return run(
-        fspath(first), fspath(second), weights=fspath(weights), num_classes=num_classes, precision=precision,
+        fspath(first), fspath(second), weights=None if weights is None else fspath(weights), num_classes=num_classes, precision=precision,
         data=None if data is None else fspath(data),
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..models.registry import find
+from ..models.doors.names import FILES, door_of
+from ..models.registry import MODELS, find
 from .plan import plan as plan_module
 from .plan.plan import Plan
 from .run.arguments import spell
@@ -57,7 +58,7 @@ class Result:
         }
 
 
-def export(model: str, weights: str = "random", *, dry_run: bool = False, progress: Progress | None = None,
+def export(model: str, weights: str | None = None, *, dry_run: bool = False, progress: Progress | None = None,
            **choices: Any) -> Result:  # fmt: skip
     """Export a model to a verified bundle. ``choices`` are those of ``plan.make_plan``.
 
@@ -66,7 +67,7 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
         ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
             kept in the folder it names ("auto" that finds no precision keeps none).
     """
-    own = find_export(find(model).task).flow if isinstance(model, str) else ""
+    own = _own_flow(model) if isinstance(model, str) else ""
     flow = import_module(f".{own}", __package__) if own else None  # a task of several graphs has a screen of its own
     plan = (flow or plan_module).make_plan(model, weights, **choices)
     if dry_run:
@@ -81,9 +82,14 @@ def export(model: str, weights: str = "random", *, dry_run: bool = False, progre
         )
 
 
+def _own_flow(model: str) -> str:
+    """The flow of the model's task, where it has one of its own; networks behind a door have the usual one."""
+    door = door_of(model) if model not in MODELS else None
+    return "" if door and door[0] != FILES else find_export(find(model).task).flow
+
+
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
-    from ..models.loading import prepare
     from .bundle.judge import Judge
     from .bundle.made import Made
     from .bundle.pack import draft, publish
@@ -97,20 +103,18 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .engine.fused_ops import fused_ops
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
-    from .trace.trace import trace
+    from .trace.others import it_runs
+    from .trace.source import open_source
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
-        size = (plan.shapes.opt[2], plan.shapes.opt[3])
-        source = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
-        parameters = sum(parameter.numel() for parameter in source.module.parameters())
-        stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
-        judge = Judge(source.module, plan)
-        judge.check_answers()
+        source = open_source(plan)
+        stage.detail = source.detail
+        judge = Judge(source.runner, source.judge, plan, source.module)
+        with it_runs(plan.spec):
+            judge.check_answers()
 
-    with run.stage("trace", "torch.export, then ONNX") as stage:
-        exported = trace(
-            source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=plan.task.runtime.outputs
-        )  # fmt: skip
+    with run.stage("trace", source.how) as stage:
+        exported = source.export()
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 
@@ -153,10 +157,12 @@ def run_plan(plan: Plan, run: Run) -> Result:
         quantised, typed, built = audit_build(plan, quantised, typed, built, traced)
 
     made = Made(source, exported, rewritten, typed, built, quantised)
-    with run.stage("verify", "against PyTorch eager fp32") as stage:
+    with run.stage("verify", f"against {source.judge_in_full}") as stage:
         bundle = draft(plan, run, made, judge)
         parity, notes = check(judge, made, bundle, run, rows)
-        stage.detail = f"{sum(row.passed for row in parity)} of {len(parity)} checks against PyTorch eager fp32 hold"
+        stage.detail = (
+            f"{sum(row.passed for row in parity)} of {len(parity)} checks against {source.judge_in_full} hold"
+        )
 
     beside = race(plan, made, bundle, traced) if quantised else None
 

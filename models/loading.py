@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..runtime.errors import UserMistake
+from .fit import check_fit, head_classes
 from .spec import ModelSpec
 from .weights.checkpoint import Checkpoint, read_checkpoint
 from .weights.files.download import fetch
-from .weights.fit import check_fit, head_classes
 from .weights.names.prefixes import choose
 from .weights.values import values_of
 
@@ -39,7 +39,7 @@ class Prepared:
 
 def prepare(
     spec: ModelSpec,
-    weights: str | os.PathLike[str] = "random",
+    weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
@@ -47,10 +47,15 @@ def prepare(
 ) -> Prepared:
     """Build and load; UserMistake where file, class count or size do not go with the model.
 
+    ``weights``: None takes those that are usual for ``spec``, "own" those that the network comes with.
     Class count, size and network arguments that a checkpoint records are those of ``spec`` then. ``ema`` as read_checkpoint.
     """
     if num_classes is not None and num_classes < 1:
         raise UserMistake("--num-classes must be at least 1", found=str(num_classes))
+    weights = spec.usual_weights if weights is None else weights
+    spec = spec.with_classes(num_classes)
+    if str(weights) == "own":
+        return _own(spec, num_classes, image_size, seed)
     if spec.folder:
         return _of_folder(spec, weights, spec.check_size(image_size), seed)
     if str(weights) == "random":
@@ -66,7 +71,7 @@ def prepare(
     chosen = choose(spec, checkpoint)
     state = values_of(chosen.tensors, checkpoint.source, checkpoint.size_bytes)
     state, notes = spec.at_size(spec.rename(state), size)
-    found = head_classes(state)
+    found = head_classes(spec, state)
     changes, more = spec.changes_for(state)
     with torch.device("meta"):
         template = spec.build(num_classes=found or classes, image_size=size, **changes).state_dict()
@@ -78,6 +83,23 @@ def prepare(
     module.load_state_dict(state)
     notes = (*checkpoint.notes, *chosen.notes, *notes, *more, *filled.values())
     return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, chosen.average, notes)
+
+
+def _own(spec: ModelSpec, num_classes: int | None, image_size: int | tuple[int, int] | None, seed: int) -> Prepared:
+    """The weights that come with the network; what its code draws at random is drawn with ``seed``."""
+    if spec.usual_weights != "own":
+        raise UserMistake(
+            f"{spec.name} comes without weights",
+            found="--weights own",
+            expected="a file, pretrained or random",
+            because="own are those that a folder or a function of yours brings",
+            attempt="--weights random, to try the flow without a checkpoint",
+        )
+    size, classes = spec.check_size(image_size), num_classes or spec.num_classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module, source, sha256, notes = spec.load(classes, size)
+    return Prepared(module.eval(), spec, size, classes, source, sha256, notes=notes)
 
 
 def _of_folder(spec: ModelSpec, weights: str | os.PathLike[str], size: tuple[int, int], seed: int) -> Prepared:

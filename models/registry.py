@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
+from .doors.building import with_arguments
+from .doors.names import EXAMPLES, PLACES, door_of, meant, spec_of
+from .doors.timm_names import timm_names
 from .families.convit import facts as convit
 from .families.damo_yolo import facts as damo_yolo
 from .families.davit import facts as davit
@@ -84,20 +89,67 @@ def register_model(spec: ModelSpec) -> ModelSpec:
     return spec
 
 
-def find(name: str) -> ModelSpec:
-    """The spec of a variant, an alias or a family (its default variant); UserMistake with the nearest names."""
+def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The spec of a variant, an alias or a family (its default variant), or of what a door names (doors/names.py).
+
+    ``model_args``: arguments of the network's builder that are others than the spec's. UserMistake with the nearest names.
+    """
     key = _key(name)
     key = FAMILIES.get(key, ALIASES.get(key, key))
     if key in MODELS:
-        return MODELS[key]
+        return with_arguments(MODELS[key], model_args) if model_args else MODELS[key]
+    if spec := spec_of(name, model_args or {}):
+        return spec
     known = [*FAMILIES, *ALIASES, *MODELS]
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    near += difflib.get_close_matches(key, timm_names() - {*near}, n=3, cutoff=0.7)
     raise UserMistake(
         "no model of this name",
         found=repr(name),
-        expected=f"one of {', '.join(FAMILIES)} or a variant of them",
-        attempt=(f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
+        expected=f"one of {', '.join(FAMILIES)} or a variant of them; or {EXAMPLES}",
+        attempt=meant(name)
+        or (f"did you mean {' or '.join(near)}? " if near else "") + "`edgesmith list` prints all names",
     )
+
+
+def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> ModelSpec:
+    """The model that a bundle says it was made from; ``typed``: what the user names in its place. UserMistake as name_recorded."""
+    return find(*name_recorded(manifest, typed))
+
+
+def name_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Name and model_args of what a bundle was made from. A bundle may come from anywhere: it names no file to be opened or run.
+
+    Raises:
+        UserMistake: it is a file or folder of somebody's, which only the user may name, or the arguments are none.
+    """
+    name, told = typed or _recorded_name(manifest), manifest.get("model_args") or {}
+    if typed is None and names_a_place(manifest):
+        raise UserMistake(
+            "The network of this bundle is a file or folder of its maker's",
+            found=f"model {name} in its manifest",
+            expected="a name of edgesmith list, timm or torchvision",
+            because="a bundle may come from anywhere, so no code or folder is opened because it says so",
+            attempt="edgesmith bench BUNDLE --model path/to/it, or edgesmith compare BUNDLE path/to/it",
+        )
+    if not isinstance(told, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in told):
+        raise UserMistake("The bundle's model_args cannot be used", found=repr(told)[:80], expected="arguments by name")
+    return name, {key: _tuples(value) for key, value in told.items()}
+
+
+def names_a_place(manifest: Mapping[str, Any]) -> bool:
+    """Whether the bundle was made from a file or folder, of which its manifest has the name and nothing has the place."""
+    name = _recorded_name(manifest)
+    door = None if _key(name) in MODELS else door_of(name)
+    return door is not None and door[0] in PLACES
+
+
+def _recorded_name(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("model", manifest.get("name")))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _key(name: str) -> str:

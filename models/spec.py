@@ -5,12 +5,15 @@
 Reading a spec imports neither torch nor timm; only what needs the family's module does. Such a module is one of ours,
 families/FAMILY/network.py, or the one that ``module`` names. It must have ``build(num_classes, image_size, **config)``; where
 its checkpoints need it also ``rename(state)``, ``changes_for(state, config)``, ``at_size(state, config, image_size,
-trained_size)`` and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. The methods below say what each is for.
+trained_size)`` and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. A door (doors/), whose module serves
+many networks, has hooks that are given the spec: ``rename_for(state, spec)``, ``resized_for(state, spec, image_size)``,
+``check_size(spec, image_size)`` and ``load(spec, num_classes, image_size)``. The methods below say what each is for.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.pictures.contract import ImageContract
+from .graph_file import GraphFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,6 +59,13 @@ class ModelSpec:
     iou: float = 0.0  # ... suppress others of their class by this overlap; both as the authors evaluate
     fixture: bool = False  # trained by us, for tests and benchmarks
     module: str | None = None  # the import name of the family's module; None for our own families
+    file: GraphFile | None = None  # an ONNX file: it is read, where others are built and traced
+    usual_weights: str = "random"  # where --weights says nothing; "own": those that come with the network
+    classifier: tuple[str, ...] = ()  # layers whose rows are the classes, where they are not called head or head.fc
+    asked: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of ``config``, what the user said: --model-arg
+    assumed: tuple[str, ...] = ()  # what nothing says and was taken for granted, for the notes of a plan
+    may_classify: bool = False  # it has no classifier, and its builder makes one where it is given a number of classes
+    sizes_by_trying: bool = False  # no rule says which image sizes it can see: ``check_size`` of its module tries one
 
     def build(
         self, num_classes: int | None = None, image_size: tuple[int, int] | None = None, **changes: Any
@@ -67,6 +78,9 @@ class ModelSpec:
 
     def rename(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensor names of any layout the family is published in -> the names of ``build``'s module."""
+        if rename_for := getattr(self._family(), "rename_for", None):
+            renamed: dict[str, Tensor] = rename_for(state, self)
+            return renamed
         rename = getattr(self._family(), "rename", None)  # a family published under our names only has none
         return rename(state) if rename else state
 
@@ -79,6 +93,9 @@ class ModelSpec:
         self, state: dict[str, Tensor], image_size: tuple[int, int]
     ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """The checkpoint's tensors (in our names) for another image size, where some depend on it, and notes about it."""
+        if resized_for := getattr(self._family(), "resized_for", None):
+            resized: tuple[dict[str, Tensor], tuple[str, ...]] = resized_for(state, self, image_size)
+            return resized
         resize = getattr(self._family(), "at_size", None)
         return resize(state, self.config, image_size, self.contract.size) if resize else (state, ())
 
@@ -91,6 +108,27 @@ class ModelSpec:
         settle = getattr(self._family(), "settle", None)
         if settle:
             settle(module, self, seed)
+
+    def load(self, num_classes: int, image_size: tuple[int, int]) -> tuple[nn.Module, str, str | None, tuple[str, ...]]:
+        """The network with the weights that it comes with, what they are called, their hash and notes: ``usual_weights`` "own"."""
+        loaded: tuple[nn.Module, str, str | None, tuple[str, ...]] = self._family().load(self, num_classes, image_size)
+        return loaded
+
+    @property
+    def file_name(self) -> str:
+        """What a file of this model is called: the name without what no file should have in its name."""
+        last = re.split(r"[:/]", re.sub(r"\.(py:\w+|onnx)$", "", self.name))[-1]
+        return re.sub(r"[^A-Za-z0-9_.+-]+", "_", last).strip("._") or "model"
+
+    @property
+    def recorded_name(self) -> str:
+        """The name in a manifest, which tells nobody where on a disk a file or folder lay."""
+        prefix, colon, place = self.name.rpartition(":") if re.match(r"\w+:", self.name) else ("", "", self.name)
+        return f"{prefix}{colon}{re.split(r'[/]', place.rstrip('/'))[-1]}"
+
+    def with_classes(self, num_classes: int | None) -> ModelSpec:
+        """A network without a classifier gets one where it gets classes."""
+        return replace(self, task=ModelSpec.task, may_classify=False) if num_classes and self.may_classify else self
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""
@@ -147,6 +185,8 @@ class ModelSpec:
             raise UserMistake(
                 f"{self.name} cannot see this image size", found=found, expected=f"{rule}at least {self.size_min}"
             )
+        if self.sizes_by_trying and (height, width) != self.contract.size:
+            self._family().check_size(self, (height, width))
         return height, width
 
     def contract_for(self, image_size: tuple[int, int]) -> ImageContract:

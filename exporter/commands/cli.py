@@ -121,6 +121,9 @@ def test(
 def bench(
     bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
     weights: Annotated[Text, typer.Option("--weights", "-w", help="The checkpoint, if it has moved.")] = None,
+    model: Annotated[
+        Text, typer.Option("--model", "-m", help="The network, if it is a file or folder of yours: net.py:make.")
+    ] = None,
     against: Annotated[
         Text, typer.Option(help="Peers, comma between: eager,compile,plain,openvino; or none (default: all installed).")
     ] = None,
@@ -139,7 +142,7 @@ def bench(
     from .measure.bench import columns, rows
 
     result = measure(
-        bundle, weights=weights, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
+        bundle, weights=weights, model=model, against=against, rounds=rounds, threads=threads, batch=batch, clock=clock, memory=memory,
         progress=screen.StageScreen(stderr=as_json),
     )  # fmt: skip
     if as_json:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from ...models.doors.timm_names import timm_matching
 from ...models.registry import FAMILIES, list_models
 from . import screen
 
@@ -15,6 +16,12 @@ COLUMNS = ("model", "task", "parameters", "image", "pretrained", "paper", "licen
 def show(as_json: bool) -> None:
     """Print them: one JSON document, or a table."""
     print(json.dumps(models(), indent=2) if as_json else screen.table(COLUMNS, rows(), right=("parameters", "image")))
+
+
+def show_timm(pattern: str, as_json: bool) -> None:
+    """Names of timm that match, one a line; UserMistake with near ones where none does."""
+    names = timm_matching(pattern)
+    print(json.dumps(names, indent=2) if as_json else "\n".join(names))
 
 
 def models() -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     first: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model: the judge.")],
     second: Annotated[str, typer.Argument(help="Bundle, ONNX file, or name of a model.")],
-    weights: Annotated[str, typer.Option("--weights", "-w", help="For a name of a model.")] = "random",
+    weights: Annotated[Text, typer.Option("--weights", "-w", help="For a name of a model.")] = None,
     num_classes: Annotated[Number, typer.Option(help="For a name of a model.")] = None,
     precision: Annotated[str, typer.Option("--precision", "-p", help="Which limit to hold: fp32, fp16, bf16.")] = FP32,
     data: Data = None,
@@ -55,11 +55,19 @@ def compare(
         raise typer.Exit(1)
 
 
-def list_(as_json: Json = False) -> None:
-    """Families and variants, with parameters, paper and licence."""
-    from .listing import show
+def list_(
+    timm: Annotated[
+        Text, typer.Option("--timm", help="Names of timm that match, as 'swin*'.", metavar="PATTERN")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Families and variants, with parameters, paper and licence; or names of timm."""
+    from .listing import show, show_timm
 
-    show(as_json)
+    if timm is None:
+        show(as_json)
+    else:
+        show_timm(timm, as_json)
 
 
 def inspect(

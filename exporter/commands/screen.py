@@ -127,7 +127,7 @@ def next_commands(result: Result) -> list[str]:
 
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
     task = result.plan.task
-    inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} photo.jpg{task.asked}"
+    inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} {task.shown}{task.asked}"
     if task.flow and any(row.stage == "bundle" for row in result.parity):
         return [run, f"edgesmith test {out}", inspect]
     if not any(row.stage == "bundle" for row in result.parity):
@@ -137,7 +137,8 @@ def next_commands(result: Result) -> list[str]:
             f"edgesmith test {out}",
             run,
         ]
-    checkpoint = "" if weights in NAMED else f" --weights {shlex.quote(weights)}"
+    flag = "--model" if result.plan.spec.file else "--weights"
+    checkpoint = "" if weights in NAMED else f" {flag} {shlex.quote(weights)}"
     return [run, f"edgesmith bench {out}{checkpoint}", inspect]
 
 

@@ -15,7 +15,7 @@ from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
 
 EXPORT_EXTRA = frozenset(  # the modules that it brings (pyproject.toml)
-    "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer".split()  # noqa: SIM905
+    "torch torchvision timm onnx onnx_ir onnxscript onnx_graphsurgeon polygraphy safetensors skimage rich typer transformers".split()  # noqa: SIM905
 )
 BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # what typer makes of it
@@ -56,7 +56,15 @@ def strict(words: list[str], command: Any) -> list[str]:
         if parameter.param_type_name == "option"
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
+    words = _with_model_named(words)
     return [words[0], *arguments.flags(words[1:], known)]
+
+
+def _with_model_named(words: list[str]) -> list[str]:
+    """``export timm:resnet18`` -> ``export --model timm:resnet18``."""
+    first, named = words[1:2], {"--model", "-m"} & set(words)
+    alone = words[0] == "export" and first and not first[0].startswith("-") and "=" not in first[0] and not named
+    return [words[0], "--model", *words[1:]] if alone else words
 
 
 def one_precision(precision: str | None, half: bool, int8: bool, quantize: str | None) -> str | None:

@@ -44,6 +44,7 @@ ELSEWHERE = {
     "min_shapes": "the batch is open in every graph",
     "opt_shapes": "the batch is open in every graph",
     "max_shapes": "the batch is open in every graph",
+    "model_args": "its sizes are those of config.json in the folder of its weights",
     "ema": "the checkpoints have no averaged weights",
     "images": "its weights are rounded without pictures",
     "max_drop": "its weights are rounded without pictures",
@@ -80,7 +81,7 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
     first = rule.buckets[0].size
     return Plan(
         spec=spec,
-        weights=str(weights),
+        weights=str(weights or spec.usual_weights),
         num_classes=0,
         target=target,
         precision=precision,

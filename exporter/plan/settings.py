@@ -65,20 +65,31 @@ class Settings:
 
     model: str = ask(
         ...,
-        "Family or variant: smt, smt_base, ... (edgesmith list).",
+        "Family or variant (edgesmith list), timm:NAME, torchvision:NAME, hf:FOLDER, file.py:function, net.onnx.",
         "--model",
         "-m",
         kind=str,
-        page="family (`smt`: its default variant) or variant (`smt_base`); `edgesmith list`",
+        page="family (`smt`: its default variant) or variant (`smt_base`), `edgesmith list`; or "
+        "[a model of your own](own_model.md): `timm:NAME`, `torchvision:NAME`, `hf:FOLDER`, `path/file.py:function`, "
+        "`path/net.onnx`",
     )
-    weights: Place = ask(
-        "random",
-        "File, 'pretrained' or 'random'.",
+    model_args: Any = ask(
+        (),
+        "An argument of the network's builder, as depths=1,1,3,1; may be repeated.",
+        "--model-arg",
+        kind=Words,
+        metavar="NAME=VALUE",
+        usual="the model's",
+        page="an argument of the network's builder: `depths=1,1,3,1`; may be repeated (in Python `model_args={...}`)",
+    )
+    weights: Place | None = ask(
+        None,
+        "File, 'pretrained', 'random' or 'own' (those of a folder or function of yours).",
         "--weights",
         "-w",
-        kind=str,
+        usual="`random`; of a folder or a function of yours its own",
         page="a `.safetensors` or `.pth` file in the authors' or in timm's layout, a folder of timm's `save_for_hf`, "
-        "`pretrained`, or `random`",
+        "`pretrained`, `random`, or `own`",
     )
     ema: bool | None = ask(
         None,
@@ -168,13 +179,14 @@ class Settings:
         of_task=True,
         page="`stretch` or `letterbox` the picture",
     )
-    batch: int | str = ask(
-        1,
+    batch: int | str | None = ask(
+        None,
         "A number, or 1..8 for any batch between.",
         "--batch",
         "-b",
-        kind=str,
+        kind=Text,
         page="a number, or `1..8` for a graph that takes any batch between",
+        usual="`1`; of an ONNX file its own, `1..8` where it is open",
     )
     dynamic: bool = ask(False, "Same as --batch 1..8.", "--dynamic", kind=bool)
     min_shapes: str | None = ask(
@@ -379,7 +391,7 @@ def check_names(given: Iterable[str], also: Iterable[str] = ("dry_run", "progres
             )
 
 
-def settings_of(model: str, weights: Place, choices: dict[str, Any]) -> Settings:
+def settings_of(model: str, weights: Place | None, choices: dict[str, Any]) -> Settings:
     """The settings of a call; UserMistake for a choice that there is not, and for a value of another kind."""
     check_names(choices)
     check_kinds(fields(Settings), {"model": model, "weights": weights, **choices})

@@ -47,19 +47,29 @@ def trace(
         _check_open_sides(module, shapes)
     example_shape = [max(2, low) if axis == 0 and axis in dynamic else size
                      for axis, (low, size) in enumerate(zip(shapes.min, shapes.opt, strict=True))]  # fmt: skip
-    example = torch.zeros(example_shape, dtype=next(module.parameters()).dtype)
+    own_type = next((parameter.dtype for parameter in module.parameters()), torch.float32)
+    example = torch.zeros(example_shape, dtype=own_type)
     dims: dict[int, Any] = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
-    with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            dynamo=True,
-            opset_version=opset,
-            input_names=[INPUT],
-            output_names=list(outputs),
-            dynamic_shapes=(dims,) if dims else None,
-            verbose=False,
-        )
+
+    def exported() -> Any:
+        with torch.no_grad(), _quiet():
+            return torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=list(outputs),
+                dynamic_shapes=(dims,) if dims else None,
+                verbose=False,
+            )
+
+    try:
+        program = exported()
+    except torch.onnx.OnnxExporterError:
+        if not _written_out(module):
+            raise
+        program = exported()
     assert program is not None
     model = program.model
     model.ir_version = min(model.ir_version, IR_VERSION)
@@ -67,6 +77,17 @@ def trace(
     _own_the_weights(model)
     _forget_where_it_was_made(model)
     return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
+
+
+def _written_out(module: nn.Module) -> bool:
+    """Attention as products and a softmax where timm's layers call the fused function; whether there were any.
+
+    The exporter takes that function with four axes only, and hiera, nest, twins and samvit call it with five.
+    """
+    fused = [part for part in module.modules() if getattr(part, "fused_attn", False) is True]
+    for part in fused:
+        setattr(part, "fused_attn", False)  # noqa: B010  what a module has is not known to be a flag
+    return bool(fused)
 
 
 def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:
@@ -130,13 +151,14 @@ def _forget_where_it_was_made(model: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's own chatter (warnings on its internals, progress on stdout) says nothing a user can act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    """The exporter's own chatter (warnings on its internals, progress, code that it gave up on) says nothing a user can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:

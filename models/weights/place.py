@@ -11,7 +11,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 INDEX = ".index.json"  # the list of several files that hold the tensors together
 PART = re.compile(r".*-\d{5}-of-(\d{5})\.(safetensors|bin)")  # one of them
 FIRST = ("model.safetensors", "pytorch_model.bin")  # what such folders call it; the same tensors where both are there
-NAMED = ("random", "pretrained")  # what --weights says in place of a path
+NAMED = ("random", "pretrained", "own")  # what --weights says in place of a path
 
 
 def weights_file(path: Path) -> Path:

@@ -58,10 +58,10 @@ class Recorded:
         return replace(
             spec,
             contract=contract,
-            config={**spec.config, **network_arguments(self.arguments, spec, origin)},
+            config={**spec.config, **network_arguments(self.arguments, spec, origin), **spec.asked},
             num_classes=self.num_classes or spec.num_classes,
             label_names=self.labels or spec.label_names,
-        )
+        ).with_classes(self.num_classes)
 
     def told(self, spec: ModelSpec) -> tuple[str, ...]:
         """Lines for the user: what is taken from where, for a network of ``spec``, as it is published."""

@@ -135,7 +135,7 @@ def test_a_wrong_name_is_answered_with_a_near_one(wrong, near):
 
 def test_a_name_near_to_nothing_lists_the_families():
     with pytest.raises(UserMistake, match="one of convit, smt, davit, van, vit_ggem") as caught:
-        find("resnet50")
+        find("bert_base")
     assert "edgesmith list" in str(caught.value)
 
 

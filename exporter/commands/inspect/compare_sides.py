@@ -13,13 +13,13 @@ from ....graph.run import open_session
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...bundle.as_written import apart_db, as_written
+from ...run.foreign.words import asked_of_engine
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 from .foreign.graphs import read_picture_graph
 from .foreign.pictures import PictureInput, prepared, raw
 from .foreign.rounding import exact_products, own_rounding
-from .foreign.trial import try_graph
-from .foreign.words import asked_of_engine
+from .foreign.tried import try_graph
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract
@@ -67,7 +67,7 @@ class Side:
         return self.classes if self.finished else self.task.classes_of(answer)
 
 
-def open_side(name: str, weights: str, num_classes: int | None) -> Side:
+def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
     """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them."""
     path = Path(name)
     if path.is_dir():
@@ -205,7 +205,7 @@ def _limits(size: int | str) -> Limits:
     return (size, size) if isinstance(size, int) else (1, None)
 
 
-def _open_model(name: str, weights: str, num_classes: int | None) -> Side:
+def _open_model(name: str, weights: str | None, num_classes: int | None) -> Side:
     from ....models import as_recorded, create
 
     spec = as_recorded(name, weights)

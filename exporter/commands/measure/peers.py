@@ -12,14 +12,14 @@ import importlib
 import importlib.util
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....models.registry import find
+from ....models.registry import find_recorded, names_a_place
 from ....runtime.backends.openvino import HINTS
 from ....runtime.backends.openvino_library import openvino_core
 from ....runtime.bundle.engines import OPENVINO as ENGINE
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 EAGER, COMPILED, PLAIN = "PyTorch eager", "torch.compile", "plain torch.onnx.export + ONNX Runtime"
 OPENVINO = "plain torch.onnx.export + OpenVINO"
+OWN = "own"  # weights that come with the network
+ELSEWHERE = "its network is a file or folder of its maker's; --model names it"
 PEERS = {"eager": EAGER, "compile": COMPILED, "plain": PLAIN, ENGINE: OPENVINO}
 
 
@@ -68,16 +70,23 @@ def chosen_peers(against: str | None) -> list[str]:
     return [peer for peer in PEERS if peer in words]
 
 
-def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
+def _module(bundle: Bundle, model: str | None, weights: str | None, shape: tuple[int, ...]) -> tuple[Prepared, str]:
     """The PyTorch model that the bundle was made from, by the weights it names, and where these were found."""
     from ....models import prepare
 
     told = bundle.manifest["weights"]
-    name, source = find(str(bundle.manifest["model"])).name, str(told.get("source", ""))
+    spec, source = find_recorded(bundle.manifest, model), str(told.get("source", ""))
     if weights is None and source.startswith("random"):
         weights = "random"
+    elif weights is None and spec.usual_weights == OWN and source in spec.name:
+        weights = OWN  # its hash is compared below
     elif weights is None:
-        beside = [Path(source), bundle.path.parent / Path(source).name, Path(Path(source).name)]
+        beside = [
+            Path(source),
+            Path(spec.usual_weights) / source,
+            bundle.path.parent / Path(source).name,
+            Path(Path(source).name),
+        ]
         weights = next((str(path) for path in beside if _is(path, told.get("sha256"))), None)
         weights = weights or ("pretrained" if source.startswith("pretrained") else None)
     if weights is None:
@@ -88,7 +97,7 @@ def _module(bundle: Bundle, weights: str | None, shape: tuple[int, ...]) -> tupl
             attempt="--weights PATH, or --against none to measure the bundle alone",
         )
     size, classes = (shape[2], shape[3]), bundle.manifest["num_classes"]
-    made = prepare(name, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
+    made = prepare(spec, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
     if made.sha256 != told.get("sha256"):
         raise UserMistake(
             "That is not the checkpoint of this bundle",
@@ -105,7 +114,7 @@ def _is(path: Path, sha256: str | None) -> bool:
 
 def peer_candidates(
     bundle: Bundle,
-    weights: str | None,
+    typed: tuple[str | None, str | None],
     peers: list[str],
     images: np.ndarray,
     threads: int,
@@ -116,9 +125,19 @@ def peer_candidates(
     """The peers, warmed up; a compiler that does not work on this machine is told in the table, not hidden."""
     if not peers:
         return []
-    made, chosen = _module(bundle, weights, images.shape)
+    model, weights = typed
+    if model is None and names_a_place(bundle.manifest):
+        skipped |= dict.fromkeys((PEERS[peer] for peer in peers), ELSEWHERE)
+        return []
+    made, chosen = _module(bundle, model, weights, images.shape)
     module, form = deploy_form(made.module)
-    torch_alone = {"model": made.spec.name, "weights": chosen, "classes": made.num_classes}
+    torch_alone = {
+        "model": made.spec.name,
+        "model_args": dict(made.spec.asked),
+        "typed": model,
+        "weights": chosen,
+        "classes": made.num_classes,
+    }
     ready, outputs = [], find_task(bundle.task).outputs
     for peer in peers:
         name = PEERS[peer] + form
@@ -200,7 +219,12 @@ def deploy_form(module: nn.Module) -> tuple[nn.Module, str]:
     return (deployed(module), " (deploy form)") if deployed else (module, "")
 
 
-def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Runner:
+def openvino_runner(
+    path: Path | str,
+    threads: int,
+    precision: str | None,
+    join: Callable[[Mapping[str, np.ndarray]], np.ndarray] = joined,
+) -> Runner:
     """An ONNX file on OpenVINO's CPU engine; ``precision`` None leaves it the choice: bf16 where the chip has it."""
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
@@ -210,8 +234,8 @@ def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Ru
     known = {name for task in TASKS.values() for name in (*task.outputs, *task.finished)}
     names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names
 
-    def run(images: np.ndarray) -> np.ndarray:
-        results = request.infer([images])
-        return joined({name: np.array(results[name]) for name in names})
+    def run(images: Any) -> np.ndarray:
+        results = request.infer(dict(images) if isinstance(images, Mapping) else [images])
+        return join({name: np.array(results[name]) for name in names})
 
     return run

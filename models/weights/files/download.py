@@ -48,9 +48,17 @@ def _read(address: str, ema: bool | None) -> Checkpoint:
 def _from_timm(name: str) -> str:
     import timm
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
     config: Any = timm.models.get_pretrained_cfg(name)
-    return str(hf_hub_download(config.hf_hub_id, "model.safetensors"))
+    if not config.hf_hub_id:
+        return _from_url(config.url)
+    file = config.hf_hub_filename or "pytorch_model.bin"
+    safe = file.replace("pytorch_model", "model").rpartition(".")[0] + ".safetensors"
+    try:
+        return str(hf_hub_download(config.hf_hub_id, safe))
+    except EntryNotFoundError:  # the repository is there, and has the weights in PyTorch's own format only
+        return str(hf_hub_download(config.hf_hub_id, file))
 
 
 def _from_url(url: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ...spec import ModelSpec
 from ..files.stored import Stored
-from .shapes import HEAD, HEAD_BIAS, renamed, wanted
+from .shapes import is_head, is_head_bias, renamed, wanted
 
 LAYERS = ("head", "fc", "classifier", "linear", "cls_head", "head_fc", "logits")  # the last part of a classifier's name
 
@@ -24,8 +24,8 @@ def head_apart(
     """
     ours = wanted(spec, {})
     there = renamed(spec, tensors)
-    weights = [name for name in ours if HEAD.fullmatch(name) and len(ours[name]) == 2]
-    biases = [name for name in ours if HEAD_BIAS.fullmatch(name)]
+    weights = [name for name in ours if is_head(spec, name) and len(ours[name]) == 2]
+    biases = [name for name in ours if is_head_bias(spec, name)]
     if len(weights) != 1 or len(biases) != 1 or weights[0] in there or biases[0] in there:
         return tensors, {}
     width = ours[weights[0]][1]

@@ -56,11 +56,20 @@ def renamed(spec: ModelSpec, tensors: Mapping[str, Stored]) -> dict[str, Tensor]
         return state
 
 
+def is_head(spec: ModelSpec, name: str) -> bool:
+    """Whether it is the weight of the classifier, a row a class."""
+    return HEAD.fullmatch(name) is not None or name in {f"{layer}.weight" for layer in spec.classifier}
+
+
+def is_head_bias(spec: ModelSpec, name: str) -> bool:
+    return HEAD_BIAS.fullmatch(name) is not None or name in {f"{layer}.bias" for layer in spec.classifier}
+
+
 def told_by(spec: ModelSpec, shapes: Shapes) -> Shapes:
     """Without counters, position tables and what the model fills in itself; of the head only its input width, not its classes."""
     skipped = ("num_batches_tracked", "pos_embed", *spec.filled())
     return {
-        name: shape[1:] if HEAD.fullmatch(name) else shape
+        name: shape[1:] if is_head(spec, name) else shape
         for name, shape in shapes.items()
-        if not name.endswith(skipped) and not HEAD_BIAS.fullmatch(name)
+        if not name.endswith(skipped) and not is_head_bias(spec, name)
     }

@@ -9,23 +9,21 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...runtime.errors import UserMistake
-from ..registry import FAMILIES, find, list_models
-from ..spec import ModelSpec
-from .checkpoint import Checkpoint
-from .names.hints import attempt_for, because_of
-from .names.prefixes import both, nearest_tensors
-from .names.shapes import HEAD, renamed
-from .values import check_kinds
+from ..runtime.errors import UserMistake
+from .registry import FAMILIES, find, list_models
+from .spec import ModelSpec
+from .weights.checkpoint import Checkpoint
+from .weights.names.hints import attempt_for, because_of
+from .weights.names.prefixes import both, nearest_tensors
+from .weights.names.shapes import is_head, renamed
+from .weights.values import check_kinds
 
 SHOWN = 4  # names a kind in an error message: it must fit one screen
 
 
-def head_classes(state: Mapping[str, Tensor]) -> int | None:
+def head_classes(spec: ModelSpec, state: Mapping[str, Tensor]) -> int | None:
     """Rows of the classifier, None where the checkpoint has none (a backbone)."""
-    return next(
-        (value.shape[0] for name, value in state.items() if HEAD.fullmatch(name) and value.ndim in (2, 4)), None
-    )
+    return next((value.shape[0] for name, value in state.items() if is_head(spec, name) and value.ndim in (2, 4)), None)
 
 
 def check_fit(
@@ -67,6 +65,11 @@ def _listing(kind: str, names: list[str]) -> str:
 
 def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What to try: the variant that shares most names and shapes with the checkpoint."""
+    if spec.module is not None and spec.family not in FAMILIES:  # behind a door there is no list of neighbours
+        ours, theirs = both(spec, nearest_tensors(spec, checkpoint))
+        same = sum(theirs.get(name) == shape for name, shape in ours.items())
+        if same:
+            return f"--model-arg, where {spec.name} was changed in training: {same} of {len(ours)} tensors agree"
     files = [family for family in FAMILIES if not find(family).folder]  # the others' checkpoints are no single file
     shared = {family: _shared_names(find(family), checkpoint) for family in files}
     family = max(shared, key=lambda name: (shared[name], name == spec.family))
@@ -80,7 +83,7 @@ def _nearest(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     if best == spec.name:
         return f"{best} is already the nearest ({same} of {of} tensors): the file may be of a changed network"
     whole = "fits" if same == of else f"is nearest, {same} of {of} tensors agree"
-    classes = head_classes(renamed(find(best), nearest_tensors(find(best), checkpoint)))
+    classes = head_classes(find(best), renamed(find(best), nearest_tensors(find(best), checkpoint)))
     head = f" --num-classes {classes}" if classes not in (None, find(best).num_classes) else ""
     return f"--model {best}{head}: it {whole}"
 
