@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.limits import FP32
 from ..engine.fused_ops import needed_types
-from ..patterns.rewrite import VerifyEach, rewrite
+from ..patterns import rewrite as passes
 from ..run import runners
 from ..run.nouns import ExportedGraph, LeftOut, RewrittenGraph
 from .jump import first_jump
@@ -32,7 +32,7 @@ Shape = tuple[int, ...]
 
 
 def rewrite_soundly(
-    plan: Plan, exported: ExportedGraph, judge: Judge, verify_each: VerifyEach | None = None
+    plan: Plan, exported: ExportedGraph, judge: Judge, verify_each: passes.VerifyEach | None = None
 ) -> tuple[RewrittenGraph, list[Row]]:
     """The graph after the passes of the plan, and its rows beside PyTorch at every shape that it promises to take.
 
@@ -43,7 +43,7 @@ def rewrite_soundly(
         EdgesmithError: the exported graph itself cannot be loaded.
     """
     if verify_each:
-        return rewrite(exported, plan.order, skip=plan.skip, plugins=plan.plugins, needs_kernel=needed_types(plan), verify_each=verify_each), []  # fmt: skip
+        return passes.rewrite(exported, plan.order, skip=plan.skip, plugins=plan.plugins, needs_kernel=needed_types(plan), verify_each=verify_each), []  # fmt: skip
     search = _Search(plan, exported, judge)
     left_out: list[LeftOut] = []
     attempt = search.attempt(())
@@ -90,7 +90,7 @@ class _Search:
         """Rewrite without some passes, and compare."""
         plan, changed = self.plan, list[str]()
         try:
-            rewritten = rewrite(
+            rewritten = passes.rewrite(
                 self.exported,
                 plan.order,
                 skip=tuple(dict.fromkeys((*plan.skip, *without))),
@@ -123,6 +123,8 @@ class _Search:
         if failed.raised is not None:  # the one that raised has not been counted
             every = [step for step in self._names() if step not in (*without, *self.plan.skip)]
             ran = [*ran, *(step for step in every if step not in ran)]
+        if not ran or self.attempt([*without, *ran], shapes).wrong:  # without any of them it is wrong as well
+            return None
         right, wrong = 0, len(ran)  # the first ``right`` passes make a right graph, the first ``wrong`` do not
         worst = failed
         while wrong - right > 1:
@@ -132,8 +134,6 @@ class _Search:
                 wrong, worst = middle, tried
             else:
                 right = middle
-        if not wrong:
-            return None
         name = ran[wrong - 1]
         return LeftOut(name, worst.why() + self._place([*without, *ran[right:]], worst, shapes))
 

@@ -126,6 +126,7 @@ def test_sixteen_bit_keeps_the_decoding_in_float32(again: Any):
     assert any("decod" in island["why"] for island in result.bundle.manifest["precision_report"]["islands"])
 
 
+@pytest.mark.may_leave_out
 def test_a_graph_that_finds_other_boxes_fails_at_the_first_node(exported: Result, again: Any, monkeypatch):
     from edgesmith.exporter.patterns import rewrite
 

@@ -126,7 +126,7 @@ def test_nothing_is_left_out_where_the_traced_graph_is_off_itself(monkeypatch, t
         return graph
 
     monkeypatch.setattr(tracing, "trace", off)
-    with pytest.raises(ParityFailed, match="the torch exporter's own graph is off already"):
+    with pytest.raises(ParityFailed, match="the exported graph is off already"):
         exported(tmp_path)
 
 
