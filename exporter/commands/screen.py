@@ -123,8 +123,10 @@ def quantised_lines(result: Result) -> list[str]:
 
 def next_commands(result: Result) -> list[str]:
     """What works from here: on this machine, or on the device when the engine could not run here."""
+    from ...models.registry import names_a_place
     from ...models.weights.place import NAMED
 
+    spec = result.plan.spec
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
     task = result.plan.task
     inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} photo.jpg{task.asked}"
@@ -137,8 +139,9 @@ def next_commands(result: Result) -> list[str]:
             f"edgesmith test {out}",
             run,
         ]
-    checkpoint = "" if weights in NAMED else f" --weights {shlex.quote(weights)}"
-    return [run, f"edgesmith bench {out}{checkpoint}", inspect]
+    network = f" --model {shlex.quote(spec.name)}" if names_a_place({"model": spec.name}) else ""
+    checkpoint = "" if weights in (*NAMED, spec.usual_weights) else f" --weights {shlex.quote(weights)}"
+    return [run, f"edgesmith bench {out}{network}{checkpoint}", inspect]
 
 
 def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
