@@ -69,7 +69,7 @@ def export(
     resize: str | None = None,
     colour: str | None = None,
     fit: str | None = None,
-    batch: int | str = 1,
+    batch: int | str | None = None,
     dynamic: bool = False,
     min_shapes: str | None = None,
     opt_shapes: str | None = None,

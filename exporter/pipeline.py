@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..models.doors.names import door_of
+from ..models.doors.names import FILES, door_of
 from ..models.registry import MODELS, find
 from .plan import plan as plan_module
 from .plan.plan import Plan
@@ -83,13 +83,13 @@ def export(model: str, weights: str | None = None, *, dry_run: bool = False, pro
 
 
 def _own_flow(model: str) -> str:
-    """The flow of the model's task, where it has one of its own; those behind a door have the usual one."""
-    return "" if door_of(model) and model not in MODELS else find_export(find(model).task).flow
+    """The flow of the model's task, where it has one of its own; networks behind a door have the usual one."""
+    door = door_of(model) if model not in MODELS else None
+    return "" if door and door[0] != FILES else find_export(find(model).task).flow
 
 
 def run_plan(plan: Plan, run: Run) -> Result:
     """Carry out a plan, stage by stage."""
-    from ..models.loading import prepare
     from .bundle.judge import Judge
     from .bundle.made import Made
     from .bundle.pack import draft, publish
@@ -103,23 +103,18 @@ def run_plan(plan: Plan, run: Run) -> Result:
     from .engine.fused_ops import fused_ops
     from .precision.quantise import hold_budget, quantise_within
     from .precision.typed import typed_graph
-    from .trace.others import it_runs, it_traces
-    from .trace.trace import trace
+    from .trace.others import it_runs
+    from .trace.source import open_source
 
     with run.stage("create", f"{plan.spec.name}, weights {plan.weights}") as stage:
-        size = (plan.shapes.opt[2], plan.shapes.opt[3])
-        source = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
-        parameters = sum(parameter.numel() for parameter in source.module.parameters())
-        stage.detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {source.source}"
-        judge = Judge(source.module, plan)
+        source = open_source(plan)
+        stage.detail = source.detail
+        judge = Judge(source.runner, source.judge, plan, source.module)
         with it_runs(plan.spec):
             judge.check_answers()
 
-    with run.stage("trace", "torch.export, then ONNX") as stage:
-        with it_traces(plan.spec):
-            exported = trace(
-                source.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=plan.task.runtime.outputs
-            )  # fmt: skip
+    with run.stage("trace", source.how) as stage:
+        exported = source.export()
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 
@@ -162,10 +157,12 @@ def run_plan(plan: Plan, run: Run) -> Result:
         quantised, typed, built = audit_build(plan, quantised, typed, built, traced)
 
     made = Made(source, exported, rewritten, typed, built, quantised)
-    with run.stage("verify", "against PyTorch eager fp32") as stage:
+    with run.stage("verify", f"against {source.judge_in_full}") as stage:
         bundle = draft(plan, run, made, judge)
         parity, notes = check(judge, made, bundle, run, rows)
-        stage.detail = f"{sum(row.passed for row in parity)} of {len(parity)} checks against PyTorch eager fp32 hold"
+        stage.detail = (
+            f"{sum(row.passed for row in parity)} of {len(parity)} checks against {source.judge_in_full} hold"
+        )
 
     beside = race(plan, made, bundle, traced) if quantised else None
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.pictures.contract import ImageContract
+from .graph_file import GraphFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,6 +59,7 @@ class ModelSpec:
     iou: float = 0.0  # ... suppress others of their class by this overlap; both as the authors evaluate
     fixture: bool = False  # trained by us, for tests and benchmarks
     module: str | None = None  # the import name of the family's module; None for our own families
+    file: GraphFile | None = None  # an ONNX file: it is read, where others are built and traced
     usual_weights: str = "random"  # where --weights says nothing; "own": those that come with the network
     classifier: tuple[str, ...] = ()  # layers whose rows are the classes, where they are not called head or head.fc
     asked: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of ``config``, what the user said: --model-arg

@@ -1,4 +1,4 @@
-"""PyTorch eager in float32 with the inputs of a plan: what every stage of an export is held against."""
+"""The source in float32 (PyTorch eager, or the ONNX file itself) with the inputs of a plan: what every stage is held against."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from ..run.runners import Runner
 from ..tasks.task import Row
 
 if TYPE_CHECKING:
-    from torch import nn
+    from typing import Any
 
 PICTURES = 8  # of the user's own that every stage is compared on; the accuracy is measured on all that are held out
 
 
 class Judge:
-    """PyTorch eager float32 with the inputs of a plan; answers are computed once for each shape."""
+    """``runner``, who is called ``name``, with the inputs of a plan; answers are computed once for each shape."""
 
-    def __init__(self, module: nn.Module, plan: Plan) -> None:
-        self.plan = plan
-        self._module = module
-        self.runner = verify.torch_runner(module, outputs=plan.task.runtime.outputs)
+    def __init__(self, runner: Runner, name: str, plan: Plan, module: Any = None) -> None:
+        self.plan, self.runner, self.name = plan, runner, name
+        self._module = module  # of torch, to say which layer it was
         self.rounds = False  # float32 costs this network more than the usual limit: a device has to be told
         self._inputs: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._answers: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
@@ -69,7 +68,7 @@ class Judge:
         key = (kind, shape if kind == "seeded" else shape[2:])
         if key not in self._answers:
             answers = verify.run_all(self.runner, images, shape[0])
-            check_finite(self._module, images, answers, kind)
+            check_finite(self._module, images, answers, kind, self.name)
             self._answers[key] = answers
         return self._answers[key]
 
@@ -112,4 +111,6 @@ class Judge:
 
     def own_error(self, images: np.ndarray, batch: int) -> float:
         """How far PyTorch in float32 is from PyTorch in float64 on these inputs, at the most; 0.0 where it has no float64."""
+        if self._module is None:
+            return 0.0
         return own_error(self._module, self.runner, images, batch, self.plan.task.runtime.outputs)

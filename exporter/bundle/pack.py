@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     images, notes = golden_images(plan, judge)
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
     shown = golden_picture(plan.contract.size)
-    outputs = plan.task.runtime.separated(answers)
+    outputs = plan.named(plan.task.runtime.separated(answers))
     files[GOLDEN] = golden_bytes({plan.input_name: images}, outputs, shown, prepared(shown, plan.contract))
     content = manifest(plan, made)
     content["notes"] += notes
@@ -48,7 +48,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
 
 
 def publish(
-    plan: Plan, run: Run, bundle: Bundle, made: Made, judge: Judge, parity: list[Row], notes: list[str],
+    plan: Plan, run: Run, bundle: Bundle, made: Made, judge: Judge | None, parity: Sequence[Row], notes: list[str],
     choice: Choice | None = None,
 ) -> Bundle:  # fmt: skip
     """The draft with what was measured since, parity, stages and report, written to its place in one rename."""
@@ -62,7 +62,7 @@ def publish(
     if choice:
         told.append(choice.why)
         content["choice"] = choice.to_json()
-    if judge.rounds and plan.precision == FP32:
+    if judge is not None and judge.rounds and plan.precision == FP32:
         golden = next(iter(bundle.golden.inputs.values())).copy()  # what is read from the file cannot be written to
         error = judge.own_error(golden, plan.shapes.opt[0])
         content["precision_report"] = {**content["precision_report"], "golden_own_error": error}
@@ -74,10 +74,10 @@ def publish(
     return write_bundle(plan.out, files, content, overwrite=plan.overwrite)
 
 
-def drawn(plan: Plan, judge: Judge, bundle: Bundle) -> tuple[Mapping[str, bytes], dict[str, Any]]:
+def drawn(plan: Plan, judge: Judge | None, bundle: Bundle) -> tuple[Mapping[str, bytes], dict[str, Any]]:
     """Pictures for the report where the task draws some, PyTorch beside the bundle as it runs here; else nothing."""
     inputs = [(picture.name, picture.path) for picture in plan.pictures]
-    if not plan.task.draws or not inputs or plan.shapes.opt[2:] != plan.contract.size:
+    if judge is None or not plan.task.draws or not inputs or plan.shapes.opt[2:] != plan.contract.size:
         return {}, {}
     try:
         with load(bundle) as session:
@@ -112,6 +112,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "licence": {"code": spec.licence_code, "weights": spec.licence_weights},
         "weights": {"source": made.source.source, "sha256": made.source.sha256, "seed": plan.seed,
                     "ema": made.source.averaged},
+        **made.source.entries,
         "task": spec.task,
         "num_classes": plan.num_classes,
         "target": plan.target.name,

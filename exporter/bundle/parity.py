@@ -117,9 +117,9 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
         "exported", "ONNX Runtime", row.inputs, row.shape, judge.runner(images),
         verify.graph_runner(made.exported.model)(images), FP32,
     )  # fmt: skip
-    because = "the exported graph, the rewritten and the typed one agree with PyTorch; the engine itself does not"
+    because = f"the exported graph, the rewritten and the typed one agree with {judge.name}; the engine itself does not"
     if not first_off.passed:
-        because = f"the torch exporter's own graph is off already at this shape: {first_off}"
+        because = f"the exported graph is off already at this shape, before any rewrite: {first_off}"
     elif row.stage != "bundle" or plan.target.engine.name == ONNXRUNTIME:
         for name, reference, suspect, precision in places[: 1 if row.stage == "rewritten" else 2]:
             jump = first_jump(reference, suspect, images, precision)
@@ -127,7 +127,7 @@ def blame(row: Row, judge: Judge, made: Made, run: Run) -> ParityFailed:
                 because = f"{name} changes the numbers, first at {jump}"
     place = keep(run, plan.run_folder)
     return ParityFailed(
-        f"{plan.spec.name} does not compute what PyTorch computes",
+        f"{plan.spec.name} does not compute what {judge.name} computes",
         found=row_words(row),
         expected=row.limit,
         because=because,

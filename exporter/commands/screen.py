@@ -129,7 +129,7 @@ def next_commands(result: Result) -> list[str]:
     spec = result.plan.spec
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
     task = result.plan.task
-    inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} photo.jpg{task.asked}"
+    inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} {task.shown}{task.asked}"
     if task.flow and any(row.stage == "bundle" for row in result.parity):
         return [run, f"edgesmith test {out}", inspect]
     if not any(row.stage == "bundle" for row in result.parity):
@@ -140,7 +140,8 @@ def next_commands(result: Result) -> list[str]:
             run,
         ]
     network = f" --model {shlex.quote(spec.name)}" if names_a_place({"model": spec.name}) else ""
-    checkpoint = "" if weights in (*NAMED, spec.usual_weights) else f" --weights {shlex.quote(weights)}"
+    come_with_it = spec.file is not None or weights in (*NAMED, spec.usual_weights)
+    checkpoint = "" if come_with_it else f" --weights {shlex.quote(weights)}"
     return [run, f"edgesmith bench {out}{network}{checkpoint}", inspect]
 
 

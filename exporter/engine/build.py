@@ -7,12 +7,13 @@ and TensorRT-RTX, where it is installed, parses and builds it: the same family o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...calibration.precisions import PRECISIONS
+from ...runtime.backends.engine_build import Bounds
 from ...runtime.backends.engine_seal import seal_of
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.limits import FP32
@@ -36,6 +37,7 @@ TRIED_S = 300.0  # for an engine that nobody will run
 ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
 
 
+Sizes = Shapes | Mapping[str, Bounds]  # smallest, usual and largest: of the one input, or of each by its name
 Finish = Callable[["ir.Model", str], tuple["ir.Model", list[str]]]  # graph, engine -> graph, notes
 
 
@@ -73,7 +75,7 @@ def build(
     model: ir.Model,
     target: Target,
     arch: str | None,
-    shapes: Shapes,
+    shapes: Sizes,
     out_dir: Path,
     progress: Listener | None = None,
     *,
@@ -104,7 +106,7 @@ def _build(
     model: ir.Model,
     target: Target,
     arch: str | None,
-    shapes: Shapes,
+    shapes: Sizes,
     out_dir: Path,
     progress: Listener | None,
     name: str,
@@ -152,7 +154,7 @@ def _build(
 
 
 def _with_engine(
-    model: ir.Model, target: Target, arch: str, shapes: Shapes, out: Path, progress: Listener | None, name: str
+    model: ir.Model, target: Target, arch: str, shapes: Sizes, out: Path, progress: Listener | None, name: str
 ) -> Built:
     chip = check_arch(arch)
     files = _save(model, out)
@@ -197,7 +199,7 @@ def precision_of(model: ir.Model) -> str:
     return props.get("edgesmith.quantised") or props.get("edgesmith.precision", FP32)
 
 
-def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
+def _fit_for_device(model: ir.Model, target: Target, shapes: Sizes) -> tuple[ir.Model, list[str]]:
     """A copy that the device's parser reads: opset and IR version within what it knows; same numbers, checked here."""
     from ...graph.edit import clone
 
@@ -222,21 +224,25 @@ def _fit_for_device(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir
     return model, notes
 
 
-def _for_builder(model: ir.Model, target: Target, shapes: Shapes) -> tuple[ir.Model, list[str]]:
+def _for_builder(model: ir.Model, target: Target, shapes: Sizes) -> tuple[ir.Model, list[str]]:
     """The graph as TensorRT's builder takes it, compared with the one before where it had to change; UserMistake: it never does."""
     made, notes = buildable(model, target.engine.name)
     return made, notes if made is model else [*notes, _same_numbers(model, made, shapes)]
 
 
-def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
+def _same_numbers(before: ir.Model, after: ir.Model, shapes: Sizes) -> str:
     """Run both graphs on one seeded input; the note on how far they are apart, or EdgesmithError."""
     import numpy as np
 
     from ...graph.run import run_values
     from ...runtime.ground.numbers import relative_error
 
-    images = np.random.default_rng(0).standard_normal(shapes.opt, dtype=np.float32)
-    feeds = {str(before.graph.inputs[0].name): images}
+    rng = np.random.default_rng(0)
+    usual = [shapes.opt] if isinstance(shapes, Shapes) else [bounds[1] for bounds in shapes.values()]
+    feeds = {}
+    for value, shape in zip(before.graph.inputs, usual, strict=True):
+        kind = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
+        feeds[str(value.name)] = rng.standard_normal(shape, dtype=np.float32).astype(kind)
     wanted, found = run_values(before, feeds, None), run_values(after, feeds, None)
     # the same arithmetic in other operators: rounding alone, of fp16 where the graph is fp16 (2^-11 a value, some add up)
     limit = 1e-5 if before.metadata_props.get("edgesmith.precision", FP32) == FP32 else 1e-2
@@ -251,7 +257,7 @@ def _same_numbers(before: ir.Model, after: ir.Model, shapes: Shapes) -> str:
     return f"the changed file gives the same numbers here: relative error {error:.1e}"
 
 
-def _tried_here(file: Path, chip: str, precision: str, shapes: Shapes) -> str:
+def _tried_here(file: Path, chip: str, precision: str, shapes: Sizes) -> str:
     """The note on what could be tried without the device; a graph that the parser refuses is an error.
 
     A parser that says yes has checked little: TensorRT-RTX builds the file too, for a chip like the device's. What it does not

@@ -31,7 +31,9 @@ def check_weight_bytes(spec: ModelSpec) -> None:
             found=f"{needed / 1e9:.1f} GB of float32 weights",
             expected=f"at most {LARGEST_BYTES / 1e9:.1f} GB",
             because="an ONNX file is one protobuf message, and weights beside it are not supported in this version",
-            attempt="a smaller variant of the family; edgesmith list shows their parameters",
+            attempt="a smaller network"
+            if spec.file
+            else "a smaller variant of the family; edgesmith list shows their parameters",
         )
 
 

@@ -24,6 +24,7 @@ from .checks import check_open_size, check_out, check_size, check_weight_bytes, 
 from .fused_ops import check_native, plan_plugins
 from .labels import class_names
 from .model_args import model_args_of
+from .of_file import check_asked, check_file, file_notes, file_opset, file_shapes
 from .preparing import asked_fields, contract_words, prepared, recorded_at
 from .quantised import plan_calibration
 from .settings import TASK_CHOICES, Data, Place, Settings, settings_of
@@ -76,8 +77,17 @@ class Plan:
 
     @property
     def input_name(self) -> str:
-        """What the graph calls its pictures; networks with other inputs beside them are not exported yet."""
-        return INPUT
+        """What the graph calls its pictures: a file keeps its own name for them."""
+        return self.spec.file.inputs[0].name if self.spec.file else INPUT
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What the graph calls its outputs: those of the task, or those of the file."""
+        return tuple(one.name for one in self.spec.file.outputs) if self.spec.file else self.task.runtime.outputs
+
+    def named(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Outputs by the task's names -> by those of the graph; a file has its own."""
+        return dict(zip(self.output_names, outputs.values(), strict=True))
 
     def finish(self, model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
         """The graph with what the task wants inside the file, and notes on it."""
@@ -128,7 +138,7 @@ class Plan:
             "pictures": [picture.name for picture in self.pictures],
             **rules_report(self.task, self.rule),
             "quantise": self.calibration.to_json() if self.calibration else None,
-            "preprocessing": contract_words(self.contract),
+            "preprocessing": None if self.task.runtime.arrays else contract_words(self.contract),
             "notes": list(self.notes),
             "out": str(self.out),
         }
@@ -152,6 +162,9 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     arch = gpu_arch_of(goal, asked.gpu_arch, kind)
     if kind != AUTO:
         goal.check_precision(kind, arch)
+    if spec.file:
+        check_asked(spec, asked)
+        check_file(spec.file, goal, kind)
     shapes = _shapes(spec, asked)
     if asked.num_classes is not None and not 1 <= asked.num_classes <= CLASSES_LIMIT:
         raise UserMistake(
@@ -179,19 +192,24 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     judged = None if calibration and calibration.data else asked.images or asked.data
     return Plan(
         spec=spec,
-        weights=weights,
+        weights=spec.file.path if spec.file else weights,
         num_classes=outputs,
         target=goal,
         precision=kind,
         gpu_arch=arch,
-        opset=opset_of(goal, asked.opset, kind),
+        opset=_opset(spec, goal, asked.opset, kind),
         shapes=shapes,
         contract=contract,
         out=destination,
         pictures=() if calibration and calibration.data else _pictures(judged),
         labels=names,
         ema=asked.ema,
-        notes=(*spec.assumed, *record.told(published), *pictures_left_out(judged)),
+        notes=(
+            *spec.assumed,
+            *record.told(published),
+            *(file_notes(spec, fields, shapes, asked.labels is not None) if spec.file else ()),
+            *pictures_left_out(judged),
+        ),
         rule=rule,
         calibration=calibration,
         plugins=ops,
@@ -206,10 +224,19 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     )
 
 
+def _opset(spec: ModelSpec, target: Target, asked: int | None, precision: str) -> int:
+    """What the graph is written in; a file keeps its own where it can."""
+    told = opset_of(target, asked, precision)
+    return file_opset(spec.file, target, precision, asked) if spec.file else told
+
+
 def _shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     """The smallest, usual and largest input, each of which the network can see."""
+    if spec.file:
+        return file_shapes(spec, asked)
     size = arguments.image_size(asked.image_size) or spec.contract.size
-    batches = DYNAMIC_BATCH if asked.dynamic and str(asked.batch) == "1" else arguments.batch(asked.batch)
+    batch = 1 if asked.batch is None else asked.batch
+    batches = DYNAMIC_BATCH if asked.dynamic and str(batch) == "1" else arguments.batch(batch)
     flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
     given = [arguments.shape(words, flag) if words else None for flag, words in flags.items()]
     shapes = arguments.shapes(size, batches, *given)

@@ -179,13 +179,14 @@ class Settings:
         of_task=True,
         page="`stretch` or `letterbox` the picture",
     )
-    batch: int | str = ask(
-        1,
+    batch: int | str | None = ask(
+        None,
         "A number, or 1..8 for any batch between.",
         "--batch",
         "-b",
-        kind=str,
+        kind=Text,
         page="a number, or `1..8` for a graph that takes any batch between",
+        usual="`1`; of an ONNX file its own, `1..8` where it is open",
     )
     dynamic: bool = ask(False, "Same as --batch 1..8.", "--dynamic", kind=bool)
     min_shapes: str | None = ask(

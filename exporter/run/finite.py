@@ -1,4 +1,4 @@
-"""PyTorch's own answer must be numbers: where it is not, who made it is told, and no graph is blamed.
+"""The judge's own answer must be numbers: where it is not, who made it is told, and no graph is blamed.
 
 module, images, answer -> nothing, or UserMistake with the first parameter, buffer or layer that is not finite
 """
@@ -12,17 +12,20 @@ import numpy as np
 from ...runtime.errors import UserMistake
 
 
-def check_finite(module: Any, images: np.ndarray, answers: np.ndarray, kind: str) -> None:
-    """``answers`` (N, ...) are those of ``module`` to ``images``; UserMistake where one is NaN or infinite."""
+def check_finite(module: Any, images: np.ndarray, answers: np.ndarray, kind: str, who: str = "PyTorch") -> None:
+    """``answers`` (N, ...) are those of ``module`` to ``images``; UserMistake where one is NaN or infinite.
+
+    Without a module, which a file has not, nothing more is known of who made them than ``who``.
+    """
     if np.isfinite(answers).all():
         return
     per_answer = answers.reshape(len(answers), -1)
     broken = int((~np.isfinite(per_answer)).any(axis=1).sum())
     raise UserMistake(
-        "PyTorch itself does not answer with numbers",
+        "PyTorch itself does not answer with numbers" if module is not None else f"Of {who} the answers are no numbers",
         found=f"NaN or infinity in {broken} of {len(answers)} answers to the {kind} inputs",
         expected="finite outputs of the network in float32",
-        because=_first_cause(module, images) or "no layer of it repeats that alone",
+        because=(_first_cause(module, images) or "no layer of it repeats that alone") if module is not None else "",
         attempt="another checkpoint of the same training; the graph was not looked at",
     )
 

@@ -5,13 +5,13 @@ PyTorch eager in float32 is the judge; what the others are run on is made here t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph.run import Runner, open_session
-from ...runtime.tasks.known import joined
+from ...runtime.tasks.known import joined, task_of
 from .nouns import OUTPUTS
 
 if TYPE_CHECKING:
@@ -95,12 +95,21 @@ def torch_runner(module: Any, threads: int = 1, outputs: Sequence[str] = OUTPUTS
     return run
 
 
-def session_runner(session: Session) -> Runner:
-    """A runtime session as a plain function of images."""
-    (images_of,) = (spec.name for spec in session.inputs)
+def by_name(images: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Pictures as the one input of a graph; arrays by name as they are."""
+    if isinstance(images, Mapping):
+        return dict(images)
+    (name,) = names
+    return {name: images}
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return joined(session.run({images_of: images}))
+
+def session_runner(session: Session) -> Runner:
+    """A runtime session as a plain function of images, or of arrays by name where its task takes such."""
+    names, task = [spec.name for spec in session.inputs], task_of(session.bundle.task)
+    join = task.joined if task.arrays else joined
+
+    def run(images: Any) -> np.ndarray:
+        return join(session.run(by_name(images, names)))
 
     return run
 

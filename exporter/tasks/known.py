@@ -16,6 +16,7 @@ from .classification.task import ClassificationExport
 from .detection.task import DetectionExport
 from .grounding.task import GroundingExport
 from .task import ExportTask
+from .tensors import TensorsExport
 
 if TYPE_CHECKING:
     from ...calibration.judge.task import TaskJudge
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from ...runtime.tasks.task import Task
 
 EXPORTS: Registry[ExportTask] = Registry(
-    "export task", {task.name: task for task in (ClassificationExport(), DetectionExport(), GroundingExport())}
+    "export task",
+    {task.name: task for task in (ClassificationExport(), DetectionExport(), GroundingExport(), TensorsExport())},
 )
 
 

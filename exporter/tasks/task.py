@@ -82,6 +82,7 @@ class ExportTask:
     golden_pictures: ClassVar[int] = 4  # in the self-test of a bundle; few where an answer is large
     golden_seeded: ClassVar[bool] = True  # whether a graph in floating point may be tested on seeded numbers
     draws: ClassVar[bool] = False  # whether ``pictures`` has something for the report
+    shown: ClassVar[str] = "photo.jpg"  # what ``edgesmith run`` is shown with
     asked: ClassVar[str] = ""  # what ``edgesmith run`` needs beside a picture: " --instruction ..."
     quantised_by: ClassVar[str] = " --precision int8 --data photos/"  # the words of an export that quantises
     flow: ClassVar[str] = ""  # module of the exporter with a flow of its own; "": the one of pipeline.py

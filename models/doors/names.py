@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PREFIXES = {"timm": "timm_model", "torchvision": "torchvision_model", "hf": "hf_folder"}
 PLACES = ("hf_folder", "own_module", "onnx_file")  # doors of what lies on somebody's disk
 FUNCTION = re.compile(r".*\.py(?::.*)?", re.DOTALL)
+FILES = "onnx_file"  # the door whose task is asked before the plan is made: reading the face of a file costs nothing
 EXAMPLES = "timm:NAME, torchvision:NAME, hf:FOLDER, path/file.py:function or path/net.onnx"
 
 
@@ -34,7 +35,7 @@ def door_of(word: str) -> tuple[str, str] | None:
     if colon and prefix.lower() in PREFIXES:
         return PREFIXES[prefix.lower()], rest
     if word.strip().lower().endswith(".onnx"):
-        return "onnx_file", word.strip()
+        return FILES, word.strip()
     if FUNCTION.fullmatch(word.strip()):
         return "own_module", word.strip()
     return ("timm_model", word.strip()) if is_timm(word.strip()) else None

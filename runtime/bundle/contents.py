@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import BundleRefused, UserMistake
 from ..pictures.contract import ImageContract
 from ..report import schema
-from ..report.kinds import COUNT, PLAIN, TEXT, Check, Wrong, fields, listed, named, number, refuse, whole
+from ..report.kinds import COUNT, FLAG, PLAIN, TEXT, Check, Wrong, fields, listed, named, number, refuse, whole
 from .seal import HASH
 
 MAX_CLASSES = 1_000_000
@@ -31,11 +31,12 @@ GRAPH: dict[str, Check] = {
     "engines": listed(schema.ENGINE),
 }
 TEXTS = (
-    "name", "task", "target", "precision", "model", "family", "variant", "labels", "engine", "gpu_arch", "edgesmith", HASH
+    "name", "task", "target", "precision", "model", "family", "variant", "labels", "engine", "gpu_arch", "edgesmith", "judge", HASH
 )  # fmt: skip
 MANIFEST = fields(
     {
         **dict.fromkeys(TEXTS, TEXT),
+        "probabilities": FLAG,
         "files": named(fields({"sha256": TEXT, "bytes": COUNT}, needed=("sha256", "bytes"))),
         "num_classes": whole(1, MAX_CLASSES),
         "input_contract": fields({}),

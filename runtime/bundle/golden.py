@@ -8,10 +8,12 @@ picture as pixels and samples of what preprocessing made of it (session/pixels.p
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +57,25 @@ def golden_bytes(
 ) -> bytes:
     """The content of golden.npz."""
     buffer = io.BytesIO()
-    arrays: Any = {**inputs, **outputs}
+    held = {**inputs, **outputs}
+    called = member_names(held)
+    arrays: Any = {called[name]: array for name, array in held.items()}
     if picture is not None and prepared is not None:
         arrays |= {PICTURE: picture, PREPARED: prepared}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def member_names(names: Iterable[str]) -> dict[str, str]:
+    """What each tensor is called inside the file: its name, or one made of it where no file could have that name beside the others."""
+    from ..ground.members import PLAIN
+
+    several = list(names)
+    alike = Counter(name.lower() for name in several)
+    plain = {name: bool(PLAIN.fullmatch(name)) and alike[name.lower()] == 1 for name in several}
+    return {
+        name: name if plain[name] else f"tensor-{hashlib.sha256(name.encode()).hexdigest()[:24]}" for name in several
+    }
 
 
 def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Golden:
@@ -85,6 +101,8 @@ def read_golden(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Go
             expected="an .npz of numbers, as an export writes it",
             attempt="copy the bundle again, or export it again",
         ) from None
+    told = {called: name for name, called in member_names((*inputs, *outputs)).items()}
+    arrays = {told.get(name, name): array for name, array in arrays.items()}
     expected = [*inputs, *outputs]
     fits = bool(inputs) and bool(outputs) and all(name in arrays and arrays[name].size for name in expected)
     if not fits or len({arrays[name].shape[:1] for name in expected}) != 1 or not arrays[expected[0]].ndim:

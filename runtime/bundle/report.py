@@ -39,7 +39,7 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         section("PyTorch and this bundle, side by side", parts.pictures),
         section("Accuracy", parts.accuracy),
         section("Stages", _stages(stages)),
-        section("Parity with PyTorch", parts.parity),
+        section("Parity" if manifest.get("judge") else "Parity with PyTorch", parts.parity),
         section("Speed", _speed(manifest.get("benchmark"), name, parts)),
         section("Rewrites", rewrites(manifest.get("rewrite") or {})),
         section("Precision", precision(manifest.get("precision_report") or {})),
@@ -167,5 +167,5 @@ def _ours(rows: Sequence[Data]) -> Data | None:
 
 
 def _next(name: str, parts: Parts) -> list[str]:
-    run = f"edgesmith run {name}.edge photo.jpg" + parts.run_options
+    run = f"edgesmith run {name}.edge {parts.run_on}" + parts.run_options
     return [run, f"edgesmith bench {name}.edge", f"edgesmith inspect {name}.edge"]

@@ -125,6 +125,10 @@ def run(asked: Asked) -> int:
     asked.check()
     bundle = open_bundle(asked.bundle)
     choices = task_of(bundle.task).choices(bundle, asked.options())
+    if task_of(bundle.task).arrays:
+        from .arrays import run_arrays
+
+        return run_arrays(asked, bundle)
     from ..backends.load import load
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet

@@ -22,11 +22,12 @@ class Parts:
     accuracy: Html = NOTHING
     thresholds: Html = NOTHING
     end_to_end: Sequence[Html] = ()  # lines below the speed of the graph
+    run_on: str = "photo.jpg"  # what ``edgesmith run`` is shown with
     run_options: str = ""  # what is worth showing of ``edgesmith run``
 
 
-def parity(rows: Sequence[Data]) -> Html:
-    """The rows of outputs that are compared as they are."""
+def parity(rows: Sequence[Data], judge: Any = None) -> Html:
+    """The rows of outputs that are compared as they are; ``judge`` is who they are compared with, by default PyTorch."""
     if not rows:
         return tag("p", "Not checked.", "soft")
     lines = [
@@ -46,5 +47,5 @@ def parity(rows: Sequence[Data]) -> Html:
     ]
     columns = ("stage", "inputs", "", "max abs", "cosine", "top-1", "top-5", "limit", "shape", "run by")
     css = ("", "", "", "number", "number", "number", "number", "number", "number")
-    judge = "PyTorch eager in float32 is the judge. Top-1 and top-5: share of pictures with the same best classes."
-    return join([table(columns, lines, css), tag("p", judge, "soft")])
+    told = f"{judge or 'PyTorch eager in float32'} is the judge. Top-1 and top-5: share of pictures with the same best classes."
+    return join([table(columns, lines, css), tag("p", told[:1].upper() + told[1:], "soft")])

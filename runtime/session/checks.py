@@ -62,7 +62,7 @@ def _check(array: np.ndarray, spec: TensorSpec, open_sizes: dict[str, tuple[str,
             other, before = open_sizes.setdefault(symbol, (spec.name, size))
             if before != size:
                 raise UserMistake(f"inputs disagree on {symbol}", found=f"{other} {before}, {spec.name} {size}")
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # ascontiguousarray would give a scalar an axis
 
 
 def check_results(

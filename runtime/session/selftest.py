@@ -40,7 +40,8 @@ def self_test(session: Tested) -> list[SelfTestRow]:
     bundle = session.bundle
     golden = bundle.golden
     task = task_of(bundle.task)
-    parts = task.replay(session.screens, golden.inputs, golden.picture) or _parts(session, golden)
+    parts = task.replay(session.screens, golden.inputs, golden.picture) or task.golden_runs(session.run, golden.inputs)
+    parts = parts or _parts(session, golden)
     rows = task.selftest_rows(bundle, golden.outputs, parts, session.precision)
     if not rows:
         rows = [SelfTestRow("outputs", 0, float("inf"), -1.0, 0.0, "an output to compare", False)]

@@ -13,6 +13,8 @@ from ..ground.numbers import class_logits
 from .task import Described, ImageSize, Task, Times
 
 TOP = 5
+PROBABILITIES = "probabilities"  # of a manifest: its graph has the softmax inside
+LEAST = 1e-30  # of a probability, before its logarithm
 OF_DETECTORS = ("score", "iou", "max_detections", "agnostic_nms")
 UNNAMED = ("class 0", "0")  # what the class of a checkpoint with one is called where nobody named it
 
@@ -113,6 +115,8 @@ class ClassificationTask(Task):
         times: Times,
     ) -> list[Classification]:
         labels, logits = bundle.labels, results[bundle.outputs[0].name][: len(sizes)]
+        if bundle.manifest.get(PROBABILITIES):
+            logits = np.log(np.maximum(logits, LEAST))  # whose softmax they are
         return [Classification(row.reshape(-1), labels, times.preprocess_ms, times.infer_ms) for row in logits]
 
     def choices(self, bundle: Described, options: Mapping[str, Any]) -> dict[str, Any]:

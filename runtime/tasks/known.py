@@ -34,7 +34,18 @@ def _grounding() -> Task:
     return GroundingTask()
 
 
-MADE = {"classification": _classification, "detection": _detection, "grounding": _grounding}  # by who asks for one
+def _tensors() -> Task:
+    from .tensors import TensorsTask
+
+    return TensorsTask()
+
+
+MADE = {
+    "classification": _classification,
+    "detection": _detection,
+    "grounding": _grounding,
+    "tensors": _tensors,
+}  # by who asks for one
 TASKS: Registry[Task] = Registry("task", made=MADE)
 
 

@@ -42,6 +42,7 @@ class Task(ABC):
     name: ClassVar[str]  # as manifests and model specs have it
     outputs: ClassVar[tuple[str, ...]]  # of the torch model, in its order
     finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
+    arrays: ClassVar[bool] = False  # whether ``edgesmith run`` takes and gives arrays by name, in .npz files
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)  # it has no state
@@ -137,6 +138,12 @@ class Task(ABC):
         """The golden inputs by way of ``screens()``, in some runs; None where the first graph takes them as they are."""
         return None
 
+    def golden_runs(
+        self, run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]], inputs: Mapping[str, np.ndarray]
+    ) -> list[dict[str, np.ndarray]] | None:
+        """The golden inputs in runs of the first graph, case by case; None where a batch of it takes several cases."""
+        return None
+
     def selftest_rows(
         self,
         bundle: Described,
@@ -204,4 +211,4 @@ class Task(ABC):
         """What the report of a bundle says of this task."""
         from ..report.parts import Parts, parity
 
-        return Parts(parity=parity(manifest.get("parity") or []))
+        return Parts(parity=parity(manifest.get("parity") or [], manifest.get("judge")))

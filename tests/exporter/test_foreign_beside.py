@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from quantised_graphs import FLOAT, IMAGES, QDQ, network
 
 from edgesmith.exporter.commands.inspect.compare import compare
-from edgesmith.exporter.commands.inspect.foreign.read import read_foreign_graph
+from edgesmith.exporter.run.foreign.read import read_foreign_graph
 from edgesmith.graph.run import run_values
 from edgesmith.runtime.errors import UserMistake
 

@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 from quantised_graphs import FLOAT, QDQ, network
 
 from edgesmith.exporter.commands.inspect.compare import compare
-from edgesmith.exporter.commands.inspect.foreign.trial import try_graph
-from edgesmith.exporter.commands.inspect.foreign.vet import wrong
-from edgesmith.exporter.commands.inspect.foreign.words import asked_of_engine
+from edgesmith.exporter.commands.inspect.foreign.tried import try_graph
+from edgesmith.exporter.run.foreign.vet import wrong
+from edgesmith.exporter.run.foreign.words import asked_of_engine
 from edgesmith.graph.run import open_session
 from edgesmith.runtime.errors import UserMistake
 
@@ -201,7 +201,7 @@ def test_a_graph_that_does_not_end_is_left(tmp_path: Path, monkeypatch: pytest.M
 
     path = tmp_path / "theirs.onnx"
     onnx.save(changed(looping), path)
-    monkeypatch.setattr("edgesmith.exporter.commands.inspect.foreign.trial.LIMIT_S", 1.0)
+    monkeypatch.setattr("edgesmith.exporter.run.foreign.trial.LIMIT_S", 1.0)
     with pytest.raises(UserMistake, match="still running after 1 s"):
         try_graph(path, (1, 3, 8, 8))
     monkeypatch.undo()
@@ -210,7 +210,7 @@ def test_a_graph_that_does_not_end_is_left(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_server_that_is_gone_is_started_again(tmp_path: Path):
-    from edgesmith.exporter.commands.inspect.foreign import trial
+    from edgesmith.exporter.run.foreign import trial
 
     path = tmp_path / "theirs.onnx"
     onnx.save(network(FLOAT), path)

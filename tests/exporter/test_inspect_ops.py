@@ -57,7 +57,7 @@ def test_shapes_of_a_file_are_inferred_in_a_process_of_its_own(tmp_path, monkeyp
 
 
 def test_a_file_that_the_other_process_does_not_survive_has_no_known_shapes(tmp_path, monkeypatch):
-    from edgesmith.exporter.commands.inspect.foreign import trial
+    from edgesmith.exporter.run.foreign import trial
 
     monkeypatch.setattr(trial, "LIMIT_S", 0.0)  # it is ended before it answers, as by a fault
     monkeypatch.setattr(trial, "BYTES_A_SECOND", 2**60)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from ...plan.plan import Plan
 from ...run.stages import Run
-from ..made import Made
+from ..made import Made, Origin
 
 if TYPE_CHECKING:
     from ....calibration.budget.hold import Quantised
-    from ....models.loading import Prepared
     from ....runtime.bundle.bundle import Bundle
     from ...precision.casts import PrecisionResult
     from ...run.nouns import ExportedGraph, RewrittenGraph
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Traced:
     """What all variants share."""
 
-    source: Prepared
+    source: Origin
     exported: ExportedGraph
     judge: Judge
     run: Run

@@ -22,6 +22,7 @@ from ....runtime.pictures.preprocess import preprocess
 from ...bundle.jump import first_jump
 from ...run import arguments
 from ...run import runners as verify
+from ...run.foreign.words import asked_of_engine
 from ...run.pictures import pictures
 from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
@@ -29,8 +30,7 @@ from .compare_shapes import common_shapes, runs
 from .compare_sides import Side, aligned, common_pictures, open_side, task_of_name
 from .foreign.graphs import read_picture_graph
 from .foreign.rounding import rounding_note
-from .foreign.trial import try_graph
-from .foreign.words import asked_of_engine
+from .foreign.tried import try_graph
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract

@@ -13,13 +13,13 @@ from ....graph.run import open_session
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...bundle.as_written import apart_db, as_written
+from ...run.foreign.words import asked_of_engine
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 from .foreign.graphs import read_picture_graph
 from .foreign.pictures import PictureInput, prepared, raw
 from .foreign.rounding import exact_products, own_rounding
-from .foreign.trial import try_graph
-from .foreign.words import asked_of_engine
+from .foreign.tried import try_graph
 
 if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract

@@ -17,9 +17,9 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.regular import open_regular
 from ...engine.foreign import read_foreign
 from ...engine.xray import MAGIC, XRay, read_engine
+from ...run.foreign.read import check_beside, look_through, unsound
+from ...run.foreign.vet import bits_of
 from ...run.nouns import Shapes
-from .foreign.read import check_beside, look_through, unsound
-from .foreign.vet import bits_of
 
 if TYPE_CHECKING:
     import onnx

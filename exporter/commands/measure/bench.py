@@ -22,7 +22,8 @@ from ....runtime.session.benchmark import measure, to_json
 from ...run.runners import session_runner
 from ...run.stages import Progress, Silent
 from ...tasks.known import find_export
-from .footprint import footprint
+from .file_peers import file_candidates, is_of_file
+from .footprint import described, footprint
 from .peers import Candidate, chosen_peers, peer_candidates, step
 from .steps import timed_steps
 
@@ -70,13 +71,18 @@ def bench(
     images, rule = task.bench_images(opened, shape), task.rule_of(opened)
     with load(opened, threads=threads) as session, temporary_folder() as folder:
         skipped: dict[str, str] = {}
-        candidates = peer_candidates(opened, (model, weights), peers, images, threads, folder, skipped, progress)
+        if is_of_file(opened):
+            candidates = file_candidates(opened, model or weights, peers, images, threads, skipped, progress)
+        else:
+            candidates = peer_candidates(opened, (model, weights), peers, images, threads, folder, skipped, progress)
         name = f"Edgesmith, {session.backend}, {opened.precision}"
         alone = {"kind": "bundle", "path": str(opened.path)}
         candidates.append(Candidate(name, session_runner(session), alone, task.in_graph(rule)))
         with step(progress, "measure", f"{rounds} rounds of {len(candidates)} candidates, {threads} threads, in turns"):
             calls: dict[str, Callable[[], Any]] = {one.name: partial(one.run, images) for one in candidates}
-            timings = measure(calls, rounds, warmup, clock, shape[0], progress=partial(progress.step, "rounds"))
+            timings = measure(
+                calls, rounds, warmup, clock, shape[0] if shape else 1, progress=partial(progress.step, "rounds")
+            )
         result = to_json(timings, threads=threads, shape=list(shape), skipped=skipped)
         for row, agreement in zip(result["rows"], _agreements(candidates, images, task, rule), strict=True):
             row |= agreement
@@ -86,7 +92,9 @@ def bench(
         if memory:
             with step(progress, "memory", "each candidate in a process of its own"):
                 for row, one in zip(result["rows"], candidates, strict=True):
-                    peak = footprint({**one.alone, "threads": threads, "shape": list(shape)})
+                    peak = footprint(
+                        {**one.alone, "threads": threads, "shape": list(shape), "feeds": described(images)}
+                    )
                     row["peak_rss_bytes"] = peak or 0
     return _kept(opened, result)
 
@@ -160,9 +168,9 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _shape(bundle: Bundle, batch: int | None) -> tuple[int, ...]:
     """The usual shape of the bundle, with another batch where the graph takes it."""
-    spec = bundle.picture_input
+    spec = bundle.inputs[0] if find_export(bundle.task).runtime.arrays else bundle.picture_input
     usual = spec.opt or tuple(size if isinstance(size, int) else 1 for size in spec.shape)
-    if batch is None:
+    if batch is None or not usual:
         return tuple(usual)
     least, most = spec.limits(0)
     if batch < least or (most is not None and batch > most):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ....runtime.bundle.engines import OPENVINO
+from ...run.feeds import seeded_feeds
+from ...run.runners import by_name
 
 RUNS = 3
 
@@ -29,6 +31,13 @@ def footprint(request: Mapping[str, Any], timeout_s: float = 600) -> int | None:
         return None
 
 
+def described(images: Any) -> list[tuple[str, str, list[int]]] | None:
+    """Name, type and sizes of arrays by name, which the other process makes for itself; None for pictures."""
+    if not isinstance(images, Mapping):
+        return None
+    return [(name, str(array.dtype), list(array.shape)) for name, array in images.items()]
+
+
 def _load(request: Mapping[str, Any]) -> Any:
     """A function of images. ``kind`` bundle, step: the runtime alone; graph, openvino: that engine alone; eager, compile: PyTorch."""
     threads = request["threads"]
@@ -36,7 +45,7 @@ def _load(request: Mapping[str, Any]) -> Any:
         from ....runtime.backends.load import load
 
         session = load(request["path"], threads=threads)
-        return lambda images: session.run({session.inputs[0].name: images})
+        return lambda images: session.run(by_name(images, [spec.name for spec in session.inputs]))
     if request["kind"] == "step":
         from ....runtime.backends.load import load
         from ...tasks.known import find_export
@@ -50,8 +59,8 @@ def _load(request: Mapping[str, Any]) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         graph = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
-        name = graph.get_inputs()[0].name
-        return lambda images: graph.run(None, {name: images})
+        names = [one.name for one in graph.get_inputs()]
+        return lambda images: graph.run(None, by_name(images, names))
     if request["kind"] == OPENVINO:
         from .peers import openvino_runner
 
@@ -77,7 +86,9 @@ def main() -> None:
 
     request = json.loads(sys.argv[1])
     run = _load(request)
-    images = np.random.default_rng(0).standard_normal(request["shape"], dtype=np.float32)
+    images: Any = np.random.default_rng(0).standard_normal(request["shape"], dtype=np.float32)
+    if request.get("feeds"):
+        images = seeded_feeds(request["feeds"])
     for _ in range(RUNS):
         run(images)
     print(_peak_bytes())

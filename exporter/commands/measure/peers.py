@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,7 +219,12 @@ def deploy_form(module: nn.Module) -> tuple[nn.Module, str]:
     return (deployed(module), " (deploy form)") if deployed else (module, "")
 
 
-def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Runner:
+def openvino_runner(
+    path: Path | str,
+    threads: int,
+    precision: str | None,
+    join: Callable[[Mapping[str, np.ndarray]], np.ndarray] = joined,
+) -> Runner:
     """An ONNX file on OpenVINO's CPU engine; ``precision`` None leaves it the choice: bf16 where the chip has it."""
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
@@ -229,8 +234,8 @@ def openvino_runner(path: Path | str, threads: int, precision: str | None) -> Ru
     known = {name for task in TASKS.values() for name in (*task.outputs, *task.finished)}
     names = [next(iter(known & output.names), output.any_name) for output in compiled.outputs]  # one value, many names
 
-    def run(images: np.ndarray) -> np.ndarray:
-        results = request.infer([images])
-        return joined({name: np.array(results[name]) for name in names})
+    def run(images: Any) -> np.ndarray:
+        results = request.infer(dict(images) if isinstance(images, Mapping) else [images])
+        return join({name: np.array(results[name]) for name in names})
 
     return run

@@ -19,13 +19,13 @@ from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP32, quantised
 from ....runtime.tasks.known import joined
 from ...bundle.as_written import Run, apart_db, as_written
+from ...run.foreign.read import bytes_of
+from ...run.foreign.words import asked_of_engine
 from ...run.runners import run_all
 from ...tasks.known import find_export
 from ..inspect.foreign.pictures import prepared, raw
-from ..inspect.foreign.read import bytes_of
 from ..inspect.foreign.rounding import own_rounding, rounding_note
-from ..inspect.foreign.trial import try_graph
-from ..inspect.foreign.words import asked_of_engine
+from ..inspect.foreign.tried import try_graph
 from .runs import bundle_runner, file_runner, wide
 from .sides import (
     File,

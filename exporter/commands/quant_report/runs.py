@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ....runtime.errors import BackendUnavailable
 from ....runtime.ground.words import NOT_ON_HARDWARE
+from ...run.foreign.words import asked_of_engine, engine_errors, in_words, said
 from ...run.runners import session_runner
 from ..inspect.foreign.rounding import exact_products
-from ..inspect.foreign.words import asked_of_engine, engine_errors, in_words, said
 
 if TYPE_CHECKING:
     from ....graph.run import Runner
@@ -21,11 +21,14 @@ def bundle_runner(bundle: Bundle, notes: list[str]) -> Runner:
     """The bundle as this machine runs it; its graph with explicit rounding where the engine cannot run here."""
     import onnx_ir
 
+    from ....calibration.judge.evaluation import BATCH, in_batches_of
     from ....runtime.backends.load import load
     from ...bundle.parity import typed_runner
 
     try:
-        return session_runner(load(bundle))
+        session = load(bundle)
+        least, most = session.batch_sizes(BATCH)  # an open batch ends somewhere too
+        return in_batches_of(session_runner(session), max(least, min(most, BATCH)))
     except BackendUnavailable as unavailable:
         notes.append(
             f"measured on the graph with every rounding as written, engine {NOT_ON_HARDWARE}: {unavailable.what}"

@@ -16,12 +16,13 @@ from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import FP8, INT4, INT8, NVFP4
 from ....runtime.pictures.preprocess import ImageContract
+from ...run.foreign.words import asked_of_engine, in_words
 from ...tasks.known import EXPORTS, find_export
 from ...tasks.task import shapes_of
 from ..inspect.foreign.graphs import read_picture_graph
 from ..inspect.foreign.pictures import PictureInput, raw
-from ..inspect.foreign.trial import try_graph
-from ..inspect.foreign.words import asked_of_engine, in_words
+from ..inspect.foreign.tried import try_graph
+from ..measure.file_peers import file_of, is_of_file
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -178,7 +179,7 @@ def open_reference(
 
 
 def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Reference:
-    """The PyTorch model that a bundle was made from; its checkpoint must be the same."""
+    """The PyTorch model or the ONNX file that a bundle was made from; its weights must be the same."""
     told = bundle.manifest.get("weights") or {}
     source = str(told.get("source", ""))
     words = [word for word in NAMED if source.startswith(word)]
@@ -191,6 +192,9 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
             expected="the file that the bundle was made from, to compare with",
             attempt="--weights PATH, or --ref model.onnx",
         )
+    if is_of_file(bundle):
+        found = open_reference(str(file_of(bundle, chosen)), None, None, bundle.manifest.get("num_classes"), shape)
+        return replace(found, contract=bundle.contract, labels=tuple(bundle.labels), notes=())
     return _named(
         str(bundle.manifest["model"]), chosen, bundle.manifest.get("num_classes"), shape, bundle.contract,
         int(told.get("seed") or 0), told.get("sha256"), bool(told.get("ema")),

@@ -189,7 +189,8 @@ def test_screens_make_whole_numbers_of_what_the_tower_multiplies(folder: Path, t
     )
     ops = [node.op_type for node in onnx.load(out / "vision_224x168.onnx", load_external_data=False).graph.node]
     words = [node.op_type for node in onnx.load(out / "prefix_224x168.onnx", load_external_data=False).graph.node]
-    assert ops.count("MatMulInteger") == 5 * golden_facts()["config"]["vision_config"]["depth"] + 2  # and the merger's
+    blocks = golden_facts()["config"]["vision_config"]["depth"]
+    assert ops.count("MatMulInteger") == 7 * blocks + 2  # q, k and v apart; and the merger's
     assert words.count("DequantizeLinear") == 28 and "MatMulInteger" not in words
     codes = next(row for row in made.parity if row.stage == "codes")
     assert codes.top1 == 1 and codes.point_px < 1  # three pictures of noise are no calibration to hold a cosine to

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from .....runtime.errors import UserMistake
 from .....runtime.ground.limits import BF16
+from ....run.foreign.read import read_foreign_graph, too_old
 from .pictures import TAKES, PictureInput, behind_pictures, picture_input
-from .read import read_foreign_graph, too_old
-from .trial import try_graph
+from .tried import try_graph
 
 WHOLE_OPSET = 11  # the first with Round, and with limits of a Clip that are inputs
 

@@ -15,7 +15,7 @@ from .....graph.read import attribute, is_op
 from .....graph.run import open_session
 from ....bundle.as_written import apart_db
 from ....bundle.engine_rounding import rounding_words
-from .words import engine_errors
+from ....run.foreign.words import engine_errors
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -1,6 +1,6 @@
 """Types and sizes of the values that fused ops read, as ONNX's shape inference finds them.
 
-Inference walks through a graph in native code, so for a file that somebody else may have written the child of trial.py
+Inference walks through a graph in native code, so for a file that somebody else may have written the child of run/foreign/trial.py
 does it: what ends that process leaves the types unknown, and this one alive.
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .....runtime.plugins.schema import DOMAIN
+
+INFER = f"{__package__}.in_child:infer"
 
 if TYPE_CHECKING:
     import onnx
@@ -45,9 +47,9 @@ def infer_shapes(model: onnx.ModelProto) -> Shapes:
 
 def infer_foreign(path: Path) -> Shapes:
     """As ``infer_shapes``, of a file and in a process of its own; nothing is known where that one does not end well."""
-    from .read import look_through
-    from .trial import ask_about
+    from ....run.foreign.read import look_through
+    from ....run.foreign.trial import ask_about
 
     if not hasattr(os, "fork"):
         return infer_shapes(look_through(path)[0])
-    return {name: (kind, sizes) for name, (kind, sizes) in ask_about(path, task="shapes").get("shapes", {}).items()}
+    return {name: (kind, sizes) for name, (kind, sizes) in ask_about(path, INFER).get("shapes", {}).items()}

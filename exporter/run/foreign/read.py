@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .....graph.read import ONNX
-from .....runtime.bundle.onnx_scan import NotOnnx, scan
-from .....runtime.errors import UserMistake
+from ....graph.read import ONNX
+from ....runtime.bundle.onnx_scan import NotOnnx, scan
+from ....runtime.errors import UserMistake
 from .beside import Beside, files_beside
 from .vet import wrong
 

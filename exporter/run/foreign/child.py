@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
 import signal
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from .....runtime.errors import UserMistake
-from .trial import A_BYTE
-from .words import said
+from ....runtime.errors import UserMistake
+from .words import said, too_large
 
 
 def serve() -> None:
@@ -21,23 +20,21 @@ def serve() -> None:
     import onnx_ir  # noqa: F401 loaded once, for all
     import onnxruntime  # noqa: F401
 
-    from . import graphs  # noqa: F401
-
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(_forked(asked)), flush=True)
+        module, _, name = asked["task"].partition(":")
+        task = getattr(importlib.import_module(module), name)  # before the fork, so that it is loaded once
+        print(json.dumps(_forked(task, asked)), flush=True)
 
 
-def _forked(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _forked(task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        answer: dict[str, Any]
-        try:
-            answer = TASKS[asked["task"]](asked)
-        except MemoryError:
-            answer = {"why": _too_large(asked)}
+        os.close(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints is no answer
+        answer = _answer(task, asked)
         with os.fdopen(write, "wb") as file:
             file.write(json.dumps(answer).encode())
         os._exit(0)
@@ -56,51 +53,20 @@ def _forked(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"why": f"the process that ran it ended, status {status}: the graph makes ONNX Runtime itself fail"}
 
 
-def _too_large(asked: Mapping[str, Any]) -> str:
-    return f"it takes more than {asked['memory'] / 1e6:,.0f} MB of memory, many times its weights"
-
-
-def _tried(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: read, load and run it once."""
-    import numpy as np
-
-    from .....graph.run import open_session
-    from .graphs import read_picture_graph
-
-    os.close(0)
+def _answer(task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """In the child: a mistake of the user travels as its fields, whatever else is raised as a "why"."""
     try:
-        foreign = read_picture_graph(Path(asked["path"]), tried=True)
+        return task(asked)
     except UserMistake as error:
         return {"mistake": {"what": error.what, "found": error.found, "expected": error.expected,
                             "because": error.because, "attempt": error.attempt}}  # fmt: skip
-    _limit(asked["memory"] + A_BYTE * 4 * int(np.prod(asked["shape"] or 1)))
-    try:
-        images = np.random.default_rng(0).standard_normal(asked["shape"] or 1, dtype=np.float32)
-        for optimise in asked["optimise"]:
-            session = open_session(foreign.model, optimise=optimise, threads=1)
-            if asked["shape"]:
-                session.run(None, {session.get_inputs()[0].name: images})
     except Exception as error:  # noqa: BLE001 whatever it raises is its answer
         if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Failed to allocate" in str(error):
-            return {"why": _too_large(asked)}
+            return {"why": too_large(asked["memory"])}
         return {"why": said(error)}
-    return {}
 
 
-def _shapes(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """In the child: read the file, which is sound, and infer."""
-    from .read import look_through
-    from .shapes import infer_shapes
-
-    os.close(0)
-    _limit(asked["memory"])
-    return {"shapes": infer_shapes(look_through(Path(asked["path"]))[0])}
-
-
-TASKS = {"run": _tried, "shapes": _shapes}
-
-
-def _limit(more: int) -> None:
+def limit_memory(more: int) -> None:
     """Of memory: so many bytes more than it holds."""
     import resource
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .....graph.read import is_op
+from ....graph.read import is_op
 
 if TYPE_CHECKING:
     import onnx

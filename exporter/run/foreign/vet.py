@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .....graph.read import ONNX, called
+from ....graph.read import ONNX, called
 from .operators import wrong_operator
 
 if TYPE_CHECKING:

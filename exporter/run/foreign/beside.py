@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from .....runtime.bundle.onnx_scan import ExternalData
+from ....runtime.bundle.onnx_scan import ExternalData
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .....runtime.errors import UserMistake
+from ....runtime.errors import UserMistake
 
 LONGEST = 300
 Answers = TypeVar("Answers")
@@ -58,3 +58,8 @@ def cannot_run(path: Path, why: str) -> UserMistake:
         expected="a graph with operators that ONNX Runtime has on a CPU, and with shapes that fit each other",
         attempt="edgesmith inspect shows what the file holds",
     )
+
+
+def too_large(memory_bytes: int) -> str:
+    """What became of a graph that was given so much memory."""
+    return f"it takes more than {memory_bytes / 1e6:,.0f} MB of memory, many times its weights"

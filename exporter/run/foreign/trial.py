@@ -1,61 +1,38 @@
-"""Does ONNX Runtime run this file, and which shapes are in it? Asked in a process of its own: a foreign graph can end one.
+"""Questions about a file of somebody else, answered in a process of its own: a foreign graph can end one.
 
-One server a command, started when the first file comes: it has the libraries loaded and forks for every file, with a limit of
-memory and time. What it answered for a file is true for the graph, a batch and sizes; those that run later are like it.
+One server a command, started when the first file comes: it has the libraries loaded and forks for every question, with a limit
+of memory and time. What it answered for a file is true for the graph, a batch and sizes; those that run later are like it.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .....runtime.errors import UserMistake
 from .read import bytes_of
-from .words import cannot_run
 
-MOST_PICTURES = 512 * 2**20  # bytes of one batch, as float32
 LEAST_BYTES = 600 * 2**20  # of memory, for the smallest file
 A_BYTE = 16  # of memory for each byte of weights and of pictures: many times what a network holds at once
 LIMIT_S = 20.0
 BYTES_A_SECOND = 4 * 2**20  # of weights: a slow machine reads and runs a large network
 
 
-def try_graph(path: Path, shape: Sequence[int] | None = None, optimise: Sequence[bool] = (True,)) -> None:
-    """UserMistake in words where the file does not load, run or end within its time and memory.
+def ask_about(path: Path, task: str, patience: float = 1, **asked: Any) -> dict[str, Any]:
+    """What ``task``, "module:function", answers to ``asked`` in a child; "why" says what became of one that has no answer.
 
-    It is run on float32 pictures of ``shape``, (B, 3, H, W); only loaded where that is None.
+    What is asked and answered travels as JSON. ``patience``: how many times the usual time it may take.
     """
-    if not hasattr(os, "fork"):
-        return
-    if shape is not None and 4 * math.prod(shape) > MOST_PICTURES:
-        raise UserMistake(
-            f"{path} takes more pictures at once than can be tried",
-            found=f"one batch of {' x '.join(map(str, shape))}, {4 * math.prod(shape) / 1e6:,.0f} MB",
-            expected=f"at most {MOST_PICTURES / 1e6:,.0f} MB",
-            attempt="a file of a smaller batch, or of an open one",
-        )
-    told = ask_about(path, task="run", shape=shape, optimise=list(optimise))
-    if told.get("mistake"):
-        raise UserMistake(**told["mistake"])
-    if why := told.get("why"):
-        raise cannot_run(path, why)
-
-
-def ask_about(path: Path, **asked: Any) -> dict[str, Any]:
-    """The answer of a child to one question; its "why" says what became of it where it has none."""
-    size = bytes_of(path)
-    return _server().ask(
-        {"path": str(path.absolute()), **asked}, LEAST_BYTES + A_BYTE * size, LIMIT_S + size / BYTES_A_SECOND
-    )
+    size, words = bytes_of(path), {"path": str(path.absolute()), "task": task}
+    limit_s = patience * (LIMIT_S + size / BYTES_A_SECOND)
+    return _server().ask({**words, **asked}, LEAST_BYTES + A_BYTE * size, limit_s)
 
 
 class _Server:

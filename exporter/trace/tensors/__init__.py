@@ -1,0 +1,1 @@
+"""Graphs with any inputs and outputs: their plan, their judge, and their flow on one screen."""
