@@ -123,8 +123,10 @@ def quantised_lines(result: Result) -> list[str]:
 
 def next_commands(result: Result) -> list[str]:
     """What works from here: on this machine, or on the device when the engine could not run here."""
+    from ...models.registry import names_a_place
     from ...models.weights.place import NAMED
 
+    spec = result.plan.spec
     out, weights = shlex.quote(str(result.plan.out)), result.plan.weights
     task = result.plan.task
     inspect, run = f"edgesmith inspect {out}", f"edgesmith run {out} {task.shown}{task.asked}"
@@ -137,9 +139,10 @@ def next_commands(result: Result) -> list[str]:
             f"edgesmith test {out}",
             run,
         ]
-    flag = "--model" if result.plan.spec.file else "--weights"
-    checkpoint = "" if weights in NAMED else f" {flag} {shlex.quote(weights)}"
-    return [run, f"edgesmith bench {out}{checkpoint}", inspect]
+    network = f" --model {shlex.quote(spec.name)}" if names_a_place({"model": spec.name}) else ""
+    come_with_it = spec.file is not None or weights in (*NAMED, spec.usual_weights)
+    checkpoint = "" if come_with_it else f" --weights {shlex.quote(weights)}"
+    return [run, f"edgesmith bench {out}{network}{checkpoint}", inspect]
 
 
 def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
