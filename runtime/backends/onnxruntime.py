@@ -39,6 +39,8 @@ class OnnxRuntimeSession(Session):
         options.log_severity_level = (
             4  # errors come as exceptions, in our words; what it prints beside tells a user nothing
         )
+        if self._task.exact_activations:
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # 1: float32
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1

@@ -44,6 +44,10 @@ class Task(ABC):
     finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
     arrays: ClassVar[bool] = False  # whether ``edgesmith run`` takes and gives arrays by name, in .npz files
 
+    # whether layers with nothing but their weight in few bits multiply in float32, as the graph says, where the engine would
+    # round what they multiply to 8 bits by default
+    exact_activations: ClassVar[bool] = False
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)  # it has no state
 
