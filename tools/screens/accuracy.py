@@ -11,7 +11,8 @@ colour and word that training never showed. A click is right where it falls into
     kv BITS SCHEME       bits of a stored key or value
 
 "same patch" is the share of instructions whose largest score is at the patch of PyTorch's; "pixels away" is the distance between the
-clicks, middle and 95 % quantile; "CPU ms" are of a screen's opening and of one further instruction, medians of all. Writes grounding_accuracy.json and .md into benchmarks/.
+clicks, middle and 95 % quantile; "CPU ms" are of a screen's opening and of one further instruction, medians of all. Writes
+grounding_accuracy.json and .md into benchmarks/.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     kinds = {kind: (tally.right, tally.clicks) for kind, tally in by_kind(cases, judge).items()}
     yield {**figures("PyTorch float32", cases, judge, judge), "kinds": kinds}
     for row in ROWS:
-        if any(part not in row.name for part in options.rows):
+        if options.rows and row.name not in options.rows:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = exported(row, options.folder, Path(scratch))
@@ -237,7 +238,7 @@ def page(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", help="parts that the names of rows must have; all rows without")
+    parser.add_argument("rows", nargs="*", choices=[row.name for row in ROWS], help="all without")
     parser.add_argument("--screens", type=int, default=500)
     parser.add_argument("--asks", type=int, default=2, help="instructions a screen")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the checkpoint")

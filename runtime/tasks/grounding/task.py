@@ -44,7 +44,8 @@ class GroundingTask(Task):
 
     name = facts.KEY
     outputs = (verdict.SCORES,)
-    exact_activations = True  # ONNX Runtime's rounding of what 8-bit weights multiply moved clicks (cosine 0.985 for 0.99)
+    # ONNX Runtime's rounding of what 8-bit weights multiply moved clicks: cosine 0.985 where 0.99 is asked
+    exact_activations = True
 
     def check_bundle(self, bundle: Described) -> None:
         from .report import TOLD
