@@ -316,7 +316,7 @@ def test_classes_in_their_order():
             top_k(logits, LABELS, k)
     task, bundle = (
         ClassificationTask(),
-        SimpleNamespace(name="n", labels=LABELS, outputs=[SimpleNamespace(name="logits")]),
+        SimpleNamespace(name="n", labels=LABELS, outputs=[SimpleNamespace(name="logits")], manifest={}),
     )
     answers = task.answers(bundle, {"logits": np.arange(9.0).reshape(3, 3, 1, 1)}, [(1, 1)] * 2, None, Times(1.0, 2.0))
     assert (
