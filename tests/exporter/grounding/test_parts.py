@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from grounding_eager import BEFORE, POINTER_PAD, POINTER_START, TEMPLATE, VISION_END, config, eager_scores, read
 from grounding_folder import MODES
-from grounding_parts import Small, of_maximum, on_onnxruntime
+from grounding_graphs import Small, of_maximum, on_onnxruntime
 
 from edgesmith.exporter.grounding.parts.sizes import Sizes
 from edgesmith.exporter.grounding.parts.stored import Storage

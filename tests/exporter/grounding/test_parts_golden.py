@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from grounding_folder import MODES, golden_arrays, golden_facts, state
-from grounding_parts import Small, of_maximum, on_onnxruntime, on_openvino
+from grounding_graphs import Small, of_maximum, on_onnxruntime, on_openvino
 
 from edgesmith.exporter.grounding.parts.sizes import Sizes
 from edgesmith.exporter.grounding.parts.stored import Storage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 from grounding_eager import BEFORE, config, model
-from grounding_parts import with_passes
+from grounding_graphs import with_passes
 
 from edgesmith.exporter.grounding.parts import trace
 from edgesmith.exporter.grounding.parts.attention import IN_CACHE, chunks
