@@ -1,6 +1,7 @@
 """Rewritten graph -> one that computes what the exported graph computes: a pass that changed the numbers is left out.
 
-    rewritten, rows = rewrite_soundly(plan, exported, judge)
+    rewritten, rows = rewrite_soundly(plan, exported, judge)                   a graph of pictures
+    rewritten, rows = leave_out_wrong(plan, exported, rows_of, shapes, place)  any graph, whoever judges it
 
 A pass of ours that is wrong on a network nobody wrote it for is a fault of ours, and no reason to send its user away. Where the
 rewritten graph is off and the exported one is not, the guilty pass is found by halving the list of those that changed something.
@@ -9,9 +10,9 @@ The bundle's notes name it, and the first node where the numbers part. Where no 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ...runtime.errors import EdgesmithError
 from ...runtime.ground.limits import FP32
@@ -19,16 +20,17 @@ from ..engine.fused_ops import needed_types
 from ..patterns import rewrite as passes
 from ..run import runners
 from ..run.nouns import ExportedGraph, LeftOut, RewrittenGraph
+from ..tasks.task import Row
 from .jump import first_jump
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..plan.plan import Plan
-    from ..tasks.task import Row
     from .judge import Judge
 
 Shape = tuple[int, ...]
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 def rewrite_soundly(
@@ -44,7 +46,32 @@ def rewrite_soundly(
     """
     if verify_each:
         return passes.rewrite(exported, plan.order, skip=plan.skip, plugins=plan.plugins, needs_kernel=needed_types(plan), verify_each=verify_each), []  # fmt: skip
-    search = _Search(plan, exported, judge)
+
+    def rows_of(model: ir.Model, shapes: Sequence[Shape]) -> list[Row]:
+        return judge.rows("rewritten", "ONNX Runtime", runners.graph_runner(model), FP32, list(shapes))
+
+    def place(before: ir.Model, after: ir.Model, row: Row) -> str:
+        images = next(iter(runners.in_batches(judge.inputs(row.shape)[row.inputs], row.shape[0])))
+        jump = first_jump(before, after, images)
+        return f", first at {jump}" if jump else ""
+
+    shapes = runners.shapes_to_try(plan.shapes, plan.spec.size_multiple)
+    return leave_out_wrong(plan, exported, rows_of, shapes, place)
+
+
+def leave_out_wrong(
+    plan: Plan,
+    exported: ExportedGraph,
+    rows_of: Callable[[ir.Model, Sequence[Shape]], list[AnyRow]],
+    shapes: Sequence[Shape],
+    place: Callable[[ir.Model, ir.Model, AnyRow], str] = lambda before, after, row: "",
+) -> tuple[RewrittenGraph, list[AnyRow]]:
+    """``rows_of`` holds a graph against its judge at some of ``shapes``; ``place`` says where two graphs part, for a row that failed.
+
+    Raises:
+        EdgesmithError: the exported graph itself cannot be loaded.
+    """
+    search = _Search(plan, exported, rows_of, shapes, place)
     left_out: list[LeftOut] = []
     attempt = search.attempt(())
     while attempt.wrong and (guilty := search.guilty([one.name for one in left_out], attempt)):
@@ -59,11 +86,11 @@ def rewrite_soundly(
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _Attempt(Generic[AnyRow]):
     """The passes run without some of them; ``rewritten`` is None where one raised."""
 
     rewritten: RewrittenGraph | None
-    rows: list[Row]
+    rows: list[AnyRow]
     ran: tuple[str, ...] = ()  # those that changed something, in their order
     raised: Exception | None = None
     unloadable: str = ""
@@ -79,14 +106,21 @@ class _Attempt:
         return f"its graph cannot be loaded: {self.unloadable}" if self.unloadable else "it changed the numbers"
 
 
-class _Search:
+class _Search(Generic[AnyRow]):
     """Tries of one export; the exported graph itself is tried when it is first asked for."""
 
-    def __init__(self, plan: Plan, exported: ExportedGraph, judge: Judge) -> None:
-        self.plan, self.exported, self.judge = plan, exported, judge
-        self.shapes = runners.shapes_to_try(plan.shapes, plan.spec.size_multiple)
+    def __init__(
+        self,
+        plan: Plan,
+        exported: ExportedGraph,
+        rows_of: Callable[[ir.Model, Sequence[Shape]], list[AnyRow]],
+        shapes: Sequence[Shape],
+        place: Callable[[ir.Model, ir.Model, AnyRow], str],
+    ) -> None:
+        self.plan, self.exported = plan, exported
+        self.rows_of, self.shapes, self.place = rows_of, shapes, place
 
-    def attempt(self, without: Collection[str], shapes: list[Shape] | None = None) -> _Attempt:
+    def attempt(self, without: Collection[str], shapes: Sequence[Shape] = ()) -> _Attempt[AnyRow]:
         """Rewrite without some passes, and compare."""
         plan, changed = self.plan, list[str]()
         try:
@@ -103,11 +137,12 @@ class _Search:
         except Exception as error:  # noqa: BLE001  a pass that meets a form nobody thought of may raise anything
             return _Attempt(None, [], tuple(dict.fromkeys(changed)), error)
         rows, unloadable = self._rows(rewritten.model, shapes or self.shapes)
-        return _Attempt(rewritten, rows, tuple(dict.fromkeys(changed)), unloadable=unloadable)
+        ran = tuple(record.name for record in rewritten.passes if record.count)
+        return _Attempt(rewritten, rows, ran, unloadable=unloadable)
 
-    def guilty(self, without: list[str], failed: _Attempt) -> LeftOut | None:
+    def guilty(self, without: list[str], failed: _Attempt[AnyRow]) -> LeftOut | None:
         """The pass with which the graph goes wrong, where it is right without it and those that changed it later."""
-        shapes = list(dict.fromkeys(row.shape for row in failed.rows if not row.passed)) or self.shapes[:1]
+        shapes = list(dict.fromkeys(row.shape for row in failed.rows if not row.passed)) or list(self.shapes[:1])
         rows, unloadable = self._rows(self.exported.model, shapes)
         if unloadable:
             raise EdgesmithError(
@@ -137,25 +172,21 @@ class _Search:
         name = ran[wrong - 1]
         return LeftOut(name, worst.why() + self._place([*without, *ran[right:]], worst, shapes))
 
-    def _rows(self, model: ir.Model, shapes: list[Shape]) -> tuple[list[Row], str]:
+    def _rows(self, model: ir.Model, shapes: Sequence[Shape]) -> tuple[list[AnyRow], str]:
         try:
-            return self.judge.rows("rewritten", "ONNX Runtime", runners.graph_runner(model), FP32, shapes), ""
+            return self.rows_of(model, shapes), ""
         except EdgesmithError:
             raise
         except Exception as error:  # noqa: BLE001  the exceptions of ONNX Runtime share no base class but this one
             return [], _first_line(error)
 
-    def _place(self, before: list[str], after: _Attempt, shapes: list[Shape]) -> str:
-        """``, first at NODE``, where both graphs run and one differs."""
+    def _place(self, before: list[str], after: _Attempt[AnyRow], shapes: Sequence[Shape]) -> str:
+        """Where both graphs run and one differs, in words."""
         reference = self.attempt(before, shapes).rewritten
         failed = [row for row in after.rows if not row.passed]
         if reference is None or after.rewritten is None or not failed:
             return ""
-        images = next(
-            iter(runners.in_batches(self.judge.inputs(failed[0].shape)[failed[0].inputs], failed[0].shape[0]))
-        )
-        jump = first_jump(reference.model, after.rewritten.model, images)
-        return f", first at {jump}" if jump else ""
+        return self.place(reference.model, after.rewritten.model, failed[0])
 
     def _names(self) -> list[str]:
         from ..patterns.order import passes_for

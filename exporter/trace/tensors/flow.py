@@ -5,7 +5,7 @@ The stages are those of pipeline.py; what differs is that the inputs are several
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,12 @@ from ....runtime.errors import BackendUnavailable, ParityFailed
 from ....runtime.ground.limits import FP32
 from ...bundle.made import Made
 from ...bundle.pack import manifest, publish
+from ...bundle.sound import leave_out_wrong
 from ...engine.build import build
-from ...patterns.rewrite import rewrite
 from ...precision.casts import PrecisionResult, to_precision
 from ...precision.emulate import emulate
 from ...precision.islands import choose_islands
-from ...run.nouns import ExportedGraph, LeftOut, RewrittenGraph
+from ...run.nouns import ExportedGraph
 from ...run.stages import Run, keep, not_lost
 from ..file.original import run_by_name
 from ..file.read import read_graph
@@ -83,7 +83,9 @@ def carry_out(plan: Plan, run: Run) -> Carried:
         stage.detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)
     with run.stage("rewrite", f"for {plan.target.name}") as stage:
-        rewritten = rewritten_soundly(plan, exported, cases)
+        rewritten, known = leave_out_wrong(
+            plan, exported, rows_at(cases), list(dict.fromkeys(one.shape for one in cases))
+        )
         stage.detail = f"{len(read.model.graph)} -> {len(rewritten.model.graph)} nodes"
         stage.size_bytes = run.save(20, "rewritten", rewritten.model)
     with run.stage("precision", plan.precision) as stage:
@@ -99,7 +101,7 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     made = Made(origin, exported, rewritten, typed, built)
     with run.stage("verify", f"against {IN_FULL}") as stage:
         draft = drafted(plan, run, made, cases)
-        parity, notes = checked(plan, run, made, draft, cases)
+        parity, notes = checked(plan, run, made, draft, cases, known)
         stage.detail = f"{sum(row.passed for row in parity)} of {len(parity)} checks against {IN_FULL} hold"
     with run.stage("bundle", str(plan.out)) as stage:
         with not_lost(draft.path, plan.out):
@@ -109,24 +111,14 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     return Carried(bundle, tuple(parity))
 
 
-def rewritten_soundly(plan: Plan, exported: ExportedGraph, cases: tuple[Case, ...]) -> RewrittenGraph:
-    """The graph after the passes; one that changes the numbers is left out, all of them where no single one is to blame."""
+def rows_at(cases: tuple[Case, ...]) -> Callable[[ir.Model, Sequence[tuple[int, ...]]], list[TensorRow]]:
+    """Graph, shapes of the first input -> the rows of the cases that have them."""
 
-    def holds(found: RewrittenGraph | ExportedGraph) -> bool:
-        try:
-            return all(row.passed for row in rows("rewritten", "ONNX Runtime", _runner(found.model), cases, FP32))
-        except Exception:  # noqa: BLE001 ONNX Runtime has errors of many types: a graph that it does not load is no right one
-            return False
+    def judged(model: ir.Model, shapes: Sequence[tuple[int, ...]]) -> list[TensorRow]:
+        some = tuple(case for case in cases if case.shape in shapes)
+        return rows("rewritten", "ONNX Runtime", _runner(model), some, FP32)
 
-    first = rewrite(exported, plan.order, skip=plan.skip)
-    if holds(first) or not holds(exported):
-        return first
-    changed = [record.name for record in first.passes if record.count]
-    for names in (*((name,) for name in changed), tuple(changed)):
-        without = rewrite(exported, plan.order, skip=(*plan.skip, *names))
-        if holds(without):
-            return replace(without, left_out=tuple(LeftOut(name, "it changed the numbers") for name in names))
-    return first
+    return judged
 
 
 def typed_graph(plan: Plan, model: ir.Model, feeds: dict[str, np.ndarray]) -> PrecisionResult:
@@ -160,10 +152,10 @@ def _sizes(case: Case) -> list[tuple[int, ...]]:
 
 
 def checked(
-    plan: Plan, run: Run, made: Made, draft: Bundle, cases: tuple[Case, ...]
+    plan: Plan, run: Run, made: Made, draft: Bundle, cases: tuple[Case, ...], known: list[TensorRow]
 ) -> tuple[list[TensorRow], list[str]]:
-    """The rows of the rewritten graph, the typed one and the bundle; ParityFailed for the first that does not hold."""
-    found = rows("rewritten", "ONNX Runtime", _runner(made.rewritten.model), cases, FP32)
+    """The rows of the rewritten graph, which are ``known``, the typed one and the bundle; ParityFailed for the first that does not hold."""
+    found = list(known)
     if plan.precision != FP32:
         rounded = _runner(emulate(made.typed.model, plan.precision), optimise=False)
         found += rows(plan.precision, "ONNX Runtime, rounded", rounded, cases, plan.precision)
