@@ -64,7 +64,7 @@ def publish(
         content["choice"] = choice.to_json()
     if judge is not None and judge.rounds and plan.precision == FP32:
         golden = next(iter(bundle.golden.inputs.values())).copy()  # what is read from the file cannot be written to
-        error = judge.own_error(golden, plan.shapes.opt[0])
+        error = judge.own_error("golden", golden, plan.shapes.opt)
         content["precision_report"] = {**content["precision_report"], "golden_own_error": error}
     content["notes"] = [*content["notes"], *told, *notes]
     pictures, report = drawn(plan, judge, bundle)

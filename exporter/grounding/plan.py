@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ...runtime.ground.limits import BF16, FP16, FP32, INT4, INT8
 from ...runtime.tasks.grounding.screens.kv_bytes import ROTATEKV, SINKS, CacheLayout
-from ..plan.checks import check_out, gpu_arch_of, opset_of
+from ..plan.checks import check_elsewhere, check_out, gpu_arch_of, opset_of
 from ..plan.plan import Plan
 from ..plan.settings import TASK_CHOICES, Settings, settings_of
 from ..plan.targets import Target, find_target
@@ -62,7 +62,7 @@ def make_plan(model: str, weights: str | Any = Settings.weights, **choices: Any)
     task = find_export(spec.task)
     own = {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
-    _only_ours(asked, spec)
+    check_elsewhere(asked, spec, ELSEWHERE)
     target = find_target(asked.target)
     precision = arguments.precision(asked.precision or _usual(target))
     arch = gpu_arch_of(target, asked.gpu_arch, precision)
@@ -184,22 +184,6 @@ def check_storage(plan: Plan, folder: ModelFolder) -> None:
 
 def _usual(target: Any) -> str:
     return FP16 if target.default_precision == FP16 else FP32
-
-
-def _only_ours(asked: Settings, spec: ModelSpec) -> None:
-    usual = {one.name: one.metadata["setting"].default for one in fields(Settings)}
-    for name, why in ELSEWHERE.items():
-        value = getattr(asked, name)
-        given = list(value) if isinstance(value, (list, tuple)) else value
-        if given not in (usual[name], None, []) and not (name == "batch" and str(value) == "1"):
-            flag = "--" + name.replace("_", "-")
-            raise UserMistake(
-                f"{spec.name} takes no {flag}",
-                found=f"{flag} {value if isinstance(value, (str, int, float)) else ''}".strip()[:80],
-                expected="an export without it",
-                because=why,
-                attempt=f"leave {flag} out",
-            )
 
 
 def _other_precision(spec: ModelSpec, precision: str) -> UserMistake:

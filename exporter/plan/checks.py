@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,10 +18,26 @@ from ...runtime.ground.scratch import work_folder
 from ..run import arguments
 from ..run.nouns import Shapes
 from .engines import OPSETS
-from .settings import Data
+from .settings import SETTINGS, Data, Settings
 from .targets import Target, check_arch
 
 LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
+
+
+def check_elsewhere(asked: Settings, spec: ModelSpec, elsewhere: Mapping[str, str]) -> None:
+    """UserMistake for a setting of other exports that somebody chose; ``elsewhere`` says why each has no meaning here."""
+    for name, why in elsewhere.items():
+        value = getattr(asked, name)
+        given = list(value) if isinstance(value, (list, tuple)) else value
+        if given not in (SETTINGS[name].default, None, []) and not (name == "batch" and str(value) == "1"):
+            flag = "--" + name.replace("_", "-")
+            raise UserMistake(
+                f"{spec.name} takes no {flag}",
+                found=f"{flag} {value if isinstance(value, (str, int, float)) else ''}".strip()[:80],
+                expected="an export without it",
+                because=why,
+                attempt=f"leave {flag} out",
+            )
 
 
 def check_weight_bytes(spec: ModelSpec) -> None:

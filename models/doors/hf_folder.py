@@ -6,7 +6,6 @@ A folder that timm's ``save_for_hf`` wrote is one of timm's networks with its we
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
 from ..spec import ModelSpec
+from ..weights.checkpoint import sha256_of
 from ..weights.class_map import class_map
 from ..weights.files.beside import beside
 from ..weights.place import weights_file
@@ -136,11 +136,7 @@ def load(spec: ModelSpec, num_classes: int, image_size: tuple[int, int]) -> tupl
             attempt="the folder as save_pretrained wrote it",
         )
     network.register_forward_hook(OneTensor(spec.config["architecture"]))
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return network.float(), folder.name, digest.hexdigest(), ()
+    return network.float(), folder.name, sha256_of([file]), ()
 
 
 def _words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

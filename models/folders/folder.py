@@ -7,7 +7,6 @@ Nothing of a folder is run: config.json and tokenizer.json are data, tensors are
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ..families.gui_aima.names import EMBEDDINGS, LEFT_OUT, check_names, name_of
 from ..families.gui_aima.prompt import MESSAGE, Prompt, prompt_of
 from ..families.gui_aima.shape import Shape, shape_of
 from ..families.gui_aima.weighting import Weighting, from_flags
+from ..weights.checkpoint import sha256_of
 from .licence import RANDOM, licence_of
 from .random_weights import random_array
 from .stand_in import stand_in
@@ -65,12 +65,7 @@ class ModelFolder:
         """Of the bytes of config.json, tokenizer.json and the tensors' files, one after the other; None for random weights."""
         if self.path is None:
             return None
-        digest = hashlib.sha256()
-        for file in (self.path / "config.json", self.path / "tokenizer.json", *files_of(self.path)):
-            with file.open("rb") as stream:
-                while part := stream.read(1 << 20):
-                    digest.update(part)
-        return digest.hexdigest()
+        return sha256_of([self.path / "config.json", self.path / "tokenizer.json", *files_of(self.path)])
 
 
 def open_folder(path: str | os.PathLike[str]) -> ModelFolder:

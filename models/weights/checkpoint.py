@@ -91,7 +91,7 @@ def read_checkpoint(path: str | os.PathLike[str], source: str | None = None, ema
     notes = (f"left unread, and not run: {_some(unread)}",) if unread else ()
     told = recorded_in(content, file, PREPARED)
     size = sum(part.stat().st_size for part in parts)
-    return Checkpoint(content, named, source, _sha256(parts), size, notes, ema, told)
+    return Checkpoint(content, named, source, sha256_of(parts), size, notes, ema, told)
 
 
 def _content(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
@@ -128,7 +128,7 @@ def _some(names: tuple[str, ...], limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _sha256(files: Iterable[Path]) -> str:
+def sha256_of(files: Iterable[Path]) -> str:
     """Of the bytes of all files one after the other."""
     digest = hashlib.sha256()
     for file in files:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ....runtime.backends.openvino import HINTS
 from ....runtime.bundle.engines import OPENVINO as ENGINE
+from ....runtime.bundle.vet import sha256
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.known import find_task, joined
 from ...run.runners import by_name
 from ...trace.file.original import open_original, run_by_name
-from ...trace.file.source import sha256_of
 from .peers import Candidate, openvino_runner, step
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def file_of(bundle: Bundle, given: str | None) -> Path:
     source = Path(str(told.get("source", "")))
     places = [Path(given)] if given else [source, bundle.path.parent / source.name, Path(source.name)]
     for place in places:
-        if place.is_file() and sha256_of(place) == told.get("sha256"):
+        if place.is_file() and sha256(place) == told.get("sha256"):
             return place
     raise UserMistake(
         "The ONNX file of this bundle was not found",

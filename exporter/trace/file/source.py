@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ....runtime.bundle.vet import sha256
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.classification import PROBABILITIES
 from ...run.arguments import spell
@@ -36,7 +36,7 @@ def open_file(plan: Plan) -> Source:
     detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     return Source(
         runner, lambda: exported, detail, "; ".join(read.notes), path.name, JUDGE, IN_FULL,
-        sha256_of(path), notes=read.notes, entries={"judge": IN_FULL} | ({PROBABILITIES: True} if file.probabilities else {}),
+        sha256(path), notes=read.notes, entries={"judge": IN_FULL} | ({PROBABILITIES: True} if file.probabilities else {}),
     )  # fmt: skip
 
 
@@ -54,12 +54,3 @@ def _check_sizes(plan: Plan, runner: Runner) -> None:
                 attempt=f"--opt-shapes {spell(plan.shapes.opt, plan.input_name)} --max-shapes {spell(plan.shapes.opt, plan.input_name)}, "
                 "or export the network again with the axis open everywhere",
             ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file, without weights that lie beside it."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        for part in iter(lambda: file.read(1 << 20), b""):
-            found.update(part)
-    return found.hexdigest()

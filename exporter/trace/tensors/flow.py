@@ -16,6 +16,7 @@ from ....graph.run import open_session
 from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, write_bundle
 from ....runtime.bundle.golden import GOLDEN, golden_bytes
+from ....runtime.bundle.vet import sha256
 from ....runtime.errors import BackendUnavailable, ParityFailed
 from ....runtime.ground.limits import FP32
 from ...bundle.made import Made
@@ -29,7 +30,7 @@ from ...run.nouns import ExportedGraph
 from ...run.stages import Run, keep, not_lost
 from ..file.original import run_by_name
 from ..file.read import read_graph
-from ..file.source import IN_FULL, JUDGE, sha256_of
+from ..file.source import IN_FULL, JUDGE
 from .judge import Case, TensorRow, judged_cases, rows
 from .plan import make_plan
 
@@ -78,7 +79,7 @@ def carry_out(plan: Plan, run: Run) -> Carried:
     with run.stage("create", f"{path.name}, opset {file.opset}") as stage:
         usual, largest = ([one.at(key) for one in inputs] for key in ("opt", "max"))
         read = read_graph(path, usual, largest, {one.name: one.shape for one in inputs}, plan.opset)
-        origin = FileOrigin(path.name, sha256_of(path), read.notes)
+        origin = FileOrigin(path.name, sha256(path), read.notes)
         cases = judged_cases(plan)
         stage.detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)

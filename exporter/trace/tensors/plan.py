@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ....models.registry import ModelSpec, find
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import BF16, FP16, FP32
-from ...plan.checks import check_out, check_weight_bytes, gpu_arch_of
+from ...plan.checks import check_elsewhere, check_out, check_weight_bytes, gpu_arch_of
 from ...plan.of_file import check_asked, check_file, file_opset
 from ...plan.plan import GRAPHS_AT_ONCE, Plan
 from ...plan.settings import TASK_CHOICES, Settings, settings_of
@@ -63,7 +63,7 @@ def make_plan(model: str, weights: str | Any | None = Settings.weights, **choice
     check_weight_bytes(spec)
     task = find_export(spec.task)
     check_choices(task, spec, {name: getattr(asked, name) for name in TASK_CHOICES})
-    _only_ours(asked, spec)
+    check_elsewhere(asked, spec, ELSEWHERE)
     check_asked(spec, asked)
     target = find_target(asked.target)
     precision = arguments.precision(asked.precision or target.default_precision)
@@ -103,22 +103,6 @@ def make_plan(model: str, weights: str | Any | None = Settings.weights, **choice
         check=asked.check,
         overwrite=asked.overwrite,
     )
-
-
-def _only_ours(asked: Settings, spec: ModelSpec) -> None:
-    usual = {one.name: one.metadata["setting"].default for one in fields(Settings)}
-    for name, why in ELSEWHERE.items():
-        value = getattr(asked, name)
-        if value in (usual[name], None, []):
-            continue
-        flag = "--" + name.replace("_", "-")
-        raise UserMistake(
-            f"{spec.name} takes no {flag}",
-            found=f"{flag} {value if isinstance(value, (str, int, float)) else ''}".strip()[:80],
-            expected="an export without it",
-            because=why,
-            attempt=f"leave {flag} out",
-        )
 
 
 def _other_precision(spec: ModelSpec, precision: str) -> UserMistake:
