@@ -15,10 +15,9 @@ from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
 from ..spec import ModelSpec
-from ..weights.checkpoint import sha256_of
 from ..weights.class_map import class_map
 from ..weights.files.beside import beside
-from ..weights.place import weights_file
+from ..weights.place import sha256_of, weights_file
 from ..weights.said import size_px, transformers_says
 from . import timm_model
 from .building import OneTensor, built, check_size, first_line, on_meta, sized

@@ -19,7 +19,7 @@ from ..families.gui_aima.names import EMBEDDINGS, LEFT_OUT, check_names, name_of
 from ..families.gui_aima.prompt import MESSAGE, Prompt, prompt_of
 from ..families.gui_aima.shape import Shape, shape_of
 from ..families.gui_aima.weighting import Weighting, from_flags
-from ..weights.checkpoint import sha256_of
+from ..weights.place import sha256_of
 from .licence import RANDOM, licence_of
 from .random_weights import random_array
 from .stand_in import stand_in

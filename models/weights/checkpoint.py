@@ -8,10 +8,9 @@ unread (inert_pickle.py) but for what recorded.py looks for.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,7 @@ from .inert_pickle import BROKEN, first_line, not_run
 from .light_pickle import TorchFile
 from .names.flat import flattened
 from .names.wrappers import no_tensors, unwrap
-from .place import weights_file
+from .place import sha256_of, weights_file
 from .recorded import PREPARED, Recorded, recorded_in
 from .values import values_of
 
@@ -126,13 +125,3 @@ def _content(file: Path, source: str) -> tuple[Any, tuple[str, ...]]:
 
 def _some(names: tuple[str, ...], limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """Of the bytes of all files one after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while part := stream.read(1 << 20):
-                digest.update(part)
-    return digest.hexdigest()

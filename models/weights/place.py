@@ -1,8 +1,10 @@
-"""``--weights`` names a file, or a folder as timm's ``save_for_hf`` and transformers write it -> the file with the tensors."""
+"""``--weights`` names a file, or a folder as timm's ``save_for_hf`` and transformers write it -> the file with the tensors, and its hash."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...runtime.errors import UserMistake
@@ -47,3 +49,13 @@ def weights_file(path: Path) -> Path:
         if several
         else "--weights with the file itself",
     )
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """Of the bytes of all files one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
+    return digest.hexdigest()
