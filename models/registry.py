@@ -15,7 +15,7 @@ from typing import Any
 
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
-from .doors.building import with_arguments
+from .doors.building import tuples, with_arguments
 from .doors.names import EXAMPLES, PLACES, door_of, meant, spec_of
 from .doors.timm_names import timm_names
 from .families.convit import facts as convit
@@ -134,7 +134,7 @@ def name_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> tupl
         )
     if not isinstance(told, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in told):
         raise UserMistake("The bundle's model_args cannot be used", found=repr(told)[:80], expected="arguments by name")
-    return name, {key: _tuples(value) for key, value in told.items()}
+    return name, {key: tuples(value) for key, value in told.items()}
 
 
 def names_a_place(manifest: Mapping[str, Any]) -> bool:
@@ -146,10 +146,6 @@ def names_a_place(manifest: Mapping[str, Any]) -> bool:
 
 def _recorded_name(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("model", manifest.get("name")))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _key(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +38,17 @@ def check_elsewhere(asked: Settings, spec: ModelSpec, elsewhere: Mapping[str, st
                 because=why,
                 attempt=f"leave {flag} out",
             )
+
+
+def skipped(asked: Settings, target: Target, precision: str, ops: Collection[str] = ()) -> tuple[str, ...]:
+    """The passes of --skip; UserMistake for a name that is no pass of the target."""
+    steps = (asked.skip,) if isinstance(asked.skip, str) else tuple(asked.skip)
+    if steps:
+        from ..patterns import order_for
+        from ..patterns.rewrite import check_skip
+
+        check_skip(steps, order_for(target.order, precision), ops)
+    return steps
 
 
 def check_weight_bytes(spec: ModelSpec) -> None:

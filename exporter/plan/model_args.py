@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...models.doors.building import tuples
 from ...runtime.errors import UserMistake
 
 WORDS = {"true": True, "false": False, "none": None}
@@ -26,7 +27,7 @@ def model_args_of(asked: Mapping[str, Any] | str | Iterable[str]) -> dict[str, A
     for name, value in pairs:
         if not name.isidentifier():
             raise _wrong(f"{name}={value}", "a name of letters, digits and underscores before the =")
-        value = _tuples(value)
+        value = tuples(value)
         if name in found and found[name] != value:
             raise _wrong(f"{name} twice, {found[name]} and {value}", "each argument once")
         if not plain(value):
@@ -56,10 +57,6 @@ def _value(word: str) -> Any:
         return ast.literal_eval(word)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return tuple(map(_value, word.split(","))) if "," in word and "(" not in word else word
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _wrong(found: str, expected: str) -> UserMistake:

@@ -20,7 +20,16 @@ from ..run.pictures import Picture, pictures, pictures_left_out
 from ..tasks.known import check_choices, find_export, rules_report
 from ..tasks.task import ExportTask
 from . import fused_ops
-from .checks import check_open_size, check_out, check_size, check_weight_bytes, check_weights, gpu_arch_of, opset_of
+from .checks import (
+    check_open_size,
+    check_out,
+    check_size,
+    check_weight_bytes,
+    check_weights,
+    gpu_arch_of,
+    opset_of,
+    skipped,
+)
 from .fused_ops import check_native, plan_plugins
 from .labels import class_names
 from .model_args import model_args_of
@@ -175,12 +184,7 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
         )
     ops = plan_plugins(spec, asked.plugins)
     route = check_native(goal, asked.native_plugins, ops, fused_ops.asked(asked.plugins))
-    steps = (asked.skip,) if isinstance(asked.skip, str) else tuple(asked.skip)
-    if steps:
-        from ..patterns import order_for
-        from ..patterns.rewrite import check_skip
-
-        check_skip(steps, order_for(goal.order, kind), ops)
+    steps = skipped(asked, goal, kind, ops)
     destination = Path(asked.out) if asked.out else Path(f"{spec.file_name}.edge")
     check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}

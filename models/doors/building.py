@@ -57,7 +57,7 @@ def built(
         name = next(filter(None, unknown.groups()), "") if unknown else ""
         names = sorted({one for one in known() if one not in ("self", "kwargs", "args")})
         near = difflib.get_close_matches(name, names, n=2, cutoff=0.5) if name in model_args else []
-        told = " ".join(f"--model-arg {key}={spelt(value)}" for key, value in model_args.items())
+        told = typed(model_args)
         raise UserMistake(
             f"{what} does not take these arguments",
             found=told[:160],
@@ -73,7 +73,7 @@ def with_arguments(spec: ModelSpec, model_args: Mapping[str, Any]) -> ModelSpec:
     if spec.folder:
         raise UserMistake(
             f"{spec.name} takes no --model-arg",
-            found=" ".join(f"--model-arg {key}={spelt(value)}" for key, value in model_args.items())[:160],
+            found=typed(model_args)[:160],
             expected="none",
             because="its sizes are those of config.json in the folder of its weights",
             attempt="--weights FOLDER",
@@ -86,6 +86,16 @@ def with_arguments(spec: ModelSpec, model_args: Mapping[str, Any]) -> ModelSpec:
 def spelt(value: Any) -> str:
     """A value as it is typed."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def typed(model_args: Mapping[str, Any]) -> str:
+    """Arguments of a builder as they are typed."""
+    return " ".join(f"--model-arg {key}={spelt(value)}" for key, value in model_args.items())
+
+
+def tuples(value: Any) -> Any:
+    """Lists as the tuples that builders are given, at every depth."""
+    return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def one_tensor(answer: Any, what: str) -> Tensor:

@@ -21,7 +21,7 @@ from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import ImageContract
 from ..labels import numbers
 from ..spec import ModelSpec
-from .building import OneTensor, arguments_of, check_size, first_line, one_tensor, sized, spelt
+from .building import OneTensor, arguments_of, check_size, first_line, one_tensor, sized, spelt, typed
 from .kinds import CLASSES, MAPS, TENSORS, Kind
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _made(file: Path, name: str, model_args: Mapping[str, Any], given: Mapping[s
 def _arguments(file: Path, name: str, model_args: Mapping[str, Any], known: tuple[str, ...], why: str) -> UserMistake:
     wrong = [key for key in model_args if key not in known]
     near = difflib.get_close_matches(wrong[0], known, n=1, cutoff=0.4) if wrong else []
-    told = " ".join(f"--model-arg {key}={spelt(value)}" for key, value in model_args.items()) or "no --model-arg"
+    told = typed(model_args) or "no --model-arg"
     lacking = next((key for key in known if f"'{key}'" in why), "name")
     return UserMistake(
         f"{file.name}: {name} takes other arguments",

@@ -126,14 +126,9 @@ def _contract(weights: Any) -> ImageContract:
 
 
 def _arguments(name: str) -> tuple[str, ...]:
+    """Names of the network's constructor."""
+    import torch
     from torchvision import models
 
-    network = on_meta_plain(name, models)
-    return arguments_of(type(network).__init__)
-
-
-def on_meta_plain(name: str, models: Any) -> Any:
-    import torch
-
     with torch.device("meta"):
-        return models.get_model(name, weights=None)
+        return arguments_of(type(models.get_model(name, weights=None)).__init__)

@@ -11,7 +11,7 @@ import numpy as np
 from ....models.registry import ModelSpec, find
 from ....runtime.errors import UserMistake
 from ....runtime.ground.limits import BF16, FP16, FP32
-from ...plan.checks import check_elsewhere, check_out, check_weight_bytes, gpu_arch_of
+from ...plan.checks import check_elsewhere, check_out, check_weight_bytes, gpu_arch_of, skipped
 from ...plan.of_file import check_asked, check_file, file_opset
 from ...plan.plan import GRAPHS_AT_ONCE, Plan
 from ...plan.settings import TASK_CHOICES, Settings, settings_of
@@ -74,12 +74,7 @@ def make_plan(model: str, weights: str | Any | None = Settings.weights, **choice
     check_file(file, target, precision)
     given = _given(asked, spec)
     inputs, notes = input_sizes(file, asked, given)
-    steps = (asked.skip,) if isinstance(asked.skip, str) else tuple(asked.skip)
-    if steps:
-        from ...patterns import order_for
-        from ...patterns.rewrite import check_skip
-
-        check_skip(steps, order_for(target.order, precision), ())
+    steps = skipped(asked, target, precision)
     out = Path(asked.out) if asked.out else Path(f"{spec.file_name}.edge")
     check_out(out, asked.overwrite, None, GRAPHS_AT_ONCE * 4 * spec.parameters)
     first = inputs[0]
