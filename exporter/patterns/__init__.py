@@ -37,6 +37,7 @@ from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
+from .scores.mask_guard import DropEmptyMask
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
@@ -60,6 +61,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (EinsumProduct, ALL),
+    (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
     (CleanUp, ALL),
     (FuseGatedPositionalAttention, ALL),  # the four run when asked, before those that take the same places apart
