@@ -43,6 +43,7 @@ from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
+from .tokens.mean_of_maps import PoolMaps
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
@@ -100,6 +101,10 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (LinearsOnMaps, ALL - {OPENVINO, "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
+    (
+        PoolMaps,
+        frozenset({"cpu"}),
+    ),  # ONNX Runtime's blocked layout; the other engines know both forms, int8 not measured
     (MergeLevels, GPUS),
     (MergeTwinConvolutions, GPUS_FLOAT),  # on CPUs lost in the noise; int8: the two heads get precisions of their own
     (DistancesByReduction, GPUS),  # both measured by benchmarks/detector_rewrites.py
