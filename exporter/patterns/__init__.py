@@ -17,6 +17,7 @@ from .attention.window_partition import MergeWindows
 from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
+from .cleanup.broadcasts import DropExpands
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
 from .cleanup.no_ops import DropNoOps
@@ -63,6 +64,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FoldShapes, ALL),
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
+    (DropExpands, ALL),
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
