@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 ORDER = ("cpu", "time", "rtx")
 ASKED = "guilty"  # a step for whoever looks into a slow row
 CARRIED = ("size", "num_classes")  # of the first step's row, that the others need
+FROM_TRACE = ("own_size", "parameters", "attentions", "stages")  # and what stays as it is with the trace
 Rows = dict[tuple[str, str], Row]
 
 
@@ -35,6 +36,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("build") / "zoo", help="rows and graphs")
     parser.add_argument("--steps", nargs="+", default=list(ORDER), choices=[*ORDER, ASKED])
     parser.add_argument("--again", action="store_true", help="make rows anew that are there")
+    parser.add_argument(
+        "--kept-trace", action="store_true", help="start from traces that are kept: passes have changed"
+    )
     parser.add_argument("--report", action="store_true", help="only write the page")
     parser.add_argument("--choose", action="store_true", help="only write models.txt")
     parser.add_argument("--cpu-s", type=float, default=Limits.cpu_s, help="CPU seconds a step may take")
@@ -47,7 +51,7 @@ def main() -> int:
         return 0
     names = asked.models or listed()
     if not asked.report:
-        work(names, asked.steps, asked.work, asked.again, Limits(asked.cpu_s, asked.memory_gb))
+        work(names, asked.steps, asked.work, asked.again, Limits(asked.cpu_s, asked.memory_gb), asked.kept_trace)
     from zoo_page import write
 
     write(listed(), read(asked.work / "rows.jsonl"), HERE, machine())
@@ -60,21 +64,28 @@ def listed() -> list[str]:
     return [line.split()[0] for line in lines if line and not line.startswith("#")]
 
 
-def work(names: Sequence[str], steps: Sequence[str], folder: Path, again: bool, limits: Limits) -> None:
+def work(
+    names: Sequence[str], steps: Sequence[str], folder: Path, again: bool, limits: Limits, kept_trace: bool
+) -> None:
     """Make the rows that are missing; the graphs of a model stay in ``folder`` for the steps behind the first."""
+    import clocks
+    import steps as own
     import warm  # noqa: F401  torch and all that a child needs, once
-    from steps import STEPS
 
+    works = {"cpu": own.cpu, "time": clocks.time, "rtx": own.rtx, ASKED: clocks.guilty}
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, 1):
         for step in (one for one in (*ORDER, ASKED) if one in steps):
             made = read(folder / "rows.jsonl")  # another run may have made it meanwhile
             first = made.get((name, "cpu"), {})
-            if ((name, step) in made and not again) or (step != "cpu" and "size" not in first):
+            if ((name, step) in made and not again) or (step != "cpu" and "nodes_after" not in first):
                 continue
-            known = {key: first[key] for key in CARRIED} if step != "cpu" else {}
-            place = folder / name
-            row = run_apart(partial(_step, STEPS[step], name, place, known), place, step, limits)
+            place, run, known = folder / name, works[step], {}
+            if step != "cpu":
+                known = {key: first[key] for key in CARRIED}
+            elif kept_trace and (place / own.PLAIN).is_file():
+                run, known = own.cpu_again, {key: first[key] for key in (*CARRIED, *FROM_TRACE) if key in first}
+            row = run_apart(partial(_step, run, name, place, known), place, step, limits)
             row = {"model": name, "step": step, **row}
             with (folder / "rows.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")

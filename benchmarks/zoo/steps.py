@@ -1,4 +1,4 @@
-"""The steps of one model: through the product on the CPU, timed beside the plain export, and built for TensorRT-RTX.
+"""The steps of one model: through the product on the CPU, and built for TensorRT-RTX.
 
 cpu    edgesmith.export("timm:NAME", weights=its checkpoint): trace, passes, judge, file, session; the traced graph is kept
 time   the traced graph and the bundle's on ONNX Runtime, one thread, in turns, CPU time of the process
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from apart import Notes
 from living import SEED, living, save, size_of
@@ -24,18 +23,14 @@ from edgesmith.exporter.bundle.judge import Judge
 from edgesmith.exporter.bundle.sound import rewrite_soundly
 from edgesmith.exporter.engine.rtx import build_rtx
 from edgesmith.exporter.engine.xray import read_engine
-from edgesmith.exporter.patterns.rewrite import rewrite
 from edgesmith.exporter.plan.plan import Plan, make_plan
 from edgesmith.exporter.precision.typed import typed_graph
 from edgesmith.exporter.run.nouns import ExportedGraph
 from edgesmith.exporter.trace.source import open_source
 from edgesmith.models.registry import find
 from edgesmith.runtime.errors import EdgesmithError
-from edgesmith.runtime.session.benchmark import measure
 
 CLASSES = 1000  # of networks that come without any
-ROUNDS, MOST_S = 40, 20.0  # of the timing: rounds, or what fits into so much time, but at least LEAST
-LEAST = 12
 BUILD_S = 240.0
 CHECKPOINT, PLAIN, OURS = "weights.safetensors", "plain.onnx", "ours.onnx"
 
@@ -63,21 +58,15 @@ def cpu(name: str, folder: Path, notes: Notes) -> None:
         notes.put(attentions=len(attentions(ir.load(folder / PLAIN))))
 
 
-def time(name: str, folder: Path, notes: Notes) -> None:
-    """Median CPU time of both graphs, the ratio with its quartiles."""
-    with _told(notes, "time"):
-        calls = {form: _onnxruntime(folder / form) for form in (PLAIN, OURS)}
-        first = measure(calls, rounds=2, warmup=1, clock="cpu")
-        rounds = int(min(ROUNDS, max(LEAST, MOST_S * 1e3 / sum(one.median_ms for one in first.values()))))
-        timed = measure(calls, rounds=rounds, warmup=1, clock="cpu")
-        plain, ours = timed[PLAIN], timed[OURS]
-        notes.put(plain_ms=round(plain.median_ms, 3), ours_ms=round(ours.median_ms, 3), rounds=rounds)
-        notes.put(ratio=round(ours.time_ratio, 4), low=round(ours.time_ratio_low, 4), high=round(ours.time_ratio_high, 4))  # fmt: skip
+def cpu_again(name: str, folder: Path, notes: Notes) -> None:
+    """The row of ``cpu`` from the trace that is kept: passes and judge of today, without tracing and the bundle."""
+    _, _, graphs = rewritten_for("cpu", name, folder, notes)
+    ir.save(graphs["ours"], folder / OURS)
 
 
 def rtx(name: str, folder: Path, notes: Notes) -> None:
     """Engines of the rewritten and the plain graph in fp16: kernels, fused attention, or why there is none."""
-    plan, judge, graphs = for_rtx(name, folder, notes)
+    plan, judge, graphs = rewritten_for("rtx", name, folder, notes)
     for form, model in graphs.items():
         notes.put(stage=f"build {form}")
         try:
@@ -92,12 +81,12 @@ def rtx(name: str, folder: Path, notes: Notes) -> None:
     notes.put(stage="")
 
 
-def for_rtx(name: str, folder: Path, notes: Notes) -> tuple[Plan, Judge, dict[str, ir.Model]]:
-    """The kept trace through the passes and the judge of an export for rtx; both graphs, ours first."""
+def rewritten_for(target: str, name: str, folder: Path, notes: Notes) -> tuple[Plan, Judge, dict[str, ir.Model]]:
+    """The kept trace through passes and judge of an export for ``target``; both graphs, ours first."""
     with _told(notes, "plan"):
         plan = make_plan(
-            f"timm:{name}", str(folder / CHECKPOINT), target="rtx", precision="fp16", out=str(folder / "rtx.edge"),
-            seed=SEED, **_choices(notes),
+            f"timm:{name}", str(folder / CHECKPOINT), target=target, out=str(folder / f"{target}.edge"),
+            overwrite=True, seed=SEED, **_choices(notes),
         )  # fmt: skip
         source = open_source(plan)
         judge = Judge(source.runner, source.judge, plan, source.module)
@@ -105,30 +94,11 @@ def for_rtx(name: str, folder: Path, notes: Notes) -> tuple[Plan, Judge, dict[st
         exported = ExportedGraph(plain, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)
     with _told(notes, "rewrite"):
         rewritten, rows = rewrite_soundly(plan, exported, judge)
-        notes.put(nodes_after=sum(rewritten.nodes_after.values()), parity=_parity(rows))
-        notes.put(passes={one.name: one.count for one in rewritten.passes if one.count})
-        notes.put(left_out=[f"{one.name}: {one.why}" for one in rewritten.left_out])
+        nodes = {"nodes_before": rewritten.nodes_before, "nodes_after": rewritten.nodes_after}
+        passes = [{"name": one.name, "count": one.count} for one in rewritten.passes]
+        left_out = [{"name": one.name, "why": one.why} for one in rewritten.left_out]
+        notes.put(**_rewrite({**nodes, "passes": passes, "left_out": left_out}), parity=_parity(rows))
     return plan, judge, {"ours": rewritten.model, "plain": plain}
-
-
-def guilty(name: str, folder: Path, notes: Notes) -> None:
-    """Each pass that fired left out: the ratio of the graph without it to the graph with all, below 1 where it costs time."""
-    plan = make_plan(f"timm:{name}", "random", target="cpu", out=str(folder / "guilty.edge"), **_choices(notes))
-    exported = ExportedGraph(ir.load(folder / PLAIN), name, plan.shapes)
-    whole = rewrite(exported, plan.order)
-    graphs = {"all": whole.model}
-    for record in whole.passes:
-        if record.count and record.name != "CleanUp":
-            graphs[record.name] = rewrite(exported, plan.order, skip=[record.name]).model
-    calls = {}
-    for key, model in graphs.items():
-        ir.save(model, folder / f"guilty-{key}.onnx")
-        calls[key] = _onnxruntime(folder / f"guilty-{key}.onnx")
-    timed = measure(calls, rounds=LEAST, warmup=1, clock="cpu")
-    notes.put(without={key: round(timed[key].time_ratio, 3) for key in calls if key != "all"})
-
-
-STEPS = {"cpu": cpu, "time": time, "rtx": rtx, "guilty": guilty}
 
 
 def first_lines(error: BaseException) -> str:
@@ -172,15 +142,3 @@ def _parity(rows: Any) -> dict[str, Any]:
     """The worst row, and whether all hold."""
     worst = max(rows, key=lambda row: row.max_abs)
     return {"holds": all(row.passed for row in rows), "max_abs": float(f"{worst.max_abs:.1e}"), "largest": float(f"{worst.largest:.2e}"), "limit": worst.limit}  # fmt: skip
-
-
-def _onnxruntime(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    images = session.get_inputs()[0]
-    feeds = {images.name: np.random.default_rng(SEED).standard_normal(images.shape).astype(np.float32)}
-    return lambda: session.run(None, feeds)

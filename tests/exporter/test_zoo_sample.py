@@ -37,5 +37,5 @@ def test_a_network_of_the_zoo_computes_what_pytorch_computes(name: str, tmp_path
     steps.cpu(name, tmp_path, cpu)
     assert cpu.row["parity"]["holds"] and cpu.row["left_out"] == []
     rtx.put(size=cpu.row["size"], num_classes=cpu.row["num_classes"])
-    steps.for_rtx(name, tmp_path, rtx)
+    steps.rewritten_for("rtx", name, tmp_path, rtx)
     assert rtx.row["parity"]["holds"] and rtx.row["left_out"] == []
