@@ -12,6 +12,7 @@ from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
+from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
 from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
@@ -44,6 +45,7 @@ from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
 from .tokens.mean_of_maps import PoolMaps
+from .tokens.norm_of_linear import FoldLinearNorm
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
@@ -69,6 +71,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FuseWindowAttention, ALL),
     (FuseChannelAttention, ALL),
     (FuseGGeMPool, ALL),
+    (FoldLinearNorm, ALL),  # before those that look for linear layers
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
     (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
@@ -79,6 +82,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
+    (WidenKeys, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
