@@ -37,11 +37,13 @@ from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
+from .scores.mask_guard import DropEmptyMask
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
+from .tokens.mean_of_maps import PoolMaps
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
@@ -60,6 +62,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (EinsumProduct, ALL),
+    (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
     (CleanUp, ALL),
     (FuseGatedPositionalAttention, ALL),  # the four run when asked, before those that take the same places apart
@@ -98,6 +101,10 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (LinearsOnMaps, ALL - {OPENVINO, "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
+    (
+        PoolMaps,
+        frozenset({"cpu"}),
+    ),  # ONNX Runtime's blocked layout; the other engines know both forms, int8 not measured
     (MergeLevels, GPUS),
     (MergeTwinConvolutions, GPUS_FLOAT),  # on CPUs lost in the noise; int8: the two heads get precisions of their own
     (DistancesByReduction, GPUS),  # both measured by benchmarks/detector_rewrites.py

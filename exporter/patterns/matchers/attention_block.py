@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from ....graph.read import attribute, constant, only_consumer, sizes
 from .heads import Heads, find_heads, follow_out, unscaled
+from .sums import within
 
 
 @dataclass(frozen=True)
@@ -128,19 +129,13 @@ def _scores(softmax: ir.Node) -> tuple[ir.Node, float, ir.Value | None] | str:
         added, shape = node.inputs[index], sizes(value)
         array, bias = constant(added), added
         node = value.producer() if value is not None else None
-        if array is None or shape is None or not _within(array.shape, shape):
+        if array is None or shape is None or not within(array.shape, shape):
             return masked
         if not array.any():
             bias = None
     if node is None or node.domain or node.op_type != "MatMul":
         return ""
     return node, scale, bias
-
-
-def _within(small: tuple[int, ...], shape: tuple[int | str | None, ...]) -> bool:
-    """Whether adding a constant of this size leaves the shape as it is, at every size of its open axes."""
-    behind = shape[len(shape) - len(small) :] if small else ()
-    return len(small) <= len(shape) and all(size in (1, full) for size, full in zip(small, behind, strict=True))
 
 
 def origins(scores: ir.Node, context: ir.Node) -> tuple[Heads, Heads, Heads] | str:
