@@ -35,6 +35,7 @@ from .convolutions.rescale_trunk import RescaleTrunk
 from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
+from .fourier.transforms_as_products import TransformsAsProducts
 from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
@@ -65,6 +66,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (DropExpands, ALL),
+    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
