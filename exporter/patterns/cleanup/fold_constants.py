@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.beside import is_beside
 from ....graph.edit import replace_value, shared_constant
 from ....graph.read import constant
 from ..base import Pattern
@@ -111,6 +112,28 @@ def _superfluous(value: ir.Value) -> list[np.ndarray]:
 
 
 def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:
+    """Every output of the constant nodes, from one session; where weights lie beside the graph, from one for each that hang together."""
+    if not is_beside(model):
+        return _evaluated(model, nodes)
+    return {value: array for part in _apart(nodes) for value, array in _evaluated(model, part).items()}
+
+
+def _apart(nodes: list[ir.Node]) -> list[list[ir.Node]]:
+    """Nodes that read each other, or one weight, in one list, in their order."""
+    parts: dict[int, list[ir.Node]] = {}
+    found: dict[ir.Value, int] = {}  # value -> the part that it is in
+    for number, node in enumerate(nodes):
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        joined = sorted({found[value] for value in values if value in found})
+        parts[number] = [each for key in joined for each in parts.pop(key)] + [node]
+        found.update(
+            {value: number for each in parts[number] for value in (*each.inputs, *each.outputs) if value is not None}
+        )
+    order = {node: place for place, node in enumerate(nodes)}
+    return [sorted(part, key=lambda node: order[node]) for part in parts.values()]
+
+
+def _evaluated(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:
     """Every output of the constant nodes, from one session without optimisation."""
     import onnxruntime
 
@@ -132,7 +155,9 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarra
 
 
 def _tensor(leaf: ir.Value) -> ir.TensorProtocol | None:
-    return ir.convenience.get_const_tensor(leaf)
+    """In memory: a session that is made of bytes finds no file."""
+    tensor = ir.convenience.get_const_tensor(leaf)
+    return ir.tensor(tensor.numpy(), name=tensor.name) if isinstance(tensor, ir.ExternalTensor) else tensor
 
 
 def _drop(model: ir.Model, nodes: list[ir.Node]) -> None:
