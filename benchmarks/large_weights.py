@@ -84,17 +84,18 @@ def written(report: dict[str, Any]) -> str:
     facts, export = report["machine"], report["export"]
     weights = 4 * export["parameters"] / 2**20
     over = (export["peak_mb"] - export["loaded_mb"]) / weights
+    holds = "holds" if export["holds"] else "does NOT hold"
+    command = f"python benchmarks/large_weights.py {report['model']} --precision {report['precision']} --limit {report['limit']}"
     lines = [
         "# Networks of gigabytes: memory of the export and of the start",
         "",
         "How to read it: the head of [large_weights.py](large_weights.py).",
         "",
-        f"`python benchmarks/large_weights.py {report['model']} --precision {report['precision']} --limit {report['limit']}`, "
-        f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']}, Python {facts['python']}",
+        f"`{command}`, {facts['cpu']}, {facts['cores']} cores, load {facts['load']}, Python {facts['python']}",
         "",
-        f"Export: weights {weights:,.0f} MB in float32, network loaded {export['loaded_mb']:,.0f} MB, peak {export['peak_mb']:,.0f} MB: "
-        f"**{over:.2f} x the weights above the loaded network**; parity {'holds' if export['holds'] else 'does NOT hold'}; "
-        f"model.onnx.data {export['data_mb']:,.0f} MB; {export['seconds']:,.0f} s.",
+        f"| weights in float32, MB | network loaded, MB | peak, MB | above the loaded network, x {weights:,.0f} MB | parity | model.onnx.data, MB | s |",
+        "|---|---|---|---|---|---|---|",
+        f"| {weights:,.0f} | {export['loaded_mb']:,.0f} | {export['peak_mb']:,.0f} | {over:.2f} | {holds} | {export['data_mb']:,.0f} | {export['seconds']:,.0f} |",
         "",
         "| weights of the session | load s | private MB then | private MB after three runs | peak MB | CPU s a run |",
         "|---|---|---|---|---|---|",
