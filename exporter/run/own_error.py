@@ -28,7 +28,8 @@ def own_error(module: Any, float32: Runner, images: np.ndarray, batch: int, outp
     for part in in_batches(images, batch):
         try:
             with torch.inference_mode():
-                answer = double(torch.from_numpy(part.astype(np.float64)))
+                wide = part.astype(np.float64) if part.dtype.kind == "f" else part  # bytes stay what they are
+                answer = double(torch.from_numpy(wide))
         except RuntimeError:  # two types that do not go together
             return 0.0
         parts = answer if isinstance(answer, tuple) else (answer,)

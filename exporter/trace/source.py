@@ -31,7 +31,7 @@ def open_module(plan: Plan) -> Source:
     from .others import it_traces
     from .trace import trace
 
-    size = (plan.shapes.opt[2], plan.shapes.opt[3])
+    size = plan.contract.size
     made = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
     detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {made.source}"
@@ -39,7 +39,14 @@ def open_module(plan: Plan) -> Source:
 
     def export() -> ExportedGraph:
         with it_traces(plan.spec):
-            return trace(made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs)
+            return trace(
+                made.module,
+                plan.shapes,
+                name=plan.spec.name,
+                opset=plan.opset,
+                outputs=outputs,
+                dtype=plan.contract.dtype,
+            )
 
     return Source(
         torch_runner(made.module, outputs=outputs), export, detail, "torch.export, then ONNX", made.source, "PyTorch",

@@ -112,6 +112,11 @@ class ImageContract:
         high, wide = SIDES[self.layout]
         return shape[high], shape[wide]
 
+    def with_channels(self, channels: int) -> ImageContract:
+        """The same for a network of other channels; mean and std as ``spread`` makes them."""
+        mean, std = spread(self.mean, channels), spread(self.std, channels)
+        return replace(self, mean=mean, std=std, channels=channels, colour=self.colour if channels > 1 else "RGB")
+
     def raw(self) -> ImageContract:
         """The same pictures as bytes 0 to 255, not prepared any further."""
         return replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels, scale=1.0)

@@ -4,7 +4,7 @@ OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates w
 the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
 EXIF orientation is applied here and not by OpenCV, whose versions differ in it; samples of more than 8 bits are judged in
 depth.py, alpha is dropped unless it is asked for, grey becomes three equal channels, CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
-only warns), so that damage is not found here.
+only warns), so that damage is not found here. OpenCV hands out the colours of a TIFF with alpha multiplied by it.
 """
 
 from __future__ import annotations
@@ -79,10 +79,8 @@ def decode_image(data: bytes, name: str = "image", alpha: bool = False) -> np.nd
         file=True,
     )
     if alpha and head.kind != "JPEG" and (whole := _with_alpha(data, name)) is not None:
-        own = head.kind == "TIFF" and whole.dtype == np.uint8  # whose colours OpenCV multiplies by it otherwise
         veil = whole[:, :, 3] if whole.dtype == np.uint8 else (whole[:, :, 3] >> 8).astype(np.uint8)
-        image = np.dstack([whole[:, :, :3] if own else image, veil])
-        return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGRA2RGBA)
+        return cv2.cvtColor(turned(np.dstack([image, veil]), head.orientation), cv2.COLOR_BGRA2RGBA)
     return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGR2RGB)
 
 
