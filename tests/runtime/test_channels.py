@@ -76,7 +76,8 @@ def bundle(out: Path, contract: ImageContract, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("colour", "level"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((255, 255, 255), 255), ((7, 7, 7), 7)]
+    ("colour", "level"),
+    [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((255, 255, 255), 255), ((7, 7, 7), 7)],
 )
 def test_grey_is_the_luma_of_itu_r_601(colour, level):
     assert as_channels(np.full((2, 3, 3), colour, np.uint8), 1).tolist() == [[[level]] * 3] * 2
@@ -124,7 +125,7 @@ def test_without_antialias_every_channel_is_resized_for_itself():
     assert grey.shape == (20, 30, 1)
 
 
-@pytest.mark.parametrize("kind", ["png", "webp", "la.png", "palette.png", "rgb.png", "grey.png"])
+@pytest.mark.parametrize("kind", ["a.png", "a.webp", "la.png", "palette.png", "rgb.png", "grey.png"])
 def test_alpha_of_a_file_is_that_of_pillow_and_255_where_there_is_none(kind, tmp_path):
     picture = Image.fromarray(veiled(23, 31))
     shown = {
@@ -134,7 +135,7 @@ def test_alpha_of_a_file_is_that_of_pillow_and_255_where_there_is_none(kind, tmp
         "grey.png": picture.convert("L"),
     }.get(kind, picture)
     path = tmp_path / kind
-    shown.save(path, **({"lossless": True, "exact": True} if kind == "webp" else {}))
+    shown.save(path, **({"lossless": True, "exact": True} if kind == "a.webp" else {}))
     want = np.asarray(Image.open(path).convert("RGBA"))
     np.testing.assert_array_equal(pixels(path, 4), want)
     with Image.open(path) as again:
