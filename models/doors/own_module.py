@@ -51,7 +51,9 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
     classes = answer[1] if len(answer) in KINDS else 0
     assumed = (
         f"{file.name}: its code is run, and its weights are those that {name} gives",
-        "found by running it on an empty picture: it takes {}x{}, {}".format(*contract.size, face_words(*contract.face)),
+        "found by running it on an empty picture: it takes {}x{}, {}".format(
+            *contract.size, face_words(*contract.face)
+        ),
         f"assumed: {classes} outputs are numbered classes (--labels names them)"
         if classes
         else "assumed: outputs by number",

@@ -46,7 +46,8 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
     fields = timm_says({**says, "model_args": dict(model_args)}, f"timm's {full}")
     published = ImageContract(**{**fields, "channels": len(fields.get("mean", (0, 0, 0)))})
     contract = published.with_channels(_channels(model_args, cfg))
-    classes = int(cfg.num_classes or 0)
+    unpooled = not model_args.get("global_pool", "as published")  # which no classifier can follow
+    classes = 0 if unpooled else int(cfg.num_classes or 0)
     named = cfg.classifier or ()
     known = ModelSpec(
         name=f"timm:{name.strip()}",
@@ -58,7 +59,7 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
         contract=contract,
         config={"name": full, **model_args},
         pretrained=f"timm:{full}" if cfg.has_weights else None,
-        **(CLASSES if classes else FEATURES),
+        **(FEATURES if not classes else {**CLASSES, "may_go_without": True}),
         num_classes=classes,
         size_min=1,
         label_names=() if classes == 1000 else tuple(numbers(classes)),

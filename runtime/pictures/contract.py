@@ -69,7 +69,7 @@ class ImageContract:
                 self.fit != "letterbox" or _fills(self.mean, self.scale),
                 "a colour that fills a letterbox, 0 to 255 after scale",
             ),
-            ("colour", self.colour == "RGB" or self.channels > 1, "RGB, as grey has no order of colours"),
+            ("colour", self.colour == "RGB" or self.channels != 1, "RGB, as grey has no order of colours"),
             ("dtype", self.dtype in (FLOAT32, BYTES), f"{FLOAT32} or {BYTES}"),
             ("layout", self.layout in SIDES, " or ".join(SIDES)),
             (
@@ -117,6 +117,11 @@ class ImageContract:
         mean, std = spread(self.mean, channels), spread(self.std, channels)
         return replace(self, mean=mean, std=std, channels=channels, colour=self.colour if channels > 1 else "RGB")
 
+    def usual(self) -> ImageContract:
+        """What is assumed for an input like this one where nothing says how its pictures are prepared."""
+        known = replace(ImageContract(self.size).with_channels(self.channels), layout=self.layout)
+        return replace(known.raw(), dtype=BYTES) if self.dtype == BYTES else known
+
     def raw(self) -> ImageContract:
         """The same pictures as bytes 0 to 255, not prepared any further."""
         return replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels, scale=1.0)
@@ -162,8 +167,9 @@ def _numbers(values: object, count: int, low: float, high: float) -> bool:
     )
 
 
-def _words(channels: int) -> str:
-    return {1: "one number", 3: "three numbers"}.get(channels, "four numbers")
+def _words(channels: object) -> str:
+    known = {"1": "one number", "4": "four numbers"}
+    return known.get(str(channels), "three numbers") + ", as many as channels"
 
 
 def _sides(size: object) -> bool:
@@ -177,6 +183,7 @@ def _sides(size: object) -> bool:
 
 def _fills(mean: tuple[float, ...], scale: float) -> bool:
     """Whether the mean is a colour of bytes; of what is no number another line tells."""
-    return not (_numbers(mean, len(mean), -LARGEST, LARGEST) and _between(scale, 1 / LARGEST, LARGEST)) or all(
+    count = len(mean) if isinstance(mean, (tuple, list)) else -1
+    return not (_numbers(mean, count, -LARGEST, LARGEST) and _between(scale, 1 / LARGEST, LARGEST)) or all(
         0 <= round(value / scale) <= 255 for value in mean
     )

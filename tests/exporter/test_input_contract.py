@@ -102,7 +102,11 @@ def test_a_file_says_all_of_it_and_a_flag_counts_before_the_file(here: Path):
 def test_what_nobody_says_is_told_with_its_values(here: Path):
     (told,) = [note for note in make_plan("net.py:one", std="0.2").notes if note.startswith("assumed, since a module")]
     assert "--mean 0.449" in told and "--scale 1/255" in told and "--std" not in told and "--colour" not in told
-    (told,) = [note for note in make_plan("net.py:raw", input_dtype="uint8").notes if note.startswith("assumed, since a module")]
+    (told,) = [
+        note
+        for note in make_plan("net.py:raw", input_dtype="uint8").notes
+        if note.startswith("assumed, since a module")
+    ]
     assert "--mean" not in told and "--crop 0.875" in told and "--colour rgb" in told
 
 
