@@ -191,7 +191,8 @@ def _plain_file(module: nn.Module, images: np.ndarray, folder: Path, outputs: Se
 
     path = folder / "plain.onnx"
     if not path.exists():
-        plain = trace(module, Shapes.fixed(*images.shape), name="plain", outputs=outputs, dtype=str(images.dtype))
+        shapes, dtype = Shapes.fixed(*images.shape), str(images.dtype)
+        plain = trace(module, shapes, name="plain", outputs=outputs, folder=folder, dtype=dtype)
         onnx_ir.save(plain.model, path)
     return path
 
