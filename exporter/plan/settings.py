@@ -139,7 +139,7 @@ class Settings:
         "Mean of each channel, as 0.5,0.5,0.5, in the colour order of the network.",
         group=PREPARING,
         usual=RECORDED,
-        page="mean of each channel in the colour order of the network: `0.5,0.5,0.5`, or one number for all; of pictures as `--scale` "
+        page="mean of each channel in the colour order of the network: `0.5,0.5,0.5`, or one number for all; of pictures as the scale "
         "leaves them, 0..1 (detectors: 0..255)",
     )
     std: Three = ask(
