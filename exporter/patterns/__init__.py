@@ -20,6 +20,7 @@ from .boxes.merge_levels import MergeLevels
 from .cleanup.broadcasts import DropExpands
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
+from .cleanup.mask_guard import DropEmptyMask
 from .cleanup.no_ops import DropNoOps
 from .cleanup.static_padding import DropZeroPads
 from .cleanup.tidy import CleanUp
@@ -40,7 +41,6 @@ from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
-from .scores.mask_guard import DropEmptyMask
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
