@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...calibration.precisions import quantised_names, weights_only
 from ...runtime.bundle.engines import OPENVINO, TENSORRT
+from .attention.bias_beside import BiasBesideScores
 from .attention.channel_attention import PackedChannels, SeparateChannels
 from .attention.einsum_product import EinsumProduct
 from .attention.gpsa_gate import GateBesideAttention, GateInAttention
@@ -11,6 +12,7 @@ from .attention.heads_apart import PackedHeads, SeparateHeads
 from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
+from .attention.shared_keys import RepeatKeys
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
@@ -86,7 +88,9 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
-    (WidenKeys, GPUS_FLOAT),
+    (WidenKeys, GPUS_FLOAT),  # the three make attention that TensorRT-RTX fuses; int8 not measured
+    (RepeatKeys, GPUS_FLOAT),
+    (BiasBesideScores, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
