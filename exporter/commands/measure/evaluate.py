@@ -2,6 +2,8 @@
 
 detector      --data coco.json --images DIR       mAP as COCO defines it (exporter/tasks/detection/evaluate.py)
 classifier    --data FOLDER of class sub-folders  top-1 and top-5 (exporter/tasks/classification/evaluate.py)
+segmenter     --data FOLDER of images and masks   mean IoU (exporter/tasks/segmentation/task.py)
+features      --data FOLDER                       nearest neighbours and cosine (exporter/tasks/features/evaluate.py)
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ def evaluate(
     """
     asked = asked or Asked()
     opened = [open_bundle(bundle) for bundle in bundles]
-    check_settings(asked)
     if len({bundle.task for bundle in opened}) != 1:
         raise UserMistake(
             "The bundles have different tasks",
@@ -40,7 +41,9 @@ def evaluate(
             expected=each("{}s only", list(EXPORTS.values())[::-1], ", or "),
             attempt="one eval a task",
         )
-    return find_export(opened[0].task).evaluate(opened, data, asked, weights, save, progress)
+    task = find_export(opened[0].task)
+    check_settings(asked, task.runtime.judged_with)
+    return task.evaluate(opened, data, asked, weights, save, progress)
 
 
 def show(result: dict[str, Any], per_class: bool = False) -> str:

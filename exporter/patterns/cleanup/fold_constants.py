@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.beside import is_beside
 from ....graph.edit import replace_value, shared_constant
 from ....graph.read import constant
 from ..base import Pattern
@@ -32,30 +33,33 @@ class FoldConstants(Pattern):
     better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
-        nodes = [node for node in model.graph if _foldable(node)]
+        nodes = [node for node in model.graph if foldable(node)]
         known: set[ir.Value] = set()
-        foldable = []
+        links = []
         for node in nodes:  # in order, so that a chain is known link by link
             if all(value is None or value in known or constant(value) is not None for value in node.inputs):
-                foldable.append(node)
+                links.append(node)
                 known.update(node.outputs)
-        if not foldable:
+        if not links:
             return 0
-        arrays = _evaluate(model, foldable)
+        arrays: dict[ir.Value, np.ndarray] = {}
+        for part in _apart(links) if is_beside(model) else [links]:  # weights of gigabytes: one at a time
+            results = [value for node in part for value in node.outputs]
+            arrays |= evaluate(model.graph, part, results, model.ir_version or 10)
         count = 0
-        while chosen := self._choose(foldable, arrays):
+        while chosen := self._choose(links, arrays):
             for value in chosen:
                 replace_value(value, shared_constant(model, value.name or "folded", arrays[value]))
-            _drop(model, foldable)
+            _drop(model, links)
             count += len(chosen)
-            foldable = [node for node in foldable if node.graph is not None]  # what went may have kept another apart
+            links = [node for node in links if node.graph is not None]  # what went may have kept another apart
         return count
 
-    def _choose(self, foldable: list[ir.Node], arrays: dict[ir.Value, np.ndarray]) -> list[ir.Value]:
+    def _choose(self, links: list[ir.Node], arrays: dict[ir.Value, np.ndarray]) -> list[ir.Value]:
         """The results that become constants: small ones, and those that make as much superfluous as they add."""
-        inside, stays, chosen = set(foldable), set[ir.Node](), []
+        inside, stays, chosen = set(links), set[ir.Node](), []
         self.refusals = []
-        for node in reversed(foldable):  # from the results upwards: a result may make its whole chain superfluous
+        for node in reversed(links):  # from the results upwards: a result may make its whole chain superfluous
             for value in node.outputs:
                 readers = [usage.node for usage in value.uses()]
                 if value.is_graph_output():
@@ -71,7 +75,8 @@ class FoldConstants(Pattern):
         return chosen
 
 
-def _foldable(node: ir.Node) -> bool:
+def foldable(node: ir.Node) -> bool:
+    """Whether a node of constants is a constant: no draw, no quantised weight, no branch, nothing that numpy has no type for."""
     plain = node.domain == "" and node.op_type not in CHANGES_BY_RUN | KEPT
     values = (*node.inputs, *node.outputs)
     return (
@@ -110,17 +115,34 @@ def _superfluous(value: ir.Value) -> list[np.ndarray]:
     return [array for array in arrays if array is not None]
 
 
-def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:
-    """Every output of the constant nodes, from one session without optimisation."""
+def _apart(nodes: list[ir.Node]) -> list[list[ir.Node]]:
+    """Nodes that read each other, or one weight, in one list, in their order."""
+    parts: dict[int, list[ir.Node]] = {}
+    found: dict[ir.Value, int] = {}  # value -> the part that it is in
+    for number, node in enumerate(nodes):
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        joined = sorted({found[value] for value in values if value in found})
+        parts[number] = [each for key in joined for each in parts.pop(key)] + [node]
+        found.update(
+            {value: number for each in parts[number] for value in (*each.inputs, *each.outputs) if value is not None}
+        )
+    order = {node: place for place, node in enumerate(nodes)}
+    return [sorted(part, key=lambda node: order[node]) for part in parts.values()]
+
+
+def evaluate(
+    graph: ir.Graph, nodes: list[ir.Node], results: list[ir.Value], version: int = 10
+) -> dict[ir.Value, np.ndarray]:
+    """What constant nodes compute, given in their order in ``graph``, from one session without optimisation."""
     import onnxruntime
 
-    results = [value for node in nodes for value in node.outputs]
-    leaves = {value: None for node in nodes for value in node.inputs if value is not None and value not in set(results)}
+    made = {value for node in nodes for value in node.outputs}
+    leaves = {value: None for node in nodes for value in node.inputs if value is not None and value not in made}
     inner = ir.Graph(
         [], [], nodes=[], initializers=[ir.Value(name=leaf.name, const_value=_tensor(leaf)) for leaf in leaves],
-        opset_imports=dict(model.graph.opset_imports), name="constants",
+        opset_imports=dict(graph.opset_imports), name="constants",
     )  # fmt: skip
-    proto = ir.to_proto(ir.Model(inner, ir_version=model.ir_version or 10))
+    proto = ir.to_proto(ir.Model(inner, ir_version=version))
     proto.graph.node.extend(ir.to_proto(node) for node in nodes)
     for value in results:
         proto.graph.output.add().name = value.name or ""
@@ -132,7 +154,9 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarra
 
 
 def _tensor(leaf: ir.Value) -> ir.TensorProtocol | None:
-    return ir.convenience.get_const_tensor(leaf)
+    """In memory: a session that is made of bytes finds no file."""
+    tensor = ir.convenience.get_const_tensor(leaf)
+    return ir.tensor(tensor.numpy(), name=tensor.name) if isinstance(tensor, ir.ExternalTensor) else tensor
 
 
 def _drop(model: ir.Model, nodes: list[ir.Node]) -> None:
