@@ -68,7 +68,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (DropExpands, ALL),
-    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
+    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO takes another axis
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
