@@ -40,7 +40,7 @@ def open_module(plan: Plan) -> Source:
     outputs = plan.task.runtime.outputs
 
     def export(folder: Path) -> ExportedGraph:
-        with it_traces(plan.spec):
+        with it_traces(plan.spec, made.module, plan.shapes.opt):
             return trace(
                 made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs, folder=folder
             )
