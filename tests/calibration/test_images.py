@@ -375,7 +375,8 @@ def test_files_are_decoded_when_they_are_asked_for(tmp_path, monkeypatch):
     read: list[str] = []
     original = read_image.__globals__["decode_image"]
     monkeypatch.setattr(
-        "edgesmith.calibration.pictures.items.decode_image", lambda d, n: (read.append(n), original(d, n))[1]
+        "edgesmith.calibration.pictures.items.decode_image",
+        lambda d, n, alpha: (read.append(n), original(d, n, alpha))[1],
     )
     batches = data.calibration.batches(3)
     assert read == []
