@@ -238,9 +238,10 @@ def _limits(size: int | str) -> Limits:
 def _open_model(name: str, weights: str | None, num_classes: int | None, beside: str) -> Side:
     from ....models import as_recorded, create
 
-    model_args = _arguments_beside(name, beside)
+    model_args, size = _made_beside(name, beside)
     spec = as_recorded(name, weights, model_args)
-    module = create(spec.name, weights, num_classes, model_args=model_args)
+    spec = replace(spec, contract=spec.contract_for(size or spec.contract.size))
+    module = create(spec.name, weights, num_classes, size, model_args=model_args)
     task = find_export(spec.task)
     outputs = task.runtime.outputs
     run = torch_runner(module, outputs=outputs)
@@ -252,10 +253,12 @@ def _open_model(name: str, weights: str | None, num_classes: int | None, beside:
     )  # fmt: skip
 
 
-def _arguments_beside(name: str, beside: str) -> dict[str, Any]:
-    """The arguments of its builder that the bundle beside was made with, where it was made of this model."""
+def _made_beside(name: str, beside: str) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    """Arguments of its builder and image size that the bundle beside was made with, where it was made of this model."""
     if not Path(beside).is_dir():
-        return {}
-    manifest = open_bundle(beside).manifest
-    recorded, model_args = name_recorded(manifest, name)
-    return model_args if find(recorded, model_args).recorded_name == manifest.get("model") else {}
+        return {}, None
+    bundle = open_bundle(beside)
+    recorded, model_args = name_recorded(bundle.manifest, name)
+    if find(recorded, model_args).recorded_name != bundle.manifest.get("model"):
+        return {}, None
+    return model_args, bundle.contract.size
