@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import AUTO, quantised_names
+from ...models.doors.kinds import as_task
 from ...models.registry import ModelSpec, find
 from ...runtime.errors import UserMistake
 from ..run import arguments
@@ -159,7 +160,7 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     Raises UserMistake for the first that cannot work.
     """
     asked = settings_of(model, weights, choices)
-    published = find(model, model_args_of(asked.model_args))
+    published = as_task(find(model, model_args_of(asked.model_args)), asked.task)
     weights = published.usual_weights if weights is None else str(weights)
     check_weight_bytes(published)
     check_weights(weights)
@@ -189,7 +190,9 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
-    contract = prepared(task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own), fields)
+    usual = spec.contract_for((shapes.opt[2], shapes.opt[3]))
+    contract = prepared(task.fitted(usual, own), fields)
+    assumed = "" if "crop_fraction" in fields else task.assumes(usual)
     names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
@@ -211,7 +214,14 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
         notes=(
             *spec.assumed,
             *record.told(published),
-            *(file_notes(spec, fields, shapes, asked.labels is not None) if spec.file else ()),
+            *([assumed] if assumed else []),
+            *(
+                file_notes(
+                    spec, {**fields, **({"crop_fraction": 1.0} if assumed else {})}, shapes, asked.labels is not None
+                )
+                if spec.file
+                else ()
+            ),
             *pictures_left_out(judged),
         ),
         rule=rule,

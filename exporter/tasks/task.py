@@ -112,6 +112,10 @@ class ExportTask:
         """The contract as the choices change it."""
         return contract
 
+    def assumes(self, contract: ImageContract) -> str:
+        """What ``fitted`` changes of such a contract without being asked, in words; empty where that is nothing."""
+        return ""
+
     def plan(self, spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) -> Any:
         """The rule of an export, None where there is nothing to decide. UserMistake for what cannot work."""
         return None

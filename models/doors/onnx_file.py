@@ -54,12 +54,12 @@ def spec(path: str, model_args: Mapping[str, Any]) -> ModelSpec:
     classes, sides = classes_of(file), _sides(file)
     size = tuple(side if isinstance(side, int) else USUAL_PX for side in sides)
     contract = ImageContract(size=(size[0], size[1]) if len(size) == 2 else (USUAL_PX, USUAL_PX))
-    if not classes:
-        return ModelSpec(**told, contract=contract, task="tensors", num_classes=0)
-    return ModelSpec(
-        **told, contract=contract, num_classes=classes, size_min=1, fixed_size=all(isinstance(side, int) for side in sides),
-        dynamic_size=not any(isinstance(side, int) for side in sides), convolutional=_convolutional(model),
-    )  # fmt: skip
+    told |= {"contract": contract, "convolutional": _convolutional(model), "size_min": 1}
+    told |= {
+        "fixed_size": all(isinstance(one, int) for one in sides),
+        "dynamic_size": not any(isinstance(one, int) for one in sides),
+    }
+    return ModelSpec(**told, num_classes=classes) if classes else ModelSpec(**told, task="tensors", num_classes=0)
 
 
 def build(num_classes: int, image_size: tuple[int, int], **config: Any) -> Any:

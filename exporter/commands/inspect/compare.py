@@ -53,12 +53,13 @@ def compare(
     Raises UserMistake when one of the two cannot be opened, or their inputs, outputs, tasks or classes do not fit each other.
     """
     limit = arguments.precision(precision)
-    if (task := _in_steps(first, second)) is not None:
+    if (in_steps := _in_steps(first, second)) is not None:
         opened = open_bundle(first), open_bundle(second)
-        made, notes = task.beside(*opened, limit, data)
+        made, notes = in_steps.beside(*opened, limit, data)
         return _told(first, second, made, notes)
-    judge = open_side(first, weights, num_classes)
-    other = open_side(second, weights, num_classes)
+    task = next((open_bundle(name).task for name in (first, second) if Path(name).is_dir()), None)
+    judge = open_side(first, weights, num_classes, task)
+    other = open_side(second, weights, num_classes, task)
     try:
         _check_tasks(judge, other)
         known = _contract(judge, other)

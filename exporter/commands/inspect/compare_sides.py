@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph.run import open_session
+from ....models.doors.kinds import as_made
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ...bundle.as_written import apart_db, as_written
@@ -67,8 +68,11 @@ class Side:
         return self.classes if self.finished else self.task.classes_of(answer)
 
 
-def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
-    """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them."""
+def open_side(name: str, weights: str | None, num_classes: int | None, task: str | None = None) -> Side:
+    """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them.
+
+    ``task``: what the other side is made for, where a model by name may be made for several.
+    """
     path = Path(name)
     if path.is_dir():
         return _open_bundle(path)
@@ -81,7 +85,7 @@ def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
             expected="a bundle, an ONNX file, or the name of a model",
             attempt="check the path; edgesmith list prints the names of the models",
         )
-    return _open_model(name, weights, num_classes)
+    return _open_model(name, weights, num_classes, task)
 
 
 def task_of_name(name: str) -> ExportTask | None:
@@ -205,11 +209,11 @@ def _limits(size: int | str) -> Limits:
     return (size, size) if isinstance(size, int) else (1, None)
 
 
-def _open_model(name: str, weights: str | None, num_classes: int | None) -> Side:
+def _open_model(name: str, weights: str | None, num_classes: int | None, task_name: str | None) -> Side:
     from ....models import as_recorded, create
 
-    spec = as_recorded(name, weights)
-    module = create(spec.name, weights, num_classes)
+    spec = as_made(as_recorded(name, weights).with_classes(num_classes), task_name)
+    module = create(spec, weights, num_classes)
     task = find_export(spec.task)
     outputs = task.runtime.outputs
     run = torch_runner(module, outputs=outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
     from ....runtime.pictures.preprocess import ImageContract, Picture
     from ....runtime.tasks.evaluation import Asked, Progress
+
+WHOLE = "assumed: the whole picture is seen, stretched to the input, since what a crop leaves out has no class (--crop says otherwise)"
+
+
+def _unsaid(contract: ImageContract) -> bool:
+    """Whether it says of size and crop what a contract says that was told nothing."""
+    told_nothing = type(contract)(contract.size)
+    return (contract.fit, contract.crop_fraction) == (told_nothing.fit, told_nothing.crop_fraction)
 
 
 class SegmentationExport(ExportTask):
@@ -33,10 +42,10 @@ class SegmentationExport(ExportTask):
 
     def fitted(self, contract: ImageContract, choices: Mapping[str, Any]) -> ImageContract:
         """The whole picture where nothing says how pictures are prepared: what a crop leaves out would have no class."""
-        from dataclasses import replace
+        return replace(contract, fit="stretch", crop_fraction=1.0) if _unsaid(contract) else contract
 
-        unsaid = type(contract)(contract.size)
-        return replace(contract, fit="stretch", crop_fraction=1.0) if contract == unsaid else contract
+    def assumes(self, contract: ImageContract) -> str:
+        return WHOLE if _unsaid(contract) else ""
 
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:
         return {"golden_cosine": smallest_cosine(answers, found)}
