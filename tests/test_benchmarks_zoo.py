@@ -33,9 +33,9 @@ def test_the_list_has_one_model_of_each_module_of_timm():
     import timm
 
     assert len(names()) >= 95
-    assert [module for _, module in names() if module not in timm.list_modules()] == []
     assert len({module for _, module in names()}) == len(names())
-    assert [name for name, module in names() if name not in timm.list_models(module=module)] == []
+    found = [(name, timm.model_entrypoint(name).__module__.rpartition(".")[2]) for name, _ in names()]
+    assert found == names()
 
 
 class Sleeping(nn.Module):
@@ -156,8 +156,17 @@ def test_every_line_of_the_table_is_as_wide_and_failures_are_told_in_words(part)
     models = {"a": full(), "b": {"cpu": {"failed": "UserMistake: two inputs"}}, "c": {}}
     summed = totals.totals(list(models), rows(**models))
     machine = {"date": "d", "machine": {"cpu": "c", "cores": 2, "load": 1}, "torch": "2", "timm": "1", "onnxruntime": "1", "tensorrt-rtx": "1"}  # fmt: skip
-    lines = list(page.lines([{"model": name, **steps} for name, steps in models.items()], summed, machine))
+    text = "\n".join(page.lines([{"model": name, **steps} for name, steps in models.items()], summed, machine))
+    lines = text.splitlines()
     table = [line for line in lines if line.startswith(("| a |", "| b |", "| c |", "| model |"))]
     assert len(table) == 4 and len({line.count("|") for line in table}) == 1
     assert "| 224 of 384 | 1e-06 of 1 | 9 > 5 | OrtAttention 3 |" in "\n".join(table)
     assert "- **b**, cpu: UserMistake: two inputs" in lines
+
+
+def test_rows_that_are_missing_or_of_other_code_are_told(part):
+    page = part("zoo_page")
+    found = [{"model": "a", "cpu": {"code": "1"}, "rtx": {"code": "2"}}, {"model": "b", "cpu": {"code": "2"}}]
+    told = page.measured(found)
+    assert "of 2 models: cpu 2, time 0, rtx 1." in told and "2 states of the code" in told
+    assert "states" not in page.measured(found[1:])

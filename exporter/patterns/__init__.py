@@ -12,10 +12,12 @@ from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
+from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
 from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
+from .cleanup.broadcasts import DropExpands
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
 from .cleanup.no_ops import DropNoOps
@@ -33,6 +35,7 @@ from .convolutions.rescale_trunk import RescaleTrunk
 from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
+from .fourier.transforms_as_products import TransformsAsProducts
 from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
@@ -44,6 +47,7 @@ from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
 from .tokens.mean_of_maps import PoolMaps
+from .tokens.norm_of_linear import FoldLinearNorm
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
@@ -61,6 +65,8 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FoldShapes, ALL),
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
+    (DropExpands, ALL),
+    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
@@ -69,6 +75,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FuseWindowAttention, ALL),
     (FuseChannelAttention, ALL),
     (FuseGGeMPool, ALL),
+    (FoldLinearNorm, ALL),  # before those that look for linear layers
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
     (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
@@ -79,6 +86,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
+    (WidenKeys, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),

@@ -27,15 +27,14 @@ class PoolMaps(Pattern):
     def apply(self, model: ir.Model) -> int:
         count = 0
         for node in list(model.graph):
-            shape = sizes(node.inputs[0]) if is_op(node, "ReduceMean") else None
-            if shape is None or len(shape) != 4:
+            x = node.inputs[0] if is_op(node, "ReduceMean") else None
+            shape = sizes(x)
+            if x is None or shape is None or len(shape) != 4:
                 continue
-            if axes_of(node) != ROWS_AND_COLUMNS or node.inputs[0].dtype != ir.DataType.FLOAT:  # type: ignore[union-attr]
-                self.decline(
-                    node, f"a mean over {axes_of(node)} of {node.inputs[0].dtype}, expected the map of float32"
-                )  # type: ignore[union-attr]
+            if axes_of(node) != ROWS_AND_COLUMNS or x.dtype != ir.DataType.FLOAT:
+                self.decline(node, f"a mean over {axes_of(node)} of {x.dtype}, expected the map of float32")
                 continue
-            pooled = insert(node, "GlobalAveragePool", [node.inputs[0]], shape=(*shape[:2], 1, 1))
+            pooled = insert(node, "GlobalAveragePool", [x], shape=(*shape[:2], 1, 1))
             if not attribute(node, "keepdims", 1):
                 pooled = insert(node, "Flatten", [pooled], axis=1, shape=shape[:2])
             replace_value(node.outputs[0], pooled)
