@@ -12,8 +12,8 @@ from command_line import edgesmith
 
 from edgesmith.exporter.tasks.features.evaluate import neighbours
 
-SMALL = ("--model-arg", "depth=1", "--model-arg", "embed_dim=24", "--model-arg", "num_heads=3", "--num-classes", "0")
-SIZED = ("--image-size", "32", "--model-arg", "patch_size=8")
+SMALL = ("--model-arg", "depth=2", "--num-classes", "0")
+SIZED = ("--image-size", "64", "--model-arg", "patch_size=8")
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def test_a_network_of_timm_without_its_classifier(here: Path):
     made = edgesmith("export", "vit_tiny_patch16_224", *SMALL, *SIZED, "--out", "f.edge")
     assert made.code == 0, made.err
     manifest = json.loads(Path("f.edge/manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["task"], manifest["num_classes"], manifest["outputs"][0]["shape"]) == ("features", 0, [1, 24])
+    assert (manifest["task"], manifest["num_classes"], manifest["outputs"][0]["shape"]) == ("features", 0, [1, 192])
     assert "top1" not in manifest["parity"][0]
     assert edgesmith("test", "f.edge").code == 0
-    assert "24 features" in edgesmith("run", "f.edge", "photos/blue/0.png", "--save", "v.npy").out
-    assert np.load("v.npy").shape == (24,)
+    assert "192 features" in edgesmith("run", "f.edge", "photos/blue/0.png", "--save", "v.npy").out
+    assert np.load("v.npy").shape == (192,)
     assert edgesmith("bench", "f.edge", "--against", "eager", "--rounds", "2").code == 0
     quantised = ("--precision", "int8", "--data", "photos", "--max-drop", "5", "--out", "q.edge")
     made = edgesmith("export", "vit_tiny_patch16_224", *SMALL, *SIZED, *quantised)
