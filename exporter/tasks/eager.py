@@ -12,9 +12,10 @@ EAGER = "PyTorch eager"
 
 def eager(bundle: Bundle, weights: str) -> Any:
     """The module in eval mode."""
-    from ...models import create, find_recorded
+    from ...models import create, name_recorded
 
     classes = int(bundle.manifest.get("num_classes") or len(bundle.labels))
     told = bundle.manifest.get("weights") or {}
     averaged = bool(told.get("ema"))  # a bundle without the entry was made of the plain weights
-    return create(find_recorded(bundle.manifest), weights, classes, bundle.contract.size, ema=averaged)
+    name, model_args = name_recorded(bundle.manifest)
+    return create(name, weights, classes, bundle.contract.size, ema=averaged, model_args=model_args)

@@ -25,7 +25,8 @@ def binary():
     return layer
 
 def three():
-    return nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    inner = [layer for _ in range(2) for layer in (nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())]
+    return nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), nn.ReLU(), *inner, nn.Conv2d(16, 3, 1))
 """
 
 
