@@ -112,10 +112,6 @@ class ExportTask:
         """The contract as the choices change it."""
         return contract
 
-    def assumes(self, contract: ImageContract) -> str:
-        """What ``fitted`` changes of such a contract without being asked, in words; empty where that is nothing."""
-        return ""
-
     def plan(self, spec: ModelSpec, target: Engine, choices: Mapping[str, Any]) -> Any:
         """The rule of an export, None where there is nothing to decide. UserMistake for what cannot work."""
         return None
@@ -209,7 +205,8 @@ class ExportTask:
 
     def bench_images(self, bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
         """What every candidate of ``bench`` runs on."""
-        return seeded(shape)
+        pictures = isinstance(bundle.manifest.get("input_contract"), Mapping)
+        return seeded(shape, bundle.contract if pictures else None)
 
     def apart(self, judge: np.ndarray, other: np.ndarray, rule: Any, in_graph: bool) -> dict[str, float]:
         """How far two candidates' answers are apart: ``max_abs``, and what else the table of ``bench`` shows."""

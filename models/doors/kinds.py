@@ -76,9 +76,9 @@ def _file(spec: ModelSpec, file: GraphFile, task: str) -> ModelSpec | None:
     """A file that takes pictures; of features the values count alone, of a map each channel is a class."""
     from ..labels import numbers
 
-    (taken,), (given,) = file.inputs, file.outputs
+    (given,) = file.outputs
     shape = given.shape or ()
-    if len(taken.shape or ()) != 4 or len(shape) not in AXES[task] or not given.dtype.startswith("float"):
+    if not spec.contract_assumed or len(shape) not in AXES[task] or not given.dtype.startswith("float"):
         return None
     classes = shape[1] if task == MAPS["task"] else 0
     if not isinstance(classes, int):

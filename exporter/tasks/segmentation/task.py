@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from ....runtime.pictures.preprocess import ImageContract, Picture
     from ....runtime.tasks.evaluation import Asked, Progress
 
-WHOLE = "assumed: the whole picture is seen, stretched to the input, since what a crop leaves out has no class (--crop says otherwise)"
-
-
-def _unsaid(contract: ImageContract) -> bool:
-    """Whether it says of size and crop what a contract says that was told nothing."""
-    told_nothing = type(contract)(contract.size)
-    return (contract.fit, contract.crop_fraction) == (told_nothing.fit, told_nothing.crop_fraction)
-
 
 class SegmentationExport(ExportTask):
     """Logits (B, C, h, w)."""
@@ -42,10 +34,7 @@ class SegmentationExport(ExportTask):
 
     def fitted(self, contract: ImageContract, choices: Mapping[str, Any]) -> ImageContract:
         """The whole picture where nothing says how pictures are prepared: what a crop leaves out would have no class."""
-        return replace(contract, fit="stretch", crop_fraction=1.0) if _unsaid(contract) else contract
-
-    def assumes(self, contract: ImageContract) -> str:
-        return WHOLE if _unsaid(contract) else ""
+        return replace(contract, fit="stretch", crop_fraction=1.0) if contract == contract.usual() else contract
 
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:
         return {"golden_cosine": smallest_cosine(answers, found)}
