@@ -62,11 +62,11 @@ def traced_once() -> Iterator[None]:
     real = module.trace
 
     def trace(
-        network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...], folder: Path
+        network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...], folder: Path, dtype: str
     ) -> ExportedGraph:
-        key = name, shapes.min, shapes.opt, shapes.max, opset
+        key = name, shapes.min, shapes.opt, shapes.max, opset, dtype
         if key not in TRACED:
-            TRACED[key] = real(network, shapes, name=name, opset=opset, outputs=outputs)
+            TRACED[key] = real(network, shapes, name=name, opset=opset, outputs=outputs, dtype=dtype)
         return ExportedGraph(TRACED[key].model.clone(), name, shapes)
 
     with pytest.MonkeyPatch.context() as patch:
