@@ -48,7 +48,9 @@ def in_a_loop(graph: onnx.GraphProto, rng: random.Random) -> bool:
         ],
     )  # fmt: skip
     graph.initializer.append(numpy_helper.from_array(np.int64(2), "loop_times"))
-    graph.initializer.append(numpy_helper.from_array(np.array([-1]), "loop_flat"))  # its shape is not inferred otherwise
+    graph.initializer.append(
+        numpy_helper.from_array(np.array([-1]), "loop_flat")
+    )  # its shape is not inferred otherwise
     graph.node.append(helper.make_node("Loop", ["loop_times", "", name], ["loop_sum"], body=body))
     graph.node.append(helper.make_node("Reshape", ["loop_sum", "loop_flat"], ["loop_made"]))
     graph.output.append(helper.make_tensor_value_info("loop_made", TensorProto.FLOAT, None))
