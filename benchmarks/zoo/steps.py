@@ -53,6 +53,8 @@ def cpu(name: str, folder: Path, notes: Notes) -> None:
         notes.put(**_rewrite(result.bundle.manifest["rewrite"]), parity=_parity(result.parity), stages=seconds)
         shutil.copy(next(result.artefacts.glob("10*.onnx")), folder / PLAIN)
         shutil.copy(result.path / "model.onnx", folder / OURS)
+        for weights in (*result.artefacts.glob("00-*"), *result.path.glob("model.onnx.data")):  # of more than 1.5 GB
+            shutil.copy(weights, folder / weights.name)
         shutil.rmtree(result.artefacts)
         shutil.rmtree(result.path)
         notes.put(attentions=len(attentions(ir.load(folder / PLAIN))))

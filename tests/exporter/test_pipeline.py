@@ -34,7 +34,7 @@ def traced_once(exported: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     assert exported.artefacts is not None
     graph = ir.load(exported.artefacts / "10-exported.onnx")
 
-    def trace(module: object, shapes: object, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
+    def trace(module: object, shapes: object, *, name: str, **_: object) -> ExportedGraph:
         return ExportedGraph(clone(graph), name, exported.plan.shapes)
 
     monkeypatch.setattr("edgesmith.exporter.trace.trace.trace", trace)
