@@ -26,6 +26,17 @@ def head_classes(spec: ModelSpec, state: Mapping[str, Tensor]) -> int | None:
     return next((value.shape[0] for name, value in state.items() if is_head(spec, name) and value.ndim in (2, 4)), None)
 
 
+def without_head(spec: ModelSpec, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state for a network without a classifier, and a note where the checkpoint has one."""
+    layers = tuple(name.removesuffix("weight") for name in state if is_head(spec, name))
+    if not layers:
+        return state, ()
+    heads = [name for name in state if name.startswith(layers)]
+    return {name: value for name, value in state.items() if name not in heads}, (
+        f"the checkpoint's classifier is left out: {', '.join(heads)}",
+    )
+
+
 def check_fit(
     spec: ModelSpec, checkpoint: Checkpoint, state: dict[str, Tensor], template: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..runtime.errors import UserMistake
-from .fit import check_fit, head_classes
+from .fit import check_fit, head_classes, without_head
 from .spec import ModelSpec
 from .weights.checkpoint import Checkpoint, read_checkpoint
 from .weights.files.download import fetch
@@ -50,8 +50,8 @@ def prepare(
     ``weights``: None takes those that are usual for ``spec``, "own" those that the network comes with.
     Class count, size and network arguments that a checkpoint records are those of ``spec`` then. ``ema`` as read_checkpoint.
     """
-    if num_classes is not None and num_classes < 1:
-        raise UserMistake("--num-classes must be at least 1", found=str(num_classes))
+    if num_classes is not None and num_classes < 0:
+        raise UserMistake("--num-classes must be at least 0", found=str(num_classes))
     weights = spec.usual_weights if weights is None else weights
     spec = spec.with_classes(num_classes)
     if str(weights) == "own":
@@ -71,6 +71,9 @@ def prepare(
     chosen = choose(spec, checkpoint)
     state = values_of(chosen.tensors, checkpoint.source, checkpoint.size_bytes)
     state, notes = spec.at_size(spec.rename(state), size)
+    if not classes:
+        state, less = without_head(spec, state)
+        notes = (*notes, *less)
     found = head_classes(spec, state)
     changes, more = spec.changes_for(state)
     with torch.device("meta"):

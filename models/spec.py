@@ -65,6 +65,7 @@ class ModelSpec:
     asked: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of ``config``, what the user said: --model-arg
     assumed: tuple[str, ...] = ()  # what nothing says and was taken for granted, for the notes of a plan
     may_classify: bool = False  # it has no classifier, and its builder makes one where it is given a number of classes
+    may_go_without: bool = False  # its builder leaves the classifier out where it is given 0 classes
     sizes_by_trying: bool = False  # no rule says which image sizes it can see: ``check_size`` of its module tries one
 
     def build(
@@ -127,8 +128,22 @@ class ModelSpec:
         return f"{prefix}{colon}{re.split(r'[/]', place.rstrip('/'))[-1]}"
 
     def with_classes(self, num_classes: int | None) -> ModelSpec:
-        """A network without a classifier gets one where it gets classes."""
-        return replace(self, task=ModelSpec.task, may_classify=False) if num_classes and self.may_classify else self
+        """A network without a classifier gets one where it gets classes, and with one loses it where it gets none.
+
+        UserMistake for one that cannot be without.
+        """
+        if num_classes:
+            return replace(self, task=ModelSpec.task, may_classify=False) if self.may_classify else self
+        if num_classes is None or not self.num_classes:
+            return self
+        if not self.may_go_without:
+            raise UserMistake(
+                f"{self.name} has no form without its classes",
+                found="--num-classes 0",
+                expected="a network of timm, whose builder leaves the classifier out: what it gives then are features",
+                attempt="--model timm:NAME --num-classes 0, or a function of yours that returns the layers before the classifier",
+            )
+        return replace(self, task="features", num_classes=0, label_names=(), may_classify=True)
 
     def _family(self) -> ModuleType:
         """The module of the family; its import brings torch."""

@@ -6,9 +6,14 @@ from ...runtime.errors import UserMistake
 from ...runtime.ground.registry import Registry
 from .classification import ClassificationJudge
 from .detection import DetectionJudge
+from .features import FeaturesJudge
+from .segmentation import SegmentationJudge
 from .task import TaskJudge
 
-JUDGES: Registry[TaskJudge] = Registry("judge", {one.name: one for one in (ClassificationJudge(), DetectionJudge())})
+JUDGES: Registry[TaskJudge] = Registry(
+    "judge",
+    {one.name: one for one in (ClassificationJudge(), DetectionJudge(), FeaturesJudge(), SegmentationJudge())},
+)
 
 
 def find_judge(task: str) -> TaskJudge:

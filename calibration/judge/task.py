@@ -17,8 +17,14 @@ from .accuracy import sqnr_db
 if TYPE_CHECKING:
     from ...runtime.pictures.preprocess import ImageContract
     from ..pictures.images import ImageSet
+    from ..pictures.items import Opened
     from ..pictures.sources import Truths
     from .evaluation import Evaluation
+
+
+def unlabelled(data: Any, images: Any, labels: tuple[str, ...]) -> Opened | None:
+    """``TaskJudge.truths`` of a task that reads nothing beside pictures, and to which their sub-folders are no classes."""
+    return None
 
 
 class TaskJudge(ABC):

@@ -37,13 +37,16 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     images, notes = golden_images(plan, judge)
     answers = run_all(judge.runner, images, plan.shapes.opt[0])
     shown = golden_picture(plan.contract.size)
-    outputs = plan.named(plan.task.runtime.separated(answers))
+    kept = plan.task.runtime.thinned(answers)
+    outputs = plan.named(plan.task.runtime.separated(kept))
     files[GOLDEN] = golden_bytes({plan.input_name: images}, outputs, shown, prepared(shown, plan.contract))
     content = manifest(plan, made)
     content["notes"] += notes
     if quantised(plan.precision):  # what the device is held to: our own error on the same pictures, and some more
         found = run_all(typed_runner(made.typed.model), images, plan.shapes.opt[0])
-        content["precision_report"] |= plan.task.golden_figures(answers, found, plan.rule, plan.precision)
+        content["precision_report"] |= plan.task.golden_figures(
+            kept, plan.task.runtime.thinned(found), plan.rule, plan.precision
+        )
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 

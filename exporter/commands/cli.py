@@ -71,6 +71,7 @@ def run(
     images: Annotated[Words, typer.Argument(help="Pictures, or folders of them.")] = None,
     source: Annotated[Text, typer.Option(help=RUN_OPTIONS["--source"][1])] = None,
     save: Annotated[Text, typer.Option(help=RUN_OPTIONS["--save"][1])] = None,
+    masks: Annotated[Text, typer.Option(help=RUN_OPTIONS["--masks"][1])] = None,
     force: Annotated[bool, typer.Option("--force", "--overwrite", help=RUN_OPTIONS["--force"][1])] = False,
     score: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--score"][1])] = None,
     iou: Annotated[float | None, typer.Option(help=RUN_OPTIONS["--iou"][1])] = None,
@@ -94,6 +95,7 @@ def run(
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
         as_json, json_lines, force, agnostic_nms, reconnect, tuple(instruction or ()), instructions, zoom, pool_mb,
+        masks,
     )  # fmt: skip
     if code := look(asked):
         sys.exit(code)
@@ -162,7 +164,11 @@ def bench(
 def eval_(
     bundles: Annotated[list[str], typer.Argument(help="Folders that edgesmith export wrote.")],
     data: Annotated[
-        str, typer.Option(help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes.")
+        str,
+        typer.Option(
+            help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes. Segmenters: "
+            "folder with images/ and masks/."
+        ),
     ],
     images: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--images"][1])] = None,
     weights: Annotated[
@@ -172,6 +178,8 @@ def eval_(
     score: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--score"][1])] = None,
     iou: Annotated[float | None, typer.Option(help=EVAL_OPTIONS["--iou"][1])] = None,
     agnostic_nms: Annotated[bool, typer.Option("--agnostic-nms", help=EVAL_OPTIONS["--agnostic-nms"][1])] = False,
+    ignore_label: Annotated[Number, typer.Option(help=EVAL_OPTIONS["--ignore-label"][1])] = None,
+    reduce_labels: Annotated[bool, typer.Option("--reduce-labels", help=EVAL_OPTIONS["--reduce-labels"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
     per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
@@ -179,12 +187,12 @@ def eval_(
     ray: Annotated[Text, typer.Option(help=RAY)] = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers."""
+    """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers, mean IoU of segmenters."""
     from . import screen
     from .measure.evaluate import Asked, evaluate, show
     from .quant_report.screen import watched
 
-    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms)
+    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
         result = evaluate(bundles, data, asked, weights=weights, save=save, ray=ray, progress=step)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runtime.commands.streams import bare
 from ...runtime.errors import shown
+from ...runtime.report.parts import RANKS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,7 +151,8 @@ def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
     rows = list(rows)
     if any("detections" in row for row in rows):
         return _matched_table(rows)
-    columns = ("stage", "on", "inputs", "shape", "max abs", "cosine", "top-1", "top-5", "limit", "")
+    ranks = {key: words for key, words in RANKS.items() if any(key in row for row in rows)}
+    columns = ("stage", "on", "inputs", "shape", "max abs", "cosine", *ranks.values(), "limit", "")
     body = [
         (
             row["stage"],
@@ -159,14 +161,13 @@ def parity_table(rows: Iterable[Mapping[str, Any]]) -> str:
             "x".join(map(str, row["shape"])),
             f"{row['max_abs']:.1e}",
             f"{row['cosine']:.6f}",
-            f"{row['top1']:.0%}",
-            f"{row['top5']:.0%}",
+            *(f"{row[key]:.0%}" if key in row else "" for key in ranks),
             row["limit"],
             "holds" if row["passed"] else "FAILS",
         )
         for row in rows
     ]
-    return table(columns, body, right=("max abs", "cosine", "top-1", "top-5"))
+    return table(columns, body, right=("max abs", "cosine", *ranks.values()))
 
 
 def _matched_table(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -36,14 +36,16 @@ class Judged:
     scores: np.ndarray
 
 
-def judged(folder: ModelFolder, pixels: np.ndarray, instructions: Sequence[Sequence[int]]) -> Judged:
-    """pixels (3, H, W) as the vision tower takes them, instructions as ids."""
+def judged(
+    folder: ModelFolder, pixels: np.ndarray, instructions: Sequence[Sequence[int]], dtype: str = "float32"
+) -> Judged:
+    """pixels (3, H, W) as the vision tower takes them, instructions as ids; ``dtype`` is torch's name of a type."""
     from ...models.families.gui_aima.scoring import patch_scores
     from ...models.folders.streamed import see
 
     scores = []
     for ids in instructions:
-        seen = see(folder, pixels, ids)
+        seen = see(folder, pixels, ids, dtype=dtype)
         scores.append(patch_scores(seen.attention, folder.weighting))
     return Judged(seen.image, seen.visual_sums, np.stack(scores))
 

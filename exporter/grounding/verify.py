@@ -1,6 +1,7 @@
 """Does the bundle answer what PyTorch answers? Judged end to end, as the device opens it, on one drawn screen and some instructions.
 
-In floating point the judge is PyTorch in float32. An int4 bundle is held to PyTorch with the weights that its codes stand for,
+In floating point the judge is PyTorch in float32; where bfloat16 costs a checkpoint more than the usual limit, the bundle is held to
+what PyTorch itself loses in bfloat16. An int4 bundle is held to PyTorch with the weights that its codes stand for,
 which shows that the graphs are right; how far that is from the checkpoint is told beside it, and is no pass or fail.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS
 from ...runtime.errors import ParityFailed
-from ...runtime.ground.limits import FP16, FP32
+from ...runtime.ground.limits import FP16, FP32, least_cosine
 from ...runtime.pictures.preprocess import preprocess
 from ...runtime.tasks.grounding.regions import THRESHOLD
 from ...runtime.tasks.grounding.verdict import compare, verdict
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 HELD, SAME, TOLD = "held", "same", "told, no limit"
 SUM_ERROR = 1e-2  # of scores in the shortest types
-CODES_COSINE = 0.99  # of an int4 graph beside PyTorch with the same codes: engines round activations to 8 bits
+CODES_COSINE = 0.99  # of a graph of few bits beside PyTorch with the same codes: engines round activations to 8 bits
 PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
 
@@ -46,9 +47,13 @@ class GroundingRow(Row):
 
 
 def row(
-    plan: Plan, stage: str, runner: str, inputs: str, expected: np.ndarray, found: np.ndarray, limit: str
-) -> GroundingRow:
-    """(n, V) scores of the judge and of a bundle; ``limit`` is HELD, SAME (computed twice by one bundle) or TOLD."""
+    plan: Plan, stage: str, runner: str, inputs: str, expected: np.ndarray, found: np.ndarray, limit: str,
+    own: np.ndarray | None = None,
+) -> GroundingRow:  # fmt: skip
+    """(n, V) scores of the judge and of a bundle; ``limit`` is HELD, SAME (computed twice by one bundle) or TOLD.
+
+    ``own``: PyTorch in the type of the bundle, for which see ``within_own``.
+    """
     bucket = plan.rule.buckets[0]
     shape = (1, 3, *bucket.size)
     largest = float(expected.max())
@@ -58,6 +63,8 @@ def row(
         )
     figures = compare(expected, found, bucket.grid, THRESHOLD)
     words, passed = limit_of(plan, figures, limit)
+    if own is not None:
+        words, passed = within_own(figures, compare(expected, own, bucket.grid, THRESHOLD))
     point_px = figures["patches"] * bucket.size[0] / bucket.grid[0]
     return GroundingRow(
         stage, runner, inputs, shape, len(expected), float(np.abs(expected - found).max()), largest,
@@ -70,10 +77,17 @@ def limit_of(plan: Plan, figures: Mapping[str, Any], limit: str) -> tuple[str, b
     if limit == TOLD or (packed and plan.rule.kv_bits not in PACKED_COSINE):
         return TOLD, True
     if PRECISIONS[plan.precision].quantised or packed:
-        least = PACKED_COSINE[plan.rule.kv_bits] if packed else CODES_COSINE
+        whole = least_cosine(plan.precision) if plan.calibration else CODES_COSINE
+        least = PACKED_COSINE[plan.rule.kv_bits] if packed else whole
         return f"cosine >= {least:g}", bool(figures["cosine"] >= least)
     as_if = FP16 if plan.precision == FP32 and plan.rule.kv_bits < 32 else plan.precision
     return verdict(as_if, 32, figures)
+
+
+def within_own(figures: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, bool]:
+    """No engine has to be better in a type than PyTorch is in it."""
+    least = float(own["cosine"])
+    return f"cosine >= {least:.6g}, that of PyTorch in this type", bool(figures["cosine"] >= least)
 
 
 def _shared(expected: np.ndarray, found: np.ndarray) -> float:

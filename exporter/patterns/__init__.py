@@ -12,6 +12,7 @@ from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
 from .attention.unread_tokens import DropUnreadTokens
+from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
 from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
@@ -33,15 +34,19 @@ from .convolutions.rescale_trunk import RescaleTrunk
 from .convolutions.scale_aware_modulation import MergeScaleHeads
 from .convolutions.twin_convolutions import MergeTwinConvolutions
 from .convolutions.upsample_late import UpsampleLate
+from .fourier.transforms_as_products import TransformsAsProducts
 from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
+from .scores.mask_guard import DropEmptyMask
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
+from .tokens.mean_of_maps import PoolMaps
+from .tokens.norm_of_linear import FoldLinearNorm
 from .tokens.tokens_as_maps import TokensAsMaps
 
 CPU = frozenset({"cpu", "cpu-quantised"})
@@ -59,13 +64,16 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FoldShapes, ALL),
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
+    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
     (EinsumProduct, ALL),
+    (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
     (CleanUp, ALL),
     (FuseGatedPositionalAttention, ALL),  # the four run when asked, before those that take the same places apart
     (FuseWindowAttention, ALL),
     (FuseChannelAttention, ALL),
     (FuseGGeMPool, ALL),
+    (FoldLinearNorm, ALL),  # before those that look for linear layers
     (GateBesideAttention, GPUS),
     (GateInAttention, CPUS),
     (DropUnreadTokens, CPUS),  # on a GPU one kernel more for ConViT-tiny
@@ -76,6 +84,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
+    (WidenKeys, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),
@@ -98,6 +107,10 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (LinearsOnMaps, ALL - {OPENVINO, "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
+    (
+        PoolMaps,
+        frozenset({"cpu"}),
+    ),  # ONNX Runtime's blocked layout; the other engines know both forms, int8 not measured
     (MergeLevels, GPUS),
     (MergeTwinConvolutions, GPUS_FLOAT),  # on CPUs lost in the noise; int8: the two heads get precisions of their own
     (DistancesByReduction, GPUS),  # both measured by benchmarks/detector_rewrites.py

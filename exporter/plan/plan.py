@@ -175,11 +175,11 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
         check_asked(spec, asked)
         check_file(spec.file, goal, kind)
     shapes = _shapes(spec, asked)
-    if asked.num_classes is not None and not 1 <= asked.num_classes <= CLASSES_LIMIT:
+    if asked.num_classes is not None and not 0 <= asked.num_classes <= CLASSES_LIMIT:
         raise UserMistake(
             "That is not a number of classes",
             found=f"--num-classes {asked.num_classes}",
-            expected=f"1 to {CLASSES_LIMIT}",
+            expected=f"1 to {CLASSES_LIMIT}, or 0 for a network without its classifier",
             attempt=f"--num-classes 10, or leave it out for the model's own {spec.num_classes}",
         )
     ops = plan_plugins(spec, asked.plugins)

@@ -120,7 +120,9 @@ class Settings:
         "GPU to build the engine for: sm89, 8.9, ... (target rtx).",
         usual="the target's first that has the precision",
     )
-    num_classes: int | None = ask(None, "Classes of your own checkpoint.", kind=Number, usual="the model's")
+    num_classes: int | None = ask(
+        None, "Classes of your own checkpoint; 0: no classifier, features.", kind=Number, usual="the model's"
+    )
     labels: Place | None = ask(
         None, "Names of your own classes: a file, one a line, or JSON, YAML, CSV.", usual="the model's"
     )

@@ -24,6 +24,7 @@ from ...runtime.ground.version import __version__
 
 LOCAL = "local"
 RETRIES = 3  # of a job whose worker or machine is lost
+STARTS = 4  # times that a cluster of our own is tried
 CONNECT_S = 5.0  # Ray itself asks for minutes whether somebody is there
 HELP = "--ray local starts a cluster on this machine, for as long as the command runs"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}  # of a cluster that is here already its head node decides
@@ -157,15 +158,34 @@ def connected(address: str, cpus: int | None = None) -> Iterator[Crew]:
     with _environment({**QUIET, **token}), temporary_folder() as folder, _handlers_kept():
         quiet = {"include_dashboard": False, "_temp_dir": str(folder)}
         where = {"num_cpus": cpus or os.cpu_count(), **quiet} if local else {"address": _somebody_at(address)}
-        try:
-            with _handlers_kept():
-                ray.init(log_to_driver=False, logging_level="ERROR", **where)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise _nobody(address, str(error).strip().splitlines()[0]) from error
+        _start(ray, address, where)
         try:
             yield Crew(ray)
         finally:
             ray.shutdown()
+
+
+def _start(ray: Any, address: str, where: dict[str, Any]) -> None:
+    """Connect, or start; a start is tried again, since Ray gives its processes 30 s, which a busy machine may need for one."""
+    for left in reversed(range(STARTS)):
+        try:
+            with _handlers_kept():
+                ray.init(log_to_driver=False, logging_level="ERROR", **where)
+            return
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            raise _nobody(address, str(error).strip().splitlines()[0]) from error
+        except Exception as error:
+            if type(error) is not Exception:  # what Ray raises then is just that
+                raise
+            ray.shutdown()
+            if not left:
+                raise UserMistake(
+                    "Ray did not start",
+                    found=str(error).strip().splitlines()[0],
+                    expected=f"its processes up within 30 s, in one of {STARTS} times",
+                    because="this machine is busy, or has no room for them",
+                    attempt="again when there is less to do, or without --ray",
+                ) from error
 
 
 def _somebody_at(address: str) -> str:

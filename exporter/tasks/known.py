@@ -14,7 +14,9 @@ from ...runtime.ground.registry import Registry, named
 from ...runtime.tasks import known
 from .classification.task import ClassificationExport
 from .detection.task import DetectionExport
+from .features.task import FeaturesExport
 from .grounding.task import GroundingExport
+from .segmentation.task import SegmentationExport
 from .task import ExportTask
 from .tensors import TensorsExport
 
@@ -25,7 +27,17 @@ if TYPE_CHECKING:
 
 EXPORTS: Registry[ExportTask] = Registry(
     "export task",
-    {task.name: task for task in (ClassificationExport(), DetectionExport(), GroundingExport(), TensorsExport())},
+    {
+        task.name: task
+        for task in (
+            ClassificationExport(),
+            DetectionExport(),
+            GroundingExport(),
+            TensorsExport(),
+            FeaturesExport(),
+            SegmentationExport(),
+        )
+    },
 )
 
 

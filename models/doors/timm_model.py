@@ -43,7 +43,8 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
     words = cfg.to_dict()
     says = {**words, "input_size": cfg.test_input_size or cfg.input_size, "crop_pct": cfg.test_crop_pct or cfg.crop_pct}
     fields = timm_says({**says, "model_args": dict(model_args)}, f"timm's {full}")
-    classes = int(cfg.num_classes or 0)
+    unpooled = not model_args.get("global_pool", "as published")  # which no classifier can follow
+    classes = 0 if unpooled else int(cfg.num_classes or 0)
     named = cfg.classifier or ()
     known = ModelSpec(
         name=f"timm:{name.strip()}",
@@ -55,7 +56,7 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
         contract=ImageContract(**fields),
         config={"name": full, **model_args},
         pretrained=f"timm:{full}" if cfg.has_weights else None,
-        **(CLASSES if classes else FEATURES),
+        **(FEATURES if not classes else {**CLASSES, "may_go_without": True}),
         num_classes=classes,
         size_min=1,
         label_names=() if classes == 1000 else tuple(numbers(classes)),

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 VISION, DECODER = "model.visual.", "model.language_model."
 
 
-def see(folder: ModelFolder, pixels: np.ndarray, instruction: Sequence[int], *, all_of_it: bool = False) -> judge.Seen:
-    """Float32, every tensor read once; ``pixels`` (3, H, W) as picture.prepared gives them, ``instruction`` its ids.
+def see(
+    folder: ModelFolder,
+    pixels: np.ndarray,
+    instruction: Sequence[int],
+    *,
+    dtype: str = "float32",
+    all_of_it: bool = False,
+) -> judge.Seen:
+    """Every tensor read once; ``pixels`` (3, H, W) as picture.prepared gives them, ``instruction`` its ids.
+
+    ``dtype`` is torch's name of the type that weights and activations have; the judge is float32.
 
     Raises UserMistake as load_eager does.
     """
@@ -33,34 +42,37 @@ def see(folder: ModelFolder, pixels: np.ndarray, instruction: Sequence[int], *, 
     module = skeleton(folder.shape)
     layout = judge.layout_of(folder.prompt, pixels, instruction)
     with torch.inference_mode():
-        with _held(folder, module.model.visual, VISION):
+        with _held(folder, module.model.visual, VISION, dtype):
             image = judge.image_embeddings(module, pixels)
         table = folder.tensors[EMBEDDINGS].read()
-        embedded = table[folder.prompt.ids(instruction, layout.grid)].float()[None]
+        embedded = table[folder.prompt.ids(instruction, layout.grid)].to(getattr(torch, dtype))[None]
         del table
         embedded[:, layout.visual] = image
         decoder = module.model.language_model
-        with _held(folder, decoder.norm, f"{DECODER}norm."):
+        with _held(folder, decoder.norm, f"{DECODER}norm.", dtype):
             return judge.run(
-                _layers(folder, decoder), decoder.norm, decoder.rotary_emb, embedded, layout, all_of_it=all_of_it
+                _layers(folder, decoder, dtype), decoder.norm, decoder.rotary_emb, embedded, layout, all_of_it=all_of_it
             )
 
 
-def _layers(folder: ModelFolder, decoder: Any) -> Iterator[Any]:
+def _layers(folder: ModelFolder, decoder: Any, dtype: str) -> Iterator[Any]:
     for index, layer in enumerate(decoder.layers):
-        with _held(folder, layer, f"{DECODER}layers.{index}."):
+        with _held(folder, layer, f"{DECODER}layers.{index}.", dtype):
             yield layer
 
 
 class _held:
     """A part of the skeleton has its values inside, and none outside."""
 
-    def __init__(self, folder: ModelFolder, part: nn.Module, prefix: str) -> None:
-        self.folder, self.part, self.prefix = folder, part, prefix
+    def __init__(self, folder: ModelFolder, part: nn.Module, prefix: str, dtype: str) -> None:
+        self.folder, self.part, self.prefix, self.dtype = folder, part, prefix, dtype
 
     def __enter__(self) -> None:
+        import torch
+
+        dtype = getattr(torch, self.dtype)
         named = {name: one for name, one in self.folder.tensors.items() if name.startswith(self.prefix)}
-        fill(self.part, {name: one.read().float() for name, one in named.items()}, self.prefix)
+        fill(self.part, {name: one.read().to(dtype) for name, one in named.items()}, self.prefix)
 
     def __exit__(self, *_: object) -> None:
         self.part.to("meta")

@@ -38,7 +38,7 @@ MANIFEST = fields(
         **dict.fromkeys(TEXTS, TEXT),
         "probabilities": FLAG,
         "files": named(fields({"sha256": TEXT, "bytes": COUNT}, needed=("sha256", "bytes"))),
-        "num_classes": whole(1, MAX_CLASSES),
+        "num_classes": whole(0, MAX_CLASSES),
         "input_contract": fields({}),
         **GRAPH,
         "graphs": named(fields({"file": TEXT, **GRAPH}, needed=("file", "inputs", "outputs"))),

@@ -17,11 +17,12 @@ from ..ground.version import __version__
 from .mistakes import mistake_of
 from .streams import closing, shown_streams
 
-RUN_HELP = "Classify, detect or point, in pictures, a video, a camera or a stream."
+RUN_HELP = "Classify, detect, segment or point, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
     "--source": (str, "A video, a folder of pictures, a camera as 0, or a URL (rtsp://, http://)."),
-    "--save": (str, "Draw the answers: out.jpg, a folder, or a video as out.mp4, .avi, .webm."),
-    "--force": (bool, "Replace what --save finds in its place."),
+    "--save": (str, "Draw the answers: out.jpg, a folder, or a video as out.mp4, .avi, .webm; features: out.npy."),
+    "--masks": (str, "Segmenter: keep the class of each pixel, as a grey out.png, or a folder for several."),
+    "--force": (bool, "Replace what --save and --masks find in their place."),
     "--score": (
         float,
         "Detector: show what scores above this (default 0.3; the bundle itself keeps much weaker boxes).",
@@ -29,7 +30,10 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--iou": (float, "Detector: of two boxes of a class that overlap more, the better stays (default: the bundle's)."),
     "--max-detections": (int, "Detector: at most so many boxes a picture (default: the bundle's)."),
     "--agnostic-nms": (bool, "Detector: a better box drops what overlaps it whatever the classes."),
-    "--top": (int, "Classifier: how many classes to print (default 5); grounding: how many regions (default 3)."),
+    "--top": (
+        int,
+        "Classifier, segmenter: how many classes to print (default 5, 10); grounding: how many regions (default 3).",
+    ),
     "--instruction": (list, "Grounding: what to click, in words; may be given several times."),
     "--instructions": (str, "Grounding: a file with one instruction a line."),
     "--zoom": (int, "Grounding: look again at the surroundings of the point, 2 or 4 times as large."),
@@ -44,12 +48,14 @@ WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "l
 WORKSTATION_FLAGS = ("-w", "--weights", "--ray")  # of its eval, which then needs the exporter
 
 EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
-    "--images": (str, "Folder of the pictures that the .json names."),
+    "--images": (str, "Folder of the pictures that the .json names, or that the masks in --data are of."),
     "--limit": (int, "So many pictures at most, drawn with a fixed seed."),
     "--score": (float, "Lowest score that is kept (default: the bundle's)."),
     "--iou": (float, "Overlap above which the weaker box goes (default: the bundle's)."),
     "--agnostic-nms": (bool, "A better box drops what overlaps it whatever the classes."),
-    "--per-class": (bool, "Also mAP of every class."),
+    "--ignore-label": (int, "Masks: the value that is no class (default 255)."),
+    "--reduce-labels": (bool, "Masks: classes count from 1, and 0 is none, as in ADE20K."),
+    "--per-class": (bool, "Also the figures of every class."),
     "--save": (str, "Write the boxes to a COCO results file (one bundle)."),
 }
 
@@ -139,9 +145,11 @@ def _do(words: list[str], as_json: bool) -> int:
         look.add_argument(flag, help=help_text.replace("%", "%%"), **how)
     test = verbs.add_parser("test", help="compare this device with the golden outputs")
     test.add_argument("bundle")
-    accuracy = verbs.add_parser("eval", help="mAP of detectors on an annotated set")
+    accuracy = verbs.add_parser("eval", help="mAP of detectors, mean IoU of segmenters, on your own set")
     accuracy.add_argument("bundles", nargs="+")
-    accuracy.add_argument("--data", required=True, help="COCO-style .json.")
+    accuracy.add_argument(
+        "--data", required=True, help="Boxes: COCO-style .json. Masks: folder with images/ and masks/."
+    )
     for flag, (kind, help_text) in EVAL_OPTIONS.items():
         accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
     for command in (look, test, accuracy):

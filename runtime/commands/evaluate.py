@@ -28,8 +28,9 @@ def evaluate(
 
     asked = asked or Asked()
     opened = [one if isinstance(one, Bundle) else open_bundle(one) for one in bundles]
-    check_settings(asked)
-    return task_of(opened[0].task).evaluate(opened, data, asked, load, save, progress)
+    task = task_of(opened[0].task)
+    check_settings(asked, task.judged_with)
+    return task.evaluate(opened, data, asked, load, save, progress)
 
 
 def show(result: Mapping[str, Any], per_class: bool = False) -> str:

@@ -14,9 +14,10 @@ import os
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
@@ -27,6 +28,10 @@ from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 from . import streams
 
+if TYPE_CHECKING:
+    from ..tasks.task import Task
+
+Make = Callable[[Any, Any], Any]  # frame, answer -> a picture to save, or the bytes of a file
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 PIPE = "-"
 MOST_INSTRUCTIONS, MOST_INSTRUCTION_BYTES = 1_000, 2**22  # of a file
@@ -57,6 +62,7 @@ class Asked:
     instructions: str | None = None  # a file, one a line
     zoom: int | None = None
     pool_mb: float | None = None
+    masks: str | None = None
 
     def check(self) -> None:
         """UserMistake for words that contradict each other or that no bundle can follow."""
@@ -112,7 +118,8 @@ class Asked:
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
         told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
-        more = {"agnostic_nms": self.agnostic_nms or None, "instruction": self.asked_for() or None, "zoom": self.zoom}
+        more: dict[str, Any] = {"agnostic_nms": self.agnostic_nms or None, "instruction": self.asked_for() or None}
+        more |= {"zoom": self.zoom, "masks": self.masks}
         return told | {name: value for name, value in more.items() if value is not None}  # others may not know of them
 
     def asked_for(self) -> list[str]:
@@ -138,17 +145,30 @@ def run(asked: Asked) -> int:
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads, pool_mb=asked.pool_mb) as session,
     ):
-        out = _saver(asked.save, source, asked.force) if asked.save is not None else None
-        code = _Run(asked, choices, session, source, out).to_the_end()
+        outs = list(_savers(asked, task_of(bundle.task), source))
+        code = _Run(asked, choices, session, source, outs).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
 
 
-def _saver(place: str, source: Any, force: bool) -> Any:
-    """Where the frames go; what writes them is imported by those who save."""
+def _savers(asked: Asked, task: Task, source: Any) -> Iterator[tuple[Any, Make]]:
+    """Where the frames go, and what is made of each and its answer; what writes them is imported by those who save."""
+    if asked.save is None and asked.masks is None:
+        return
     from ..pictures.save import saver
 
-    return saver(place, source, force)
+    if asked.save is not None:
+        make = task.draw if task.drawn else lambda _, answer: task.in_file(answer)
+        yield saver(asked.save, source, asked.force, "" if task.drawn else task.kept_as), make
+    if asked.masks is not None:
+        if asked.save is not None and os.path.realpath(asked.save) == os.path.realpath(asked.masks):
+            raise UserMistake(
+                "--save and --masks name one place",
+                found=shown(asked.masks),
+                expected="a place of its own for each, since their files may have the same names",
+                attempt="--masks with another name",
+            )
+        yield saver(asked.masks, source, asked.force, task.kept_as, "--masks"), lambda _, answer: task.in_file(answer)
 
 
 def instructions_of(path: str) -> list[str]:
@@ -178,8 +198,8 @@ def instructions_of(path: str) -> list[str]:
 class _Run:
     """One run: what was asked, what is open, what came out so far."""
 
-    def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, out: Any) -> None:
-        self.asked, self.choices, self.session, self.source, self.out = asked, choices, session, source, out
+    def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, outs: list[Any]) -> None:
+        self.asked, self.choices, self.session, self.source, self.outs = asked, choices, session, source, outs
         self.task = task_of(session.bundle.task)
         self.unit = "picture" if source.kind == "pictures" else "frame"
         self.document = _Document() if asked.as_json else None
@@ -236,7 +256,7 @@ class _Run:
         A reader that leaves ends a video, which is kept as far as it came; pictures all get theirs.
         """
         error = streams.lost()
-        if error is None or self.out is None:
+        if error is None or not self.outs:
             return error is not None
         ends = self.source.kind == "pictures" or (
             self.source.kind == "video" and not isinstance(error, BrokenPipeError)
@@ -247,12 +267,13 @@ class _Run:
         answer = self.session(frame.image, **self.choices)
         latency_ms = {"read": frame.read_ms}
         latency_ms |= {step: getattr(answer, f"{step}_ms") for step in TOLD if hasattr(answer, f"{step}_ms")}
-        if self.out is not None:
+        for out, make in self.outs:
             started = time.perf_counter()
-            drawn = self.task.draw(frame.image, answer)
+            made = make(frame.image, answer)
             finished = time.perf_counter()
-            self.out.add(frame, drawn)
-            latency_ms |= {"draw": (finished - started) * 1e3, "save": (time.perf_counter() - finished) * 1e3}
+            out.add(frame, made)
+            took = {"draw": (finished - started) * 1e3, "save": (time.perf_counter() - finished) * 1e3}
+            latency_ms |= {step: took_ms + latency_ms.get(step, 0.0) for step, took_ms in took.items()}
         for name, value in latency_ms.items():
             self.times[name].add(value)
         self.done += 1
@@ -280,7 +301,8 @@ class _Run:
         entry: dict[str, Any] = {"image" if self.unit == "picture" else "source": frame.name}
         if timed:
             entry |= {"frame": frame.index, "time_s": frame.time_s}
-        return entry | self.task.to_json(answer, self.asked.top)
+        kept = [str(out.place(frame)) for out, _ in self.outs if getattr(out, "kept_as", "")]
+        return entry | self.task.to_json(answer, self.asked.top) | ({"file": kept[0]} if kept else {})
 
     def _broken(self, frame: Any) -> None:
         first = self.first_broken is None
@@ -310,8 +332,8 @@ class _Run:
 
     def _finish(self, why: str = "") -> None:
         """Close what is being saved and say what became of it."""
-        kept = self.out.finish() if self.out is not None else ""
-        self.out = None
+        kept = ", ".join(filter(None, (out.finish() for out, _ in self.outs)))
+        self.outs = []
         if why:
             _tell(f"{why} after {self.done} {self.unit}s" + (f"; kept {kept}" if kept else ""))
         elif kept:

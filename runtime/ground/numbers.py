@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import UserMistake
+
 
 def relative_error(reference: np.ndarray, found: np.ndarray) -> float:
     """The norm of the difference by that of the reference; infinite when ``found`` is not finite."""
@@ -38,3 +40,14 @@ def smallest_cosine(reference: np.ndarray, found: np.ndarray) -> float:
         return max(1.0 - float(np.square(left - right).max()) / (2 * square), -1.0)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+
+
+def check_finite(values: np.ndarray, what: str) -> None:
+    """UserMistake where some of what a graph returned, called ``what``, are no numbers."""
+    if not (finite := np.isfinite(values)).all():
+        raise UserMistake(
+            "the model returned values that are no numbers",
+            found=f"{int((~finite).sum())} of {values.size} {what} are NaN or infinite",
+            because="a layer overflowed, usually in fp16",
+            attempt="export with --precision fp32 or bf16",
+        )

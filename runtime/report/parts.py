@@ -26,10 +26,17 @@ class Parts:
     run_options: str = ""  # what is worth showing of ``edgesmith run``
 
 
-def parity(rows: Sequence[Data], judge: Any = None) -> Html:
-    """The rows of outputs that are compared as they are; ``judge`` is who they are compared with, by default PyTorch."""
+RANKS = {"top1": "top-1", "top5": "top-5"}  # of a row, where its answers are numbers of classes
+
+
+def parity(rows: Sequence[Data], judge: Any = None, of: str = "pictures") -> Html:
+    """The rows of outputs that are compared as they are; ``judge`` is who they are compared with, by default PyTorch.
+
+    ``of``: what has a best class.
+    """
     if not rows:
         return tag("p", "Not checked.", "soft")
+    ranks = [key for key in RANKS if any(r.get(key) is not None for r in rows)]
     lines = [
         (
             r.get("stage"),
@@ -37,15 +44,19 @@ def parity(rows: Sequence[Data], judge: Any = None) -> Html:
             mark(bool(r.get("passed")), "holds" if r.get("passed") else "FAILS"),
             figure(r.get("max_abs"), ".2e"),
             figure(r.get("cosine"), ".7f"),
-            figure(r.get("top1"), ".0%"),
-            figure(r.get("top5"), ".0%"),
+            *(figure(r.get(key), ".0%") for key in ranks),
             r.get("limit"),
             r.get("shape"),
             r.get("runner"),
         )
         for r in rows
     ]
-    columns = ("stage", "inputs", "", "max abs", "cosine", "top-1", "top-5", "limit", "shape", "run by")
-    css = ("", "", "", "number", "number", "number", "number", "number", "number")
-    told = f"{judge or 'PyTorch eager in float32'} is the judge. Top-1 and top-5: share of pictures with the same best classes."
+    columns = ("stage", "inputs", "", "max abs", "cosine", *(RANKS[key] for key in ranks), "limit", "shape", "run by")
+    css = ("", "", "", *["number"] * (len(ranks) + 4))
+    told = f"{judge or 'PyTorch eager in float32'} is the judge."
+    if ranks:
+        several = " and ".join(RANKS[key] for key in ranks)
+        told += (
+            f" {several[:1].upper()}{several[1:]}: share of {of} with the same best class{'es' if ranks[1:] else ''}."
+        )
     return join([table(columns, lines, css), tag("p", told[:1].upper() + told[1:], "soft")])

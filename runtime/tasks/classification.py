@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserMistake, one_line
-from ..ground.numbers import class_logits
+from ..ground.numbers import check_finite, class_logits
 from .task import Described, ImageSize, Task, Times
 
 TOP = 5
@@ -56,13 +56,7 @@ def top_k(logits: np.ndarray, labels: Sequence[str], k: int = 5) -> list[list[Pr
         )
     if type(k) is not int or k < 1:
         raise UserMistake("top_k needs at least one class", found=repr(k)[:80], expected="a whole number, 1 or more")
-    if not np.isfinite(logits).all():
-        raise UserMistake(
-            "the model returned values that are no numbers",
-            found=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
-            because="a layer overflowed, usually in fp16",
-            attempt="export with --precision fp32 or bf16",
-        )
+    check_finite(logits, "logits")
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return [
         [Prediction(labels[index], int(index), float(row[index])) for index in indices]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from .described import Described
 
 Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
 Load = Callable[..., Any]  # runtime/backends/load.py
+OF_MASKS = ("ignore_label", "reduce_labels")
 
 
 class Spread(Protocol):
@@ -44,10 +45,26 @@ class Asked:
     backend: str | None = None
     threads: int | None = None
     agnostic_nms: bool = False
+    ignore_label: int | None = None  # of masks: the value that is no class
+    reduce_labels: bool = False  # of masks: classes count from 1
     spread: Spread | None = None  # None: this process does it all
 
 
-def check_settings(asked: Asked) -> None:
+def check_settings(asked: Asked, judged_with: Collection[str] = OF_MASKS) -> None:
+    """UserMistake for a setting out of its range, or of masks where the task (``Task.judged_with``) has none."""
+    for name in OF_MASKS:
+        value, flag = getattr(asked, name), "--" + name.replace("_", "-")
+        if value is not None and value is not False and name not in judged_with:
+            raise UserMistake(
+                f"{flag} belongs to a segmenter",
+                found=flag if value is True else f"{flag} {value}",
+                expected="bundles that segment, judged on masks",
+                attempt=f"leave {flag} out",
+            )
+    if asked.ignore_label is not None and not 0 <= asked.ignore_label < 2**16:
+        raise UserMistake(
+            "--ignore-label is out of range", found=f"--ignore-label {asked.ignore_label}", expected="0 to 65535"
+        )
     for name, value in (("--score", asked.score), ("--iou", asked.iou)):
         if value is not None and not 0 <= value <= 1:
             raise UserMistake(f"{name} is out of range", found=f"{name} {value:g}", expected="0 to 1")
@@ -56,12 +73,12 @@ def check_settings(asked: Asked) -> None:
 
 
 def not_by_boxes(bundle: Described) -> UserMistake:
-    """For a bundle whose answers are no boxes, which is all that a device is asked to judge today."""
+    """For a bundle whose answers are neither boxes nor masks, which is what a device is asked to judge today."""
     return UserMistake(
-        f"{bundle.path} does not detect",
-        found=f"task {bundle.task}, annotated boxes",
-        expected="bundles of detectors",
-        attempt="a classifier is evaluated on a folder whose sub-folders are its classes, with edgesmith[export] installed",
+        f"{bundle.path} does not detect or segment",
+        found=f"task {bundle.task}",
+        expected="bundles of detectors, on annotated boxes, or of segmenters, on masks",
+        attempt="others are evaluated on a folder whose sub-folders are the classes, with edgesmith[export] installed",
     )
 
 

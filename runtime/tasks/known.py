@@ -40,11 +40,25 @@ def _tensors() -> Task:
     return TensorsTask()
 
 
+def _features() -> Task:
+    from .features import FeaturesTask
+
+    return FeaturesTask()
+
+
+def _segmentation() -> Task:
+    from .segmentation.task import SegmentationTask
+
+    return SegmentationTask()
+
+
 MADE = {
     "classification": _classification,
     "detection": _detection,
     "grounding": _grounding,
     "tensors": _tensors,
+    "features": _features,
+    "segmentation": _segmentation,
 }  # by who asks for one
 TASKS: Registry[Task] = Registry("task", made=MADE)
 

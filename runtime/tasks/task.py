@@ -43,6 +43,11 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]  # of the torch model, in its order
     finished: ClassVar[tuple[str, ...]] = ()  # of a graph that holds the last step too, such as suppression
     arrays: ClassVar[bool] = False  # whether ``edgesmith run`` takes and gives arrays by name, in .npz files
+    kept_as: ClassVar[str] = (
+        ""  # suffix of the file that holds one answer (``in_file``): ".npy"; "": there is no such file
+    )
+    drawn: ClassVar[bool] = True  # whether --save draws an answer on its picture, rather than to keep the answer itself
+    judged_with: ClassVar[tuple[str, ...]] = ()  # settings of an evaluation (``Asked``) that no other task has
 
     # whether layers with nothing but their weight in few bits multiply in float32, as the graph says, where the engine would
     # round what they multiply to 8 bits by default
@@ -90,6 +95,10 @@ class Task(ABC):
         if len(self.outputs) != 1:
             raise self._several("separated", self.outputs)
         return {self.outputs[0]: answers}
+
+    def thinned(self, answers: np.ndarray) -> np.ndarray:
+        """What a self-test keeps and compares of answers (n, ...): all of them, or some where they are large."""
+        return answers
 
     def _several(self, what: str, names: Collection[str]) -> UserMistake:
         return UserMistake(
@@ -159,7 +168,9 @@ class Task(ABC):
         told = bundle.manifest.get("precision_report") or {}
         measured = told.get("golden_cosine"), told.get("golden_own_error", 0.0)
         return [
-            agreement(name, golden[name], np.concatenate([part[name] for part in parts]), precision, *measured)
+            agreement(
+                name, golden[name], np.concatenate([self.thinned(part[name]) for part in parts]), precision, *measured
+            )
             for name in self.golden_outputs(bundle)
         ]
 
@@ -178,6 +189,10 @@ class Task(ABC):
     def draw(self, image: np.ndarray, answer: Any) -> np.ndarray:
         """The picture, RGB uint8 (H, W, 3), with its answer on it."""
         return image
+
+    def in_file(self, answer: Any) -> bytes:
+        """The file ``kept_as`` that holds the answer."""
+        raise NotImplementedError(f"{self.name} keeps no answer in a file")
 
     def to_json(self, answer: Any, top: int | None) -> dict[str, Any]:
         """The answer as plain values; ``top``: how many of it."""

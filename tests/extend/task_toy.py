@@ -1,4 +1,4 @@
-"""A task in one file of one's own: segmentation, a class for each place of a picture, with a network to export.
+"""A task in one file of one's own: parsing, a class for each place of a picture, with a network to export.
 
 picture (B, 3, H, W) > masks (B, K, H/4, W/4) > the best class of each place
 """
@@ -51,7 +51,7 @@ class Segments:
 class Segmentation(Task):
     """On the device: only what the outputs are and what they mean."""
 
-    name = "segmentation"
+    name = "parsing"
     outputs = ("masks",)
 
     def answers(
@@ -68,8 +68,8 @@ class Segmentation(Task):
 class SegmentationExport(ExportTask):
     """In an export nothing differs from the defaults but the words."""
 
-    name = "segmentation"
-    noun, verb = "segmenter", "segments"
+    name = "parsing"
+    noun, verb = "parser", "parses"
     files = "masks batch x classes x H x W"
 
 
@@ -87,7 +87,7 @@ class Places(Logits):
 
 
 class SegmentationJudge(TaskJudge):
-    name = "segmentation"
+    name = "parsing"
 
     def evaluation(
         self, images: Any, reference: Any, rule: Any, contract: ImageContract, *, batch: int = 8
@@ -105,7 +105,7 @@ TOY_SEGMENTER = ModelSpec(
     parameters=3_173,
     contract=ImageContract(size=(32, 32)),
     config={"width": 16},
-    task="segmentation",
+    task="parsing",
     num_classes=5,
     label_names=("road", "sky", "tree", "house", "none"),
     convolutional=True,

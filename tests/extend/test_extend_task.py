@@ -42,7 +42,7 @@ def test_it_is_exported_to_a_bundle_that_runs_and_tests_itself(tmp_path: Path):
     result = edgesmith.export("toy_segmenter", out=tmp_path / "toy.edge")
     assert all(row.passed for row in result.parity)
     told = result.bundle.manifest
-    assert told["task"] == "segmentation" and told["outputs"][0]["shape"] == [1, 5, 8, 8] and "detection" not in told
+    assert told["task"] == "parsing" and told["outputs"][0]["shape"] == [1, 5, 8, 8] and "detection" not in told
     with edgesmith.load(result.path) as session:
         answer = session(PICTURE)
         assert isinstance(answer, Segments) and answer.classes.shape == (8, 8)
@@ -70,7 +70,7 @@ def test_compare_and_bench_take_a_task_from_outside(tmp_path: Path):
 def test_flags_of_other_tasks_are_refused():
     with pytest.raises(UserMistake, match="--score belongs to a detector") as caught:
         edgesmith.export("toy_segmenter", score=0.5)
-    assert "toy_segmenter is made for segmentation" in str(caught.value)
+    assert "toy_segmenter is made for parsing" in str(caught.value)
 
 
 def test_a_task_of_ours_is_not_replaced():

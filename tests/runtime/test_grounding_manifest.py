@@ -151,6 +151,14 @@ def test_few_stored_bits_are_held_to_what_was_measured():
     assert not row(SCORES, near(0.3), "fp32", 4, measured=0.999)[1]
 
 
+def test_bfloat16_is_held_to_what_it_costs_a_checkpoint_where_that_is_more_than_usual():
+    figures = {"cosine": 0.997, "share": 0.1}
+    assert not verdict.verdict("bf16", 16, figures)[1]
+    assert verdict.verdict("bf16", 16, figures, 0.998)[1]
+    assert not verdict.verdict("bf16", 16, figures, 0.9995)[1]
+    assert verdict.verdict("bf16", 16, {"cosine": 0.9991}, 0.99999)[1]  # never stricter than usual
+
+
 def test_points_and_patches_are_compared():
     figures = verdict.compare(np.array(SCORES), np.array([[0.6, 0.2, 0.1, 0.1]]), (1, 4), 0.4)
     assert figures["same_patch"] == 0.0 and figures["patches"] == pytest.approx(2.0)

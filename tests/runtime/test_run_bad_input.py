@@ -51,7 +51,7 @@ CASES = [
     Case("boxes of a classifier", C + "a.png --max-detections 5", ("--max-detections", "classifies")),
     Case("overlap where nothing is suppressed", "run n.edge a.png --iou 0.5", ("does not suppress", "--nms runtime")),
     Case("score below that of the graph", "run g.edge a.png --score 0.1", ("in the graph", "--nms runtime")),
-    Case("bundle of another task", "run s.edge a.png", ("segmentation",)),
+    Case("bundle of another task", "run s.edge a.png", ("posing",)),
 ]
 
 
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     write_detection_bundle(made / "n.edge", nms="none")
     write_detection_bundle(made / "g.edge", nms="graph")
     write_small_bundle(made / "c.edge")
-    write_small_bundle(made / "s.edge", task="segmentation")
+    write_small_bundle(made / "s.edge", task="posing")
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(made / name), paint((0, 0, 8, 8, "red")))
     clip = write_clip(made / "clip.mp4", frames=6)

@@ -148,7 +148,7 @@ def test_choices_that_do_not_exist_are_refused_in_words(tiny, make_tiny):
 
 def test_a_bundle_of_another_task_does_not_classify(make_tiny):
     with (
-        load(make_tiny(task="segmentation")) as session,
+        load(make_tiny(task="posing")) as session,
         pytest.raises(UserMistake, match="does not classify or detect"),
     ):
         session(np.zeros((8, 8, 3), np.uint8))

@@ -31,7 +31,7 @@ bright (float[1, 3, 8, 8] pixels) => (float[1, 1, 8, 8] masks)
 class Segmentation(Task):
     """Whether a pixel is bright, with the least that a task has to say."""
 
-    name = "segmentation"
+    name = "parsing"
     outputs = ("masks",)
 
     def answers(self, bundle, results, sizes, chosen, times):
@@ -39,9 +39,9 @@ class Segmentation(Task):
 
 
 @pytest.fixture
-def segmentation():
+def parsing():
     yield register_task(Segmentation())
-    del TASKS._things["segmentation"]
+    del TASKS._things["parsing"]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def bundle(tmp_path):
     }
     manifest = {
         "name": "bright",
-        "task": "segmentation",
+        "task": "parsing",
         "target": "cpu",
         "precision": "fp32",
         "inputs": [{"name": "pixels", "dtype": "float32", "shape": [1, 3, 8, 8]}],
@@ -69,7 +69,7 @@ def half_bright():
     return picture
 
 
-def test_a_session_answers_with_it(segmentation, bundle):
+def test_a_session_answers_with_it(parsing, bundle):
     with load(bundle, threads=1) as session:
         np.testing.assert_array_equal(session(half_bright()), half_bright()[..., 0] > 0)
         (row,) = session.self_test()
@@ -78,7 +78,7 @@ def test_a_session_answers_with_it(segmentation, bundle):
             session(half_bright(), score=0.3)
 
 
-def test_the_command_tells_and_draws_what_it_can(segmentation, bundle, tmp_path, capsys):
+def test_the_command_tells_and_draws_what_it_can(parsing, bundle, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "half.png"), half_bright())
     words = ["run", str(bundle.path), str(tmp_path / "half.png")]
     for more, said in (([], "[[False"), (["--json"], '"answer"'), (["--save", str(tmp_path / "out.png")], "[[False")):
@@ -93,36 +93,36 @@ def test_the_command_tells_and_draws_what_it_can(segmentation, bundle, tmp_path,
     assert left.value.code == 2 and "bright takes no --top" in capsys.readouterr().err
 
 
-def test_reports_and_evaluations_take_the_defaults(segmentation, bundle):
+def test_reports_and_evaluations_take_the_defaults(parsing, bundle):
     rows = [{"stage": "bundle", "max_abs": 1e-7, "cosine": 1.0, "passed": True}]
     assert "1 of 1" in write_report({**bundle.manifest, "parity": rows})
     with pytest.raises(UserMistake, match="does not detect"):
         evaluate([bundle], "coco.json")
 
 
-def test_outputs_by_name_and_as_one_array(segmentation):
+def test_outputs_by_name_and_as_one_array(parsing):
     masks = np.zeros((1, 1, 8, 8), np.float64)
-    joined = segmentation.joined({"masks": masks})
-    assert joined.dtype == np.float32 and list(segmentation.separated(joined)) == ["masks"]
+    joined = parsing.joined({"masks": masks})
+    assert joined.dtype == np.float32 and list(parsing.separated(joined)) == ["masks"]
     two = np.arange(14, dtype=np.float32).reshape(1, 2, 7)
     boxes = find_task("detection").separated(two)
     np.testing.assert_array_equal(find_task("detection").joined(boxes), two)
     assert {name: array.shape for name, array in boxes.items()} == {"boxes": (1, 2, 4), "scores": (1, 2, 3)}
 
 
-def test_a_name_is_taken_once(segmentation):
+def test_a_name_is_taken_once(parsing):
     class Another(Segmentation):
         pass
 
-    with pytest.raises(UserMistake, match="a task segmentation already"):
+    with pytest.raises(UserMistake, match="a task parsing already"):
         register_task(Another())
-    assert find_task("segmentation") is register_task(Segmentation()), "the same class, which has no state"
+    assert find_task("parsing") is register_task(Segmentation()), "the same class, which has no state"
 
 
 def test_a_task_that_nobody_registered_gives_outputs_only(bundle):
-    with pytest.raises(UserMistake, match="no task 'segmentation'(.|\n)*classification, detection"):
-        find_task("segmentation")
-    assert task_of("segmentation").report(bundle.manifest)
+    with pytest.raises(UserMistake, match="no task .parsing.(.|\n)*classification, detection"):
+        find_task("parsing")
+    assert task_of("parsing").report(bundle.manifest)
     with load(bundle) as session:
         assert session.self_test()[0].passed
         with pytest.raises(UserMistake, match="does not classify or detect(.|\n)*session.run"):

@@ -238,12 +238,15 @@ def page(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[row.name for row in ROWS], help="all without")
+    names = [row.name for row in ROWS]
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"all without; else of: {'; '.join(names)}")
     parser.add_argument("--screens", type=int, default=500)
     parser.add_argument("--asks", type=int, default=2, help="instructions a screen")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the checkpoint")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
     options = parser.parse_args()
+    if unknown := set(options.rows) - set(names):
+        parser.error(f"no row is called {', '.join(sorted(unknown))}")
     rows = []
     for row in measured(options):
         print(json.dumps(row), flush=True)

@@ -2,6 +2,8 @@
 
 detector      --data coco.json --images DIR       mAP as COCO defines it (exporter/tasks/detection/evaluate.py)
 classifier    --data FOLDER of class sub-folders  top-1 and top-5 (exporter/tasks/classification/evaluate.py)
+segmenter     --data FOLDER of images and masks   mean IoU (exporter/tasks/segmentation/task.py)
+features      --data FOLDER                       nearest neighbours and cosine (exporter/tasks/features/evaluate.py)
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ def evaluate(
     """
     asked = asked or Asked()
     opened = [open_bundle(bundle) for bundle in bundles]
-    check_settings(asked)
     if len({bundle.task for bundle in opened}) != 1:
         raise UserMistake(
             "The bundles have different tasks",
@@ -47,6 +48,7 @@ def evaluate(
             attempt="one eval a task",
         )
     task = find_export(opened[0].task)
+    check_settings(asked, task.runtime.judged_with)
     if ray is None:
         return task.evaluate(opened, data, asked, weights, save, progress)
     place = weights if weights is None or not Path(weights).exists() else str(Path(weights).absolute())

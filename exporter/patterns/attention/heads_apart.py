@@ -37,7 +37,7 @@ class _NormalForm(Pattern):
     def apply(self, model: ir.Model) -> int:
         count, new_views = 0, False
         for block in attention_blocks(model.graph, self.decline):
-            layers = _layers(block)
+            layers = layers_of(block)
             if isinstance(layers, str):
                 self.decline(block.softmax, layers)
             elif (flat := len(sizes(block.context.outputs[0]) or ()) == 3) or not self.is_normal(block):
@@ -64,6 +64,8 @@ class _NormalForm(Pattern):
         scores = insert(block.scores, "MatMul", [q, keys], shape=shape)
         scale = shared_constant(model, "scale", np.array(block.scale, layers[0].weights.dtype))
         scaled = insert(block.scores, "Mul", [scores, scale], shape=shape)
+        if block.bias is not None:  # computed somewhere before the softmax
+            scaled = insert(block.softmax, "Add", [scaled, block.bias], shape=shape)
         if len(sizes(context) or ()) == 4:
             block.softmax.replace_input_with(0, scaled)
             replace_value(old_values, v)
@@ -124,15 +126,15 @@ class SeparateHeads(_NormalForm):
         return _three(model, block, tuple(values))
 
 
-def _layers(block: AttentionBlock) -> list[Projection] | str:
-    """The linear layers of q, k and v when they can be written anew: one input, and no other reader."""
+def layers_of(block: AttentionBlock, *, wider: bool = False) -> list[Projection] | str:
+    """The linear layers of q, k and v when they can be written anew: one input, no other reader, one width but ``wider``."""
     layers = [projection(heads.root) for heads in block.heads]
     found = [layer for layer in layers if layer is not None]
     if len(found) < 3:
         return "q, k or v is not a linear layer with constant weights"
     if why := unheld(found[0].weights.dtype, np.array(block.scale)):
         return why
-    if len({layer.x for layer in found}) > 1 or not block.q.dim == block.k.dim == block.v.dim:
+    if len({layer.x for layer in found}) > 1 or not (wider or block.q.dim == block.k.dim == block.v.dim):
         return "q, k and v have different inputs or widths"
     ends = {block.scores.inputs[0], block.scores.inputs[1], block.values}
     context = sizes(block.context.outputs[0]) or ()

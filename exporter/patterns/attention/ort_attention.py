@@ -8,12 +8,14 @@ depthwise convolution of v), the projections stay and com.microsoft.MultiHeadAtt
 
     q, k, v (B, N, dim) > com.microsoft.MultiHeadAttention > (B, N, dim)
 
-A constant that is added to the scores, positions or a mask (1 or B, 1 or heads, N, N), is an input of either node.
+A constant that is added to the scores, positions or a mask (1 or B, 1 or heads, N, N), is an input of either node; a table of
+positions that the file has as a chain of gathers stays one, which ONNX Runtime computes once. v may be wider than q and k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -26,7 +28,8 @@ from ..cleanup.tidy import CleanUp
 from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
 from ..matchers.projection import Projection, of_one_input, packed
-from ..matchers.views import as_shape, merge_views
+from ..matchers.sums import known
+from ..matchers.views import as_shape, merge_views, reshaped
 
 MICROSOFT = "com.microsoft"
 
@@ -56,7 +59,7 @@ class OrtAttention(Pattern):
             assert isinstance(block.out, ir.Value)
             tokens = _whole(model, block) or _from_projections(model, block)
             if block.turned_out:
-                shape = (block.q.tokens, block.q.batch, block.q.dim)
+                shape = (block.q.tokens, block.q.batch, block.v.dim)
                 tokens = insert(block.scores, "Transpose", [tokens], perm=(1, 0, 2), shape=shape)
             replace_value(block.out, as_shape(model, block.scores, tokens, sizes(block.out) or ()))
             count += 1
@@ -64,6 +67,7 @@ class OrtAttention(Pattern):
             model.graph.opset_imports.setdefault(MICROSOFT, 1)
             sweep(model)
             merge_views(model)
+            model.graph.sort()  # a table of positions may be computed behind the product that it is added to
             if split_slices(model):  # the columns that _columns cut one by one, where nobody else reads the projection
                 sweep(model)
         return count
@@ -75,13 +79,11 @@ def _unfit(block: AttentionBlock) -> str:
         return block.out
     if block.added is not None:
         return "a position term is added to the probabilities, which the node cannot do"
-    if not block.q.dim == block.k.dim == block.v.dim:
-        return f"v is {block.v.dim} wide, q and k {block.q.dim}"
     if not 0 < abs(np.float32(block.scale)) < np.inf:
         return f"the scale is {block.scale:g}, and the node takes 0 for the usual one"
     if any(value.dtype != ir.DataType.FLOAT for value in (block.out, *(heads.root for heads in block.heads))):
         return "the node computes in float32 alone"
-    if block.bias is not None and not _fits(block, constant(block.bias)):
+    if block.bias is not None and not _fits(block, known(block.bias)):
         return "what is added to the scores is no finite bias or mask of (1 or batch, 1 or heads, queries, keys)"
     if any(heads.offset < 0 for heads in block.heads) and isinstance(_layers(block), str):
         return "the columns of q, k or v do not follow each other in a projection that others read"
@@ -116,7 +118,9 @@ def _whole(model: ir.Model, block: AttentionBlock) -> ir.Value | None:
         bias = np.zeros(weights.shape[1], weights.dtype)
     names = found[0].weights_name
     inputs = [x, shared_constant(model, f"{names}_qkv", weights), shared_constant(model, f"{names}_qkv_bias", bias)]
-    return _node(block, "Attention", [*inputs, *_bias(model, block)])
+    widths = [heads.dim for heads in block.heads]
+    told = {"qkv_hidden_sizes": widths} if len(set(widths)) > 1 else {}  # values may be wider than keys
+    return _node(block, "Attention", [*inputs, *_bias(model, block)], **told)
 
 
 def _from_projections(model: ir.Model, block: AttentionBlock) -> ir.Value:
@@ -133,26 +137,32 @@ def _from_projections(model: ir.Model, block: AttentionBlock) -> ir.Value:
 
 def _bias(model: ir.Model, block: AttentionBlock) -> list[ir.Value | None]:
     """What is added to the scores as the sixth input of either node."""
-    array = constant(block.bias)
-    if array is None or block.bias is None:
+    array, bias = known(block.bias), block.bias
+    if array is None or bias is None:
         return []
-    whole = block.bias if array.ndim == 4 else None
-    full = (1,) * (4 - array.ndim) + array.shape
-    return [None, None, whole or shared_constant(model, f"{block.bias.name}_heads", array.reshape(full))]
+    if array.ndim < 4:
+        full = (1,) * (4 - array.ndim) + array.shape
+        stored = constant(bias) is not None
+        bias = (
+            shared_constant(model, f"{bias.name}_heads", array.reshape(full))
+            if stored
+            else reshaped(model, block.scores, bias, full)
+        )
+    return [None, None, bias]
 
 
-def _node(block: AttentionBlock, op_type: str, inputs: list[ir.Value | None]) -> ir.Value:
+def _node(block: AttentionBlock, op_type: str, inputs: list[ir.Value | None], **told: Any) -> ir.Value:
     q = block.q
     return insert(
-        block.scores, op_type, inputs, domain=MICROSOFT, shape=(q.batch, q.tokens, q.dim),
-        num_heads=q.heads, scale=float(block.scale),
+        block.scores, op_type, inputs, domain=MICROSOFT, shape=(q.batch, q.tokens, block.v.dim),
+        num_heads=q.heads, scale=float(block.scale), **told,
     )  # fmt: skip
 
 
 def _thirds(model: ir.Model, block: AttentionBlock) -> Sequence[ir.Value]:
     """q, k and v of one value that is cut into just these; none where it is not."""
     q, dim = block.q, block.q.dim
-    whole = {heads.root for heads in block.heads} == {q.root} and q.columns == 3 * dim
+    whole = {heads.root for heads in block.heads} == {q.root} and q.columns == 3 * dim and block.v.dim == dim
     if not whole or [heads.offset for heads in block.heads] != [0, dim, 2 * dim]:
         return ()
     widths = shared_constant(model, "thirds", np.array([dim] * 3, np.int64))

@@ -32,30 +32,32 @@ class FoldConstants(Pattern):
     better_after = ("CleanUp",)
 
     def apply(self, model: ir.Model) -> int:
-        nodes = [node for node in model.graph if _foldable(node)]
+        nodes = [node for node in model.graph if foldable(node)]
         known: set[ir.Value] = set()
-        foldable = []
+        links = []
         for node in nodes:  # in order, so that a chain is known link by link
             if all(value is None or value in known or constant(value) is not None for value in node.inputs):
-                foldable.append(node)
+                links.append(node)
                 known.update(node.outputs)
-        if not foldable:
+        if not links:
             return 0
-        arrays = _evaluate(model, foldable)
+        arrays = evaluate(
+            model.graph, links, [value for node in links for value in node.outputs], model.ir_version or 10
+        )
         count = 0
-        while chosen := self._choose(foldable, arrays):
+        while chosen := self._choose(links, arrays):
             for value in chosen:
                 replace_value(value, shared_constant(model, value.name or "folded", arrays[value]))
-            _drop(model, foldable)
+            _drop(model, links)
             count += len(chosen)
-            foldable = [node for node in foldable if node.graph is not None]  # what went may have kept another apart
+            links = [node for node in links if node.graph is not None]  # what went may have kept another apart
         return count
 
-    def _choose(self, foldable: list[ir.Node], arrays: dict[ir.Value, np.ndarray]) -> list[ir.Value]:
+    def _choose(self, links: list[ir.Node], arrays: dict[ir.Value, np.ndarray]) -> list[ir.Value]:
         """The results that become constants: small ones, and those that make as much superfluous as they add."""
-        inside, stays, chosen = set(foldable), set[ir.Node](), []
+        inside, stays, chosen = set(links), set[ir.Node](), []
         self.refusals = []
-        for node in reversed(foldable):  # from the results upwards: a result may make its whole chain superfluous
+        for node in reversed(links):  # from the results upwards: a result may make its whole chain superfluous
             for value in node.outputs:
                 readers = [usage.node for usage in value.uses()]
                 if value.is_graph_output():
@@ -71,7 +73,8 @@ class FoldConstants(Pattern):
         return chosen
 
 
-def _foldable(node: ir.Node) -> bool:
+def foldable(node: ir.Node) -> bool:
+    """Whether a node of constants is a constant: no draw, no quantised weight, no branch, nothing that numpy has no type for."""
     plain = node.domain == "" and node.op_type not in CHANGES_BY_RUN | KEPT
     values = (*node.inputs, *node.outputs)
     return (
@@ -110,17 +113,19 @@ def _superfluous(value: ir.Value) -> list[np.ndarray]:
     return [array for array in arrays if array is not None]
 
 
-def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Value, np.ndarray]:
-    """Every output of the constant nodes, from one session without optimisation."""
+def evaluate(
+    graph: ir.Graph, nodes: list[ir.Node], results: list[ir.Value], version: int = 10
+) -> dict[ir.Value, np.ndarray]:
+    """What constant nodes compute, given in their order in ``graph``, from one session without optimisation."""
     import onnxruntime
 
-    results = [value for node in nodes for value in node.outputs]
-    leaves = {value: None for node in nodes for value in node.inputs if value is not None and value not in set(results)}
+    made = {value for node in nodes for value in node.outputs}
+    leaves = {value: None for node in nodes for value in node.inputs if value is not None and value not in made}
     inner = ir.Graph(
         [], [], nodes=[], initializers=[ir.Value(name=leaf.name, const_value=_tensor(leaf)) for leaf in leaves],
-        opset_imports=dict(model.graph.opset_imports), name="constants",
+        opset_imports=dict(graph.opset_imports), name="constants",
     )  # fmt: skip
-    proto = ir.to_proto(ir.Model(inner, ir_version=model.ir_version or 10))
+    proto = ir.to_proto(ir.Model(inner, ir_version=version))
     proto.graph.node.extend(ir.to_proto(node) for node in nodes)
     for value in results:
         proto.graph.output.add().name = value.name or ""

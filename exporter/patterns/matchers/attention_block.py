@@ -3,7 +3,7 @@
     softmax(scale * q k^T) v  with  q, k, v (B, heads, N, width) or (B heads, N, width)  >  tokens (B, N, heads * width)
 
 The scale may stand on q, on k, on both (dynamo writes its square root on each) or on the product. To the scaled product a
-constant may be added (``bias``, of positions or a mask; one of zeros is none), and between softmax and the product with v
+constant may be added (``bias``, of positions or a mask; one of zeros is none; perhaps a chain of constants, see sums), and between softmax and the product with v
 another one (``added``): ConViT's position term.
 """
 
@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from ....graph.read import attribute, constant, only_consumer, sizes
 from .heads import Heads, find_heads, follow_out, unscaled
+from .sums import known, within
 
 
 @dataclass(frozen=True)
@@ -121,26 +122,20 @@ def _scores(softmax: ir.Node) -> tuple[ir.Node, float, ir.Value | None] | str:
     node, bias = value.producer() if value is not None else None, None
     if node is not None and node.op_type == "Add" and not node.domain:
         masked = "scores with an added term (mask or bias) that is no constant of their size"
-        index = next((i for i, each in enumerate(node.inputs) if constant(each) is not None), None)
+        index = next((i for i in (0, 1) if known(node.inputs[i]) is not None), None)
         if index is None or scale != 1:
             return masked
         value, scale = unscaled(node.inputs[1 - index])
         added, shape = node.inputs[index], sizes(value)
-        array, bias = constant(added), added
+        array, bias = known(added), added
         node = value.producer() if value is not None else None
-        if array is None or shape is None or not _within(array.shape, shape):
+        if array is None or shape is None or not within(array.shape, shape):
             return masked
         if not array.any():
             bias = None
     if node is None or node.domain or node.op_type != "MatMul":
         return ""
     return node, scale, bias
-
-
-def _within(small: tuple[int, ...], shape: tuple[int | str | None, ...]) -> bool:
-    """Whether adding a constant of this size leaves the shape as it is, at every size of its open axes."""
-    behind = shape[len(shape) - len(small) :] if small else ()
-    return len(small) <= len(shape) and all(size in (1, full) for size, full in zip(small, behind, strict=True))
 
 
 def origins(scores: ir.Node, context: ir.Node) -> tuple[Heads, Heads, Heads] | str:

@@ -53,7 +53,7 @@ def evaluate(
     module = None if weights is None else eager(opened[0], weights)
     notes: list[str] = []
     names = [tuple(class_names(one.labels, int(one.manifest.get("num_classes") or len(one.labels)))) for one in opened]
-    sets = {labels: _labelled(data, labels, asked.limit, notes) for labels in dict.fromkeys(names)}
+    sets = {labels: labelled(data, labels, asked.limit, notes) for labels in dict.fromkeys(names)}
     rows: list[dict[str, Any]] = []
     if module is not None:
         rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
@@ -100,7 +100,7 @@ def _check_data(data: str) -> None:
     )
 
 
-def _labelled(
+def labelled(
     data: str, labels: Sequence[str], limit: int | None, notes: list[str]
 ) -> tuple[list[PictureFile], np.ndarray]:
     """Pictures that can be read, and the class of each; UserMistake where the source does not say the classes."""

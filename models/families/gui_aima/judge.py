@@ -1,4 +1,4 @@
-"""The method in plain PyTorch, float32, on transformers' layers: the judge of graphs and bundles.
+"""The method in plain PyTorch, in the type of its weights (float32 where it judges), on transformers' layers: the judge of graphs and bundles.
 
     ids, pixels, positions -> layers one by one -> Attention (rows of the anchor and the queries) -> patch scores
 
@@ -120,15 +120,15 @@ def run(
     tables = rotary(embedded, told)
     mask = torch.full((tokens, tokens), float("-inf"), dtype=embedded.dtype).triu_(1)[None, None]
     found, hidden = _Found(layout), embedded
-    found.hidden.append(hidden[0].numpy())
+    found.hidden.append(hidden[0].float().numpy())
     for number, layer in enumerate(layers):
         if number:
             found.output(hidden[0], all_of_it)
         entering = layer.input_layernorm(hidden)
         found.attention(layer.self_attn, entering, tables)
         if all_of_it:
-            found.keys.append(_heads(layer.self_attn, layer.self_attn.k_proj(entering), tables)[0].numpy())
-            found.values.append(_heads(layer.self_attn, layer.self_attn.v_proj(entering))[0].numpy())
+            found.keys.append(_heads(layer.self_attn, layer.self_attn.k_proj(entering), tables)[0].float().numpy())
+            found.values.append(_heads(layer.self_attn, layer.self_attn.v_proj(entering))[0].float().numpy())
         hidden = layer(hidden, attention_mask=mask, position_embeddings=tables)
     found.output(norm(hidden)[0], all_of_it)
     return found.seen(all_of_it)
@@ -159,18 +159,18 @@ class _Found:
         logits = queries @ keys.transpose(1, 2) * module.scaling  # (H, Q + 1, N)
         later = torch.arange(keys.shape[1]) > rows[:, None]
         shares = logits.masked_fill(later, float("-inf")).softmax(dim=-1)[:, :, layout.visual]
-        self.rows.append(shares[:, :-1].sum(dim=-1).numpy())
-        self.anchors.append(shares[:, -1].numpy())
+        self.rows.append(shares[:, :-1].sum(dim=-1).float().numpy())
+        self.anchors.append(shares[:, -1].float().numpy())
 
     def output(self, hidden: Tensor, keep: bool) -> None:
         """A layer's output (N, D), after the final norm where it is the last."""
         from torch.nn.functional import normalize
 
         total = normalize(hidden[self.layout.visual], dim=-1).sum(dim=0)
-        self.sums.append(total.numpy())
-        self.affinities.append((normalize(hidden[self.layout.rows], dim=-1) @ total).numpy())
+        self.sums.append(total.float().numpy())
+        self.affinities.append((normalize(hidden[self.layout.rows], dim=-1) @ total).float().numpy())
         if keep:
-            self.hidden.append(hidden.numpy())
+            self.hidden.append(hidden.float().numpy())
 
     def seen(self, kept: bool) -> Seen:
         stacked = Attention(

@@ -199,7 +199,8 @@ def test_screens_make_whole_numbers_of_what_the_tower_multiplies(folder: Path, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("target", "precision"), [("cpu", "fp16"), ("cpu", "int8"), ("openvino", "fp32"), ("openvino", "int4")]
+    ("target", "precision"),
+    [("cpu", "fp16"), ("cpu", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int4")],
 )
 def test_other_precisions_and_engines_here(target: str, precision: str, folder: Path, tmp_path: Path):
     if target == "openvino":

@@ -143,7 +143,6 @@ WIDE = changed("y = Reshape(ot, joined)", "y = Reshape(ot, eight)", changed(OUT,
     [
         (changed("scale = {0.4}", "scale = {0.0}"), "the node takes 0 for the usual one"),
         (changed("scale = {0.4}", "scale = {1e-46}"), "the node takes 0 for the usual one"),
-        (WIDE, "v is 8 wide, q and k 6"),
         (changed(PRODUCT, "p9 = Add(p, bias) o = MatMul(p9, v)"), "a position term"),
         (BLOCK.replace("float", "double"), "float32 alone"),
         (
@@ -154,6 +153,34 @@ WIDE = changed("y = Reshape(ot, joined)", "y = Reshape(ot, eight)", changed(OUT,
 )
 def test_what_the_node_of_onnx_runtime_cannot_do(text: str, because: str):
     assert_refuses(OrtAttention, text, because=because)
+
+
+def test_values_may_be_wider_than_keys():
+    model = assert_rewrites(OrtAttention, WIDE, to=["Attention"])
+    assert model.graph[0].attributes["qkv_hidden_sizes"].value == (6, 6, 8)
+    tapped = changed(OUT.replace("4, 6] y", "4, 8] y"), "(float[batch, 4, 8] y, float[batch, 4, 8] v0)", WIDE)
+    assert_rewrites(OrtAttention, tapped, to=["MatMul", "Add", "MatMul", "MatMul", "MultiHeadAttention"])
+
+
+@pytest.mark.parametrize(
+    "chain", ["t = Gather(rows, places) table = Reshape(t, shape)", "table = Gather(rows, places)"]
+)
+def test_a_table_of_positions_may_be_a_chain_of_constants(chain: str):
+    """Folded, it would make the file larger: it stays a chain, with the axes of the node."""
+    numbers = ", ".join(str(number / 10) for number in range(8))
+    places = ", ".join(str(number % 8) for number in range(16))
+    table = f"""float[8] rows = {{{numbers}}}, int64[4, 4] places = {{{places}}}, int64[4] shape = {{1, 1, 4, 4}}, int64[3] joined"""
+    text = changed(SCALED, f"s9 = Mul(s0, scale) {chain} s = Add(s9, table)")
+    model = assert_rewrites(
+        OrtAttention, changed("int64[3] joined", table, text), to=["Attention", "Gather", "Reshape"]
+    )
+    assert model.graph[2].op_type == "Attention"
+    given = changed("x) =>", "x, int64[4, 4] places) =>", changed("int64[3] joined", table, text))
+    given = changed(f"int64[4, 4] places = {{{places}}}, ", "", given)
+    shapes = {value.name: str(value.shape) for value in parse(given).graph.inputs}
+    assert shapes["places"] == "[4,4]"
+    record = OrtAttention().run(parse(given))
+    assert record.count == 0 and "no constant of their size" in record.refused[0].why
 
 
 def test_a_bias_on_the_scores_is_an_input_of_the_node():

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-MODELS = "net.py:make --image-size 32 --data random --calib-images 4 --eval-images 4\nnet.py:fixed --image-size 32 --seed 3\n"
+MODELS = "net.py:make --image-size 32\nnet.py:fixed --image-size 32 --seed 3\n"
 
 
 @pytest.fixture(scope="module")

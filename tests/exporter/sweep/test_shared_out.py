@@ -14,7 +14,9 @@ from small_bundle import write_small_bundle
 from edgesmith.exporter.run import cluster, shared_out
 from edgesmith.exporter.run.cluster import Lost
 from edgesmith.exporter.run.shared_out import SharedOut, cut
+from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
+from edgesmith.runtime.pictures.preprocess import ImageContract
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +102,54 @@ def test_a_classifier_is_counted_the_same(tmp_path, crew):
     write_small_bundle(tmp_path / "small.edge")
     write_colours(tmp_path / "photos", wrong=3)
     same("small.edge", "--data", "photos")
+
+
+MAP = """
+<ir_version: 10, opset_import: ["" : 20]>
+small (float[1, 3, 8, 8] images) => (float[1, 3, 8, 8] logits)
+{
+  logits = Identity(images)
+}
+"""
+
+
+def test_pixels_of_masks_are_counted_the_same(tmp_path, crew):
+    """The class of a pixel is its strongest colour; a quarter of each mask says another one."""
+    write_map_bundle(tmp_path / "map.edge")
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(7):
+        pixels, mask = np.zeros((20, 20, 3), np.uint8), np.full((20, 20), number % 3, np.uint8)
+        pixels[..., number % 3] = 200
+        mask[:10, :10] = (number + 1) % 3
+        cv2.imwrite(f"photos/{number}.png", pixels[..., ::-1])
+        cv2.imwrite(f"masks/{number}.png", mask)
+    same("map.edge", "--data", "masks", "--images", "photos")
+    told = json.loads(
+        edgesmith("eval", "map.edge", "--data", "masks", "--images", "photos", "--ray", "local", "--json").out
+    )
+    assert told["rows"][0]["pixel_accuracy"] == 75.0 and "shared out" not in str(told["notes"])
+
+
+def write_map_bundle(out: Path) -> None:
+    import onnx
+
+    from edgesmith.runtime.bundle.golden import golden_bytes
+
+    images = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
+    files = {
+        "model.onnx": onnx.parser.parse_model(MAP).SerializeToString(),
+        "labels.json": b'["red", "green", "blue"]',
+        "golden.npz": golden_bytes({"images": images}, {"logits": images}),
+    }
+    small = open_bundle(write_small_bundle(out.with_name("small.edge"))).manifest
+    contract = ImageContract(size=(8, 8), crop_fraction=1.0).to_json()  # the network sees every pixel
+    own = {
+        "task": "segmentation",
+        "input_contract": contract,
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 3, 8, 8]}],
+    }
+    write_bundle(out, files, {**{key: small[key] for key in small if key not in ("files", "manifest_sha256")}, **own})
 
 
 def test_pytorch_beside_it_is_shared_out_too(tmp_path, crew, monkeypatch):

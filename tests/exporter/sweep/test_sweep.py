@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
+import numpy as np
 import pytest
 from command_line import edgesmith
 from one_screen import Case, assert_told
@@ -266,7 +268,10 @@ def test_two_targets_and_two_precisions_of_a_network_of_ones_own(tmp_path):
     from own_networks import FILE
 
     (tmp_path / "net.py").write_text(FILE)
-    line = "net.py:make --image-size 32 --data random --calib-images 4 --eval-images 4"
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        cv2.imwrite(f"photos/{number}.png", np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8))
+    line = "net.py:make --image-size 32 --data photos --calib-images 4 --eval-images 4"
     told = sweep(Asked([line], "cpu,rtx", "fp32,int8", rounds=2))
     rows = {(row["target"], row["precision"]): row for row in told["rows"]}
     assert [row.get("why") for row in rows.values()] == [None] * 4

@@ -22,7 +22,7 @@ from .cells import Cell, Line, matrix
 from .limits import MEMORY_CODE, Limits
 from .lines import at, read_lines
 from .page import page
-from .store import PAGE, TABLE, check_folder, keep_row, kept_row, make_folders
+from .store import LOST, PAGE, TABLE, check_folder, keep_row, kept_row, make_folders
 
 Rows = dict[str, dict[str, Any]]
 OUT, LIMIT_S, LIMIT_MB, ROUNDS = "sweep", 1800.0, 6000.0, 10
@@ -109,7 +109,8 @@ def _on_ray(asked: Asked, cells: Sequence[Cell], place: Place) -> Iterator[tuple
         for number, row in crew.each(run_cell, jobs, cpus=asked.threads, memory_mb=asked.limit_mb):
             cell = cells[number]
             if isinstance(row, Lost):
-                row = {**cell.to_json(), "name": cell.name, "exit_code": MEMORY_CODE, "why": row.why, "timing": {}}
+                told = {"exit_code": MEMORY_CODE, "why": row.why, "limit": LOST}
+                row = {**cell.to_json(), "name": cell.name, **told, "timing": {}}
             yield cell, row
 
 

@@ -9,12 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .....runtime.bundle.manifest import plain
 from .....runtime.errors import UserMistake
 from .....runtime.ground.files import replace_file
 from .cell import BUNDLES, LOGS
 from .cells import Cell
 from .limits import Limits
 
+LOST = "worker"  # in the place of a limit: a machine or process of the cluster ended
 ROWS, TABLE, PAGE = "rows", "sweep.json", "sweep.html"
 OURS = {ROWS, BUNDLES, LOGS, TABLE, PAGE}
 
@@ -45,7 +47,8 @@ def make_folders(out: Path) -> None:
 def kept_row(out: Path, cell: Cell, limits: Limits, rounds: int) -> dict[str, Any] | None:
     """The row of a cell that ran to its end in an earlier sweep; None where it has to run (again).
 
-    It has to where it was ended by a limit that is higher now, and where times are asked for that it does not have.
+    It has to where its worker was lost, where it was ended by a limit that is higher now, and where times are asked for that
+    it does not have.
     """
     try:
         row = json.loads((out / ROWS / f"{cell.name}.json").read_bytes())
@@ -54,6 +57,8 @@ def kept_row(out: Path, cell: Cell, limits: Limits, rounds: int) -> dict[str, An
     if not isinstance(row, dict) or not {"model", "target", "precision", "exit_code", "timing", "asked"} <= row.keys():
         return None
     asked = row["asked"]
+    if row.get("limit") == LOST:
+        return None
     if row.get("limit") == "time" and limits.seconds > asked["limit_s"]:
         return None
     if row.get("limit") == "memory" and limits.memory_mb > asked["limit_mb"]:
@@ -65,6 +70,7 @@ def kept_row(out: Path, cell: Cell, limits: Limits, rounds: int) -> dict[str, An
 
 def keep_row(out: Path, cell: Cell, row: dict[str, Any], limits: Limits, rounds: int) -> dict[str, Any]:
     """The row as it is kept, with what it was run with."""
-    kept = {**row, "asked": {"limit_s": limits.seconds, "limit_mb": limits.memory_mb, "rounds": rounds}}
+    asked = {"limit_s": limits.seconds, "limit_mb": limits.memory_mb, "rounds": rounds}
+    kept: dict[str, Any] = plain({**row, "asked": asked})
     replace_file(out / ROWS / f"{cell.name}.json", json.dumps(kept, indent=1).encode())
     return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .....runtime.report.page import size
+from .....runtime.report.page import figure, size
 
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -51,7 +51,7 @@ def parity(row: Row) -> str:
     """``holds, 1.2e-06``: the largest difference from the judge; or how many of the checks hold."""
     if row["held"] < row["checks"]:
         return f"{row['held']} of {row['checks']} hold"
-    return "holds" + (f", {row['max_abs']:.1e}" if row["max_abs"] is not None else "")
+    return "holds" + (f", {figure(row['max_abs'], '.1e')}" if row["max_abs"] is not None else "")
 
 
 def line(row: Row) -> str:

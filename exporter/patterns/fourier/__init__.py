@@ -1,0 +1,1 @@
+"""Fourier transforms as products with constant matrices, which every engine has."""

@@ -1,0 +1,1 @@
+"""Segmenters in an export: maps of logits, masks in the report, PyTorch beside the bundles on masks."""
