@@ -94,10 +94,10 @@ def test_the_answer_is_the_parsers_answer(words, monkeypatch):
 
 
 def test_the_help_of_all_commands_needs_none_of_their_settings():
-    few, all_ = cli.parser(["--help"]), typer.main.get_command(cli.app)
+    few, all_ = cli._command(["--help"]), typer.main.get_command(cli.app)
     assert few.get_help(typer.Context(few)) == all_.get_help(typer.Context(all_))
     assert all(len(one.params) == 0 for one in few.commands.values())
-    assert len(cli.parser(["bench"]).commands["bench"].params) > 5
+    assert len(cli._command(["bench"]).commands["bench"].params) > 5
 
 
 @pytest.mark.parametrize(

@@ -210,13 +210,13 @@ cli_sweep.add_to(app)
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; never returns, always exits with one of the codes above."""
     words = sys.argv[1:] if arguments is None else arguments
-    command = parser(words)
+    command = _command(words)
     usage.finish(
         lambda: command.main(usage.strict(words, command), prog_name="edgesmith", standalone_mode=False), words, command
     )
 
 
-def parser(words: list[str]) -> Any:
+def _command(words: list[str]) -> Any:
     """The app as a parser. Only the command that is asked for has its settings, the others stand for their names and
     sentences: putting all of them together takes as long as the rest of ``edgesmith --help``.
     """

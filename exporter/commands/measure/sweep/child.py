@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .....models.registry import names_a_place
 from .....runtime.backends.engine_child import end_with_parent
+from .....runtime.bundle.engines import ONNXRUNTIME, OPENVINO
 from .....runtime.commands.mistakes import mistake_of
 from .....runtime.errors import EdgesmithError
 from .....runtime.ground.files import replace_file
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 BUG = 70  # as the command leaves
 STAGE = "stage "  # before the name of a stage that begins
 NOT_LOADED = (".json", ".html", ".npz", ".jpg", ".png")  # labels, reports and self-tests, which hold times too
-PLAIN = {"onnxruntime": "plain", "openvino": "openvino"}  # the peer that runs on the same engine
+PLAIN = {ONNXRUNTIME: "plain", OPENVINO: OPENVINO}  # the peer that runs on the same engine
 
 
 class Told(Silent):

@@ -6,15 +6,18 @@ van_b0 num_classes=10
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from .....models.doors.names import door_of
 from .....runtime.errors import EdgesmithError, UserMistake
-from ...options import AT_THE_END, SPELLINGS
+from ...options import AT_THE_END, EXPORT, SPELLINGS, with_options
 from .cells import Line
 
 # settings that every cell has its own of, and those that print in the place of an export
@@ -95,9 +98,9 @@ def _parsed(text: str, where: str) -> Line:
 
 def _export_settings(words: list[str]) -> tuple[str, dict[str, Any]]:
     """The model, and what was asked beside it, read by the parser of ``edgesmith export``."""
-    from ... import cli, usage
+    from ... import usage
 
-    command = cli.parser(["export"])
+    command = _parser()
     typed = ["export", *words]
     try:
         spelled = usage.strict(typed, command)
@@ -119,6 +122,15 @@ def _export_settings(words: list[str]) -> tuple[str, dict[str, Any]]:
                 attempt=f"edgesmith sweep ... {flag}" if flag else "leave it out",
             )
     return str(given.pop("model")), given
+
+
+@functools.cache
+def _parser() -> Any:
+    """A command line that has ``export`` and nothing else; it is asked for its words, and never run."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    app.command("export")(with_options(lambda **_: None, EXPORT))
+    return typer.main.get_command(app)
 
 
 def _is_typed(context: Any, name: str) -> bool:
