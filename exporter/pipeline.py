@@ -114,7 +114,7 @@ def run_plan(plan: Plan, run: Run) -> Result:
             judge.check_answers()
 
     with run.stage("trace", source.how) as stage:
-        exported = source.export()
+        exported = source.export(run.folder)
         stage.detail = f"{len(exported.model.graph)} nodes, opset {plan.opset}, input {spell(plan.shapes.symbolic(), plan.input_name)}"
         stage.size_bytes = run.save(10, "exported", exported.model)
 

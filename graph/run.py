@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 EXACT = "session.qdq_matmulnbits_accuracy_level"  # 1: float32
+AS_THEY_LIE = "session.disable_prepacking"
 TAKES_FOLDER = (1, 22)  # releases that can be told where the weights of a graph given as bytes lie
 Runner = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) float32 -> (B, ...) float32, one array of all outputs
 
@@ -36,12 +37,16 @@ def open_session(
     import onnx_ir
     import onnxruntime
 
+    from .beside import is_beside, settle
     from .floats import as_float, holds_fp4
 
     options, folder = onnxruntime.SessionOptions(), ""
     if not isinstance(model, bytes):
         if holds_fp4(model):
             model = as_float(model)  # the same numbers in types that ONNX Runtime knows
+        settle(model)
+        if is_beside(model):  # else ONNX Runtime lays the weights out anew, in memory, beside those it maps
+            options.add_session_config_entry(AS_THEY_LIE, "1")
         folder = weights_folder(model)
     proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx_ir.to_proto(model)
     if folder and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < TAKES_FOLDER:

@@ -112,6 +112,12 @@ def find(name: str, model_args: Mapping[str, Any] | None = None) -> ModelSpec:
     )
 
 
+def is_name(word: str) -> bool:
+    """Whether ``find`` knows where to look for a word: quick, where what it names may take seconds to open."""
+    key = _key(word)
+    return FAMILIES.get(key, ALIASES.get(key, key)) in MODELS or door_of(word) is not None
+
+
 def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> ModelSpec:
     """The model that a bundle says it was made from; ``typed``: what the user names in its place. UserMistake as name_recorded."""
     return find(*name_recorded(manifest, typed))

@@ -162,3 +162,11 @@ def test_every_line_of_the_table_is_as_wide_and_failures_are_told_in_words(part)
     assert len(table) == 4 and len({line.count("|") for line in table}) == 1
     assert "| 224 of 384 | 1e-06 of 1 | 9 > 5 | OrtAttention 3 |" in "\n".join(table)
     assert "- **b**, cpu: UserMistake: two inputs" in lines
+
+
+def test_rows_that_are_missing_or_of_other_code_are_told(part):
+    page = part("zoo_page")
+    found = [{"model": "a", "cpu": {"code": "1"}, "rtx": {"code": "2"}}, {"model": "b", "cpu": {"code": "2"}}]
+    told = page.measured(found)
+    assert "of 2 models: cpu 2, time 0, rtx 1." in told and "2 states of the code" in told
+    assert "states" not in page.measured(found[1:])

@@ -11,6 +11,7 @@ it, ``--again`` makes the rows asked for anew. At the end zoo.md and zoo.json ar
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from typing import Any
 from apart import Limits, Notes, Row, run_apart
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 ORDER = ("cpu", "time", "rtx")
 ASKED = "guilty"  # a step for whoever looks into a slow row
 CARRIED = ("size", "num_classes")  # of the first step's row, that the others need
@@ -74,6 +76,7 @@ def work(
 
     works = {"cpu": own.cpu, "time": clocks.time, "rtx": own.rtx, ASKED: clocks.guilty}
     folder.mkdir(parents=True, exist_ok=True)
+    code = state_of_the_code()
     for number, name in enumerate(names, 1):
         for step in (one for one in (*ORDER, ASKED) if one in steps):
             made = read(folder / "rows.jsonl")  # another run may have made it meanwhile
@@ -86,7 +89,7 @@ def work(
             elif kept_trace and (place / own.PLAIN).is_file():
                 run, known = own.cpu_again, {key: first[key] for key in (*CARRIED, *FROM_TRACE) if key in first}
             row = run_apart(partial(_step, run, name, place, known), place, step, limits)
-            row = {"model": name, "step": step, **row}
+            row = {"model": name, "step": step, "code": code, **row}
             with (folder / "rows.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"{number}/{len(names)} {told(row)}", flush=True)
@@ -95,6 +98,14 @@ def work(
 def _step(run: Any, name: str, folder: Path, known: Row, notes: Notes) -> None:
     notes.put(**known)
     run(name, folder, notes)
+
+
+def state_of_the_code() -> str:
+    """A short hash of everything between the trace and the bundle: rows of another state are to be told from these."""
+    found = hashlib.sha256()
+    for path in sorted(path for folder in ("exporter", "graph", "models") for path in (ROOT / folder).rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 def read(path: Path) -> Rows:

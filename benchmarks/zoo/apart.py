@@ -28,7 +28,7 @@ class Limits:
     """Of one step: CPU seconds and resident GB of the child and all that it starts."""
 
     cpu_s: float = 300.0
-    memory_gb: float = 5.0
+    memory_gb: float = 10.0
 
 
 class Notes:

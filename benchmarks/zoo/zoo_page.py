@@ -10,6 +10,7 @@ from typing import Any
 from totals import Row, Rows, Total, builds, exports, totals
 
 CLEANUP = ("CleanUp", "FoldConstants", "FoldShapes", "DropNoOps", "DropZeroPads")
+STEPS = ("cpu", "time", "rtx")
 HEAD = """# Every module of timm through the product
 
 The smallest variant of each module of timm ([models.txt](models.txt), a rule in [choose.py](choose.py)), with seeded random weights in
@@ -27,7 +28,7 @@ says anything about accuracy. `make bench-zoo` makes the rows (in `build/zoo`; a
 
 def write(names: Sequence[str], rows: Rows, folder: Path, machine: dict[str, Any]) -> None:
     """Both files; rows of models that are not in the list are left out."""
-    found = [{"model": name, **{step: rows[name, step] for step in ("cpu", "time", "rtx") if (name, step) in rows}} for name in names]  # fmt: skip
+    found = [{"model": name, **{step: rows[name, step] for step in STEPS if (name, step) in rows}} for name in names]  # fmt: skip
     summed = totals(names, rows)
     told = {**machine, "totals": [vars(one) for one in summed], "rows": found}
     (folder / "zoo.json").write_text(json.dumps(told, indent=1) + "\n")
@@ -39,6 +40,7 @@ def lines(found: Sequence[Row], summed: Sequence[Total], machine: dict[str, Any]
     packages = ", ".join(f"{name} {machine[name]}" for name in ("torch", "timm", "onnxruntime", "tensorrt-rtx"))
     yield HEAD
     yield f"{machine['date']}, {chip['cpu']}, {chip['cores']} cores, load {chip['load']}, {packages}."
+    yield measured(found)
     yield "\n| | aim | found | |\n|---|---|---|---|"
     for one in summed:
         yield f"| {one.what} | {one.aim} | {one.found} | {'reached' if one.reached else 'missed'} |"
@@ -49,6 +51,14 @@ def lines(found: Sequence[Row], summed: Sequence[Total], machine: dict[str, Any]
     if told:
         yield "\n## What failed, and why\n"
         yield from (f"- {words}" for words in told)
+
+
+def measured(found: Sequence[Row]) -> str:
+    """How many rows there are, and of how many states of the code."""
+    counts = ", ".join(f"{step} {sum(step in row for row in found)}" for step in STEPS)
+    states = {row[step].get("code", "") for row in found for step in STEPS if step in row}
+    mixed = f" The rows are of {len(states)} states of the code: `--again` makes them anew." if len(states) > 1 else ""
+    return f"Rows measured of {len(found)} models: {counts}. What is missing counts as failed.{mixed}"
 
 
 def line(row: Row) -> str:
@@ -72,7 +82,7 @@ def line(row: Row) -> str:
 
 def why(row: Row) -> Iterator[str]:
     """What failed in the steps of a model, in words."""
-    for step in ("cpu", "time", "rtx"):
+    for step in STEPS:
         told = row.get(step, {})
         words = [told[key] for key in ("failed", "ended") if told.get(key)][:1]
         words += [f"left out {one}" for one in told.get("left_out", ())]

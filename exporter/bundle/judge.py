@@ -73,6 +73,13 @@ class Judge:
             self._answers[key] = answers
         return self._answers[key]
 
+    def golden(self, images: np.ndarray) -> np.ndarray:
+        """The answers to the inputs of the self-test: those to the seeded numbers are known."""
+        shape = self.plan.shapes.opt
+        if np.array_equal(images, self.inputs(shape).get("seeded", ())):
+            return self.answer("seeded", images, shape)
+        return verify.run_all(self.runner, images, shape[0])
+
     def check_answers(self) -> None:
         """Before anything is made of the network: it answers its inputs of the usual shape with finite numbers."""
         shape = self.plan.shapes.opt

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.backends.load import load
 from ...runtime.bundle.bundle import Bundle, write_bundle
 from ...runtime.bundle.golden import GOLDEN, golden_bytes
+from ...runtime.bundle.publish import Content, Moved, Same
 from ...runtime.bundle.report import write_report
 from ...runtime.errors import BackendUnavailable
 from ...runtime.ground.limits import FP32, quantised
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     """The bundle in the run's own folder, still without parity and report: what is verified is what is shipped."""
-    files: dict[str, bytes | Path] = {name: path for name, path in made.built.files.items()}
+    files: dict[str, Content] = written(run, made.built.files)
     files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
     images, notes = golden_images(plan, judge)
-    answers = run_all(judge.runner, images, plan.shapes.opt[0])
+    answers = judge.golden(images)
     shown = golden_picture(plan.contract.size)
     kept = plan.task.runtime.thinned(answers)
     outputs = plan.named(plan.task.runtime.separated(kept))
@@ -50,12 +51,20 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 
+def written(run: Run, files: Mapping[str, Path]) -> dict[str, Content]:
+    """Files of a build: the graph and its weights go over into the draft, engines and what belongs to the package are copied."""
+    own = {name for name, path in files.items() if name.startswith("model.onnx") and path.is_relative_to(run.folder)}
+    return {name: Moved(path) if name in own else path for name, path in files.items()}
+
+
 def publish(
     plan: Plan, run: Run, bundle: Bundle, made: Made, judge: Judge | None, parity: Sequence[Row], notes: list[str],
     choice: Choice | None = None,
 ) -> Bundle:  # fmt: skip
     """The draft with what was measured since, parity, stages and report, written to its place in one rename."""
-    files: dict[str, bytes | Path] = {name: bundle.path / name for name in bundle.manifest["files"]}
+    files: dict[str, Content] = {
+        name: Same(bundle.path / name, record) for name, record in bundle.manifest["files"].items()
+    }
     content = {key: value for key, value in bundle.manifest.items() if key != "files"}
     content["parity"] = [row.to_json() for row in parity]
     content["stages"] = [stage.to_json() for stage in run.stages]
@@ -96,8 +105,13 @@ def sizes(made: Made, bundle: Bundle) -> dict[str, int]:
     """Bytes of the rewritten graph in float32, and of the graph that ships; weights beside the file are counted."""
     import onnx_ir
 
+    from ...graph.beside import is_beside, settle, weight_bytes
+
+    settle(made.rewritten.model)
     shipped = (told["bytes"] for name, told in bundle.manifest["files"].items() if name.startswith("model.onnx"))
-    return {FP32: onnx_ir.to_proto(made.rewritten.model).ByteSize(), "quantised": sum(shipped)}
+    model = made.rewritten.model
+    beside = weight_bytes(model) if is_beside(model) else 0
+    return {FP32: onnx_ir.to_proto(model).ByteSize() + beside, "quantised": sum(shipped)}
 
 
 def manifest(plan: Plan, made: Made) -> dict[str, Any]:

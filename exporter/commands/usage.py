@@ -57,6 +57,7 @@ def strict(words: list[str], command: Any) -> list[str]:
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
     words = _with_model_named(words)
+    _check_named(words)
     return [words[0], *arguments.flags(words[1:], known)]
 
 
@@ -65,6 +66,17 @@ def _with_model_named(words: list[str]) -> list[str]:
     first, named = words[1:2], {"--model", "-m"} & set(words)
     alone = words[0] == "export" and first and not first[0].startswith("-") and "=" not in first[0] and not named
     return [words[0], "--model", *words[1:]] if alone else words
+
+
+def _check_named(words: list[str]) -> None:
+    """A model that nobody knows is told before the parser of all settings is put together, which takes longer than looking."""
+    after = words.index("--model") + 1 if "--model" in words else len(words)
+    if words[0] != "export" or after >= len(words) or "--help" in words:
+        return
+    from ...models.registry import find, is_name
+
+    if not words[after].startswith("-") and not is_name(words[after]):
+        find(words[after])
 
 
 def one_precision(precision: str | None, half: bool, int8: bool, quantize: str | None) -> str | None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Built", "build", "build_rtx", "build_rtx_engine"]
 
 TRIED_S = 300.0  # for an engine that nobody will run
-ONE_FILE_BYTES = 1_500_000_000  # a protobuf holds 2 GiB
 
 
 Sizes = Shapes | Mapping[str, Bounds]  # smallest, usual and largest: of the one input, or of each by its name
@@ -280,10 +279,12 @@ def _save(model: ir.Model, out: Path) -> dict[str, Path]:
     """One file, or one and its weights when protobuf's limit is near."""
     import onnx_ir as ir
 
+    from ...graph.beside import is_beside, is_large, settle
+
     path = out / "model.onnx"
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if weights <= ONE_FILE_BYTES:
+    if not is_beside(model) and not is_large(model):
         ir.save(model, os.fspath(path))
         return {path.name: path}
+    settle(model)
     ir.save(model, os.fspath(path), external_data="model.onnx.data")
     return {path.name: path, "model.onnx.data": out / "model.onnx.data"}

@@ -49,6 +49,15 @@ def buildable(model: ir.Model, engine: str) -> tuple[ir.Model, list[str]]:
 Why = tuple[str, str, str]  # found, expected, because
 
 
+def _transform(node: ir.Node, engine: str) -> Why:
+    shape = "unknown" if node.inputs[0] is None or node.inputs[0].shape is None else str(node.inputs[0].shape)
+    return (
+        f"a Fourier transform of an input of shape {shape}",
+        "constant lengths and at most one open axis: then it is written as products with constant matrices",
+        "TensorRT has no Fourier transform",
+    )
+
+
 def _suppression(node: ir.Node, engine: str) -> Why | None:
     if ENGINES[engine].nms:
         return None
@@ -88,6 +97,7 @@ def _asymmetric(node: ir.Node, engine: str) -> Why | None:
 
 REFUSED: dict[str, Callable[[ir.Node, str], Why | None]] = {
     NMS: _suppression,
+    "DFT": _transform,
     "TopK": _topk,
     "QuantizeLinear": _asymmetric,
     "DequantizeLinear": _asymmetric,

@@ -105,5 +105,7 @@ def _as_file(model: ir.Model | bytes | str | Path) -> Iterator[Path]:
         else:
             import onnx_ir as ir
 
-            ir.save(model, file)
+            from ...graph.beside import is_beside
+
+            ir.save(model, file, external_data=f"{file.name}.data" if is_beside(model) else None)
         yield file

@@ -17,6 +17,7 @@ from .attention.window_partition import MergeWindows
 from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
+from .cleanup.broadcasts import DropExpands
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
 from .cleanup.no_ops import DropNoOps
@@ -64,6 +65,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (FoldShapes, ALL),
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
+    (DropExpands, ALL),
     (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),

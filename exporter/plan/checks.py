@@ -21,7 +21,7 @@ from .engines import OPSETS
 from .settings import SETTINGS, Data, Settings
 from .targets import Target, check_arch
 
-LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which an ONNX file is; the stages pass graphs on as one file
+LARGEST_BYTES = 2**31 - 1  # of one protobuf message, which a file is simplified as
 
 
 def check_elsewhere(asked: Settings, spec: ModelSpec, elsewhere: Mapping[str, str]) -> None:
@@ -52,16 +52,14 @@ def skipped(asked: Settings, target: Target, precision: str, ops: Collection[str
 
 
 def check_weight_bytes(spec: ModelSpec) -> None:
-    """What does not fit in one ONNX file would fail after minutes of tracing."""
-    if (needed := 4 * spec.parameters) > LARGEST_BYTES:
+    """A file is converted and simplified as one message, which holds so much; networks of torch have no such limit."""
+    if spec.file and (needed := 4 * spec.parameters) > LARGEST_BYTES:
         raise UserMistake(
-            f"{spec.name} is too large for one ONNX file",
+            f"{spec.name} is too large to be simplified",
             found=f"{needed / 1e9:.1f} GB of float32 weights",
-            expected=f"at most {LARGEST_BYTES / 1e9:.1f} GB",
-            because="an ONNX file is one protobuf message, and weights beside it are not supported in this version",
-            attempt="a smaller network"
-            if spec.file
-            else "a smaller variant of the family; edgesmith list shows their parameters",
+            expected=f"at most {LARGEST_BYTES / 1e9:.1f} GB in an ONNX file",
+            because="it is converted and simplified as one protobuf message",
+            attempt="export the network from PyTorch (--model path/file.py:function), where weights may be larger",
         )
 
 

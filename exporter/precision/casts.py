@@ -266,13 +266,15 @@ class _Conversion:
         return cast
 
     def _low_constant(self, value: ir.Value) -> ir.Value:
+        from ...graph.beside import like
+
         if value not in self.copies:
             assert value.const_value is not None
             array = value.const_value.numpy()
             low = self._converted(array)
             self._count(str(value.name), array, low)
             name = f"{value.name}_{self.precision}"
-            tensor = self.ir.tensor(low, name=name)
+            tensor = like(value.const_value, low, name)
             copy = self.ir.Value(
                 name=name, shape=self.ir.Shape(low.shape), type=self.ir.TensorType(self.low), const_value=tensor
             )

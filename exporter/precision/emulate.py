@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
+LARGE = 1 << 20  # bytes
+
+
 def emulate(typed: ir.Model, precision: str) -> ir.Model:
     """A float32 copy of an fp16 or bf16 graph with the same rounding; a value keeps its name where it is rounded.
 
@@ -31,14 +34,17 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
     import onnx_ir as ir
 
     from ...calibration.precisions import PRECISIONS
+    from ...graph.beside import Kept
     from ...graph.edit import clone
     from ...graph.floats import as_float, holds_fp4
 
     low, wide = ir.DataType[PRECISIONS[precision].onnx], ir.DataType.FLOAT
     model = as_float(typed) if holds_fp4(typed) else clone(typed)
     graph = model.graph
-    for key, value in graph.initializers.items():
-        if value.const_value is not None and value.const_value.dtype == low:
+    for key, value in list(graph.initializers.items()):
+        if isinstance(value.const_value, Kept) and value.const_value.dtype == low and value.const_value.nbytes > LARGE:
+            _wide_when_read(graph, value)
+        elif value.const_value is not None and value.const_value.dtype == low:
             value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=key)
             value.type = ir.TensorType(wide)
     for node in [node for node in graph if is_op(node, "QuantizeLinear")]:
@@ -74,6 +80,21 @@ def emulate(typed: ir.Model, precision: str) -> ir.Model:
             ]
             graph.insert_after(node, casts)
     return model
+
+
+def _wide_when_read(graph: ir.Graph, value: ir.Value) -> None:
+    """A weight that lies in a file stays as it is, and becomes float32 before the first that reads it, for as long as it is read."""
+    import onnx_ir as ir
+
+    name = f"{value.name}_wide"
+    wide = ir.Value(name=name, shape=value.shape, type=ir.TensorType(ir.DataType.FLOAT))
+    value.replace_all_uses_with(wide)
+    first = next((node for node in graph if wide in node.inputs), None)
+    if first is not None:
+        cast = ir.Node(
+            "", "Cast", [value], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], outputs=[wide], name=f"Cast_{name}"
+        )
+        graph.insert_before(first, cast)
 
 
 def _multiply_by_reciprocal(graph: ir.Graph, node: ir.Node, low: Any) -> None:

@@ -45,13 +45,33 @@ def compiled_by_openvino(graph: bytes | Path, *, exact: bool) -> Any:
     return core.compile_model(core.read_model(graph), "CPU", config)
 
 
+def _compiled_where_it_lies(model: ir.Model, exact: bool) -> Any:
+    """A graph whose weights lie in a file: OpenVINO looks for them beside the graph's own."""
+    import onnx_ir
+
+    from ...graph.beside import settle
+    from ...graph.run import weights_folder
+
+    settle(model)
+    path = Path(weights_folder(model)) / "as-it-lies.onnx"
+    onnx_ir.save(model, path)
+    try:
+        return compiled_by_openvino(path, exact=exact)
+    finally:
+        path.unlink()
+
+
 def _on_openvino(model: ir.Model, exact: bool) -> Runner:
     import onnx_ir
 
     from ...calibration.judge.evaluation import in_batches_of
+    from ...graph.beside import is_beside
     from ...runtime.tasks.known import joined
 
-    compiled = compiled_by_openvino(onnx_ir.to_proto(model).SerializeToString(), exact=exact)
+    if is_beside(model):
+        compiled = _compiled_where_it_lies(model, exact)
+    else:
+        compiled = compiled_by_openvino(onnx_ir.to_proto(model).SerializeToString(), exact=exact)
     (feed,), outputs = model.graph.inputs, [str(value.name) for value in model.graph.outputs]
 
     def run(images: np.ndarray) -> np.ndarray:

@@ -70,11 +70,12 @@ class Silent:
 
 @dataclass
 class Run:
-    """One run: its stages so far and the folder of its numbered artefacts."""
+    """One run: its stages so far, its numbered graphs, and a folder for its files."""
 
     folder: Path
     progress: Progress
     stages: list[Stage] = field(default_factory=list)
+    graphs: dict[str, ir.Model] = field(default_factory=dict)  # of the stages, by the names of their files
 
     @contextlib.contextmanager
     def stage(self, name: str, doing: str) -> Iterator[Stage]:
@@ -91,12 +92,16 @@ class Run:
         self.progress.end(stage)
 
     def save(self, number: int, name: str, model: ir.Model) -> int:
-        """Write ``10-exported.onnx`` and the like into the run's folder; its size in bytes."""
-        import onnx_ir
+        """Remember a graph as ``10-exported.onnx`` and the like, as it is now; the bytes of its weights.
 
-        path = self.folder / f"{number}-{name}.onnx"
-        onnx_ir.save(model, path)
-        return path.stat().st_size
+        Few runs keep their graphs, so they are written by ``keep``. Those whose weights lie beside them share that file.
+        """
+        from ...graph.beside import settle, weight_bytes
+        from ...graph.edit import clone
+
+        settle(model)
+        self.graphs[f"{number}-{name}.onnx"] = clone(model)
+        return weight_bytes(model)
 
 
 @contextlib.contextmanager
@@ -107,11 +112,15 @@ def run_beside(out: Path, progress: Progress | None) -> Iterator[Run]:
 
 
 def keep(run: Run, destination: Path) -> Path:
-    """Move the artefacts to ``destination``, or to the next free ``destination-2`` ...; the path they have now."""
+    """Write the graphs of a run to ``destination``, or to the next free ``destination-2`` ...; the path they have now."""
+    import onnx_ir
+
+    for name, model in run.graphs.items():
+        onnx_ir.save(model, run.folder / name)  # here first: weights beside them are found from here
     place = _free(destination)
     place.mkdir()
     for path in sorted(run.folder.iterdir()):
-        if path.name[:2].isdigit():
+        if path.name[:2].isdigit():  # those graphs, and 00-weights.data
             path.rename(place / path.name)
     return place
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..run.nouns import ExportedGraph
     from ..run.runners import Runner
 
@@ -16,7 +18,7 @@ class Source:
     """An opened model: its own answers are the judge of everything that is made of it."""
 
     runner: Runner  # pictures -> its answers in float32
-    export: Callable[[], ExportedGraph]
+    export: Callable[[Path], ExportedGraph]  # given the folder of the run, where weights of gigabytes go
     detail: str  # in words, for the stage
     how: str  # how ``export`` makes the graph
     source: str  # where the weights came from

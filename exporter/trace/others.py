@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from ...models.doors.building import first_line
 from ...runtime.errors import EdgesmithError, UserMistake
+from .untraced import untraced
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ...models.spec import ModelSpec
 
 
@@ -32,8 +35,8 @@ def it_runs(spec: ModelSpec) -> Iterator[None]:
 
 
 @contextmanager
-def it_traces(spec: ModelSpec) -> Iterator[None]:
-    """Around torch's exporter: what it cannot trace is told with the first reason that it found."""
+def it_traces(spec: ModelSpec, network: nn.Module, example: tuple[int, ...]) -> Iterator[None]:
+    """Around torch's exporter: what it cannot trace is told with its operator, the place and what to write instead."""
     import torch
 
     try:
@@ -41,13 +44,11 @@ def it_traces(spec: ModelSpec) -> Iterator[None]:
     except torch.onnx.OnnxExporterError as error:
         if spec.module is None:
             raise
-        reason: BaseException = error
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
+        found, attempt = untraced(error, network, example)
         raise UserMistake(
             f"torch.export cannot trace {spec.name}",
-            found=first_line(reason),
+            found=found,
             expected="a network without branches on the values of its tensors, of operators that torch.onnx knows",
             because="a graph holds every step that it computes, and no Python",
-            attempt="forward without .item(), numpy and if on tensors; or an ONNX file made otherwise: --model path/net.onnx",
+            attempt=attempt,
         ) from error

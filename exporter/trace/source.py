@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from .opened import Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..plan.plan import Plan
     from ..run.nouns import ExportedGraph
 
@@ -37,9 +39,11 @@ def open_module(plan: Plan) -> Source:
     detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {made.source}"
     outputs = plan.task.runtime.outputs
 
-    def export() -> ExportedGraph:
-        with it_traces(plan.spec):
-            return trace(made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs)
+    def export(folder: Path) -> ExportedGraph:
+        with it_traces(plan.spec, made.module, plan.shapes.opt):
+            return trace(
+                made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs, folder=folder
+            )
 
     return Source(
         torch_runner(made.module, outputs=outputs), export, detail, "torch.export, then ONNX", made.source, "PyTorch",

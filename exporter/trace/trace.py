@@ -18,6 +18,8 @@ from ..plan.engines import USUAL_OPSET
 from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 IR_VERSION = 10
@@ -30,17 +32,22 @@ def trace(
     name: str = "model",
     opset: int = USUAL_OPSET,
     outputs: Sequence[str] = OUTPUTS,
+    folder: Path | None = None,
 ) -> ExportedGraph:
     """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
 
+    ``folder`` is where weights go that are too many for one file (graph/beside.py); without it they stay in memory.
+
     Raises:
         UserMistake: height or width are open and the module cuts its maps into windows.
         torch.onnx.OnnxExporterError: the module cannot be traced.
     """
     import torch
+
+    from ...graph.beside import is_large, keep_beside
 
     dynamic = shapes.dynamic_axes
     if {2, 3}.intersection(dynamic):
@@ -74,6 +81,8 @@ def trace(
     model = program.model
     model.ir_version = min(model.ir_version, IR_VERSION)
     _name_open_axes(model, shapes)
+    if folder is not None and is_large(model):
+        keep_beside(model, folder)
     _own_the_weights(model)
     _forget_where_it_was_made(model)
     return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
@@ -124,11 +133,13 @@ def _name_open_axes(model: Any, shapes: Shapes) -> None:
 
 
 def _own_the_weights(model: Any) -> None:
-    """Weights as plain C-ordered numpy arrays: no tie to the torch module, and hashable byte by byte."""
+    """Weights as plain C-ordered numpy arrays: no tie to the torch module, and hashable byte by byte. Those in a file stay there."""
     import numpy as np
     import onnx_ir as ir
 
     for name, value in model.graph.initializers.items():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            continue
         array = np.asarray(value.const_value.numpy(), order="C")  # ascontiguousarray would give a scalar an axis
         value.const_value = ir.tensor(array, name=name)
 

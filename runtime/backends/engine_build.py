@@ -211,4 +211,6 @@ def _failure(
         return kind(**last["refused"])
     errors = last.get("errors") or tail[-3:] or [f"it gave no reason and ended with exit code {code}"]
     rows = [str(error).strip()[:400] for error in errors[:5]]
-    return kind(refused(last.get("stage", "build")), found="\n".join(rows), attempt="edgesmith doctor")
+    stage = last.get("stage", "build")
+    attempt = "a network without that operator, or another --target" if stage == "parse" else "edgesmith doctor"
+    return kind(refused(stage), found="\n".join(rows), attempt=attempt)

@@ -140,7 +140,9 @@ def _refusals(parser: Any) -> list[str]:
     found = []
     for error in map(parser.get_error, range(parser.num_errors)):
         node, op = (getattr(error, part, str)() for part in ("node_name", "node_operator"))
-        found.append((f"node {node or '(no name)'} ({op}): " if node or op else "") + str(error.desc()).strip())
+        why = str(error.desc()).strip()
+        why = "TensorRT has no such operator" if "Plugin not found" in why else why  # it looks for one of its name last
+        found.append((f"node {node or '(no name)'} ({op}): " if node or op else "") + why)
     return found
 
 

@@ -264,7 +264,7 @@ def _open(folder: Path, check: bool) -> Bundle:
 def write_bundle(
     out: str | os.PathLike[str], files: Mapping[str, Content], manifest: Mapping[str, Any], overwrite: bool = False
 ) -> Bundle:
-    """Write a bundle: ``files`` maps names in it to bytes or to a file to copy; schema, version and hashes are added.
+    """Write a bundle: ``files`` maps names in it to bytes, to a file to copy or as publish.py has them; schema, version and hashes are added.
 
     Raises:
         UserMistake: the place is taken, or it cannot be written (permissions, disk full). Nothing is left behind.

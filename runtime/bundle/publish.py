@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,23 @@ from ..ground.scratch import OLD, abandoned, alone, short, sweep, work_folder
 from .manifest import MANIFEST, read_manifest, sealed_text
 from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
 
-Content = bytes | Path  # the content itself, or a file to copy
+
+@dataclass(frozen=True)
+class Moved:
+    """A file that its writer gives away: it is moved, since a copy of gigabytes takes long and needs their room twice."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Same:
+    """A file of another bundle with its record there: a hard link where the file system has them; it is not hashed again."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+
+Content = bytes | Path | Moved | Same  # the content itself, or a file to copy
 
 
 def check_place(out: Path, overwrite: bool) -> None:
@@ -118,11 +135,15 @@ def _keep(
     kept = [name for name in old["files"] if name not in files]
     for name in [*kept, *device]:
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(out / name, stage / name)
-        except OSError:
-            shutil.copyfile(out / name, stage / name)
+        _link(out / name, stage / name)
     return {name: old["files"][name] for name in kept}
+
+
+def _link(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def _put(path: Path, content: Content) -> dict[str, Any]:
@@ -130,10 +151,16 @@ def _put(path: Path, content: Content) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, bytes):
         path.write_bytes(content)
+    elif isinstance(content, Moved):
+        shutil.move(content.path, path)
+    elif isinstance(content, Same):
+        _link(content.path, path)
     else:
         shutil.copyfile(content, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    if isinstance(content, Same):
+        return dict(content.record)
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 

@@ -42,7 +42,6 @@ CASES = [
     Case("negative image size", EXPORT + "--imgsz -224", ("-224", "--image-size 224")),
     Case("size a fixed family cannot take", "export --model convit --imgsz 256", ("256x256", "224x224")),
     Case("size that patches do not divide", "export --model vit_ggem --imgsz 230", ("230x230", "16")),
-    Case("model too large for a file", "export --model davit_giant", ("5.6 GB", "edgesmith list")),
     Case("batch that shrinks", EXPORT + "--batch 8..1", ("8..1", "1..8")),
     Case("min above max", EXPORT + "--min-shapes 8x3x224x224 --max-shapes 4x3x224x224", ("min 8", "--min-shapes")),
     Case("shape with three axes", EXPORT + "--min-shapes 3x224x224", ("3x224x224", "images:1x3x224x224")),

@@ -85,6 +85,16 @@ def test_a_node_the_parser_refuses_is_named():
 
 
 @needs_rtx
+def test_an_operator_that_it_has_not_is_told_as_that():
+    model = parse(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[1, 4, 1] x) => (float[1, 4, 2] y) { [waves] y = DFT(x) }'
+    )
+    with pytest.raises(BuildFailed, match=r"node waves \(DFT\): TensorRT has no such operator") as failed:
+        build_rtx_engine(model)
+    assert "another --target" in failed.value.attempt
+
+
+@needs_rtx
 def test_bytes_that_are_no_model_are_refused():
     with pytest.raises(BuildFailed, match="not an ONNX model"):
         build_rtx_engine(b"xx")

@@ -125,6 +125,7 @@ def codes(kind: str, zero: int) -> str:
     "text, found",
     [
         (NMS_TEXT, "node suppress (NonMaxSuppression)"),
+        ("g (float[1, N, 1] x) => (float[1, N, 2] y) { [waves] y = DFT(x) }", "node waves (DFT): a Fourier transform"),
         (TOPK.replace("K}", "3841}").replace("1, K", "1, 3841"), "k = 3841"),
         (codes("uint8", 128), "zero point 128 of type uint8"),
         (codes("uint8", 0), "zero point 0 of type uint8"),

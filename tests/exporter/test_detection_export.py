@@ -40,7 +40,7 @@ def again(exported: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert exported.artefacts is not None
     graph = ir.load(exported.artefacts / "10-exported.onnx")
 
-    def trace(module: object, shapes: object, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
+    def trace(module: object, shapes: object, *, name: str, outputs: tuple[str, ...], **_: object) -> ExportedGraph:
         return ExportedGraph(clone(graph), name, exported.plan.shapes, output_names=outputs)
 
     monkeypatch.setattr("edgesmith.exporter.trace.trace.trace", trace)

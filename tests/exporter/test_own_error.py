@@ -121,3 +121,19 @@ def test_an_export_takes_a_right_graph_that_float32_blurs_and_tells_the_device(d
     assert bundle.manifest["precision_report"]["golden_own_error"] > FP32_MAX_ABS / OWN_ERRORS
     with load(bundle.path) as session:
         assert all(row.passed for row in session.self_test())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_network_too_large_to_be_copied_is_turned_layer_by_layer_and_back(monkeypatch, fails):
+    module = torch.nn.Sequential(torch.nn.Flatten(), Cancels(1000.0), torch.nn.Linear(10, 10), torch.nn.BatchNorm1d(10))
+    if fails:
+        module.append(torch.nn.Hardtanh()).append(torch.nn.Linear(11, 1))
+    before = {name: value.clone() for name, value in module.eval().state_dict().items()}
+    expected = 0.0 if fails else measured(module)
+    monkeypatch.setattr("edgesmith.exporter.run.own_error.COPIED_BYTES", 0)
+    with torch.no_grad():
+        float32 = (lambda images: np.zeros((2, 10), np.float32)) if fails else torch_runner(module)
+        assert own_error(module, float32, IMAGES, 2, ("logits",)) == expected
+    assert fails or expected > 1e-5
+    for name, value in module.state_dict().items():
+        assert value.dtype == before[name].dtype and torch.equal(value, before[name])

@@ -61,7 +61,9 @@ def traced_once() -> Iterator[None]:
 
     real = module.trace
 
-    def trace(network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...]) -> ExportedGraph:
+    def trace(
+        network: Any, shapes: Shapes, *, name: str, opset: int, outputs: tuple[str, ...], folder: Path
+    ) -> ExportedGraph:
         key = name, shapes.min, shapes.opt, shapes.max, opset
         if key not in TRACED:
             TRACED[key] = real(network, shapes, name=name, opset=opset, outputs=outputs)

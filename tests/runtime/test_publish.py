@@ -250,3 +250,19 @@ def test_a_replaced_bundle_keeps_who_may_read_it(tiny):
     tiny.path.chmod(0o700)
     update_bundle(tiny, {"x.txt": b"x"})
     assert tiny.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_is_given_away_is_moved_and_one_of_another_bundle_keeps_its_record(tmp_path, monkeypatch, tiny):
+    given = tmp_path / "given"
+    given.write_bytes(b"weights")
+    first = write_bundle(tmp_path / "a.edge", {**contents(tiny), "w.data": publish.Moved(given)}, tiny.manifest)
+    assert not given.exists() and (first.path / "w.data").read_bytes() == b"weights"
+    assert first.manifest["files"]["w.data"]["bytes"] == 7
+    hashed: list[Path] = []
+    real = publish.sha256
+    monkeypatch.setattr(publish, "sha256", lambda path: hashed.append(path) or real(path))
+    same = {name: publish.Same(first.path / name, record) for name, record in first.manifest["files"].items()}
+    second = write_bundle(tmp_path / "b.edge", same, tiny.manifest)
+    assert not hashed and second.manifest["files"] == first.manifest["files"]
+    open_bundle(second.path)  # every hash is asked
+    assert contents(first) == contents(second)

@@ -109,7 +109,9 @@ def _as_exported(name: str) -> onnx.ModelProto:
     """The graph that ``--plugins all --target tensorrt`` makes of a model with random weights, without the weights."""
     import onnx_ir as ir
 
+    from ....graph.beside import settle
     from ....models import prepare
+    from ....runtime.ground.scratch import temporary_folder
     from ...patterns.rewrite import rewrite
     from ...plan.plan import make_plan
     from ...plugins.torch_ops import carry_functions
@@ -117,10 +119,13 @@ def _as_exported(name: str) -> onnx.ModelProto:
 
     plan = make_plan(name, "random", plugins="all", target=TENSORRT)
     source = prepare(name, "random", plan.num_classes, (plan.shapes.opt[2], plan.shapes.opt[3]), plan.seed)
-    exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=plan.task.runtime.outputs)
-    model = rewrite(exported, plan.order, plugins=plan.plugins).model
-    carry_functions(model)
-    return ir.to_proto(model)
+    outputs = plan.task.runtime.outputs
+    with temporary_folder() as folder:
+        exported = trace(source.module, plan.shapes, name=name, opset=plan.opset, outputs=outputs, folder=folder)
+        model = rewrite(exported, plan.order, plugins=plan.plugins).model
+        settle(model)
+        carry_functions(model)
+        return ir.to_proto(model)
 
 
 def find_nodes(model: onnx.ModelProto, shapes: Shapes) -> tuple[list[FusedNode], set[str]]:

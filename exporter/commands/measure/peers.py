@@ -190,7 +190,7 @@ def _plain_file(module: nn.Module, shape: tuple[int, ...], folder: Path, outputs
 
     path = folder / "plain.onnx"
     if not path.exists():
-        onnx_ir.save(trace(module, Shapes.fixed(*shape), name="plain", outputs=outputs).model, path)
+        onnx_ir.save(trace(module, Shapes.fixed(*shape), name="plain", outputs=outputs, folder=folder).model, path)
     return path
 
 

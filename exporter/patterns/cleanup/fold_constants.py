@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ....graph.beside import is_beside
 from ....graph.edit import replace_value, shared_constant
 from ....graph.read import constant
 from ..base import Pattern
@@ -41,9 +42,10 @@ class FoldConstants(Pattern):
                 known.update(node.outputs)
         if not links:
             return 0
-        arrays = evaluate(
-            model.graph, links, [value for node in links for value in node.outputs], model.ir_version or 10
-        )
+        arrays: dict[ir.Value, np.ndarray] = {}
+        for part in _apart(links) if is_beside(model) else [links]:  # weights of gigabytes: one at a time
+            results = [value for node in part for value in node.outputs]
+            arrays |= evaluate(model.graph, part, results, model.ir_version or 10)
         count = 0
         while chosen := self._choose(links, arrays):
             for value in chosen:
@@ -113,6 +115,21 @@ def _superfluous(value: ir.Value) -> list[np.ndarray]:
     return [array for array in arrays if array is not None]
 
 
+def _apart(nodes: list[ir.Node]) -> list[list[ir.Node]]:
+    """Nodes that read each other, or one weight, in one list, in their order."""
+    parts: dict[int, list[ir.Node]] = {}
+    found: dict[ir.Value, int] = {}  # value -> the part that it is in
+    for number, node in enumerate(nodes):
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        joined = sorted({found[value] for value in values if value in found})
+        parts[number] = [each for key in joined for each in parts.pop(key)] + [node]
+        found.update(
+            {value: number for each in parts[number] for value in (*each.inputs, *each.outputs) if value is not None}
+        )
+    order = {node: place for place, node in enumerate(nodes)}
+    return [sorted(part, key=lambda node: order[node]) for part in parts.values()]
+
+
 def evaluate(
     graph: ir.Graph, nodes: list[ir.Node], results: list[ir.Value], version: int = 10
 ) -> dict[ir.Value, np.ndarray]:
@@ -137,7 +154,9 @@ def evaluate(
 
 
 def _tensor(leaf: ir.Value) -> ir.TensorProtocol | None:
-    return ir.convenience.get_const_tensor(leaf)
+    """In memory: a session that is made of bytes finds no file."""
+    tensor = ir.convenience.get_const_tensor(leaf)
+    return ir.tensor(tensor.numpy(), name=tensor.name) if isinstance(tensor, ir.ExternalTensor) else tensor
 
 
 def _drop(model: ir.Model, nodes: list[ir.Node]) -> None:

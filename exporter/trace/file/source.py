@@ -35,7 +35,7 @@ def open_file(plan: Plan) -> Source:
     exported = ExportedGraph(read.model, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)
     detail = f"{path.name}, opset {file.opset}, {plan.spec.parameters / 1e6:.2f} M parameters, {file.words()}"
     return Source(
-        runner, lambda: exported, detail, "; ".join(read.notes), path.name, JUDGE, IN_FULL,
+        runner, lambda folder: exported, detail, "; ".join(read.notes), path.name, JUDGE, IN_FULL,
         sha256(path), notes=read.notes, entries={"judge": IN_FULL} | ({PROBABILITIES: True} if file.probabilities else {}),
     )  # fmt: skip
 

@@ -16,11 +16,12 @@ from ....graph.run import open_session
 from ....runtime.backends.load import load
 from ....runtime.bundle.bundle import Bundle, write_bundle
 from ....runtime.bundle.golden import GOLDEN, golden_bytes
+from ....runtime.bundle.publish import Content
 from ....runtime.bundle.vet import sha256
 from ....runtime.errors import BackendUnavailable, ParityFailed
 from ....runtime.ground.limits import FP32
 from ...bundle.made import Made
-from ...bundle.pack import manifest, publish
+from ...bundle.pack import manifest, publish, written
 from ...bundle.sound import leave_out_wrong
 from ...engine.build import build
 from ...precision.casts import PrecisionResult, to_precision
@@ -144,7 +145,7 @@ def drafted(plan: Plan, run: Run, made: Made, cases: tuple[Case, ...]) -> Bundle
     for key in ("input_contract", "labels", "num_classes"):
         del content[key]
     content["inputs"] = [one.to_json() for one in plan.rule.inputs]
-    files: dict[str, bytes | Path] = {**made.built.files, GOLDEN: golden_bytes(inputs, outputs)}
+    files: dict[str, Content] = {**written(run, made.built.files), GOLDEN: golden_bytes(inputs, outputs)}
     return write_bundle(run.folder / f"draft.{plan.precision}.edge", files, content, overwrite=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from coco_patches import write_patches
+from colour_folders import write_colours
 from detection_bundle import write_detection_bundle
 from own_networks import FILE
 from small_bundle import write_small_bundle
@@ -142,8 +143,6 @@ def test_an_evaluation_is_that_of_one_process_digit_for_digit(tmp_path, crew):
 
 
 def test_an_evaluation_of_a_classifier_is_too(tmp_path, crew):
-    from test_shared_out import write_colours
-
     write_small_bundle(tmp_path / "small.edge")
     write_colours(tmp_path / "photos", wrong=3)
     alone = evaluate(["small.edge"], "photos", EvalAsked(threads=1))

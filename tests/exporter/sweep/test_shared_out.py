@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_patches import write_patches
+from colour_folders import write_colours
 from command_line import edgesmith, on_device
 from detection_bundle import write_detection_bundle
 from small_bundle import write_small_bundle
@@ -53,16 +54,6 @@ def crew(monkeypatch):
 
     monkeypatch.setattr(shared_out, "connected", connected)
     return one
-
-
-def write_colours(folder: Path, wrong: int) -> None:
-    """Ten pictures of red, of green and of blue; the first ``wrong`` red ones are blue."""
-    for number, name in enumerate(("red", "green", "blue")):
-        (folder / name).mkdir(parents=True)
-        for index in range(10):
-            pixels = np.zeros((20, 20, 3), np.uint8)
-            pixels[..., 2 if number == 0 and index < wrong else number] = 200
-            cv2.imwrite(str(folder / name / f"{index}.png"), pixels[..., ::-1])
 
 
 @pytest.mark.parametrize(
