@@ -16,7 +16,7 @@ from typing import Any
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.evaluation import Asked, Progress, check_settings
-from ...run.shared_out import sharing_out
+from ...run.several.shared_out import sharing_out
 from ...tasks.known import EXPORTS, each, find_export
 
 __all__ = ["Asked", "evaluate", "show"]

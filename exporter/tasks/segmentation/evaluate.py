@@ -55,7 +55,7 @@ def _answers(bundle: Bundle, module: Any, threads: int | None) -> Answer:
     run = torch_runner(module, threads or 1)
 
     def answer(paths: Sequence[Path]) -> list[np.ndarray]:
-        images = [pixels(str(path)) for path in paths]
+        images = [pixels(str(path), bundle.contract.channels) for path in paths]
         logits = run(preprocess(images, bundle.contract))
         return [
             classes(one, (image.shape[0], image.shape[1]), bundle.contract)

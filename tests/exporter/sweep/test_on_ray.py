@@ -18,7 +18,7 @@ from edgesmith.exporter.commands.measure.evaluate import Asked as EvalAsked
 from edgesmith.exporter.commands.measure.evaluate import evaluate
 from edgesmith.exporter.commands.measure.sweep import flow, limits
 from edgesmith.exporter.commands.measure.sweep.flow import Asked, sweep
-from edgesmith.exporter.run.cluster import Lost, connected
+from edgesmith.exporter.run.several.cluster import Lost, connected
 from edgesmith.runtime.errors import UserMistake
 
 pytestmark = [

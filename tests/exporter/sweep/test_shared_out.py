@@ -12,9 +12,9 @@ from command_line import edgesmith, on_device
 from detection_bundle import write_detection_bundle
 from small_bundle import write_small_bundle
 
-from edgesmith.exporter.run import cluster, shared_out
-from edgesmith.exporter.run.cluster import Lost
-from edgesmith.exporter.run.shared_out import SharedOut, cut
+from edgesmith.exporter.run.several import cluster, shared_out
+from edgesmith.exporter.run.several.cluster import Lost
+from edgesmith.exporter.run.several.shared_out import SharedOut, cut
 from edgesmith.runtime.bundle.bundle import open_bundle, write_bundle
 from edgesmith.runtime.errors import EdgesmithError, UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract

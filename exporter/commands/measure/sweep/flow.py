@@ -16,7 +16,7 @@ from typing import Any
 from .....runtime.errors import EdgesmithError, UserMistake
 from .....runtime.ground.files import replace_file
 from .....runtime.ground.version import __version__
-from ....run.cluster import Lost, connected
+from ....run.several.cluster import Lost, connected
 from .cell import Place, run_cell
 from .cells import Cell, Line, matrix
 from .limits import MEMORY_CODE, Limits

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ...runtime.errors import EdgesmithError
-from ...runtime.tasks.evaluation import Progress
+from ....runtime.errors import EdgesmithError
+from ....runtime.tasks.evaluation import Progress
 from .cluster import Crew, Lost, connected
 
 PARTS = 4  # for each job that runs at once: a slow machine is waited for a quarter of its share at most

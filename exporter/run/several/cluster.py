@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.errors import EdgesmithError, UserMistake
-from ...runtime.ground.scratch import temporary_folder
-from ...runtime.ground.version import __version__
+from ....runtime.errors import EdgesmithError, UserMistake
+from ....runtime.ground.scratch import temporary_folder
+from ....runtime.ground.version import __version__
 
 LOCAL = "local"
 RETRIES = 3  # of a job whose worker or machine is lost
