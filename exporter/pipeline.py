@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..models.doors.kinds import as_task
 from ..models.doors.names import FILES, door_of
 from ..models.registry import MODELS, find
 from .plan import plan as plan_module
@@ -67,7 +68,7 @@ def export(model: str, weights: str | None = None, *, dry_run: bool = False, pro
         ParityFailed: the graph does not compute what PyTorch computes, or misses the accuracy budget; the artefacts are
             kept in the folder it names ("auto" that finds no precision keeps none).
     """
-    own = _own_flow(model) if isinstance(model, str) else ""
+    own = _own_flow(model, choices.get("task")) if isinstance(model, str) else ""
     flow = import_module(f".{own}", __package__) if own else None  # a task of several graphs has a screen of its own
     plan = (flow or plan_module).make_plan(model, weights, **choices)
     if dry_run:
@@ -82,10 +83,13 @@ def export(model: str, weights: str | None = None, *, dry_run: bool = False, pro
         )
 
 
-def _own_flow(model: str) -> str:
-    """The flow of the model's task, where it has one of its own; networks behind a door have the usual one."""
+def _own_flow(model: str, task: str | None) -> str:
+    """The flow of the model's task, where it has one of its own; networks behind a door have the usual one.
+
+    ``task``: what somebody says that the answers of a file mean.
+    """
     door = door_of(model) if model not in MODELS else None
-    return "" if door and door[0] != FILES else find_export(find(model).task).flow
+    return "" if door and door[0] != FILES else find_export(as_task(find(model), task).task).flow
 
 
 def run_plan(plan: Plan, run: Run) -> Result:

@@ -16,6 +16,7 @@ from typing import Any
 from ..runtime.errors import UserMistake
 from ..runtime.ground.registry import NAME, Registry, check_type
 from .doors.building import tuples, with_arguments
+from .doors.kinds import as_made
 from .doors.names import EXAMPLES, PLACES, door_of, meant, spec_of
 from .doors.timm_names import timm_names
 from .families.convit import facts as convit
@@ -120,7 +121,8 @@ def is_name(word: str) -> bool:
 
 def find_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> ModelSpec:
     """The model that a bundle says it was made from; ``typed``: what the user names in its place. UserMistake as name_recorded."""
-    return find(*name_recorded(manifest, typed))
+    task = manifest.get("task")
+    return as_made(find(*name_recorded(manifest, typed)), task if isinstance(task, str) else None)
 
 
 def name_recorded(manifest: Mapping[str, Any], typed: str | None = None) -> tuple[str, dict[str, Any]]:

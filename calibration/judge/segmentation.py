@@ -66,7 +66,9 @@ class Places:
     sampled: int | None = SAMPLED
 
     def keep(self, answers: np.ndarray, start: int) -> list[np.ndarray]:
-        found = _classes(thinned(answers))
+        some = thinned(answers)
+        found = _classes(some)
+        found[~np.isfinite(some).all(axis=1)] = max(answers.shape[1], 2)  # no class: wrong wherever it is
         return [one.astype(np.uint8 if answers.shape[1] < 256 else np.uint16) for one in found]
 
     def metric(self, kept: list[np.ndarray], truth: Any) -> tuple[Metric, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import AUTO, quantised_names
+from ...models.doors.kinds import as_task
 from ...models.registry import ModelSpec
 from ...runtime.errors import UserMistake
 from ..run import arguments
@@ -168,7 +169,7 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     """
     asked, of_file = with_contract_file(settings_of(model, weights, choices))
     fields = {**of_file, **asked_fields(asked)}
-    published = found_for(model, model_args_of(asked.model_args), fields)
+    published = as_task(found_for(model, model_args_of(asked.model_args), fields), asked.task)
     weights = published.usual_weights if weights is None else str(weights)
     check_weight_bytes(published)
     check_weights(weights)

@@ -82,6 +82,13 @@ class Settings:
         usual="the model's",
         page="an argument of the network's builder: `depths=1,1,3,1`; may be repeated (in Python `model_args={...}`)",
     )
+    task: str | None = ask(
+        None,
+        "What the answers mean: features, segmentation; for a function of yours or an ONNX file.",
+        usual="what the model or its answers say",
+        page="what the answers mean, where a function of yours or an ONNX file does not say: `features`, `segmentation`; of a "
+        "network of timm `features` leaves its classifier out",
+    )
     weights: Place | None = ask(
         None,
         "File, 'pretrained', 'random' or 'own' (those of a folder or function of yours).",

@@ -112,12 +112,18 @@ def one_tensor(answer: Any, what: str) -> Tensor:
         answer = chosen if chosen is not None else next(iter(parts.values())) if len(parts) == 1 else answer
     if isinstance(answer, torch.Tensor):
         return answer
+    if isinstance(answer, (tuple, list)) and len(answer) == 1:  # one map of features in a tuple, as backbones give it
+        return one_tensor(answer[0], what)
     found = f"{len(parts)} outputs: {', '.join(parts)}"[:160] if parts is not None else type(answer).__name__
+    maps = isinstance(answer, (tuple, list)) and parts is not None and len(parts) == 1
+    if maps:
+        found = f"{len(answer)} tensors in {next(iter(parts or ()))}"
     raise UserMistake(
         f"{what}: the network does not answer with one tensor",
         found=found,
         expected="a tensor, or a dict with one tensor or with logits",
-        attempt="a module around it whose forward returns the one that is wanted",
+        attempt=("--model-arg out_features=stage4, for one, of a backbone; or " if maps else "")
+        + "a module around it whose forward returns the one that is wanted",
     )
 
 

@@ -61,13 +61,19 @@ def spec(path: str, model_args: Mapping[str, Any]) -> ModelSpec:
     told: dict[str, Any] = {"name": path, "family": "onnx_file", "paper": "none", "licence_code": NOBODY, "licence_weights": NOBODY,
             "parameters": _parameters(model), "file": file, "module": __name__}  # fmt: skip
     classes = classes_of(file)
-    if not classes:
-        return ModelSpec(**told, contract=ImageContract((USUAL_PX, USUAL_PX)), task="tensors", num_classes=0)
-    contract, sides = _contract(file)
-    return ModelSpec(
-        **told, contract=contract, contract_assumed="an ONNX file", num_classes=classes, size_min=1, fixed_size=all(isinstance(side, int) for side in sides),
-        dynamic_size=not any(isinstance(side, int) for side in sides), convolutional=_convolutional(model),
-    )  # fmt: skip
+    if len(inputs) == 1 and layout_of(inputs[0]):
+        contract, sides = _contract(file)
+        told |= {
+            "contract": contract,
+            "contract_assumed": "an ONNX file",
+            "convolutional": _convolutional(model),
+            "size_min": 1,
+            "fixed_size": all(isinstance(side, int) for side in sides),
+            "dynamic_size": not any(isinstance(side, int) for side in sides),
+        }
+    else:
+        told["contract"] = ImageContract((USUAL_PX, USUAL_PX))
+    return ModelSpec(**told, num_classes=classes) if classes else ModelSpec(**told, task="tensors", num_classes=0)
 
 
 def build(num_classes: int, image_size: tuple[int, int], **config: Any) -> Any:

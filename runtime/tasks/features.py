@@ -81,7 +81,7 @@ class FeaturesTask(Task):
         self, bundle: Described, results: Mapping[str, np.ndarray], sizes: Sequence[ImageSize], chosen: Any, times: Times
     ) -> list[Features]:  # fmt: skip
         values = np.asarray(results[bundle.outputs[0].name], np.float32)
-        if values.ndim not in (2, 3, 4) or len(values) < len(sizes) or not values.size:
+        if values.ndim < 2 or len(values) < len(sizes) or not values.size:
             raise UserMistake(
                 f"the results of {bundle.name} are no features",
                 found=f"shape {values.shape}",

@@ -47,7 +47,8 @@ CASES = [
     Case("shape with three axes", EXPORT + "--min-shapes 3x224x224", ("3x224x224", "images:1x3x224x224")),
     Case("shape of another input", EXPORT + "--max-shapes pixels:1x3x224x224", ("images", "pixels")),
     Case("unknown pass to skip", EXPORT + "--skip FuseTheMoon", ("FuseTheMoon", "CleanUp")),
-    Case("no classes", EXPORT + "--num-classes 0", ("0", "--num-classes 10")),
+    Case("no classes", EXPORT + "--num-classes 0", ("--num-classes 0", "no form without its classes")),
+    Case("fewer classes than none", EXPORT + "--num-classes -1", ("-1", "--num-classes 10")),
     Case(
         "checkpoint that is not there",
         EXPORT + "--weights ten.safetensor",

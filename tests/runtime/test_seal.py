@@ -218,7 +218,7 @@ def test_a_contract_holds_finite_numbers(field, value):
         ({"name": "x" * 1001}, "name: "),
         ({"labels": ["a"]}, "labels: "),
         ({"engine": {}}, "engine: "),
-        ({"num_classes": 0}, "num_classes: 0"),
+        ({"num_classes": -1}, "num_classes: -1"),
         ({"num_classes": "4"}, "num_classes: '4'"),
         ({"num_classes": BILLION}, "num_classes: "),
         ({"precision_report": []}, "precision_report: "),

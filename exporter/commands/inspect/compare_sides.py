@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph.run import open_session
+from ....models.doors.kinds import as_made
 from ....models.doors.names import door_of
 from ....models.registry import find, name_recorded
 from ....models.spec import face_words
@@ -239,8 +240,9 @@ def _open_model(name: str, weights: str | None, num_classes: int | None, beside:
     from ....models import as_recorded, create
 
     model_args = _arguments_beside(name, beside)
-    spec = as_recorded(name, weights, model_args)
-    module = create(spec.name, weights, num_classes, model_args=model_args)
+    found = as_recorded(name, weights, model_args)
+    spec = as_made(found.with_classes(num_classes), open_bundle(beside).task if Path(beside).is_dir() else None)
+    module = create(found.name if spec.task == found.task else spec, weights, num_classes, model_args=model_args)
     task = find_export(spec.task)
     outputs = task.runtime.outputs
     run = torch_runner(module, outputs=outputs)

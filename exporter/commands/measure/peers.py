@@ -135,6 +135,7 @@ def peer_candidates(
         "model": made.spec.name,
         "model_args": dict(made.spec.asked),
         "typed": model,
+        "task": made.spec.task,
         "weights": chosen,
         "classes": made.num_classes,
         "size": list(made.image_size),

@@ -23,6 +23,10 @@ class FeaturesExport(ExportTask):
     noun, verb = "network of features", "gives features"
     files = "an output called features"
 
+    def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
+        """None: nothing here is a class."""
+        return ()
+
     def agreement(
         self, stage: str, runner: str, inputs: str, shape: tuple[int, ...], judge: np.ndarray, other: np.ndarray,
         precision: str, *, rule: Any = None, in_graph: bool = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,6 @@ class SegmentationExport(ExportTask):
 
     def fitted(self, contract: ImageContract, choices: Mapping[str, Any]) -> ImageContract:
         """The whole picture where nothing says how pictures are prepared: what a crop leaves out would have no class."""
-        from dataclasses import replace
-
         return replace(contract, fit="stretch", crop_fraction=1.0) if contract == contract.usual() else contract
 
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:

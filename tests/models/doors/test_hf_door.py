@@ -116,3 +116,36 @@ def test_a_folder_of_timm_is_timms_network_with_its_weights_and_arguments(tmp_pa
     assert made.num_classes == 5
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     assert torch.equal(made.module(image), trained.eval()(image))
+
+
+@pytest.mark.parametrize("stages", [["stage2"], ["stage1", "stage2"]])
+def test_a_backbone_gives_one_map_of_features(vit: Path, tmp_path: Path, stages: list[str]):
+    """Of several the folder or the user says which."""
+    import shutil
+
+    import transformers
+
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    config = transformers.ResNetConfig(**sizes, out_features=stages)
+    transformers.ResNetBackbone(config).save_pretrained(tmp_path / "net")
+    shutil.copy(vit / "preprocessor_config.json", tmp_path / "net")
+    if len(stages) > 1:
+        with pytest.raises(UserMistake, match="2 tensors in feature_maps(.|\n)*--model-arg out_features"):
+            prepare(f"hf:{tmp_path / 'net'}").module(torch.zeros(1, 3, 32, 32))
+    spec = find(f"hf:{tmp_path / 'net'}", {"out_features": ("stage2",)})
+    assert (spec.task, spec.num_classes) == ("features", 0)
+    assert prepare(spec).module(torch.zeros(1, 3, 32, 32)).shape == (1, 16, 4, 4)
+
+
+def test_a_segmenter_gives_a_map_of_its_classes(vit: Path, tmp_path: Path):
+    import shutil
+
+    import transformers
+
+    sizes = {"hidden_sizes": [8, 16, 24, 32], "num_attention_heads": [1, 2, 3, 4], "depths": [1] * 4}
+    config = transformers.SegformerConfig(**sizes, decoder_hidden_size=16, id2label={0: "road", 1: "sky", 2: "tree"})
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "net")
+    shutil.copy(vit / "preprocessor_config.json", tmp_path / "net")
+    spec = find(f"hf:{tmp_path / 'net'}")
+    assert (spec.task, spec.num_classes, spec.labels()) == ("segmentation", 3, ["road", "sky", "tree"])
+    assert prepare(spec).module(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 8, 8)
