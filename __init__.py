@@ -155,6 +155,7 @@ def evaluate(
     backend: str | None = None,
     threads: int | None = None,
     save: Place | None = None,
+    ray: str | None = None,
     progress: Counted | None = None,
     **unknown: NoReturn,
 ) -> dict[str, Any]:
@@ -176,7 +177,13 @@ def evaluate(
     asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms)
     checkpoint, results = (None if place is None else fspath(place) for place in (weights, save))
     return run(
-        [fspath(one) for one in several], fspath(data), asked, weights=checkpoint, save=results, progress=progress
+        [fspath(one) for one in several],
+        fspath(data),
+        asked,
+        weights=checkpoint,
+        save=results,
+        ray=ray,
+        progress=progress,
     )
 
 

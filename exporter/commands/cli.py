@@ -1,4 +1,4 @@
-"""``edgesmith export | run | test | bench | eval | compare | inspect | list | doctor``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor``: words in, the verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
 after a signal (130: Ctrl-C).
@@ -20,7 +20,8 @@ from ...runtime.ground.version import __version__
 from ..plan.settings import Words
 from . import look as cli_look
 from . import usage
-from .options import EXPORT, SPELLINGS, Json, Number, Text, Threads, print_json, with_options
+from .measure.sweep import command as cli_sweep
+from .options import EXPORT, RAY, SPELLINGS, Json, Number, Text, Threads, print_json, with_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -183,6 +184,7 @@ def eval_(
     threads: Threads = None,
     per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
     save: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--save"][1])] = None,
+    ray: Annotated[Text, typer.Option(help=RAY)] = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy of bundles on your own set: mAP of detectors, top-1 of classifiers, mean IoU of segmenters."""
@@ -192,7 +194,7 @@ def eval_(
 
     asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
-        result = evaluate(bundles, data, asked, weights=weights, save=save, progress=step)
+        result = evaluate(bundles, data, asked, weights=weights, save=save, ray=ray, progress=step)
     if as_json:
         print_json(result)
     else:
@@ -202,6 +204,7 @@ def eval_(
 
 
 cli_look.add_to(app)
+cli_sweep.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ Threads = Annotated[Number, typer.Option(help="CPU threads; the engine decides w
 Data = Annotated[
     Text, typer.Option(help="Folder of pictures to judge by (default: photographs of installed packages).")
 ]
+RAY = "Ray cluster that shares the work: HOST:PORT, auto, or local."
 
 SPELLINGS = {  # of --precision, as people know them from elsewhere
     "half": Setting("Same as --precision fp16.", ("--half",), bool, False),

@@ -144,7 +144,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
         )
         return explain(mistake, "--json" in words)
     if hasattr(error, "format_message"):
-        return explain(_usage_mistake(error, command, words), "--json" in words)
+        return explain(usage_mistake(error, command, words), "--json" in words)
     import traceback
 
     print(shown_in("".join(traceback.format_exception(error))), end="", file=sys.stderr)
@@ -155,7 +155,7 @@ def other(error: Exception, command: Any, words: list[str]) -> int:
     return BUG
 
 
-def _usage_mistake(error: Any, command: Any, words: list[str]) -> UserMistake:
+def usage_mistake(error: Any, command: Any, words: list[str]) -> UserMistake:
     """What typer says of a word it cannot use -> found, expected, try."""
     from ..run import arguments
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
+
+from ...runtime.tasks.parts import Source
 
 if TYPE_CHECKING:
     from ...runtime.bundle.bundle import Bundle
@@ -19,3 +22,12 @@ def eager(bundle: Bundle, weights: str) -> Any:
     averaged = bool(told.get("ema"))  # a bundle without the entry was made of the plain weights
     name, model_args = name_recorded(bundle.manifest)
     return create(name, weights, classes, bundle.contract.size, ema=averaged, model_args=model_args)
+
+
+@functools.lru_cache(maxsize=1)
+def eager_once(source: Source, weights: str) -> tuple[Bundle, Any]:
+    """The bundle and its module, which the parts of one evaluation share that run in this process."""
+    from ...runtime.bundle.bundle import open_bundle
+
+    bundle = open_bundle(source.place)
+    return bundle, eager(bundle, weights)

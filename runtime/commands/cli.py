@@ -44,8 +44,8 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
 }
 
 # of the full command alone
-WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report")
-WORKSTATION_FLAGS = ("-w", "--weights")  # of its eval, which then needs PyTorch
+WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report", "sweep")
+WORKSTATION_FLAGS = ("-w", "--weights", "--ray")  # of its eval, which then needs the exporter
 
 EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--images": (str, "Folder of the pictures that the .json names, or that the masks in --data are of."),

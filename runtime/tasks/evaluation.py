@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import UserMistake
 from .described import Described
@@ -13,6 +13,25 @@ from .described import Described
 Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
 Load = Callable[..., Any]  # runtime/backends/load.py
 OF_MASKS = ("ignore_label", "reduce_labels")
+
+
+class Spread(Protocol):
+    """Shares the pictures of a set out to other processes, or other machines."""
+
+    def __call__(
+        self,
+        part: Callable[..., list[Any]],
+        about: tuple[Any, ...],
+        items: Sequence[Any],
+        batch: int,
+        name: str,
+        progress: Progress | None,
+    ) -> list[Any]:
+        """``part(*about, some)`` for runs of ``items`` in order, joined: one answer an item.
+
+        Every run but the last is a multiple of ``batch``, so the batches are those of one process. ``part`` stands in a
+        module, and all that it is given is plain data.
+        """
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,7 @@ class Asked:
     agnostic_nms: bool = False
     ignore_label: int | None = None  # of masks: the value that is no class
     reduce_labels: bool = False  # of masks: classes count from 1
+    spread: Spread | None = None  # None: this process does it all
 
 
 def check_settings(asked: Asked, judged_with: Collection[str] = OF_MASKS) -> None:

@@ -86,7 +86,7 @@ def test_mistakes_are_two_here_as_well(folder: Path, words: tuple[str, ...], sai
 
 
 @pytest.mark.parametrize(
-    "verb", ["export", "bench", "compare", "list", "inspect", "doctor", "quant-report", "kv-bytes"]
+    "verb", ["export", "bench", "compare", "list", "inspect", "doctor", "quant-report", "kv-bytes", "sweep"]
 )
 def test_a_command_of_the_workstation_names_the_extra_that_brings_it(folder: Path, verb: str):
     done = device(folder, verb, "small.edge", "--any-flag")

@@ -9,11 +9,14 @@ features      --data FOLDER                       nearest neighbours and cosine 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.evaluation import Asked, Progress, check_settings
+from ...run.several.shared_out import sharing_out
 from ...tasks.known import EXPORTS, each, find_export
 
 __all__ = ["Asked", "evaluate", "show"]
@@ -26,9 +29,12 @@ def evaluate(
     *,
     weights: str | None = None,
     save: str | None = None,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """One row a bundle, after one of PyTorch where ``weights`` is given: the checkpoint that the first bundle was made from.
+
+    ``ray``: the address of a Ray cluster, or "local": the pictures are shared out, and the figures are those of one process.
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
@@ -43,7 +49,14 @@ def evaluate(
         )
     task = find_export(opened[0].task)
     check_settings(asked, task.runtime.judged_with)
-    return task.evaluate(opened, data, asked, weights, save, progress)
+    if ray is None:
+        return task.evaluate(opened, data, asked, weights, save, progress)
+    place = weights if weights is None or not Path(weights).exists() else str(Path(weights).absolute())
+    with sharing_out(ray, asked.threads) as spread:
+        result = task.evaluate(opened, data, replace(asked, spread=spread), place, save, progress)
+    if not spread.parts:
+        result["notes"].append(f"nothing was shared out by --ray {ray}: {opened[0].task} is judged in one process")
+    return result
 
 
 def show(result: dict[str, Any], per_class: bool = False) -> str:

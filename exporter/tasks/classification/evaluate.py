@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,17 @@ from ....runtime.ground.numbers import class_logits
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.classification import class_names
 from ....runtime.tasks.evaluation import table
-from ..eager import EAGER, eager
+from ....runtime.tasks.parts import Source, opened_once, source_of
+from ..eager import EAGER, eager, eager_once
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
     from ....runtime.bundle.bundle import Bundle
-    from ....runtime.tasks.evaluation import Asked, Progress
+    from ....runtime.tasks.evaluation import Asked, Load, Progress
 
 BATCH = 8  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "pictures")
+Picture = tuple[str, int]  # path, class
 Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
 
 
@@ -54,8 +57,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     if module is not None:
         rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
-        answer = _classify(opened[0], module, asked)
-        rows[0] |= _tops(answer, *sets[names[0]], BATCH, EAGER, progress)
+        rows[0] |= _tops(_eager_ranks(opened[0], module, *sets[names[0]], asked, weights, progress))
     for bundle, labels in zip(opened, names, strict=True):
         row = {"name": bundle.path.name, "precision": bundle.precision}
         try:
@@ -136,35 +138,72 @@ def _bundle_tops(
 ) -> dict[str, Any]:
     from ....runtime.backends.load import load
 
+    name, pictures = bundle.path.name, _pictures(items, truth)
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
         least, size = session.batch_sizes(BATCH)
+        batch, backend = max(least, min(size, BATCH)), session.backend
+        if asked.spread is None:
+            return {"backend": backend, **_tops(_ranks(_answers(session), pictures, batch, name, progress))}
+    about = (source_of(bundle), load, backend, asked.threads, batch)
+    return {"backend": backend, **_tops(asked.spread(_bundle_part, about, pictures, batch, name, progress))}
 
-        def answer(paths: Sequence[str]) -> np.ndarray:
-            return np.stack([one.logits for one in session(list(paths))])
 
-        batch = max(least, min(size, BATCH))
-        return {"backend": session.backend, **_tops(answer, items, truth, batch, bundle.path.name, progress)}
+def _bundle_part(
+    source: Source, load: Load, backend: str, threads: int | None, batch: int, pictures: Sequence[Picture]
+) -> list[int]:
+    """Ranks of some of the pictures, in a process of their own."""
+    return _ranks(_answers(opened_once(source, load, backend, threads)), pictures, batch, "", None)
 
 
-def _classify(bundle: Bundle, module: Any, asked: Asked) -> Logits:
+def _eager_ranks(
+    bundle: Bundle, module: Any, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, weights: str | None,
+    progress: Progress | None,
+) -> list[int]:  # fmt: skip
+    pictures = _pictures(items, truth)
+    if asked.spread is None:
+        return _ranks(_classify(bundle, module, asked.threads), pictures, BATCH, EAGER, progress)
+    about = (source_of(bundle), weights, asked.threads)
+    return asked.spread(_eager_part, about, pictures, BATCH, EAGER, progress)
+
+
+def _eager_part(source: Source, weights: str, threads: int | None, pictures: Sequence[Picture]) -> list[int]:
+    """The same by PyTorch, which makes the network anew in this process."""
+    bundle, module = eager_once(source, weights)
+    return _ranks(_classify(bundle, module, threads), pictures, BATCH, "", None)
+
+
+def _answers(session: Any) -> Logits:
+    return lambda paths: np.stack([one.logits for one in session(list(paths))])
+
+
+def _classify(bundle: Bundle, module: Any, threads: int | None) -> Logits:
     from ...run.runners import torch_runner
 
-    run, contract = torch_runner(module, asked.threads or 1), bundle.contract
+    run, contract = torch_runner(module, threads or 1), bundle.contract
     return lambda paths: run(preprocess(list(paths), contract))
 
 
-def _tops(
-    answer: Logits, items: Sequence[PictureFile], truth: np.ndarray, batch: int, name: str, progress: Progress | None
-) -> dict[str, Any]:
-    """Top-1 with its interval and top-5, in percent; of equal logits the first counts, a NaN is wrong."""
+def _pictures(items: Sequence[PictureFile], truth: np.ndarray) -> list[Picture]:
+    """Each with its class, as another process finds it."""
+    return [(os.path.abspath(item.path), int(known)) for item, known in zip(items, truth, strict=True)]
+
+
+def _ranks(answer: Logits, pictures: Sequence[Picture], batch: int, name: str, progress: Progress | None) -> list[int]:
+    """How many classes come before the right one, picture by picture; of equal logits the first counts, a NaN is wrong."""
     ranks: list[int] = []
-    for at in range(0, len(items), batch):
-        logits = class_logits(answer([one.path for one in items[at : at + batch]]))
+    for at in range(0, len(pictures), batch):
+        some = pictures[at : at + batch]
+        logits = class_logits(answer([path for path, _ in some]))
         order = np.argsort(-logits, axis=1, kind="stable")
-        rank = (order == truth[at : at + batch, None]).argmax(axis=1)
+        rank = (order == np.array([known for _, known in some])[:, None]).argmax(axis=1)
         ranks += np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1]).tolist()
         if progress is not None:
-            progress(name, len(ranks), len(items))
+            progress(name, len(ranks), len(pictures))
+    return ranks
+
+
+def _tops(ranks: Sequence[int]) -> dict[str, Any]:
+    """Top-1 with its interval and top-5, in percent."""
     found = np.array(ranks)
     low, high = wilson(int((found == 0).sum()), len(found))
     return {

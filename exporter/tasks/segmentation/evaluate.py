@@ -11,12 +11,13 @@ import numpy as np
 from ....runtime.backends.load import load
 from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import pixels, preprocess
-from ....runtime.tasks.segmentation.evaluate import BATCH, count, figures
+from ....runtime.tasks.parts import Source, source_of
+from ....runtime.tasks.segmentation.evaluate import BATCH, Answer, Counted, anywhere, count, counted, figures, joined
 from ....runtime.tasks.segmentation.evaluate import evaluate as on_device
 from ....runtime.tasks.segmentation.pairs import Pair, Reading
 from ....runtime.tasks.segmentation.places import classes
 from ...run.runners import torch_runner
-from ..eager import EAGER, eager
+from ..eager import EAGER, eager, eager_once
 
 if TYPE_CHECKING:
     from ....runtime.bundle.bundle import Bundle
@@ -30,7 +31,28 @@ def evaluate(
     if weights is None:
         return on_device(opened, data, asked, load, save, progress)
     bundle, module = opened[0], eager(opened[0], weights)
-    run = torch_runner(module, asked.threads or 1)
+
+    def in_torch(pairs: Sequence[Pair], reading: Reading) -> dict[str, Any]:
+        if asked.spread is None:
+            counts, unseen = count(_answers(bundle, module, asked.threads), pairs, reading, BATCH, EAGER, progress)
+        else:
+            about = (source_of(bundle), weights, asked.threads, reading)
+            counts, unseen = joined(asked.spread(_eager_part, about, anywhere(pairs), BATCH, EAGER, progress))
+        return {"name": EAGER, "precision": FP32, "backend": "torch", **figures(counts, unseen, bundle.labels)}
+
+    return on_device(opened, data, asked, load, save, progress, in_torch)
+
+
+def _eager_part(
+    source: Source, weights: str, threads: int | None, reading: Reading, pairs: Sequence[Pair]
+) -> list[Counted]:
+    """Some of the pictures, in a process of their own that makes the network anew."""
+    bundle, module = eager_once(source, weights)
+    return counted(_answers(bundle, module, threads), pairs, reading, BATCH, "", None)
+
+
+def _answers(bundle: Bundle, module: Any, threads: int | None) -> Answer:
+    run = torch_runner(module, threads or 1)
 
     def answer(paths: Sequence[Path]) -> list[np.ndarray]:
         images = [pixels(str(path), bundle.contract.channels) for path in paths]
@@ -40,8 +62,4 @@ def evaluate(
             for one, image in zip(logits, images, strict=True)
         ]
 
-    def in_torch(pairs: Sequence[Pair], reading: Reading) -> dict[str, Any]:
-        counts, unseen = count(answer, pairs, reading, BATCH, EAGER, progress)
-        return {"name": EAGER, "precision": FP32, "backend": "torch", **figures(counts, unseen, bundle.labels)}
-
-    return on_device(opened, data, asked, load, save, progress, in_torch)
+    return answer

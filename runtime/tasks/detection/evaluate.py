@@ -22,6 +22,7 @@ from ...ground.files import replacing
 from ...ground.places import check_output
 from ..described import Described
 from ..evaluation import Asked, Load, Progress, not_by_boxes, table
+from ..parts import Source, opened_once, source_of
 from .boxes import Kept
 from .detection import TASK, DetectionRule
 from .detection import rule_of as bundles_rule
@@ -145,22 +146,45 @@ def run_bundle(
     bundle: Described, coco: CocoSet, rule: DetectionRule, asked: Asked, load: Load, progress: Progress | None
 ) -> tuple[list[Kept], str]:
     """Every picture through one bundle, and the name of its backend."""
-    iou = None if rule.nms == "none" else rule.iou
-    sizes = sizes_of(coco)
+    name = bundle.path.name
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
-
-        def answer(paths: Sequence[Path]) -> list[Kept]:
-            answers = session(
-                [read_annotated(path, sizes[path]) for path in paths],
-                score=rule.score,
-                iou=iou,
-                max_detections=rule.max_detections,
-                agnostic_nms=rule.agnostic_nms or None,
-            )
-            return [Kept(one.boxes, one.scores, one.classes) for one in answers]
-
         least, size = session.batch_sizes(BATCH)
-        return run_all(answer, coco, max(least, min(size, BATCH)), bundle.path.name, progress), session.backend
+        batch, backend = max(least, min(size, BATCH)), session.backend
+        if asked.spread is None:
+            return run_all(answer_of(session, rule, sizes_of(coco)), coco.paths, batch, name, progress), backend
+    about = (source_of(bundle), load, backend, asked.threads, rule, batch)
+    return asked.spread(bundle_part, about, pictures_of(coco), batch, name, progress), backend
+
+
+def answer_of(session: Any, rule: DetectionRule, sizes: Mapping[Path, tuple[int, int]]) -> Answer:
+    """A session as a function of pictures."""
+    iou = None if rule.nms == "none" else rule.iou
+
+    def answer(paths: Sequence[Path]) -> list[Kept]:
+        answers = session(
+            [read_annotated(path, sizes[path]) for path in paths],
+            score=rule.score,
+            iou=iou,
+            max_detections=rule.max_detections,
+            agnostic_nms=rule.agnostic_nms or None,
+        )
+        return [Kept(one.boxes, one.scores, one.classes) for one in answers]
+
+    return answer
+
+
+def bundle_part(
+    source: Source, load: Load, backend: str, threads: int | None, rule: DetectionRule, batch: int,
+    pictures: Sequence[tuple[Path, tuple[int, int]]],
+) -> list[Kept]:  # fmt: skip
+    """Some of the pictures, (path, (height, width)), in a process of their own."""
+    session = opened_once(source, load, backend, threads)
+    return run_all(answer_of(session, rule, dict(pictures)), [path for path, _ in pictures], batch, "", None)
+
+
+def pictures_of(coco: CocoSet) -> list[tuple[Path, tuple[int, int]]]:
+    """Each with its size, as another process finds it."""
+    return [(path.absolute(), truth.image_size) for path, truth in zip(coco.paths, coco.truths, strict=True)]
 
 
 def sizes_of(coco: CocoSet) -> dict[Path, tuple[int, int]]:
@@ -168,13 +192,13 @@ def sizes_of(coco: CocoSet) -> dict[Path, tuple[int, int]]:
     return {path: truth.image_size for path, truth in zip(coco.paths, coco.truths, strict=True)}
 
 
-def run_all(answer: Answer, coco: CocoSet, batch: int, name: str, progress: Progress | None) -> list[Kept]:
+def run_all(answer: Answer, paths: Sequence[Path], batch: int, name: str, progress: Progress | None) -> list[Kept]:
     """Every picture through ``answer``, ``batch`` at a time."""
     kept: list[Kept] = []
-    for some in in_batches(coco.paths, batch):
+    for some in in_batches(paths, batch):
         kept += answer(some)
         if progress is not None:
-            progress(name, len(kept), len(coco))
+            progress(name, len(kept), len(paths))
     return kept
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from ...coco.intervals import bootstrap_95, times_drawn
 from ...errors import BackendUnavailable, UserMistake
 from ..described import Described
 from ..evaluation import Asked, Load, Progress, table
+from ..parts import Source, opened_once, source_of
 from .masks import read_mask
 from .pairs import IGNORED, Pair, Reading, check_pairs, find_pairs
 
 BATCH = 4  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "mIoU", "95 %", "pixel accuracy", "pictures")
+Counted = tuple[np.ndarray, np.ndarray, np.ndarray]  # of one picture: right, of the mask, found; (K,) each
 Answer = Callable[[Sequence[Path]], Sequence[np.ndarray]]  # pictures -> (H, W) classes of each, in its own pixels
 
 
@@ -98,36 +100,62 @@ def reading_of(bundle: Described, asked: Asked) -> Reading:
 def _row(
     bundle: Described, pairs: Sequence[Pair], reading: Reading, asked: Asked, load: Load, progress: Progress | None
 ) -> dict[str, Any]:
+    name = bundle.path.name
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
         least, size = session.batch_sizes(BATCH)
+        batch, backend = max(least, min(size, BATCH)), session.backend
+        if asked.spread is None:
+            counts, unseen = count(_answers(session), pairs, reading, batch, name, progress)
+            return {"backend": backend, **figures(counts, unseen, bundle.labels)}
+    about = (source_of(bundle), load, backend, asked.threads, reading, batch)
+    counts, unseen = joined(asked.spread(bundle_part, about, anywhere(pairs), batch, name, progress))
+    return {"backend": backend, **figures(counts, unseen, bundle.labels)}
 
-        def answer(paths: Sequence[Path]) -> list[np.ndarray]:
-            return [one.classes for one in session(list(paths))]
 
-        counts, unseen = count(answer, pairs, reading, max(least, min(size, BATCH)), bundle.path.name, progress)
-        return {"backend": session.backend, **figures(counts, unseen, bundle.labels)}
+def _answers(session: Any) -> Answer:
+    return lambda paths: [one.classes for one in session(list(paths))]
+
+
+def anywhere(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs as another process finds them."""
+    return [replace(pair, picture=pair.picture.absolute(), mask=pair.mask.absolute()) for pair in pairs]
+
+
+def bundle_part(
+    source: Source, load: Load, backend: str, threads: int | None, reading: Reading, batch: int, pairs: Sequence[Pair]
+) -> list[Counted]:
+    """Some of the pictures, in a process of their own."""
+    return counted(_answers(opened_once(source, load, backend, threads)), pairs, reading, batch, "", None)
 
 
 def count(
     answer: Answer, pairs: Sequence[Pair], reading: Reading, batch: int, name: str, progress: Progress | None
 ) -> tuple[Counts, int]:
     """Every picture through ``answer``, ``batch`` at a time; and how many pixels that count were not seen."""
-    kinds: list[list[np.ndarray]] = [[], [], []]
-    unseen = 0
+    return joined(counted(answer, pairs, reading, batch, name, progress))
+
+
+def counted(
+    answer: Answer, pairs: Sequence[Pair], reading: Reading, batch: int, name: str, progress: Progress | None
+) -> list[Counted]:
+    """What is counted of each picture."""
+    found: list[Counted] = []
     for at in range(0, len(pairs), batch):
         some = pairs[at : at + batch]
-        for pair, found in zip(some, answer([one.picture for one in some]), strict=True):
-            truth = reading.truth(read_mask(pair.mask))
-            counted = counts_of(truth, found, reading.classes)
-            unseen += int(counted[1].sum() - counted[2].sum())
-            for kind, one in zip(kinds, counted, strict=True):
-                kind.append(one)
+        for pair, classes in zip(some, answer([one.picture for one in some]), strict=True):
+            found.append(counts_of(reading.truth(read_mask(pair.mask)), classes, reading.classes))
         if progress is not None:
             progress(name, at + len(some), len(pairs))
-    return Counts(*(np.stack(kind) for kind in kinds)), unseen
+    return found
 
 
-def counts_of(truth: np.ndarray, found: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def joined(found: Sequence[Counted]) -> tuple[Counts, int]:
+    """Of all pictures; and how many pixels that count were not seen."""
+    unseen = sum(int(truth.sum() - given.sum()) for _, truth, given in found)
+    return Counts(*(np.stack(kind) for kind in zip(*found, strict=True))), unseen
+
+
+def counts_of(truth: np.ndarray, found: np.ndarray, classes: int) -> Counted:
     """(H, W) of one picture, ``truth`` -1 where it does not count -> right, of the mask, found: (K,) each.
 
     What the network did not see is found as no class.
