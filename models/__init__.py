@@ -49,12 +49,14 @@ def prepare(
     return run(spec, weights, num_classes, image_size, seed, ema)
 
 
-def as_recorded(name: str, weights: str | os.PathLike[str] | None) -> ModelSpec:
+def as_recorded(
+    name: str, weights: str | os.PathLike[str] | None, model_args: Mapping[str, Any] | None = None
+) -> ModelSpec:
     """The variant with what a checkpoint records of it: preprocessing, image size, names of classes, network arguments."""
     from .weights.place import NAMED
     from .weights.recorded import recorded
 
-    spec = find(name)
+    spec = find(name, model_args)
     weights = spec.usual_weights if weights is None else weights
     return spec if str(weights) in NAMED else recorded(os.fspath(weights)).applied(spec)
 

@@ -7,7 +7,8 @@ families/FAMILY/network.py, or the one that ``module`` names. It must have ``bui
 its checkpoints need it also ``rename(state)``, ``changes_for(state, config)``, ``at_size(state, config, image_size,
 trained_size)`` and ``FILLED``; where random weights need it ``settle(module, spec, seed)``. A door (doors/), whose module serves
 many networks, has hooks that are given the spec: ``rename_for(state, spec)``, ``resized_for(state, spec, image_size)``,
-``check_size(spec, image_size)`` and ``load(spec, num_classes, image_size)``. The methods below say what each is for.
+``check_size(spec, image_size)``, ``check_input(spec, contract)`` and ``load(spec, num_classes, image_size)``. The methods
+below say what each is for.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class ModelSpec:
     asked: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of ``config``, what the user said: --model-arg
     assumed: tuple[str, ...] = ()  # what nothing says and was taken for granted, for the notes of a plan
     may_classify: bool = False  # it has no classifier, and its builder makes one where it is given a number of classes
+    channels_argument: str = ""  # of ``build``: how many channels a picture has, where that can be chosen
+    contract_assumed: str = ""  # who says nothing of how pictures are prepared: "a module"; "": the source says it
     may_go_without: bool = False  # its builder leaves the classifier out where it is given 0 classes
     sizes_by_trying: bool = False  # no rule says which image sizes it can see: ``check_size`` of its module tries one
 
@@ -204,6 +207,28 @@ class ModelSpec:
             self._family().check_size(self, (height, width))
         return height, width
 
+    def check_contract(self, contract: ImageContract) -> None:
+        """UserMistake where the network does not take what the contract makes of a picture."""
+        if contract.face == self.contract.face:
+            return
+        check = getattr(self._family(), "check_input", None) if self.file is None else None
+        if check is not None and contract.channels == self.contract.channels:
+            check(self, contract)
+            return
+        channels, dtype, layout = self.contract.face
+        raise UserMistake(
+            f"The contract contradicts the input of {self.name}",
+            found=face_words(*contract.face),
+            expected=face_words(channels, dtype, layout),
+            because="the file was written for it" if self.file else "its layers are made for it",
+            attempt="leave out what says otherwise (--channels, --input-dtype, --layout)",
+        )
+
     def contract_for(self, image_size: tuple[int, int]) -> ImageContract:
         """The input contract at another size; everything but the size stays."""
         return replace(self.contract, size=image_size)
+
+
+def face_words(channels: int, dtype: str, layout: str) -> str:
+    """``3 channels, float32, NCHW``."""
+    return f"{channels} channel{'s' if channels > 1 else ''}, {dtype}, {layout}"

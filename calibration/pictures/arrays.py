@@ -1,6 +1,6 @@
 """Arrays of an .npz, an .npy, or the caller -> the pictures that may be drawn.
 
-    images | x | x_train           uint8 (N, H, W, 3) or (N, H, W), or float (N, 3, H, W) that is preprocessed already
+    images | x | x_train           uint8 (N, H, W, 1|3|4) or (N, H, W), or float as the graph takes it, preprocessed already
     labels | y | y_train           (N,) class numbers or names; may be missing
     val_images | x_val | x_test    and val_labels | y_val | y_test: the held-out pictures; may be missing
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...runtime.errors import UserMistake
 from ...runtime.ground.regular import check_regular
+from ...runtime.pictures.contract import FLOAT32
 from ...runtime.pictures.depth import eight_bits, to_bytes_words, value_range
 from ...runtime.pictures.preprocess import ImageContract
 from .items import Opened, PictureArray, Pool
@@ -32,7 +33,8 @@ KEYS = {
     "val_labels": ("val_labels", "y_val", "y_test"),
 }
 SLACK = 0.05  # of a range of about 2 to 5
-LAYOUTS = "uint8 (N, H, W, 3) or (N, H, W), or preprocessed float32 (N, 3, H, W)"
+BYTES_OF = "uint8 (N, H, W, 3) or (N, H, W)"
+LAYOUTS = f"{BYTES_OF}, or preprocessed float32 (N, 3, H, W)"
 
 
 def open_arrays(path: Path, contract: ImageContract, labels: Sequence[str]) -> Opened:
@@ -127,13 +129,14 @@ def check_pictures(images: np.ndarray, where: str, contract: ImageContract) -> N
     """UserMistake when the shape or the type of an array is not that of pictures."""
     floats, shape = images.dtype.kind == "f", images.shape
     if floats:
-        fits = images.ndim == 4 and shape[1:] == (3, *contract.size)
+        fits = images.ndim == 4 and contract.dtype == FLOAT32 and shape == contract.shape(len(images))
     else:
         fits = images.dtype in (np.uint8, np.uint16) and (
             images.ndim == 3 and shape[2] > 4 or images.ndim == 4 and shape[3] in (1, 3, 4)
         )
     if not fits or 0 in shape:
-        height, width = contract.size
+        _, *sides = map(str, contract.shape(1))
+        prepared = f"(N, {', '.join(sides)})"
         attempt = ""
         if not floats and images.ndim == 4 and shape[1] in (1, 3):
             attempt = "images.transpose(0, 2, 3, 1) puts the channels last"
@@ -142,12 +145,13 @@ def check_pictures(images: np.ndarray, where: str, contract: ImageContract) -> N
         elif images.dtype.kind in "biu" and images.ndim in (3, 4):
             attempt = to_bytes_words(_spread(images)).replace("image", "images")
         elif floats and images.ndim == 4:
-            attempt = f"preprocess to (N, 3, {height}, {width}), or give the pictures as uint8"
+            attempt = f"preprocess to {prepared}, or give the pictures as uint8"
+            attempt = attempt if contract.dtype == FLOAT32 else "give the pictures as uint8"
         said = value_range(_spread(images)) if 0 not in shape and images.ndim in (3, 4) else ""
         raise UserMistake(
             f"the {where} cannot be used",
             found=f"{images.dtype} of shape {shape}" + (f", {said}" if said else ""),
-            expected=LAYOUTS.replace("3, H, W)", f"3, {height}, {width})"),
+            expected=BYTES_OF + (f", or preprocessed float32 {prepared}" if contract.dtype == FLOAT32 else ""),
             attempt=attempt,
         )
 
@@ -158,7 +162,7 @@ def _spread(images: np.ndarray) -> np.ndarray:
 
 
 def check_values(images: np.ndarray, where: str, contract: ImageContract) -> list[str]:
-    """Notes on whether floats (N, 3, H, W) may have gone through ``contract``, judged by up to 64 pictures.
+    """Notes on whether floats, as the graph takes them, may have gone through ``contract``, judged by up to 64 pictures.
 
     UserMistake where they went through another one.
     """
@@ -167,7 +171,7 @@ def check_values(images: np.ndarray, where: str, contract: ImageContract) -> lis
     if not sample.size:
         return []
     low, high = float(sample.min()), float(sample.max())
-    ends = (np.outer((0, 255), (contract.scale,) * 3) - contract.mean) / contract.std
+    ends = (np.outer((0, 255), (contract.scale,) * contract.channels) - contract.mean) / contract.std
     lowest, highest = float(ends.min()), float(ends.max())
     said = f"values from {low:.3g} to {high:.3g}"
     farthest, due = max(-low, high), max(-lowest, highest)

@@ -47,7 +47,7 @@ class ImageSet:
         return len(self.names)
 
     def batches(self, size: int, start: int = 0) -> Iterator[np.ndarray]:
-        """(n, 3, H, W) float32 from picture ``start`` on, n = ``size`` but for the last; preprocessed by the contract."""
+        """n pictures as the graph takes them, (n, 3, H, W) float32 for most, from picture ``start`` on, n = ``size`` but for the last; preprocessed by the contract."""
         if size < 1 or start < 0:
             raise ValueError(f"batches of {size} from picture {start}")
         for at in range(start, len(self), size):

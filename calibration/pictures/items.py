@@ -1,6 +1,7 @@
 """One picture to calibrate with: a file, an array or noise. Checked first, which gives its digest; decoded when needed.
 
-item.checked() -> the same item with its digest, or UserMistake;  item.tensor(contract) -> (3, H, W) float32
+item.checked() -> the same item with its digest, or UserMistake;  item.tensor(contract) -> one picture as the
+graph takes it, (C, H, W) float32 unless the contract says otherwise
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from ...runtime.coco.files import check_size
 from ...runtime.errors import UserMistake
+from ...runtime.pictures.contract import BYTES
 from ...runtime.pictures.file import check_image, decode_image, read_file
 from ...runtime.pictures.preprocess import ImageContract, as_rgb, preprocess
 
@@ -41,7 +43,7 @@ class PictureFile:
                 found="other bytes than when the data was opened",
                 attempt="run the command again",
             )
-        image = decode_image(data, self.path)
+        image = decode_image(data, self.path, contract.channels == 4)
         if self.size is not None:
             check_size(self.path, image, self.size)
         return preprocess([image], contract)[0]
@@ -49,7 +51,7 @@ class PictureFile:
 
 @dataclass(frozen=True, eq=False)
 class PictureArray:
-    """uint8 or uint16 pixels (H, W), (H, W, 1|3|4), or a tensor (3, H, W) of floats that is preprocessed already."""
+    """uint8 or uint16 pixels (H, W), (H, W, 1|3|4), or a tensor (C, H, W) of floats that is preprocessed already."""
 
     values: np.ndarray
     digest: str = ""
@@ -70,7 +72,7 @@ class PictureArray:
 
 @dataclass(frozen=True)
 class Noise:
-    """A standard normal tensor, made again from its numbers each time."""
+    """A standard normal tensor, or bytes where the graph takes such, made again from its numbers each time."""
 
     seed: int
     index: int
@@ -82,8 +84,11 @@ class Noise:
         return replace(self, digest=hashlib.sha256(text.encode()).hexdigest())
 
     def tensor(self, contract: ImageContract) -> np.ndarray:
-        # RandomState: numpy promises that its stream never changes
-        return np.random.RandomState([self.seed, self.index]).standard_normal((3, *self.shape)).astype(np.float32)
+        random = np.random.RandomState([self.seed, self.index])  # numpy promises that its stream never changes
+        shape = contract.shape(1, self.shape)[1:]
+        if contract.dtype == BYTES:
+            return random.randint(0, 256, shape).astype(np.uint8)
+        return random.standard_normal(shape).astype(np.float32)
 
 
 Item = PictureFile | PictureArray | Noise

@@ -1,6 +1,6 @@
 """A Python iterable -> the pictures that may be drawn.
 
-It may yield paths, uint8 pictures (H, W, 3) or (H, W), preprocessed floats (3, H, W), or pairs (picture, label); a torch
+It may yield paths, uint8 pictures (H, W, 3) or (H, W), preprocessed floats (C, H, W), or pairs (picture, label); a torch
 tensor is as good as an array, and a batch (N, ...) as good as its pictures. Arrays are held in memory, so an iterable
 without an end is read up to ``MAX_BYTES`` of arrays or ``MAX_PICTURES``, with a note.
 """

@@ -14,7 +14,7 @@ MOST = (400, 560)
 
 
 def golden_images(plan: Plan, judge: Judge) -> tuple[np.ndarray, list[str]]:
-    """(N, 3, H, W) inputs for the self-test, and a note where they can tell little.
+    """N inputs for the self-test, and a note where they can tell little.
 
     One batch of numbers; or some pictures, where ranges were fitted to pictures or a task finds nothing in numbers. Those
     in which PyTorch finds something come first.
@@ -37,12 +37,12 @@ def golden_images(plan: Plan, judge: Judge) -> tuple[np.ndarray, list[str]]:
     return np.concatenate(list(in_batches(images[:count], shape[0]))), notes
 
 
-def golden_picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: blocks of random colours, of other sides than ``size`` and other proportions."""
+def golden_picture(size: tuple[int, int], seed: int = 0, channels: int = 3) -> np.ndarray:
+    """(H, W, 3 or 4) uint8: blocks of random colours (and alpha), of other sides than ``size`` and other proportions."""
     height, width = (
         min(side * quarters // 4 + 3, most) for side, quarters, most in zip(size, (5, 7), MOST, strict=True)
     )
     block = max(1, min(BLOCK, height // 16))
     rng = np.random.default_rng(seed)
-    colours = rng.integers(0, 256, (-(-height // block), -(-width // block), 3), dtype=np.uint8)
+    colours = rng.integers(0, 256, (-(-height // block), -(-width // block), channels), dtype=np.uint8)
     return colours.repeat(block, axis=0).repeat(block, axis=1)[:height, :width].copy()

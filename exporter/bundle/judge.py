@@ -40,10 +40,10 @@ class Judge:
         return other
 
     def inputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Kind of input -> (N, 3, H, W): seeded numbers for one full batch, and the pictures when there are any."""
+        """Kind of input -> N pictures as the graph takes them: seeded numbers for one full batch, and the pictures when there are any."""
         from ...runtime.pictures.preprocess import preprocess
 
-        size = (shape[2], shape[3])
+        size = self.plan.contract.sides(shape)
         if size not in self._inputs:
             contract = replace(self.plan.contract, size=size)
             paths = [picture.path for picture in self.plan.pictures]
@@ -106,7 +106,7 @@ class Judge:
         found = []
         for shape in shapes:
             inputs = self.inputs(shape)
-            if quantised(precision) and (len(inputs) > 1 or shape[2:] != self.plan.shapes.opt[2:]):
+            if quantised(precision) and (len(inputs) > 1 or shape[1:] != self.plan.shapes.opt[1:]):
                 del inputs["seeded"]
             for kind, images in inputs.items():
                 answers = verify.run_all(runner, images, shape[0])
@@ -133,4 +133,4 @@ class Judge:
 
 def _question(kind: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     """What an answer depends on: seeded numbers are others for each batch, pictures are the same."""
-    return kind, shape if kind == "seeded" else shape[2:]
+    return kind, shape if kind == "seeded" else shape[1:]

@@ -37,7 +37,7 @@ def draft(plan: Plan, run: Run, made: Made, judge: Judge) -> Bundle:
     files["labels.json"] = json.dumps(plan.labels, ensure_ascii=False, indent=0).encode()
     images, notes = golden_images(plan, judge)
     answers = judge.golden(images)
-    shown = golden_picture(plan.contract.size)
+    shown = golden_picture(plan.contract.size, channels=4 if plan.contract.channels == 4 else 3)
     kept = plan.task.runtime.thinned(answers)
     outputs = plan.named(plan.task.runtime.separated(kept))
     files[GOLDEN] = golden_bytes({plan.input_name: images}, outputs, shown, prepared(shown, plan.contract))
@@ -89,7 +89,7 @@ def publish(
 def drawn(plan: Plan, judge: Judge | None, bundle: Bundle) -> tuple[Mapping[str, bytes], dict[str, Any]]:
     """Pictures for the report where the task draws some, PyTorch beside the bundle as it runs here; else nothing."""
     inputs = [(picture.name, picture.path) for picture in plan.pictures]
-    if judge is None or not plan.task.draws or not inputs or plan.shapes.opt[2:] != plan.contract.size:
+    if judge is None or not plan.task.draws or not inputs or plan.shapes.sides(plan.shapes.opt) != plan.contract.size:
         return {}, {}
     try:
         with load(bundle) as session:
@@ -137,7 +137,7 @@ def manifest(plan: Plan, made: Made) -> dict[str, Any]:
         "precision": plan.precision,
         "gpu_arch": plan.gpu_arch,
         "opset": made.built.opset,
-        "inputs": [{"name": plan.input_name, "dtype": "float32", "shape": list(plan.shapes.symbolic()), **shapes}],
+        "inputs": [{"name": plan.input_name, "dtype": plan.contract.dtype, "shape": list(plan.shapes.symbolic()), **shapes}],
         "outputs": list(made.built.outputs),
         "input_contract": plan.contract.to_json(),
         "labels": "labels.json",

@@ -56,9 +56,9 @@ def strict(words: list[str], command: Any) -> list[str]:
         if parameter.param_type_name == "option"
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
-    words = _with_model_named(words)
+    words = [words[0], *arguments.flags(_with_model_named(words)[1:], known)]
     _check_named(words)
-    return [words[0], *arguments.flags(words[1:], known)]
+    return words
 
 
 def _with_model_named(words: list[str]) -> list[str]:
@@ -70,13 +70,15 @@ def _with_model_named(words: list[str]) -> list[str]:
 
 def _check_named(words: list[str]) -> None:
     """A model that nobody knows is told before the parser of all settings is put together, which takes longer than looking."""
-    after = words.index("--model") + 1 if "--model" in words else len(words)
-    if words[0] != "export" or after >= len(words) or "--help" in words:
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    name = next((value for flag, value in pairs if flag in ("--model", "-m")), "")
+    name = name or next((word.partition("=")[2] for word in words if word.startswith("--model=")), "")
+    if words[0] != "export" or not name or name.startswith("-") or "--help" in words:
         return
     from ...models.registry import find, is_name
 
-    if not words[after].startswith("-") and not is_name(words[after]):
-        find(words[after])
+    if not is_name(name):
+        find(name)
 
 
 def one_precision(precision: str | None, half: bool, int8: bool, quantize: str | None) -> str | None:

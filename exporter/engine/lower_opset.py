@@ -192,6 +192,15 @@ def _gelu(builder: _Builder, node: ir.Node) -> ir.Value:
     )
 
 
+def _swish(builder: _Builder, node: ir.Node) -> ir.Value:
+    """x * sigmoid(alpha x), an operator of its own since opset 24."""
+    x = node.inputs[0]
+    assert x is not None
+    alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
+    inner = x if alpha == 1 else builder.op("Mul", x, builder.scalar(alpha, x))
+    return builder.op("Mul", x, builder.op("Sigmoid", inner))
+
+
 def _layer_norm(builder: _Builder, node: ir.Node) -> ir.Value:
     """(x - mean) / sqrt(var + eps) * scale + bias; mean and variance in float32, as the operator's stash_type says."""
     ir = builder.ir
@@ -225,5 +234,6 @@ LOWER: dict[str, Callable[[_Builder, Any], Any]] = {
                      "ReduceLogSumExp"), _reduce),
     "Split": _split,
     "Gelu": _gelu,
+    "Swish": _swish,
     "LayerNormalization": _layer_norm,
 }  # fmt: skip

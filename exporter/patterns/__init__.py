@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...calibration.precisions import quantised_names, weights_only
 from ...runtime.bundle.engines import OPENVINO, TENSORRT
+from .attention.bias_beside import BiasBesideScores
 from .attention.channel_attention import PackedChannels, SeparateChannels
 from .attention.einsum_product import EinsumProduct
 from .attention.gpsa_gate import GateBesideAttention, GateInAttention
@@ -11,6 +12,7 @@ from .attention.heads_apart import PackedHeads, SeparateHeads
 from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
+from .attention.shared_keys import RepeatKeys
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
@@ -20,6 +22,7 @@ from .boxes.merge_levels import MergeLevels
 from .cleanup.broadcasts import DropExpands
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
+from .cleanup.mask_guard import DropEmptyMask
 from .cleanup.no_ops import DropNoOps
 from .cleanup.static_padding import DropZeroPads
 from .cleanup.tidy import CleanUp
@@ -40,7 +43,6 @@ from .fuse.channel_attention import FuseChannelAttention
 from .fuse.gated_positional_attention import FuseGatedPositionalAttention
 from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
-from .scores.mask_guard import DropEmptyMask
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.ggem_pool import GGeMPowers
@@ -66,7 +68,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropZeroPads, ALL),
     (DropNoOps, ALL),
     (DropExpands, ALL),
-    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO another axis
+    (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO takes another axis
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
@@ -86,7 +88,9 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
-    (WidenKeys, GPUS_FLOAT),
+    (WidenKeys, GPUS_FLOAT),  # the three make attention that TensorRT-RTX fuses; int8 not measured
+    (RepeatKeys, GPUS_FLOAT),
+    (BiasBesideScores, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),
     (FoldLayerScale, ALL),  # VAN's four win together: without RescaleTrunk, TensorRT-RTX launches more than before
     (FoldNormalisedShortcut, ALL),

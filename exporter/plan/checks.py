@@ -83,8 +83,8 @@ def check_size(spec: ModelSpec, size: tuple[int, int]) -> None:
 
 def check_open_size(spec: ModelSpec, shapes: Shapes) -> None:
     """Several image sizes in one graph: only where the family allows it."""
-    if shapes.min[2:] != shapes.max[2:] and not spec.dynamic_size:
-        sizes = ["x".join(map(str, shape[2:])) for shape in (shapes.min, shapes.max)]
+    if shapes.open_sides and not spec.dynamic_size:
+        sizes = ["{}x{}".format(*shapes.sides(shape)) for shape in (shapes.min, shapes.max)]
         raise UserMistake(
             f"One graph of {spec.name} serves one image size",
             found=f"heights and widths from {sizes[0]} to {sizes[1]}",

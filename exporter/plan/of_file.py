@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...calibration.precisions import AUTO, QDQ_OPSET, quantised_names
 from ...graph.read import is_op
@@ -18,7 +18,7 @@ from ...runtime.ground.limits import BF16, FP32
 from ...runtime.plugins.schema import DOMAIN
 from ..run import arguments
 from ..run.foreign.read import check_beside, look_through, too_old, unsound
-from ..run.nouns import Shapes
+from ..run.nouns import AXES, Shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -164,12 +164,14 @@ def file_shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     if file.batch is not None:
         batches = (file.batch, file.batch) if asked.batch is None and not asked.dynamic else batches
     flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
-    given = [arguments.shape(words, flag, taken.name) if words else None for flag, words in flags.items()]
-    shapes = arguments.shapes(size, batches, *given)
+    minimum, usual, maximum = (
+        arguments.shape(words, flag, taken.name, spec.contract) if words else None for flag, words in flags.items()
+    )
+    shapes = arguments.shapes(size, batches, minimum, usual, maximum, contract=spec.contract)
     for axis, fixed in enumerate(declared):
         found = (shapes.min[axis], shapes.opt[axis], shapes.max[axis])
         if isinstance(fixed, int) and set(found) != {fixed}:
-            what = ("batch", "channels", "height", "width")[axis]
+            what = AXES[shapes.layout][axis]
             raise UserMistake(
                 f"The {what} that was asked for is not that of the file",
                 found=f"{found[0]}" + (f" to {found[2]}" if found[2] != found[0] else ""),
@@ -180,17 +182,11 @@ def file_shapes(spec: ModelSpec, asked: Settings) -> Shapes:
     return shapes
 
 
-def file_notes(spec: ModelSpec, fields: dict[str, Any], shapes: Shapes, labelled: bool) -> tuple[str, ...]:
+def file_notes(spec: ModelSpec, shapes: Shapes, labelled: bool) -> tuple[str, ...]:
     """What nobody said and was assumed."""
     file = spec.file
     assert file is not None
     notes = []
-    unsaid = [name for name in ("mean", "std", "crop_fraction", "resize", "colour") if name not in fields]
-    if unsaid:
-        flags = ", ".join("--" + name.removesuffix("_fraction") for name in unsaid)
-        notes.append(
-            f"assumed, since an ONNX file does not say how its pictures are prepared: {flags} as for ImageNet in timm"
-        )
     if not labelled and (names := spec.labels()) != numbers(spec.num_classes):
         notes.append(
             f"assumed, since {len(names)} classes are as many as ImageNet's: the names of ImageNet (--labels says others)"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calibration.precisions import AUTO, quantised_names
-from ...models.registry import ModelSpec, find
+from ...models.registry import ModelSpec
 from ...runtime.errors import UserMistake
 from ..run import arguments
 from ..run.nouns import INPUT, Shapes
@@ -34,7 +34,15 @@ from .fused_ops import check_native, plan_plugins
 from .labels import class_names
 from .model_args import model_args_of
 from .of_file import check_asked, check_file, file_notes, file_opset, file_shapes
-from .preparing import asked_fields, contract_words, prepared, recorded_at
+from .preparing import (
+    asked_fields,
+    assumed,
+    contract_words,
+    found_for,
+    prepared,
+    recorded_at,
+    with_contract_file,
+)
 from .quantised import plan_calibration
 from .settings import TASK_CHOICES, Data, Place, Settings, settings_of
 from .targets import Target, find_target
@@ -158,12 +166,12 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
 
     Raises UserMistake for the first that cannot work.
     """
-    asked = settings_of(model, weights, choices)
-    published = find(model, model_args_of(asked.model_args))
+    asked, of_file = with_contract_file(settings_of(model, weights, choices))
+    fields = {**of_file, **asked_fields(asked)}
+    published = found_for(model, model_args_of(asked.model_args), fields)
     weights = published.usual_weights if weights is None else str(weights)
     check_weight_bytes(published)
     check_weights(weights)
-    fields = asked_fields(asked)
     record = recorded_at(weights, fields)
     spec = record.applied(published).with_classes(asked.num_classes)
     goal = find_target(asked.target)
@@ -174,7 +182,7 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     if spec.file:
         check_asked(spec, asked)
         check_file(spec.file, goal, kind)
-    shapes = _shapes(spec, asked)
+    shapes = _shapes(spec, asked, fields.get("layout"))
     if asked.num_classes is not None and not 0 <= asked.num_classes <= CLASSES_LIMIT:
         raise UserMistake(
             "That is not a number of classes",
@@ -189,7 +197,9 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
     check_out(destination, asked.overwrite, asked.data, GRAPHS_AT_ONCE * 4 * spec.parameters)
     task, own = find_export(spec.task), {name: getattr(asked, name) for name in TASK_CHOICES}
     check_choices(task, spec, own)
-    contract = prepared(task.fitted(spec.contract_for((shapes.opt[2], shapes.opt[3])), own), fields)
+    if "fit" in task.choices and own["fit"] is None:
+        own["fit"] = fields.pop("fit", None)
+    contract = prepared(spec, task.fitted(spec.contract_for(shapes.sides(shapes.opt)), own), fields)
     names, outputs = class_names(spec, task, asked.num_classes, asked.labels)
     rule = task.plan(spec, goal, own)
     calibration = plan_calibration(asked, kind, goal, spec, task, contract, names, shapes.max[0])
@@ -211,7 +221,8 @@ def make_plan(model: str, weights: Place | None = Settings.weights, **choices: A
         notes=(
             *spec.assumed,
             *record.told(published),
-            *(file_notes(spec, fields, shapes, asked.labels is not None) if spec.file else ()),
+            *assumed(spec, fields, contract),
+            *(file_notes(spec, shapes, asked.labels is not None) if spec.file else ()),
             *pictures_left_out(judged),
         ),
         rule=rule,
@@ -234,18 +245,21 @@ def _opset(spec: ModelSpec, target: Target, asked: int | None, precision: str) -
     return file_opset(spec.file, target, precision, asked) if spec.file else told
 
 
-def _shapes(spec: ModelSpec, asked: Settings) -> Shapes:
-    """The smallest, usual and largest input, each of which the network can see."""
+def _shapes(spec: ModelSpec, asked: Settings, layout: str | None) -> Shapes:
+    """The smallest, usual and largest input, each of which the network can see; ``layout``: where the user says it."""
     if spec.file:
         return file_shapes(spec, asked)
+    contract = replace(spec.contract, layout=layout or spec.contract.layout)
     size = arguments.image_size(asked.image_size) or spec.contract.size
     batch = 1 if asked.batch is None else asked.batch
     batches = DYNAMIC_BATCH if asked.dynamic and str(batch) == "1" else arguments.batch(batch)
     flags = {"min-shapes": asked.min_shapes, "opt-shapes": asked.opt_shapes, "max-shapes": asked.max_shapes}
-    given = [arguments.shape(words, flag) if words else None for flag, words in flags.items()]
-    shapes = arguments.shapes(size, batches, *given)
-    for side in (shapes.opt, shapes.min, shapes.max):
-        check_size(spec, (side[2], side[3]))
+    minimum, usual, maximum = (
+        arguments.shape(words, flag, contract=contract) if words else None for flag, words in flags.items()
+    )
+    shapes = arguments.shapes(size, batches, minimum, usual, maximum, contract=contract)
+    for each in (shapes.opt, shapes.min, shapes.max):
+        check_size(spec, shapes.sides(each))
     check_open_size(spec, shapes)
     return shapes
 

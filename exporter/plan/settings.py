@@ -139,8 +139,8 @@ class Settings:
         "Mean of each channel, as 0.5,0.5,0.5, in the colour order of the network.",
         group=PREPARING,
         usual=RECORDED,
-        page="mean of each channel in the colour order of the network: `0.5,0.5,0.5`, or one number for all; of pictures of 0..1 "
-        "(detectors: 0..255)",
+        page="mean of each channel in the colour order of the network: `0.5,0.5,0.5`, or one number for all; of pictures as the scale "
+        "leaves them, 0..1 (detectors: 0..255)",
     )
     std: Three = ask(
         None,
@@ -172,6 +172,44 @@ class Settings:
         group=PREPARING,
         usual="the family's",
         page="order of the channels that the network was trained with: `rgb` or `bgr`",
+    )
+    scale: str | float | None = ask(
+        None,
+        "What pixels of 0..255 are divided by: 255 or 1/255 for 0..1, 1 for none.",
+        group=PREPARING,
+        usual=RECORDED,
+        page="what pixels of 0..255 are divided by before mean and std: `255` or `1/255` for 0..1, `127.5` for 0..2, `1` for "
+        "pixels as they are",
+    )
+    channels: int | None = ask(
+        None,
+        "1 for grey pictures, 3, or 4 with alpha.",
+        kind=Number,
+        group=PREPARING,
+        usual="the model's",
+        page="`1` for grey pictures, `3`, or `4` with alpha; a network of timm is built for it (`in_chans`)",
+    )
+    layout: str | None = ask(
+        None,
+        "Axes of the input: nchw or nhwc.",
+        group=PREPARING,
+        usual="the model's",
+        page="axes of the input: `nchw`, or `nhwc` with the channels last",
+    )
+    input_dtype: str | None = ask(
+        None,
+        "What the network takes: float32, or uint8 where it prepares pixels itself.",
+        group=PREPARING,
+        usual="the model's",
+        page="what the network takes: `float32`, or `uint8` where scale, mean and std are computed by the network itself",
+    )
+    contract: Place | None = ask(
+        None,
+        "TOML file that says the same things: mean = [0.5, 0.5, 0.5].",
+        group=PREPARING,
+        usual="none",
+        page="a TOML file that says the same things (`mean = [0.5, 0.5, 0.5]`); a flag counts before it "
+        "([own_model.md](own_model.md#how-pictures-are-prepared))",
     )
     fit: str | None = ask(
         None,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from .nouns import INPUT, Shapes
+from .nouns import AXES, CHANNELS_FIRST, INPUT, Shapes
+
+if TYPE_CHECKING:
+    from ...runtime.pictures.contract import ImageContract
 
 BATCH = re.compile(r"(\d+)(?:(?:\.\.|-|:)(\d+))?")
 SIDE_LIMIT_PX = 8192
@@ -82,8 +85,11 @@ def batch(words: int | str) -> tuple[int, int]:
     return low, high
 
 
-def shape(words: str, flag: str, input_name: str = INPUT) -> tuple[int, ...]:
-    """trtexec's spelling ``images:1x3x224x224`` (the name may be left out) -> (B, 3, H, W)."""
+def shape(words: str, flag: str, input_name: str = INPUT, contract: ImageContract | None = None) -> tuple[int, ...]:
+    """trtexec's spelling ``images:1x3x224x224`` (the name may be left out) -> (B, 3, H, W), or as the contract has it."""
+    usual = contract.shape(1) if contract else (1, 3, 224, 224)
+    axes = AXES[contract.layout] if contract else AXES[CHANNELS_FIRST]
+    place = axes.index("channels")
     name, _, sizes = words.strip().rpartition(":")
     parts = sizes.lower().split("x")
     good = len(parts) == 4 and all(re.fullmatch(r"[1-9]\d*", part) for part in parts)
@@ -92,17 +98,18 @@ def shape(words: str, flag: str, input_name: str = INPUT) -> tuple[int, ...]:
             f"; {hint}" if (hint := nearest(name, [input_name])) else ""
         )
     elif not good:
-        because = f"the input has four axes: batch, channels, height, width; here are {len(parts)}: {sizes or 'none'}"
-    elif parts[1] != "3":
-        because = "pictures have three channels, so the second number is 3"
+        because = f"the input has four axes: {', '.join(axes)}; here are {len(parts)}: {sizes or 'none'}"
+    elif parts[place] != str(usual[place]):
+        because = f"pictures have {usual[place]} channels here, so number {place + 1} is {usual[place]}"
     else:
         return tuple(int(part) for part in parts)
     raise UserMistake(
         f"--{flag} cannot be read",
         found=words,
-        expected=f"{input_name}:BATCHx3xHEIGHTxWIDTH",
+        expected=f"{input_name}:"
+        + "x".join(str(usual[place]) if axis == place else name.upper() for axis, name in enumerate(axes)),
         because=because,
-        attempt=f"--{flag} {input_name}:1x3x224x224",
+        attempt=f"--{flag} {spell(usual, input_name)}",
     )
 
 
@@ -112,12 +119,15 @@ def shapes(
     minimum: tuple[int, ...] | None = None,
     usual: tuple[int, ...] | None = None,
     maximum: tuple[int, ...] | None = None,
+    *,
+    contract: ImageContract | None = None,
 ) -> Shapes:
     """The three shapes of the input; given ones win over ``size`` and ``batches``, missing ones are filled in."""
-    usual = usual or (batches[0], 3, *size)
+    layout = contract.layout if contract else CHANNELS_FIRST
+    usual = usual or (contract.shape(batches[0], size) if contract else (batches[0], 3, *size))
     minimum = minimum or (min(batches[0], usual[0]), *usual[1:])
     maximum = maximum or (max(batches[1], usual[0]), *usual[1:])
-    for axis, low, middle, high in zip(("batch", "channels", "height", "width"), minimum, usual, maximum, strict=True):
+    for axis, low, middle, high in zip(AXES[layout], minimum, usual, maximum, strict=True):
         if not low <= middle <= high:
             raise UserMistake(
                 f"The {axis} of the dynamic shapes does not grow from min to max",
@@ -125,7 +135,7 @@ def shapes(
                 expected="min <= opt <= max on every axis",
                 attempt=f"--min-shapes {spell(minimum)} --max-shapes {spell(tuple(map(max, minimum, usual, maximum)))}",
             )
-    return Shapes(minimum, usual, maximum)
+    return Shapes(minimum, usual, maximum, layout)
 
 
 def spell(sizes: Iterable[int | str], input_name: str = INPUT) -> str:

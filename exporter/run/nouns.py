@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ...runtime.pictures.contract import CHANNELS_FIRST, CHANNELS_LAST, SIDES
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+AXES = {
+    CHANNELS_FIRST: ("batch", "channels", "height", "width"),
+    CHANNELS_LAST: ("batch", "height", "width", "channels"),
+}
 INPUT = "images"  # what an exported graph calls its pictures
 OUTPUTS = ("logits",)  # of a torch module where its task does not say others
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Smallest, usual and largest input shape (B, C, H, W); a fixed graph has the same shape three times."""
+    """Smallest, usual and largest input shape, (B, C, H, W) or as ``layout`` says; a fixed graph has the same shape three times."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
+    layout: str = CHANNELS_FIRST
 
     @classmethod
     def fixed(cls, *shape: int) -> Shapes:
@@ -29,9 +36,19 @@ class Shapes:
         """The axes whose size is left open in the graph."""
         return tuple(axis for axis, (low, high) in enumerate(zip(self.min, self.max, strict=True)) if low != high)
 
+    def sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) of one of them."""
+        high, wide = SIDES[self.layout]
+        return shape[high], shape[wide]
+
+    @property
+    def open_sides(self) -> bool:
+        """Whether height or width are left open in the graph."""
+        return self.sides(self.min) != self.sides(self.max)
+
     def symbolic(self) -> tuple[int | str, ...]:
         """The shape as the graph spells it: a number where it is fixed, a name where it is open."""
-        names = ("batch", "channels", "height", "width")
+        names = AXES[self.layout]
         return tuple(names[axis] if axis in self.dynamic_axes else size for axis, size in enumerate(self.opt))
 
 

@@ -63,8 +63,9 @@ def own_error(module: Any, float32: Runner, images: np.ndarray, batch: int, outp
     worst = 0.0
     with torch.no_grad(), _in_float64(module) as double:
         for part, found in zip(batches, single, strict=True):
+            wide = part.astype(np.float64) if part.dtype.kind == "f" else part  # bytes stay what they are
             try:
-                answer = double(torch.from_numpy(part.astype(np.float64)))
+                answer = double(torch.from_numpy(wide))
             except RuntimeError:  # two types that do not go together
                 return 0.0
             parts = answer if isinstance(answer, tuple) else (answer,)

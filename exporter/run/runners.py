@@ -12,7 +12,7 @@ import numpy as np
 
 from ...graph.run import Runner, open_session
 from ...runtime.tasks.known import joined, task_of
-from .nouns import OUTPUTS
+from .nouns import CHANNELS_LAST, OUTPUTS, SIDES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,19 +37,21 @@ TILE = 16  # pixels
 
 
 def seeded(shape: Sequence[int], contract: ImageContract | None = None, seed: int = 0) -> np.ndarray:
-    """(B, 3, H, W) float32 numbers like those of a picture: standard normal, which is about what mean and std make of
-    one; for a network that reads 0..255, tiles of one colour each, since it was never shown noise.
+    """Numbers like those of a picture in the type that the graph takes: standard normal, which is about what mean and std
+    make of one; for a network that reads 0..255, tiles of one colour each, since it was never shown noise.
     """
     rng = np.random.default_rng(seed)
-    if contract is None or contract.scale != 1:
+    if contract is None or not (contract.plain or contract.scale == 1):
         return rng.standard_normal(tuple(shape), dtype=np.float32)
-    batch, channels, height, width = shape
-    tiles = rng.integers(0, 256, (batch, channels, -(-height // TILE), -(-width // TILE))).astype(np.float32)
-    return tiles.repeat(TILE, axis=2).repeat(TILE, axis=3)[:, :, :height, :width]
+    last = contract.layout == CHANNELS_LAST
+    batch, channels, height, width = (shape[axis] for axis in (0, 3, 1, 2)) if last else shape
+    tiles = rng.integers(0, 256, (batch, channels, -(-height // TILE), -(-width // TILE))).astype(contract.dtype)
+    planes = tiles.repeat(TILE, axis=2).repeat(TILE, axis=3)[:, :, :height, :width]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)) if last else planes
 
 
 def in_batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
-    """Cut (N, 3, H, W) into batches of exactly ``size``; the last one is filled up with its own last picture."""
+    """Cut N pictures into batches of exactly ``size``; the last one is filled up with its own last picture."""
     for start in range(0, len(images), size):
         part = images[start : start + size]
         yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
@@ -67,10 +69,13 @@ def shapes_to_try(shapes: Shapes, step: int = 1) -> list[tuple[int, ...]]:
     ``step`` is the multiple that height and width must keep.
     """
     low, usual, high = shapes.min, shapes.opt, shapes.max
-    between = tuple((a + b) // 2 for a, b in zip(low[:2], high[:2], strict=True))
-    middle = tuple(a + (b - a) // 2 // step * step for a, b in zip(low[2:], high[2:], strict=True))
-    oblong = (low[0], low[1], low[2], high[3])
-    return list(dict.fromkeys([usual, low, high, (*between, *middle), oblong]))
+    tall, wide = SIDES[shapes.layout]
+    between = tuple(
+        a + (b - a) // 2 // step * step if axis in (tall, wide) else (a + b) // 2
+        for axis, (a, b) in enumerate(zip(low, high, strict=True))
+    )
+    oblong = tuple(high[axis] if axis == wide else size for axis, size in enumerate(low))
+    return list(dict.fromkeys([usual, low, high, between, oblong]))
 
 
 def torch_runner(module: Any, threads: int = 1, outputs: Sequence[str] = OUTPUTS) -> Runner:

@@ -205,7 +205,8 @@ class ExportTask:
 
     def bench_images(self, bundle: Bundle, shape: tuple[int, ...]) -> np.ndarray:
         """What every candidate of ``bench`` runs on."""
-        return seeded(shape)
+        pictures = isinstance(bundle.manifest.get("input_contract"), Mapping)
+        return seeded(shape, bundle.contract if pictures else None)
 
     def apart(self, judge: np.ndarray, other: np.ndarray, rule: Any, in_graph: bool) -> dict[str, float]:
         """How far two candidates' answers are apart: ``max_abs``, and what else the table of ``bench`` shows."""

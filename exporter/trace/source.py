@@ -33,7 +33,7 @@ def open_module(plan: Plan) -> Source:
     from .others import it_traces
     from .trace import trace
 
-    size = (plan.shapes.opt[2], plan.shapes.opt[3])
+    size = plan.contract.size
     made = prepare(plan.spec, plan.weights, plan.num_classes, size, plan.seed, plan.ema)
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
     detail = f"{plan.spec.name}, {parameters / 1e6:.2f} M parameters, {plan.num_classes} classes, weights {made.source}"
@@ -42,7 +42,13 @@ def open_module(plan: Plan) -> Source:
     def export(folder: Path) -> ExportedGraph:
         with it_traces(plan.spec, made.module, plan.shapes.opt):
             return trace(
-                made.module, plan.shapes, name=plan.spec.name, opset=plan.opset, outputs=outputs, folder=folder
+                made.module,
+                plan.shapes,
+                name=plan.spec.name,
+                opset=plan.opset,
+                outputs=outputs,
+                folder=folder,
+                dtype=plan.contract.dtype,
             )
 
     return Source(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
+from ...runtime.pictures.contract import BYTES, FLOAT32
 from ..plan.engines import USUAL_OPSET
 from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 
@@ -33,8 +34,9 @@ def trace(
     opset: int = USUAL_OPSET,
     outputs: Sequence[str] = OUTPUTS,
     folder: Path | None = None,
+    dtype: str = FLOAT32,
 ) -> ExportedGraph:
-    """Export ``module`` (images (B, 3, H, W) float32 -> its ``outputs``, see runtime/tasks) for the given shapes.
+    """Export ``module`` (images (B, C, H, W), float32 unless ``dtype`` says uint8 -> its ``outputs``, see runtime/tasks) for the given shapes.
 
     Axes that differ between ``shapes.min`` and ``shapes.max`` stay open in the graph. The example has batch 2 when the
     batch is open, since torch.export treats a batch of 1 as a constant (pytorch issue 133653).
@@ -50,11 +52,12 @@ def trace(
     from ...graph.beside import is_large, keep_beside
 
     dynamic = shapes.dynamic_axes
-    if {2, 3}.intersection(dynamic):
+    if shapes.open_sides:
         _check_open_sides(module, shapes)
     example_shape = [max(2, low) if axis == 0 and axis in dynamic else size
                      for axis, (low, size) in enumerate(zip(shapes.min, shapes.opt, strict=True))]  # fmt: skip
     own_type = next((parameter.dtype for parameter in module.parameters()), torch.float32)
+    own_type = torch.uint8 if dtype == BYTES else own_type
     example = torch.zeros(example_shape, dtype=own_type)
     dims: dict[int, Any] = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
 
@@ -111,7 +114,7 @@ def _check_open_sides(module: nn.Module, shapes: Shapes) -> None:
     raise UserMistake(
         "A network with windows cannot be traced with open height and width",
         found=f"{windows} cuts its map into windows; heights and widths from "
-        + " to ".join("x".join(map(str, shape[2:])) for shape in (shapes.min, shapes.max)),
+        + " to ".join("{}x{}".format(*shapes.sides(shape)) for shape in (shapes.min, shapes.max)),
         expected="the same height and width in the smallest and the largest shape; the batch may be open",
         because="the padding to whole windows becomes a nested expression that torch.export does not finish proving",
         attempt="export once for each image size (any fixed size works)",

@@ -43,10 +43,10 @@ def untraced(error: BaseException, network: nn.Module, example: tuple[int, ...])
         what = "a branch on the values of a tensor" if "DataDependent" in type(last).__name__ else first_line(last)
         return what + _told_place(str(last)), BRANCH
     nodes = _nodes(network, example, operator)
-    found = f"the operator {operator}" + (_place(nodes[0]) if nodes else "")
+    what = f"the operator {operator}" + (_place(nodes[0]) if nodes else "")
     if any("omplex" in str(each) for each in chain) or any(_is_complex(node) for node in nodes):
-        return f"{found}, of complex numbers", COMPLEX
-    return found, next((words for name, words in WRITE_INSTEAD.items() if operator.startswith(name)), USUAL)
+        return f"{what}, of complex numbers", COMPLEX
+    return what, next((words for name, words in WRITE_INSTEAD.items() if operator.startswith(name)), USUAL)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -85,5 +85,7 @@ def _place(node: fx.Node) -> str:
 
 
 def _is_complex(node: fx.Node) -> bool:
+    import torch
+
     values = [part.meta.get("val") for part in (node, *node.all_input_nodes)]
-    return any(getattr(value, "dtype", None) is not None and value.dtype.is_complex for value in values)
+    return any(isinstance(value, torch.Tensor) and value.is_complex() for value in values)

@@ -144,7 +144,7 @@ def seen(spec: ModelSpec, size: tuple[int, int]) -> str:
 
     try:
         with torch.no_grad():
-            on_meta(spec, size)(torch.empty(1, spec.contract.channels, *size, device="meta"))
+            on_meta(spec, size)(torch.empty(*spec.contract.shape(1, size), device="meta"))
     except Exception as error:  # noqa: BLE001  what a network of others says of a shape
         return first_line(error)
     return ""

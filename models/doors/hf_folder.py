@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.contract import ImageContract
+from ...runtime.pictures.contract import ImageContract, spread
 from ..labels import numbers
 from ..spec import ModelSpec
 from ..weights.class_map import class_map
@@ -38,7 +38,7 @@ DONE = {
     *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_flip_channel_order"),
     *("do_reduce_labels", "do_sample_frames"),
 }  # what a processor may do: we do it too, or it does not concern the picture
-MARK = "config.json"
+MARK, CHANNELS_ARGUMENT = "config.json", "num_channels"
 
 
 def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
@@ -63,7 +63,7 @@ def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
         licence_code="Apache-2.0 (transformers)",
         licence_weights="as the folder's README states it",
         parameters=0,
-        contract=_contract(folder, words, processor),
+        contract=_contract(folder, words, processor, model_args.get(CHANNELS_ARGUMENT)),
         config={"folder": str(folder.absolute()), "architecture": architecture, **model_args},
         **{name: value for name, value in kind.items() if name != "may_classify"},
         num_classes=classes,
@@ -72,6 +72,7 @@ def spec(place: str, model_args: Mapping[str, Any]) -> ModelSpec:
         module=__name__,
         usual_weights="own",
         asked=dict(model_args),
+        channels_argument=CHANNELS_ARGUMENT if CHANNELS_ARGUMENT in words else "",
         sizes_by_trying=True,
     )
     network = built(
@@ -209,8 +210,10 @@ def _classes(words: Mapping[str, Any]) -> int:
     return int(words.get("num_labels") or (len(labels) if isinstance(labels, Mapping) and labels else 2))
 
 
-def _contract(folder: Path, words: Mapping[str, Any], processor: Mapping[str, Any]) -> ImageContract:
-    """How pictures are prepared; UserMistake for a step that is not done here."""
+def _contract(
+    folder: Path, words: Mapping[str, Any], processor: Mapping[str, Any], channels: int | None = None
+) -> ImageContract:
+    """How pictures are prepared, for a network of other ``channels`` than config.json says; UserMistake for a step that is not done here."""
     origin = f"{folder.name}/preprocessor_config.json"
     if not processor:
         raise UserMistake(
@@ -230,7 +233,12 @@ def _contract(folder: Path, words: Mapping[str, Any], processor: Mapping[str, An
             attempt=f"{steps[0]}: false, where the network does as well without it",
         )
     fields = transformers_says(processor, origin)
+    told = words.get(CHANNELS_ARGUMENT, 3) if channels is None else channels
+    for name in ("mean", "std"):
+        if name in fields:
+            fields[name] = spread(fields[name], told)
     if "size" not in fields:
         size = size_px(words.get("image_size"))
         fields |= {"size": size or (224, 224), "fit": "stretch", "crop_fraction": 1.0}
-    return ImageContract(**{"resize": "bilinear", **fields})
+    usual = ImageContract(fields["size"]).with_channels(told)
+    return replace(usual, **{"resize": "bilinear", **fields})

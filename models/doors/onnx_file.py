@@ -9,19 +9,28 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.contract import ImageContract
+from ...runtime.pictures.contract import (
+    BYTES,
+    CHANNELS,
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    FLOAT32,
+    SIDES,
+    ImageContract,
+)
 from ..graph_file import FileTensor, GraphFile
 from ..spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
 
-CHANNELS, USUAL_PX = 3, 224
-FLOAT = "float32"
+USUAL_PX = 224
+TYPES = (FLOAT32, BYTES)  # of pictures
 NOBODY = "said by whoever made the file"
 ARRAYS = re.compile("bool|float(16|32|64)|u?int(8|16|32|64)")  # what numpy has
 
@@ -51,13 +60,12 @@ def spec(path: str, model_args: Mapping[str, Any]) -> ModelSpec:
     file = GraphFile(os.path.abspath(path), version, inputs, outputs, _ends_in_softmax(model))
     told: dict[str, Any] = {"name": path, "family": "onnx_file", "paper": "none", "licence_code": NOBODY, "licence_weights": NOBODY,
             "parameters": _parameters(model), "file": file, "module": __name__}  # fmt: skip
-    classes, sides = classes_of(file), _sides(file)
-    size = tuple(side if isinstance(side, int) else USUAL_PX for side in sides)
-    contract = ImageContract(size=(size[0], size[1]) if len(size) == 2 else (USUAL_PX, USUAL_PX))
+    classes = classes_of(file)
     if not classes:
-        return ModelSpec(**told, contract=contract, task="tensors", num_classes=0)
+        return ModelSpec(**told, contract=ImageContract((USUAL_PX, USUAL_PX)), task="tensors", num_classes=0)
+    contract, sides = _contract(file)
     return ModelSpec(
-        **told, contract=contract, num_classes=classes, size_min=1, fixed_size=all(isinstance(side, int) for side in sides),
+        **told, contract=contract, contract_assumed="an ONNX file", num_classes=classes, size_min=1, fixed_size=all(isinstance(side, int) for side in sides),
         dynamic_size=not any(isinstance(side, int) for side in sides), convolutional=_convolutional(model),
     )  # fmt: skip
 
@@ -72,20 +80,34 @@ def build(num_classes: int, image_size: tuple[int, int], **config: Any) -> Any:
 
 
 def classes_of(file: GraphFile) -> int:
-    """How many classes a file tells apart: one float32 picture (N, 3, H, W) in, one row (N, C) out; 0 where it does not."""
+    """How many classes a file tells apart: one picture in (``layout_of``), one row (N, C) out; 0 where it does not."""
     if len(file.inputs) != 1 or len(file.outputs) != 1:
         return 0
     (taken,), (given,) = file.inputs, file.outputs
-    shape, row = taken.shape or (), given.shape or ()
-    picture = len(shape) == 4 and shape[1] == CHANNELS and taken.dtype == FLOAT
-    if not picture or len(row) != 2 or given.dtype != FLOAT or not isinstance(row[1], int):
+    row = given.shape or ()
+    if not layout_of(taken) or len(row) != 2 or given.dtype != FLOAT32 or not isinstance(row[1], int):
         return 0
     return row[1]
 
 
-def _sides(file: GraphFile) -> tuple[int | str, ...]:
-    shape = file.inputs[0].shape or ()
-    return shape[2:] if len(shape) == 4 else ()
+def layout_of(taken: FileTensor) -> str:
+    """NCHW or NHWC of an input that takes pictures, float32 or bytes of 1, 3 or 4 channels; "" of any other."""
+    shape = taken.shape or ()
+    if len(shape) != 4 or taken.dtype not in TYPES:
+        return ""
+    return CHANNELS_FIRST if shape[1] in CHANNELS else CHANNELS_LAST if shape[3] in CHANNELS else ""
+
+
+def _contract(file: GraphFile) -> tuple[ImageContract, tuple[int | str, int | str]]:
+    """What the file's input says of pictures, and its sides as they stand in it."""
+    (taken,) = file.inputs
+    layout, shape = layout_of(taken), taken.shape or ()
+    high, wide = (shape[axis] for axis in SIDES[layout])
+    channels = shape[1 if layout == CHANNELS_FIRST else 3]
+    assert isinstance(channels, int)
+    size = tuple(side if isinstance(side, int) else USUAL_PX for side in (high, wide))
+    contract = replace(ImageContract((size[0], size[1])).with_channels(channels), layout=layout)
+    return replace(contract.raw(), dtype=BYTES) if taken.dtype == BYTES else contract, (high, wide)
 
 
 def _parsed(path: Path) -> onnx.ModelProto:

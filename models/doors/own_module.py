@@ -13,22 +13,26 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.contract import ImageContract
+from ...runtime.pictures.contract import BYTES, FLOAT32, ImageContract
+from ...runtime.pictures.contract import SIDES as LAYOUTS
 from ..labels import numbers
-from ..spec import ModelSpec
+from ..spec import ModelSpec, face_words
 from .building import OneTensor, arguments_of, check_size, first_line, one_tensor, sized, spelt, typed
 from .kinds import CLASSES, MAPS, TENSORS, Kind
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "check_size", "load", "spec"]
+__all__ = ["build", "check_input", "check_size", "load", "spec"]
 
+CHANNELS_ARGUMENTS = ("in_chans", "in_channels", "channels", "num_channels")  # what a function calls them
 SIDES = (224, 32, 64, 128, 256, 384, 512, 28)  # tried in this order for the size of a picture
 KINDS: dict[int, Kind] = {2: CLASSES, 4: MAPS}  # by the axes of the output
 
@@ -43,11 +47,13 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
     config = {"file": str(file.absolute()), "function": name, **model_args}
     network = _made(file, name, model_args)
     usual = model_args.get("image_size", _usual_size(file, name))
-    size, answer = _first_answer(network, word, usual[0] if isinstance(usual, tuple) and usual else usual)
+    contract, answer = _first_answer(network, word, usual[0] if isinstance(usual, tuple) and usual else usual)
     classes = answer[1] if len(answer) in KINDS else 0
     assumed = (
         f"{file.name}: its code is run, and its weights are those that {name} gives",
-        f"assumed where no flag says otherwise: pictures of {size}x{size}, RGB, with mean and std of ImageNet",
+        "found by running it on an empty picture: it takes {}x{}, {}".format(
+            *contract.size, face_words(*contract.face)
+        ),
         f"assumed: {classes} outputs are numbered classes (--labels names them)"
         if classes
         else "assumed: outputs by number",
@@ -59,7 +65,7 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
         licence_code="its author's",
         licence_weights="its author's",
         parameters=0,
-        contract=ImageContract(size=(size, size)),
+        contract=contract,
         config=config,
         **KINDS.get(len(answer), TENSORS),
         num_classes=classes,
@@ -69,6 +75,8 @@ def spec(word: str, model_args: Mapping[str, Any]) -> ModelSpec:
         usual_weights="own",
         asked=dict(model_args),
         assumed=assumed,
+        channels_argument=next((one for one in CHANNELS_ARGUMENTS if one in _parameters(file, name)), ""),
+        contract_assumed="a module",
         sizes_by_trying=True,
     )
     return sized(known, network)
@@ -85,7 +93,8 @@ def load(spec: ModelSpec, num_classes: int, image_size: tuple[int, int]) -> tupl
     """The same with the weights that it has; UserMistake where it has another number of outputs."""
     file, name = Path(spec.config["file"]), spec.config["function"]
     network = spec.build(num_classes, image_size).eval()
-    found = _answer(network, image_size)
+    contract = spec.contract_for(image_size)
+    found = _answer(network, contract)
     if spec.num_classes and found[1] != num_classes:
         raise UserMistake(
             f"{file.name}: the network has another number of outputs",
@@ -94,7 +103,7 @@ def load(spec: ModelSpec, num_classes: int, image_size: tuple[int, int]) -> tupl
             because=f"{name} has no argument num_classes" if "num_classes" not in _parameters(file, name) else "",
             attempt="leave --num-classes out",
         )
-    if len(together := _answer(network, image_size, batch=2)) and together[0] != 2:
+    if len(together := _answer(network, contract, batch=2)) and together[0] != 2:
         raise UserMistake(
             f"{file.name}: the network mixes the pictures of a batch",
             found=f"an answer of shape {together} to 2 pictures",
@@ -257,13 +266,32 @@ def _one_input(network: nn.Module, file: Path, name: str) -> None:
     )
 
 
-def _answer(network: nn.Module, size: tuple[int, int], batch: int = 1) -> tuple[int, ...]:
+def check_input(spec: ModelSpec, contract: ImageContract) -> None:
+    """UserMistake where the network does not run on pictures of this type and layout."""
+    file, name = Path(spec.config["file"]), spec.config["function"]
+    try:
+        _answer(spec.build(image_size=contract.size).eval(), contract)
+    except UserMistake:
+        raise
+    except Exception as error:  # noqa: BLE001
+        told = face_words(*contract.face)
+        raise UserMistake(
+            f"{file.name}: the network of {name} does not take what the contract says",
+            found=f"{told}: {first_line(error)}",
+            expected=face_words(*spec.contract.face),
+            because="it was run on an empty picture of that kind",
+            attempt="leave --input-dtype and --layout out, or a forward that begins with what they say",
+        ) from None
+
+
+def _answer(network: nn.Module, contract: ImageContract, batch: int = 1) -> tuple[int, ...]:
     """The shape of what it answers to empty pictures; of several nothing, where it takes one only."""
     import torch
 
     try:
         with torch.no_grad():
-            return tuple(one_tensor(network(torch.zeros(batch, 3, *size)), "the network").shape)
+            empty = torch.zeros(*contract.shape(batch), dtype=getattr(torch, contract.dtype))
+            return tuple(one_tensor(network(empty), "the network").shape)
     except RuntimeError:
         if batch == 1:
             raise
@@ -280,12 +308,18 @@ def _usual_size(file: Path, name: str) -> Any:
     return tuple(default) if isinstance(default, (list, tuple)) else default if isinstance(default, int) else None
 
 
-def _first_answer(network: nn.Module, word: str, usual: Any = None) -> tuple[int, tuple[int, ...]]:
-    """The first side that it sees, and the shape of its answer; UserMistake where it sees none."""
+def _first_answer(network: nn.Module, word: str, usual: Any = None) -> tuple[ImageContract, tuple[int, ...]]:
+    """The first kind of picture that it sees, and the shape of its answer; UserMistake where it sees none.
+
+    Three channels before one and four, floats before bytes, channels first before last.
+    """
     first: Exception | None = None
-    for side in (*([usual] if isinstance(usual, int) and usual > 0 else []), *SIDES):
+    sides = (*([usual] if isinstance(usual, int) and usual > 0 else []), *SIDES)
+    for dtype, layout, channels, side in product((FLOAT32, BYTES), LAYOUTS, (3, 1, 4), sides):
+        contract = replace(ImageContract((side, side)).with_channels(channels), layout=layout)
+        contract = replace(contract.raw(), dtype=dtype) if dtype == BYTES else contract
         try:
-            return side, _answer(network, (side, side))
+            return contract, _answer(network, contract)
         except UserMistake:
             raise
         except Exception as error:  # noqa: BLE001

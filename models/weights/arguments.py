@@ -36,7 +36,7 @@ def network_arguments(told: Mapping[str, Any], spec: ModelSpec, origin: str) -> 
                 expected="arguments that it has: " + ", ".join(spec.arguments)
                 if spec.arguments
                 else "no arguments of its own",
-                because="pictures have three channels"
+                because=f"{spec.name} takes pictures of {spec.contract.channels} channels"
                 if name == "in_chans"
                 else "built without it, the network would answer otherwise",
                 attempt="a variant that is so (edgesmith list), or edgesmith.register_model with a network of your own",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.pictures.contract import spread
 from .arguments import network_arguments
 from .class_map import class_map, counted
 from .files.beside import beside
@@ -51,14 +52,19 @@ class Recorded:
 
     def applied(self, spec: ModelSpec) -> ModelSpec:
         """The variant as it is recorded; UserMistake for network arguments or units that cannot be used."""
-        contract = replace(spec.contract, **self.fields)
-        if "mean" in self.fields or "std" in self.fields:
-            check_units(contract, ", ".join(dict.fromkeys(self.origins.values())))
         origin = self.origins.get("arguments", "")
+        config = {**spec.config, **network_arguments(self.arguments, spec, origin), **spec.asked}
+        usual = spec.contract.with_channels(config.get(spec.channels_argument, spec.contract.channels))
+        per_channel = {
+            name: spread(self.fields[name], usual.channels) for name in ("mean", "std") if name in self.fields
+        }
+        contract = replace(usual, **{**self.fields, **per_channel})
+        if per_channel:
+            check_units(contract, ", ".join(dict.fromkeys(self.origins.values())))
         return replace(
             spec,
             contract=contract,
-            config={**spec.config, **network_arguments(self.arguments, spec, origin), **spec.asked},
+            config=config,
             num_classes=self.num_classes or spec.num_classes,
             label_names=self.labels or spec.label_names,
         ).with_classes(self.num_classes)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.contract import ImageContract
+from ...runtime.pictures.contract import CHANNELS, ImageContract
 
 FITS = {"center": "crop", "squash": "stretch", "border": "letterbox"}  # timm's crop_mode
 PIL = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -151,26 +151,31 @@ def _one_of(known: Mapping[str, str], value: Any, name: str, origin: str) -> str
     return known[value]
 
 
-def three_numbers(value: Any, name: str, origin: str) -> tuple[float, float, float]:
-    """One number a channel out of one or three, or of a text with commas; UserMistake for anything else, and a std of 0."""
+def three_numbers(value: Any, name: str, origin: str) -> tuple[float, ...]:
+    """The same with one number taken for three channels, as most pictures have them."""
+    found = channel_numbers(value, name, origin)
+    return found * 3 if len(found) == 1 else found
+
+
+def channel_numbers(value: Any, name: str, origin: str) -> tuple[float, ...]:
+    """One number, or one a channel (3 or 4), also of a text with commas; UserMistake for anything else, and a std of 0."""
     parts: Any = value.strip("[]() ").replace(",", " ").split() if isinstance(value, str) else value
     parts = parts if isinstance(parts, (list, tuple)) else [parts]
     try:
         numbers = [float(part) for part in parts if not isinstance(part, bool)]
     except (TypeError, ValueError):
         numbers = []
-    usable = len(numbers) == len(parts) in (1, 3) and all(map(math.isfinite, numbers))
+    usable = len(numbers) == len(parts) in CHANNELS and all(map(math.isfinite, numbers))
     if not usable or (name.endswith("std") and min(numbers) <= 0):
         flag = name.removeprefix("--").removeprefix("image_")
         raise UserMistake(
             f"{origin}: {name} cannot be used",
             found="a tensor or another object" if isinstance(value, Mapping) else str(value)[:120],
             expected="three finite numbers, or one for all channels" + (", above 0" if flag == "std" else ""),
-            because="pictures have three channels: (x - mean) / std is computed for each",
+            because="(x - mean) / std is computed for each channel of a picture",
             attempt=f"--{flag} 0.5,0.5,0.5",
         )
-    red, green, blue = numbers * (3 // len(numbers))
-    return red, green, blue
+    return tuple(numbers)
 
 
 def check_units(contract: ImageContract, origin: str) -> None:

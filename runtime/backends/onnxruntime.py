@@ -25,7 +25,7 @@ NEWEST: dict[str, tuple[int, int]] = {
     "1.32": (28, 14),
 }
 # Weights of gigabytes are read from the map of their file as they lie: laid out anew for the kernels, as ONNX Runtime does by
-# default, they would be in memory a second time. davit_huge (1.4 GB) loads in 0.8 s in place of 6.5 and is no slower.
+# default, they would be in memory a second time, and a run was no faster (benchmarks/large_weights.py).
 # Weights in few bits need their layout, and several graphs that share weights are measured with it.
 OPSET = re.compile(r"Opset (\d+) is under development.*?support for domain ai\.onnx is till opset (\d+)", re.DOTALL)
 IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")

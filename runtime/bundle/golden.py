@@ -41,8 +41,8 @@ class Golden:
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
-    picture: np.ndarray | None = None  # (H, W, 3) uint8 RGB
-    prepared: np.ndarray | None = None  # (3, h, w) float32, samples of that picture after preprocessing
+    picture: np.ndarray | None = None  # (H, W, 3) uint8 RGB, (H, W, 4) where alpha counts
+    prepared: np.ndarray | None = None  # (C, h, w) float32 or uint8, samples of that picture after preprocessing
 
     @property
     def cases(self) -> int:
@@ -152,8 +152,9 @@ def _picture(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, np.nd
     if picture is None and prepared is None:
         return None, None
     if (
-        picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size
-        or prepared is None or prepared.dtype != np.float32 or prepared.ndim != 3 or not prepared.size
+        picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4)
+        or not picture.size
+        or prepared is None or prepared.dtype not in (np.float32, np.uint8) or prepared.ndim != 3 or not prepared.size
     ):  # fmt: skip
         told = ", ".join(
             f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in (PICTURE, PREPARED) if name in arrays
@@ -161,7 +162,7 @@ def _picture(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, np.nd
         raise BundleRefused(
             "the golden file has no picture that preprocessing can be tested with",
             found=told,
-            expected=f"{PICTURE} uint8 (height, width, 3) and {PREPARED} float32 (3, height, width)",
+            expected=f"{PICTURE} uint8 (height, width, 3) and {PREPARED} float32 (channels, height, width)",
             attempt="export it again",
         )
     return picture, prepared

@@ -57,19 +57,24 @@ def read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, GraphSpe
 
 
 def check_pictures(folder: Path, graphs: Mapping[str, GraphSpec], contract: ImageContract) -> None:
-    """BundleRefused where the one input cannot be what the input contract makes of a picture, (B, 3, height, width)."""
+    """BundleRefused where the one input cannot be what the input contract makes of a picture, (B, C, height, width) or as it says."""
     main = next(iter(graphs.values()))
     if len(graphs) > 1 or len(main.inputs) > 1:
         return  # then pictures alone do not feed it
     (spec,) = main.inputs
-    made = (contract.channels, *contract.size)
+    made = contract.shape(1)[1:]
     bounds = [spec.limits(axis) for axis in range(1, len(spec.shape))]
-    if len(spec.shape) != 4 or any(
-        size < least or (most is not None and size > most) for size, (least, most) in zip(made, bounds, strict=True)
+    if (
+        spec.dtype != contract.dtype
+        or len(spec.shape) != 4
+        or any(
+            size < least or (most is not None and size > most) for size, (least, most) in zip(made, bounds, strict=True)
+        )
     ):
         raise BundleRefused(
             f"{folder} contradicts itself",
-            found=f"input {spec.name} ({', '.join(map(str, spec.shape))}), and pictures of {' x '.join(map(str, made))}",
+            found=f"input {spec.name} {spec.dtype} ({', '.join(map(str, spec.shape))}), and pictures of {contract.dtype} "
+            + " x ".join(map(str, made)),
             expected="an input that takes what the input contract makes of a picture",
             attempt="copy the bundle again, or export it again",
         )

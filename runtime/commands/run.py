@@ -145,6 +145,7 @@ def run(asked: Asked) -> int:
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
         load(bundle, backend=asked.backend, threads=asked.threads, pool_mb=asked.pool_mb) as session,
     ):
+        source.alpha = bundle.contract.channels == 4
         outs = list(_savers(asked, task_of(bundle.task), source))
         code = _Run(asked, choices, session, source, outs).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault

@@ -3,8 +3,8 @@
 OpenCV decodes a cut-off JPEG into grey stripes without an error and allocates whatever a header claims, so the size and
 the end of the file are looked at before decoding (JPEG, PNG; other formats are left to OpenCV's own checks).
 EXIF orientation is applied here and not by OpenCV, whose versions differ in it; samples of more than 8 bits are judged in
-depth.py, alpha is dropped, grey becomes three equal channels, CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
-only warns), so that damage is not found here.
+depth.py, alpha is dropped unless it is asked for, grey becomes three equal channels, CMYK becomes RGB without a colour profile. A JPEG whose coded pixels were overwritten in the middle still decodes (libjpeg
+only warns), so that damage is not found here. OpenCV hands out the colours of a TIFF with alpha multiplied by it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ AVIF_HEAD_BYTES = 64 * 1024  # where an AVIF says that it is turned
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a picture as uint8 (H, W, 3) RGB; UserMistake if it is missing, empty, cut off, too large or no picture."""
-    return decode_image(read_file(path), str(path))
+def read_image(path: str | os.PathLike[str], alpha: bool = False) -> np.ndarray:
+    """Read a picture as uint8 (H, W, 3) RGB; UserMistake if it is missing, empty, cut off, too large or no picture.
+
+    With ``alpha`` as (H, W, 4) RGBA where the file has one.
+    """
+    return decode_image(read_file(path), str(path), alpha)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -53,8 +56,8 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         raise UserMistake(f"cannot read the picture {path}", found=error.strerror or str(error)) from error
 
 
-def decode_image(data: bytes, name: str = "image") -> np.ndarray:
-    """Encoded bytes -> uint8 (H, W, 3) RGB; ``name`` stands in the error."""
+def decode_image(data: bytes, name: str = "image", alpha: bool = False) -> np.ndarray:
+    """Encoded bytes -> uint8 (H, W, 3) RGB, with ``alpha`` (H, W, 4) where there is one; ``name`` stands in the error."""
     head = _checked(data, name)
     avif = data[4:8] == b"ftyp"
     stored = _decode(data, name, AS_STORED if avif else AS_STORED | cv2.IMREAD_ANYDEPTH)
@@ -75,7 +78,18 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
         inverted=head.inverted,
         file=True,
     )
+    if alpha and head.kind != "JPEG" and (whole := _with_alpha(data, name)) is not None:
+        veil = whole[:, :, 3] if whole.dtype == np.uint8 else (whole[:, :, 3] >> 8).astype(np.uint8)
+        return cv2.cvtColor(turned(np.dstack([image, veil]), head.orientation), cv2.COLOR_BGRA2RGBA)
     return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGR2RGB)
+
+
+def _with_alpha(data: bytes, name: str) -> np.ndarray | None:
+    """uint8 or uint16 (H, W, 4) BGRA, not turned; None where the file has no alpha."""
+    whole = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    if whole.ndim != 3 or whole.shape[2] != 4 or whole.dtype not in (np.uint8, np.uint16):
+        return None
+    return whole
 
 
 def _to_white(head: Header, data: bytes, stored: np.ndarray, name: str) -> np.ndarray:

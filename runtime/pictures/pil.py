@@ -1,7 +1,7 @@
 """A picture of Pillow -> the array that the same picture gives when it is read from its file (file.py).
 
 Pillow itself is never imported: whoever has such a picture has it already. EXIF orientation is applied, samples of more
-than 8 bits are judged in depth.py, alpha is dropped, a palette, CMYK and bilevel become RGB. A picture that was turned by hand
+than 8 bits are judged in depth.py, alpha is dropped unless it is asked for, a palette, CMYK and bilevel become RGB. A picture that was turned by hand
 but still carries its EXIF tag is turned again, as its file would be.
 """
 
@@ -56,14 +56,15 @@ def is_pil(picture: object) -> TypeGuard[PilPicture]:
     return all(hasattr(picture, name) for name in ("mode", "size", "load", "convert", "getbands", "getexif"))
 
 
-def pil_pixels(picture: PilPicture) -> np.ndarray:
-    """uint8, (H, W) or (H, W, 3); UserMistake for a mode without colours, an unknown depth, or a file that is cut off."""
+def pil_pixels(picture: PilPicture, alpha: bool = False) -> np.ndarray:
+    """uint8, (H, W) or (H, W, 3), with ``alpha`` (H, W, 4) where it has one; UserMistake for a mode without colours, an unknown depth, or a file that is cut off."""
     try:
         reduced = ";16" in str(getattr(picture, "tile", "")) and not picture.mode.startswith("I")
         found = {tag: _numbers(value) for tag, value in dict(getattr(picture, "tag_v2", None) or {}).items()}
         picture.load()  # Pillow reads the file now, not when it was opened
         _check_turned(picture, found)
         array = _samples(picture)
+        veil = _alpha(picture) if alpha else None
         orientation = _orientation(picture)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserMistake(
@@ -81,7 +82,21 @@ def pil_pixels(picture: PilPicture) -> np.ndarray:
     sample_bits = max(found.get(SAMPLE_BITS, (0,)))
     bits = sample_bits if 8 < sample_bits < 16 else depth_of_tags(found)
     inverted = array.dtype == np.uint16 and found.get(INVERSION) == (0,)
-    return turned(eight_bits(array, "the PIL picture", bits=bits, inverted=inverted), orientation)
+    levels = eight_bits(array, "the PIL picture", bits=bits, inverted=inverted)
+    if veil is not None:
+        colours = levels.reshape(*levels.shape[:2], -1)
+        levels = np.dstack([*([colours] * (3 // colours.shape[2])), veil])
+    return turned(levels, orientation)
+
+
+def _alpha(picture: PilPicture) -> np.ndarray | None:
+    """uint8 (H, W); None where nothing is transparent."""
+    with_alpha = picture.mode in ("LA", "La", "RGBA", "RGBa", "PA")
+    if not with_alpha and "transparency" not in picture.info:
+        return None
+    if picture.mode not in ("RGBA", "LA"):
+        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
+    return np.asarray(picture)[..., -1]
 
 
 def _check_turned(picture: PilPicture, found: dict[int, tuple[int, ...]]) -> None:

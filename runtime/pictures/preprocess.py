@@ -1,6 +1,6 @@
 """Pictures -> the tensor a model was trained on: resize, crop, scale, normalise, as the bundle's input contract says.
 
-    pictures (H, W, 3) uint8 RGB, any sizes  ->  (B, 3, height, width) float32
+    pictures (H, W, 3) uint8 RGB, any sizes  ->  (B, 3, height, width) float32; grey, alpha, bytes, channels last as it says
 
 The contract travels in the bundle, so that the calibrator, the parity check and the device all do the same thing.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import UserMistake
-from .contract import ImageContract
+from .contract import BYTES, CHANNELS, CHANNELS_LAST, ImageContract
 from .depth import NORMALISED, eight_bits, value_range
 from .file import read_image
 from .pil import PilPicture, is_pil, pil_pixels
@@ -26,28 +26,43 @@ Picture = np.ndarray | str | os.PathLike[str] | PilPicture
 
 
 def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray:
-    """Pictures (paths, PIL pictures, uint8/uint16 arrays (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA) -> float32 (B, 3, H, W)."""
+    """Pictures (paths, PIL pictures, uint8/uint16 arrays (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA) -> what the graph takes.
+
+    float32 (B, C, H, W), or as the contract says uint8 and (B, H, W, C).
+    """
     if isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", 4) != 4:
         raise UserMistake("preprocess takes a sequence of pictures", found=type(images).__name__, attempt="[image]")
-    height, width = contract.size
-    batch = np.empty((len(images), 3, height, width), np.float32)
-    gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)[:, None, None]  # (3, 1, 1)
+    batch = np.empty(contract.shape(len(images)), contract.dtype)
+    gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)[:, None, None]  # (C, 1, 1)
     shift = (-np.array(contract.mean, np.float64) / contract.std).astype(np.float32)[:, None, None]
     for row, image in zip(batch, images, strict=True):
-        planes = fit_image(pixels(image), contract).transpose(2, 0, 1)  # (3, height, width)
-        np.multiply(planes if contract.colour == "RGB" else planes[::-1], gain, out=row, dtype=np.float32)
-        row += shift
+        levels = fit_image(pixels(image, contract.channels), contract)  # (height, width, C) uint8
+        planes = ordered(levels, contract).transpose(2, 0, 1)
+        out = row.transpose(2, 0, 1) if contract.layout == CHANNELS_LAST else row
+        if contract.dtype == BYTES:
+            out[:] = planes
+        else:
+            np.multiply(planes, gain, out=out, dtype=np.float32)
+            out += shift
     return batch
 
 
-def pixels(image: Picture) -> np.ndarray:
-    """One picture, read if it is a path -> uint8 (H, W, 3) RGB; UserMistake for what is no picture."""
+def ordered(levels: np.ndarray, contract: ImageContract) -> np.ndarray:
+    """(H, W, C), RGB -> the colours in the order of the network; alpha stays behind them."""
+    if contract.colour == "RGB":
+        return levels
+    return levels[:, :, ::-1] if contract.channels == 3 else levels[:, :, [2, 1, 0, 3]]
+
+
+def pixels(image: Picture, channels: int = 3) -> np.ndarray:
+    """One picture, read if it is a path -> uint8 (H, W, channels): grey, RGB or RGBA; UserMistake for what is no picture."""
+    alpha = channels == 4
     if isinstance(image, np.ndarray):
-        return as_rgb(image)
+        return as_channels(image, channels)
     if isinstance(image, (str, os.PathLike)):
-        return as_rgb(read_image(image))
+        return as_channels(read_image(image, alpha), channels)
     if is_pil(image):
-        return as_rgb(pil_pixels(image))
+        return as_channels(pil_pixels(image, alpha), channels)
     raise UserMistake(
         "this is not a picture", found=type(image).__name__, expected="a path, a uint8 array or a picture of PIL"
     )
@@ -55,9 +70,17 @@ def pixels(image: Picture) -> np.ndarray:
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Any picture array -> uint8 (H, W, 3); UserMistake for floats, unknown depths and shapes that are no picture."""
+    return as_channels(image, 3)
+
+
+def as_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Any picture array -> uint8 (H, W, channels), 1, 3 or 4; raises as ``as_rgb``.
+
+    Grey of colours is that of Pillow's mode L, alpha of a picture without is 255.
+    """
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape or image.dtype.kind not in "biuf":
+    if image.ndim != 3 or image.shape[2] not in CHANNELS or 0 in image.shape or image.dtype.kind not in "biuf":
         said = value_range(image)
         raise UserMistake(
             "this array is not a picture",
@@ -65,20 +88,35 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
             expected="uint8 (height, width, 3), RGB, values 0..255",
             attempt=NORMALISED,
         )
-    image = eight_bits(image[:, :, :3])  # without alpha, which is 65535 beside colours of any depth
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    colours = eight_bits(image[:, :, :3])  # without alpha, which is 65535 beside colours of any depth
+    if channels == 1:
+        return colours if colours.shape[2] == 1 else grey(colours)
+    rgb = np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
+    return rgb if channels == 3 else np.dstack([rgb, alpha_of(image)])
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) RGB -> (H, W, 1), to the bit as Pillow's mode L (ITU-R 601-2 luma in 16 bits); OpenCV's versions differ."""
+    red, green, blue = (image[:, :, channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[:, :, None]
+
+
+def alpha_of(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W): alpha of a picture array, 255 where it has none; of 16 bits the upper eight."""
+    if image.shape[2] < 4:
+        return np.full(image.shape[:2], 255, np.uint8)
+    return image[:, :, 3] if image.dtype == np.uint8 else (image[:, :, 3] >> 8).astype(np.uint8)
 
 
 def fit_image(image: np.ndarray, contract: ImageContract) -> np.ndarray:
-    """uint8 (H, W, 3) RGB -> uint8 (height, width, 3) of the contract: resized, then cropped or padded."""
+    """uint8 (H, W, C), RGB -> uint8 (height, width, C) of the contract: resized, then cropped or padded."""
     height, width = contract.size
     place = placement((image.shape[0], image.shape[1]), contract)
     part = resize_window(image, place.resized, contract.resize, contract.antialias, place.window)
     if part.shape[:2] == (height, width):
         return part
-    fill = [round(m / contract.scale) for m in (contract.mean if contract.colour == "RGB" else contract.mean[::-1])]
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[:] = fill
+    fill = np.array([[[round(m / contract.scale) for m in contract.mean]]], np.uint8)  # in the network's order
+    canvas = np.repeat(np.repeat(ordered(fill, contract), height, axis=0), width, axis=1)
     top, left = place.corner
     canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
     return canvas

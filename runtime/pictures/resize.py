@@ -4,7 +4,9 @@ Which resize a model was evaluated with decides its accuracy more than its preci
 bicubic. This is the separable form: one small matrix per axis, applied to blocks of output rows, so that a row costs only
 the input rows in the support of its kernel. Weights, rounding and the order of the two axes are Pillow's, to the bit.
 
-    image (H, W, 3) uint8 -> window of the resized picture (h, w, 3) uint8
+    image (H, W, C) uint8 -> window of the resized picture (h, w, C) uint8
+
+Colours beside an alpha are multiplied by it before and divided by it after, as Pillow does: what is transparent has no colour.
 
 The kernels: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981 (a = -0.5), and the triangle.
 """
@@ -91,18 +93,45 @@ def resize_window(
     """Resize to ``size`` (height, width) and return the part ``window`` (top, left, bottom, right) of the result.
 
     Only the pixels that the window needs are computed. Without ``antialias`` this is OpenCV's plain resize: that of torch
-    with ``antialias=False`` on floating-point pictures, within a level; torch's own kernel for bytes is another.
+    with ``antialias=False`` on floating-point pictures, within a level; torch's own kernel for bytes is another. Every
+    channel is then resized for itself, alpha too.
     """
     top, left, bottom, right = window
-    height, width = image.shape[:2]
+    height, width, channels = image.shape
     if not antialias:
         if (height, width) != size:
             flag = cv2.INTER_CUBIC if method == "bicubic" else cv2.INTER_LINEAR
-            image = cv2.resize(image, (size[1], size[0]), interpolation=flag)
+            image = cv2.resize(image, (size[1], size[0]), interpolation=flag).reshape(*size, channels)
         return image[top:bottom, left:right]
+    if channels == 4 and (height, width) != size and image[:, :, 3].min() < 255:
+        return _without_alpha(_resized(_with_alpha(image), size, method, window))
+    return _resized(image, size, method, window)
+
+
+def _resized(image: np.ndarray, size: tuple[int, int], method: str, window: tuple[int, int, int, int]) -> np.ndarray:
+    top, left, bottom, right = window
+    height, width = image.shape[:2]
     rows = _Axis(height, size[0], method, top, bottom)
     columns = _Axis(width, size[1], method, left, right)
     part = image[slice(*rows.support), slice(*columns.support)]
     if rows.shrink > max(2 * columns.shrink, 0):  # the order of Pillow 13, found by trial; older ones: columns first
-        return cv2.transpose(columns.resize(cv2.transpose(rows.resize(part))))
-    return rows.resize(cv2.transpose(columns.resize(cv2.transpose(np.ascontiguousarray(part)))))
+        return _turned(columns.resize(_turned(rows.resize(part))))
+    return rows.resize(_turned(columns.resize(_turned(np.ascontiguousarray(part)))))
+
+
+def _turned(part: np.ndarray) -> np.ndarray:
+    """(H, W, C) -> (W, H, C); OpenCV drops the axis of a single channel."""
+    return cv2.transpose(part).reshape(part.shape[1], part.shape[0], part.shape[2])
+
+
+def _with_alpha(image: np.ndarray) -> np.ndarray:
+    """(H, W, 4) -> the colours times alpha / 255, rounded in whole numbers as Pillow's RGBa."""
+    products = image[:, :, :3].astype(np.uint32) * image[:, :, 3:] + 128
+    return np.dstack([(((products >> 8) + products) >> 8).astype(np.uint8), image[:, :, 3]])
+
+
+def _without_alpha(image: np.ndarray) -> np.ndarray:
+    """The way back: 255 / alpha times, rounded down; where alpha is 0 or 255 the colours are left as they are."""
+    alpha = image[:, :, 3:].astype(np.uint32)
+    back = np.minimum(255 * image[:, :, :3].astype(np.uint32) // np.maximum(alpha, 1), 255).astype(np.uint8)
+    return np.dstack([np.where((alpha == 0) | (alpha == 255), image[:, :, :3], back), image[:, :, 3]])

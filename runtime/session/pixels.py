@@ -1,6 +1,7 @@
 """The golden picture through this device's preprocessing, beside what it became where the bundle was made.
 
-    picture (H, W, 3) uint8  --the bundle's input contract-->  (3, height, width), of which up to 64 x 64 places are kept
+    picture (H, W, 3) uint8, with alpha (H, W, 4)  --the bundle's input contract-->  (C, height, width), of which up to
+    64 x 64 places are kept
 
 The rest of the self-test begins behind preprocessing, so a contract with another scale would not be seen by it.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pictures.contract import ImageContract
+from ..pictures.contract import CHANNELS_LAST, ImageContract
 from ..tasks.selftest import SelfTestRow
 
 SAMPLES = 64  # places kept along each side
@@ -19,10 +20,11 @@ MEAN_LEVELS, MAX_LEVELS = 0.25, 3.0
 
 
 def prepared(picture: np.ndarray, contract: ImageContract) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (3, h, w) float32, h and w at most ``SAMPLES``."""
+    """(H, W, 3 or 4) uint8 -> (C, h, w) of the graph's type, h and w at most ``SAMPLES``."""
     from ..pictures.preprocess import preprocess
 
     tensor = preprocess([picture], contract)[0]
+    tensor = tensor.transpose(2, 0, 1) if contract.layout == CHANNELS_LAST else tensor
     rows, columns = (-(-side // SAMPLES) for side in tensor.shape[1:])
     return np.ascontiguousarray(tensor[:, rows // 2 :: rows, columns // 2 :: columns])
 

@@ -218,7 +218,7 @@ class Session(ABC):
         least, size = self.batch_sizes(len(images))
         for start in range(0, len(images), size):
             started = time.perf_counter()
-            arrays = [pixels(image) for image in images[start : start + size]]
+            arrays = [pixels(image, contract.channels) for image in images[start : start + size]]
             batch = preprocess(arrays, contract)
             preprocess_ms = (time.perf_counter() - started) * 1e3
             results = self.run({self.inputs[0].name: at_least(batch, least)})

@@ -10,6 +10,7 @@ import pytest
 from command_line import Answer, edgesmith
 
 from edgesmith import __main__ as entry
+from edgesmith.exporter.commands import cli, usage
 from edgesmith.exporter.run import arguments
 from edgesmith.runtime.errors import UserMistake
 
@@ -144,3 +145,16 @@ def test_ctrl_c_while_the_command_is_still_imported_shows_no_traceback(word, mon
     with pytest.raises(SystemExit) as end:
         entry.main()
     assert end.value.code == 130 and capsys.readouterr().err == "edgesmith: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("--model", "resnet81"), ("-m", "resnet81"), ("--model=resnet81",), ("model=resnet81",), ("resnet81",)]
+)
+def test_a_name_that_no_model_has_is_told_before_the_settings_are_put_together(words: tuple[str, ...]):
+    with pytest.raises(UserMistake, match="no model of this name"):
+        usage.strict(["export", *words, "--force"], cli._command(["export"]))
+
+
+def test_help_and_other_mistakes_come_first_where_they_did():
+    assert edgesmith("export", "--model", "resnet81", "--help").code == 0
+    assert "--model" in edgesmith("export", "--model").err

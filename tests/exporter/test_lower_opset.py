@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.reference
 import onnx_ir as ir
 import pytest
 from graph_asserts import parse, run
@@ -34,3 +35,17 @@ def test_the_upsampling_of_a_neck(opset):
 def test_another_meaning_is_refused():
     with pytest.raises(UserMistake, match="Resize cannot be written in opset 16"):
         lower_opset(parse(UPSAMPLE.replace("antialias = 0", "antialias = 1")), 16)
+
+
+@pytest.mark.parametrize(("alpha", "nodes"), [("", ["Sigmoid", "Mul"]), ("<alpha = 1.702>", ["Mul", "Sigmoid", "Mul"])])
+def test_swish_is_written_out_before_opset_24(alpha, nodes):
+    model = parse(
+        f'<ir_version: 10, opset_import: ["" : 24]> g (float[2, 3] x) => (float[2, 3] y) {{ [s] y = Swish{alpha}(x) }}'
+    )
+    assert lower_opset(model, 23) == {"Swish": 1}
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert [node.op_type for node in model.graph] == nodes
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    factor = 1.702 if alpha else 1.0
+    (found,) = onnx.reference.ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    np.testing.assert_allclose(found, x / (1 + np.exp(-factor * x.astype(np.float64))), rtol=1e-5)  # float32

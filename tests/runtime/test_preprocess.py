@@ -173,7 +173,7 @@ def test_the_fill_is_the_mean_colour_and_nothing_to_the_network(colour, scale):
         ({"std": [1, 0, 1]}, "std"),
         ({"colour": "YUV"}, "RGB or BGR"),
         ({"surprise": 1}, "surprise"),
-        ({"channels": 1}, "channels"),
+        ({"channels": 2}, "channels"),
         ({"anchor": "left"}, "centre or corner"),
         ({"anchor": "corner"}, "only a letterboxed picture"),
     ],

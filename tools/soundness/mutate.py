@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+from foreign import in_a_branch, in_a_loop, may_be_replaced
 from onnx import helper, numpy_helper
 
 Change = Callable[[onnx.GraphProto, random.Random], bool]
@@ -243,5 +244,5 @@ def nothing(graph: onnx.GraphProto, rng: random.Random) -> bool:
 CHANGES: tuple[Change, ...] = (
     swap_axes, another_attribute, other_numbers, other_numbers, other_view_of_a_constant, read_another_value,
     read_another_value, hand_out, swap_operands, node_between, node_between, read_it_outside, leave_out, one_reader_more,
-    one_picture, nothing,
+    one_picture, in_a_branch, in_a_loop, may_be_replaced, nothing,
 )  # fmt: skip

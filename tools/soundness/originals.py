@@ -1,4 +1,4 @@
-"""The graphs that mutants are made of: six families, ten networks of timm, and attention as people write it; traced once.
+"""The graphs that mutants are made of: six families, twenty networks of timm, and attention as people write it; traced once.
 
 Random weights, small pictures; kept as ONNX in a folder, since tracing takes longer than everything else here.
 """
@@ -25,6 +25,16 @@ TIMM = {  # name -> sides of the picture, further choices
     "levit_128s": (224, {}),
     "mobilevit_xxs": (64, {}),
     "edgenext_xx_small": (64, {}),
+    "beit_base_patch16_224": (64, {"img_size": 64, "depth": 2, "embed_dim": 96, "num_heads": 3}),
+    "eva02_tiny_patch14_224": (56, {"img_size": 56, "depth": 2}),
+    "cait_xxs24_224": (64, {"img_size": 64, "depth": 2}),
+    "xcit_nano_12_p16_224": (64, {"img_size": 64, "depth": 2}),
+    "mvitv2_tiny": (64, {"img_size": 64}),
+    "maxvit_pico_rw_256": (64, {"img_size": 64}),
+    "focalnet_tiny_srf": (64, {"depths": (1, 1, 1, 1)}),
+    "poolformer_s12": (64, {}),
+    "ghostnet_050": (64, {}),
+    "repvit_m0_9": (64, {}),
 }
 
 

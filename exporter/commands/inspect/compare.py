@@ -27,7 +27,7 @@ from ...run.pictures import pictures
 from ...tasks.known import each
 from .compare_outputs import Pair, Verdict, gathered, paired, row_of, unlike
 from .compare_shapes import common_shapes, runs
-from .compare_sides import Side, aligned, common_pictures, open_side, task_of_name
+from .compare_sides import Side, aligned, check_faces, common_pictures, face_of, open_side, task_of_name
 from .foreign.graphs import read_picture_graph
 from .foreign.rounding import rounding_note
 from .foreign.tried import try_graph
@@ -57,10 +57,11 @@ def compare(
         opened = open_bundle(first), open_bundle(second)
         made, notes = task.beside(*opened, limit, data)
         return _told(first, second, made, notes)
-    judge = open_side(first, weights, num_classes)
-    other = open_side(second, weights, num_classes)
+    judge = open_side(first, weights, num_classes, second, face_of(second))
+    other = open_side(second, weights, num_classes, first, judge.face)
     try:
         _check_tasks(judge, other)
+        check_faces(judge, other)
         known = _contract(judge, other)
         shapes = common_shapes(judge, other, known.size)
         for side in (judge, other):
@@ -71,7 +72,7 @@ def compare(
         told = [(Path(side.name).name, side.takes.told) for side in (judge, other) if side.takes]
         notes += [f"{name} gets its pictures {words}" for name, words in told if words]
         paths = [picture.path for picture in pictures(data)]
-        found = [side.rounding(verify.seeded(shapes[0], replace(known, size=shapes[0][2:]))) for side in (judge, other)]
+        found = [side.rounding(_seeded(known, shapes[0])) for side in (judge, other)]
         notes += [
             f"{Path(side.name).name}: {rounding_note(db, side.engine)}"
             for side, db in zip((judge, other), found, strict=True)
@@ -81,12 +82,14 @@ def compare(
         blamed: np.ndarray | None = None
         for shape in shapes:
             contract = replace(known, size=(shape[2], shape[3]))
-            inputs = {"seeded": verify.seeded(shape, contract)}
+            inputs = {"seeded": _seeded(known, shape)}
             if some := paths if shape == shapes[0] else paths[:FEW]:
                 inputs["pictures"] = preprocess(some, contract)
             if quantised(limit) and len(inputs) > 1 and shape[2:] != shapes[0][2:]:
                 del inputs["seeded"]  # it is judged on what it was calibrated for
-            if shape != shapes[0] and (able := runs(judge, other, verify.seeded(shape, contract))) != (True, True):
+            if shape != shapes[0] and (
+                able := runs(judge, other, inputs["seeded"] if "seeded" in inputs else _seeded(known, shape))
+            ) != (True, True):
                 _not_run(judge, other, able, shape, rows, notes)
                 continue
             for kind, images in inputs.items():
@@ -207,6 +210,12 @@ def _check_tasks(judge: Side, other: Side) -> None:
         )
 
 
+def _seeded(known: ImageContract, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Numbers for a batch of pictures of these sizes, in the type and layout of the contract."""
+    batch, _, height, width = shape
+    return verify.seeded(known.shape(batch, (height, width)), known)
+
+
 def _contract(judge: Side, other: Side) -> ImageContract:
     """What happens to pictures; two files without a bundle are taken to read them as models of their task usually do."""
     known = judge.contract or other.contract
@@ -221,7 +230,7 @@ def _difference(judge: Side, other: Side, images: np.ndarray, precision: str) ->
     assert judge.graph is not None and other.graph is not None
     try:
         with asked_of_engine(other.graph):
-            one, two = (read_picture_graph(path).model for path in (judge.graph, other.graph))
+            one, two = (read_picture_graph(path, face=judge.face).model for path in (judge.graph, other.graph))
             found = first_jump(one, two, judge.prepare(images), precision, theirs=other.prepare(images))
     except UserMistake as error:
         return f"not looked for, ONNX Runtime does not run both graphs: {error.found[:120]}"

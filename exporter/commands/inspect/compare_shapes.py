@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MORE = 2  # pictures in the other batch, beside the first
 STEP = 32  # pixels: what most networks divide their sides by
 
-Shape = tuple[int, int, int, int]
+Shape = tuple[int, int, int, int]  # batch, channels, height, width, whatever the layout
 
 
 def common_shapes(judge: Side, other: Side, size: tuple[int, int]) -> list[Shape]:

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph.run import open_session
+from ....models.doors.names import door_of
+from ....models.registry import find, name_recorded
+from ....models.spec import face_words
 from ....runtime.bundle.bundle import open_bundle
 from ....runtime.errors import UserMistake
+from ....runtime.pictures.contract import CHANNELS_LAST
 from ...bundle.as_written import apart_db, as_written
 from ...run.foreign.words import asked_of_engine
 from ...run.runners import torch_runner
 from ...tasks.known import EXPORTS, each, find_export
 from .foreign.graphs import read_picture_graph
-from .foreign.pictures import PictureInput, prepared, raw
+from .foreign.pictures import USUAL, Face, PictureInput, prepared, raw
 from .foreign.rounding import exact_products, own_rounding
 from .foreign.tried import try_graph
 
@@ -44,8 +48,8 @@ class Side:
     run: Callable[[np.ndarray], dict[str, np.ndarray]]  # (B, 3, H, W) -> every output by its name
     outputs: tuple[str, ...]
     answers: dict[str, str]  # the outputs that the task knows: its name -> the file's
-    shape: tuple[int | str, ...]
-    limits: tuple[Limits, ...]  # of each axis
+    shape: tuple[int | str, ...]  # batch, channels, height, width, whatever the layout
+    limits: tuple[Limits, ...]  # of each of these
     contract: ImageContract | None
     graph: Path | None
     close: Callable[[], None]
@@ -56,6 +60,7 @@ class Side:
     takes: PictureInput | None = None  # of a file: its type and layout, which ``run`` sees to
     prepare: Callable[[np.ndarray], np.ndarray] = _as_they_are  # pictures of the comparison -> what ``run`` wants
     engine: str = "ONNX Runtime"
+    face: Face = USUAL  # what ``run`` takes beside sizes: (channels, dtype, layout)
     rounding: Callable[[np.ndarray], float | None] = _exact  # of the engine itself, in dB; ``run`` is without it
 
     def answer(self, results: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -67,21 +72,44 @@ class Side:
         return self.classes if self.finished else self.task.classes_of(answer)
 
 
-def open_side(name: str, weights: str | None, num_classes: int | None) -> Side:
-    """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them."""
+def face_of(name: str) -> Face:
+    """What a bundle takes beside sizes; the usual one for all else, which is told by opening it."""
+    if not Path(name).is_dir():
+        return USUAL
+    bundle = open_bundle(name)
+    return bundle.contract.face if isinstance(bundle.manifest.get("input_contract"), Mapping) else USUAL
+
+
+def open_side(name: str, weights: str | None, num_classes: int | None, beside: str = "", face: Face = USUAL) -> Side:
+    """A bundle, an ONNX file, or a model by name; UserMistake for what is none of them.
+
+    ``beside``: what it is compared with, of which a model by name is built; ``face``: what that takes.
+    """
     path = Path(name)
     if path.is_dir():
         return _open_bundle(path)
     if path.is_file():
-        return _open_graph(path)
-    if path.suffix in (".onnx", ".edge") or "/" in name:
+        return _open_graph(path, face)
+    if path.suffix in (".onnx", ".edge") or ("/" in name and door_of(name) is None):
         raise UserMistake(
             f"There is nothing at {name}",
             found="no file and no folder at that path",
             expected="a bundle, an ONNX file, or the name of a model",
             attempt="check the path; edgesmith list prints the names of the models",
         )
-    return _open_model(name, weights, num_classes)
+    return _open_model(name, weights, num_classes, beside)
+
+
+def check_faces(judge: Side, other: Side) -> None:
+    """UserMistake where the two take other pictures, beside their sizes."""
+    if judge.face != other.face:
+        raise UserMistake(
+            "The two do not take the same input",
+            found=f"{judge.name}: {face_words(*judge.face)}; {other.name}: {face_words(*other.face)}",
+            expected="the same channels, type and layout",
+            because="a picture is prepared once, for both",
+            attempt="compare with the model or file that the bundle was made from",
+        )
 
 
 def task_of_name(name: str) -> ExportTask | None:
@@ -148,16 +176,17 @@ def _open_bundle(path: Path) -> Side:
         return session.run({spec.name: images})
 
     exact = as_written(bundle)
+    axes = (0, 3, 1, 2) if bundle.contract.layout == CHANNELS_LAST else (0, 1, 2, 3)
     return Side(
-        str(path), exact or run, tuple(shapes), answers, spec.shape,
-        tuple(spec.limits(axis) for axis in range(len(spec.shape))), bundle.contract, bundle.graph, session.close, task,
+        str(path), exact or run, tuple(shapes), answers, tuple(spec.shape[axis] for axis in axes),
+        tuple(spec.limits(axis) for axis in axes), bundle.contract, bundle.graph, session.close, task, face=bundle.contract.face,
         rule=rule, classes=bundle.manifest.get("num_classes"), finished=task.in_graph(rule),
         engine=session.backend, rounding=(lambda images: apart_db(exact(images), run(images))) if exact else _exact,
     )  # fmt: skip
 
 
-def _open_graph(path: Path) -> Side:
-    foreign = read_picture_graph(path)
+def _open_graph(path: Path, face: Face) -> Side:
+    foreign = read_picture_graph(path, face=face)
     try_graph(path, foreign.takes.fixed)
     with asked_of_engine(path):
         session = open_session(exact_products(foreign.model))
@@ -176,11 +205,12 @@ def _open_graph(path: Path) -> Side:
         with asked_of_engine(path):
             return dict(zip(outputs, session.run(list(outputs), {feed: images}), strict=True))
 
-    limits = tuple(_limits(size) for size in foreign.takes.shape)
+    shape = (foreign.takes.shape[0], foreign.face[0], *foreign.takes.shape[2:])
+    limits = tuple(_limits(size) for size in shape)
     finished = tuple(answers) == task.runtime.finished
     return Side(
-        str(path), run, outputs, answers, foreign.takes.shape, limits, None, path, lambda: None, task,
-        finished=finished, takes=foreign.takes, rounding=lambda images: own_rounding(foreign.model, images),
+        str(path), run, outputs, answers, shape, limits, None, path, lambda: None, task,
+        finished=finished, takes=foreign.takes, face=foreign.face, rounding=lambda images: own_rounding(foreign.model, images),
     )  # fmt: skip
 
 
@@ -205,16 +235,27 @@ def _limits(size: int | str) -> Limits:
     return (size, size) if isinstance(size, int) else (1, None)
 
 
-def _open_model(name: str, weights: str | None, num_classes: int | None) -> Side:
+def _open_model(name: str, weights: str | None, num_classes: int | None, beside: str) -> Side:
     from ....models import as_recorded, create
 
-    spec = as_recorded(name, weights)
-    module = create(spec.name, weights, num_classes)
+    model_args = _arguments_beside(name, beside)
+    spec = as_recorded(name, weights, model_args)
+    module = create(spec.name, weights, num_classes, model_args=model_args)
     task = find_export(spec.task)
     outputs = task.runtime.outputs
     run = torch_runner(module, outputs=outputs)
-    shape = ("batch", 3, *spec.contract.size)
+    shape = ("batch", spec.contract.channels, *spec.contract.size)
     return Side(
         spec.name, lambda images: task.runtime.separated(run(images)), outputs, {name: name for name in outputs}, shape,
         tuple(_limits(size) for size in shape), spec.contract, None, lambda: None, task, rule=task.usual(spec),
+        face=spec.contract.face,
     )  # fmt: skip
+
+
+def _arguments_beside(name: str, beside: str) -> dict[str, Any]:
+    """The arguments of its builder that the bundle beside was made with, where it was made of this model."""
+    if not Path(beside).is_dir():
+        return {}
+    manifest = open_bundle(beside).manifest
+    recorded, model_args = name_recorded(manifest, name)
+    return model_args if find(recorded, model_args).recorded_name == manifest.get("model") else {}

@@ -96,7 +96,7 @@ def _module(bundle: Bundle, model: str | None, weights: str | None, shape: tuple
             expected="the same file, to measure PyTorch with",
             attempt="--weights PATH, or --against none to measure the bundle alone",
         )
-    size, classes = (shape[2], shape[3]), bundle.manifest["num_classes"]
+    size, classes = bundle.contract.sides(shape), bundle.manifest["num_classes"]
     made = prepare(spec, weights, classes, size, int(told.get("seed", 0)), bool(told.get("ema")))
     if made.sha256 != told.get("sha256"):
         raise UserMistake(
@@ -137,6 +137,7 @@ def peer_candidates(
         "typed": model,
         "weights": chosen,
         "classes": made.num_classes,
+        "size": list(made.image_size),
     }
     ready, outputs = [], find_task(bundle.task).outputs
     for peer in peers:
@@ -144,10 +145,10 @@ def peer_candidates(
         with step(progress, "prepare", name):
             try:
                 if peer == "plain":
-                    run, alone = _plain(module, images.shape, threads, folder, outputs)
+                    run, alone = _plain(module, images, threads, folder, outputs)
                 elif peer == ENGINE:
                     name = f"{name}, {HINTS.get(bundle.precision, 'its own precision')}"
-                    run, alone = _openvino(module, images.shape, threads, folder, bundle, outputs)
+                    run, alone = _openvino(module, images, threads, folder, bundle, outputs)
                 else:
                     run, alone = _torch(module, peer, threads, outputs), {**torch_alone, "kind": peer}
                 run(images)
@@ -166,23 +167,23 @@ def _torch(module: nn.Module, peer: str, threads: int, outputs: Sequence[str]) -
 
 
 def _plain(
-    module: nn.Module, shape: tuple[int, ...], threads: int, folder: Path, outputs: Sequence[str]
+    module: nn.Module, images: np.ndarray, threads: int, folder: Path, outputs: Sequence[str]
 ) -> tuple[Runner, dict[str, Any]]:
     """What a user gets from ``torch.onnx.export`` alone: traced at this very shape, none of our passes."""
-    path = _plain_file(module, shape, folder, outputs)
+    path = _plain_file(module, images, folder, outputs)
     return verify.graph_runner(_read(path), threads=threads), {"kind": "graph", "path": str(path)}
 
 
 def _openvino(
-    module: nn.Module, shape: tuple[int, ...], threads: int, folder: Path, bundle: Bundle, outputs: Sequence[str]
+    module: nn.Module, images: np.ndarray, threads: int, folder: Path, bundle: Bundle, outputs: Sequence[str]
 ) -> tuple[Runner, dict[str, Any]]:
     """The plain export again, at the precision of the bundle where OpenVINO has it: like beside like."""
-    path, precision = _plain_file(module, shape, folder, outputs), HINTS.get(bundle.precision)
+    path, precision = _plain_file(module, images, folder, outputs), HINTS.get(bundle.precision)
     alone = {"kind": ENGINE, "path": str(path), "precision": precision}
     return openvino_runner(path, threads, precision), alone
 
 
-def _plain_file(module: nn.Module, shape: tuple[int, ...], folder: Path, outputs: Sequence[str]) -> Path:
+def _plain_file(module: nn.Module, images: np.ndarray, folder: Path, outputs: Sequence[str]) -> Path:
     """The plain export on disk, made once for both engines."""
     import onnx_ir
 
@@ -190,7 +191,9 @@ def _plain_file(module: nn.Module, shape: tuple[int, ...], folder: Path, outputs
 
     path = folder / "plain.onnx"
     if not path.exists():
-        onnx_ir.save(trace(module, Shapes.fixed(*shape), name="plain", outputs=outputs, folder=folder).model, path)
+        shapes, dtype = Shapes.fixed(*images.shape), str(images.dtype)
+        plain = trace(module, shapes, name="plain", outputs=outputs, folder=folder, dtype=dtype)
+        onnx_ir.save(plain.model, path)
     return path
 
 

@@ -142,9 +142,9 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
         asked, bundle.contract, labels, told["notes"], task, calibrated=int(data.get("images") or 128),
         judged=int(data.get("held_out") or 0),
     )  # fmt: skip
-    shape = shape_of(bundle.picture_input.shape, bundle.contract.size)
+    shape = shape_of(bundle.picture_input.shape, bundle.contract)
     reference = (
-        open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape)
+        open_reference(asked.ref, asked.model, asked.weights, asked.num_classes, shape, face=bundle.contract.face)
         if asked.ref or asked.model
         else bundle_reference(bundle, asked.weights, shape)
     )
@@ -159,7 +159,7 @@ def _bundle(path: Path, asked: Asked, step: Step) -> dict[str, Any]:
     reference = replace(reference, task=task, rule=rule)  # the bundle's own thresholds count on both sides
     told["accuracy"] = _accuracy(reference, run, images, batch, asked.max_drop, told["notes"], step)
     if asked.sensitivity:
-        _scan(open_file(bundle.graph), told["nodes"], images, step, told["notes"], reference)
+        _scan(open_file(bundle.graph, bundle.contract.face), told["nodes"], images, step, told["notes"], reference)
     return told
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....graph.edit import clone
+from ....models.doors.building import tuples
 from ....models.registry import find
+from ....models.spec import face_words
 from ....models.weights.place import NAMED
 from ....runtime.bundle.bundle import Bundle, open_bundle
 from ....runtime.errors import UserMistake
@@ -19,8 +21,8 @@ from ....runtime.pictures.preprocess import ImageContract
 from ...run.foreign.words import asked_of_engine, in_words
 from ...tasks.known import EXPORTS, find_export
 from ...tasks.task import shapes_of
-from ..inspect.foreign.graphs import read_picture_graph
-from ..inspect.foreign.pictures import PictureInput, raw
+from ..inspect.foreign.graphs import ForeignGraph, read_picture_graph
+from ..inspect.foreign.pictures import USUAL, Face, PictureInput, raw
 from ..inspect.foreign.tried import try_graph
 from ..measure.file_peers import file_of, is_of_file
 
@@ -95,11 +97,11 @@ class Reference:
     whole: bool = False  # it reads whole numbers, 0..255
 
 
-def open_file(path: Path) -> File:
-    """Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
+def open_file(path: Path, face: Face = USUAL) -> File:
+    """``face``: what the pictures at hand are, where they are a bundle's. Raises UserMistake for a file that is no ONNX graph, has no quantisation in it, or takes anything but pictures."""
     from ....calibration.report.quantised_file import read_places
 
-    foreign = read_picture_graph(path)
+    foreign = read_picture_graph(path, face=face)
     model, places = read_places(foreign.model)
     if not places:
         raise UserMistake(
@@ -119,11 +121,12 @@ def open_reference(
     num_classes: int | None,
     shape: Shape,
     like: Collection[str] = (),
+    face: Face = USUAL,
 ) -> Reference:
     """An ONNX file, the graph of a bundle, or a model by name; it must take pictures of ``shape``.
 
     With both, the file is the reference and the name says how its pictures are prepared. ``like``: outputs that hold the
-    answers in the quantised file; those of the same names do here.
+    answers in the quantised file; those of the same names do here. ``face``: as in ``open_file``.
     """
     if ref is None:
         assert model is not None
@@ -138,7 +141,9 @@ def open_reference(
         )
     bundle = open_bundle(path) if path.is_dir() else None
     file = bundle.graph if bundle else path
-    foreign = read_picture_graph(file)
+    face = bundle.contract.face if bundle else face
+    foreign = read_picture_graph(file, face=face)
+    _check_face(file, foreign, face)
     graph, own = foreign.model, _shape(foreign.takes)
     sizes = [(ours, theirs) for ours, theirs in zip(shape[1:], own[1:], strict=True) if ours and theirs]
     if any(ours != theirs for ours, theirs in sizes):
@@ -193,12 +198,24 @@ def bundle_reference(bundle: Bundle, weights: str | None, shape: Shape) -> Refer
             attempt="--weights PATH, or --ref model.onnx",
         )
     if is_of_file(bundle):
-        found = open_reference(str(file_of(bundle, chosen)), None, None, bundle.manifest.get("num_classes"), shape)
+        classes, face = bundle.manifest.get("num_classes"), bundle.contract.face
+        found = open_reference(str(file_of(bundle, chosen)), None, None, classes, shape, face=face)
         return replace(found, contract=bundle.contract, labels=tuple(bundle.labels), notes=())
     return _named(
         str(bundle.manifest["model"]), chosen, bundle.manifest.get("num_classes"), shape, bundle.contract,
-        int(told.get("seed") or 0), told.get("sha256"), bool(told.get("ema")),
+        int(told.get("seed") or 0), told.get("sha256"), bool(told.get("ema")), bundle.manifest.get("model_args"),
     )  # fmt: skip
+
+
+def _check_face(path: Path, foreign: ForeignGraph, face: Face) -> None:
+    """UserMistake where the pictures at hand are not what the graph takes."""
+    if foreign.face != face:
+        raise UserMistake(
+            "The two do not take the same pictures",
+            found=f"{path}: {face_words(*foreign.takes.face)}",
+            expected=face_words(*face),
+            attempt="--ref with the model that the file was made from",
+        )
 
 
 def _named(
@@ -210,11 +227,13 @@ def _named(
     seed: int = 0,
     sha256: str | None = None,
     ema: bool | None = None,
+    model_args: Mapping[str, Any] | None = None,
 ) -> Reference:
     from ....models import as_recorded, prepare
     from ...run.runners import torch_runner
 
-    spec = find(model)
+    arguments = {name: tuples(value) for name, value in (model_args or {}).items()}
+    spec = find(model, arguments)
     if weights is None:
         raise UserMistake(
             f"Which weights of {spec.name}?",
@@ -223,9 +242,9 @@ def _named(
             because="with other weights the difference would not be that of the quantisation",
             attempt="--weights FILE, or --weights pretrained",
         )
-    spec = as_recorded(spec.name, weights)
+    spec = as_recorded(spec.name, weights, arguments)
     size = _size(shape, (0, *spec.contract.size))
-    made = prepare(spec.name, weights, num_classes, size, seed, ema)
+    made = prepare(spec.name, weights, num_classes, size, seed, ema, arguments)
     if sha256 and made.sha256 and made.sha256 != sha256:
         raise UserMistake(
             "That is not the checkpoint of this bundle",
@@ -240,10 +259,11 @@ def _named(
     return Reference(run, wanted, made.num_classes, task, labels=labels, rule=task.usual(spec))
 
 
-def shape_of(sizes: Any, usual: tuple[int, int]) -> Shape:
-    """The shape in a manifest -> batch, height, width; an open batch is 0, open sides are the usual ones."""
-    batch, _, *sides = (size if isinstance(size, int) else 0 for size in sizes)
-    return batch, sides[0] or usual[0], sides[1] or usual[1]
+def shape_of(sizes: Any, contract: ImageContract) -> Shape:
+    """The shape in a manifest -> batch, height, width; an open batch is 0, open sides are those of the contract."""
+    whole = [size if isinstance(size, int) else 0 for size in sizes]
+    (high, wide), usual = contract.sides(whole), contract.size
+    return whole[0], high or usual[0], wide or usual[1]
 
 
 def _size(first: Shape, second: Shape) -> tuple[int, int]:

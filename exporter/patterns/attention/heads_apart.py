@@ -96,7 +96,7 @@ class PackedHeads(_NormalForm):
             shape = sizes(product) or ()
             for part in split.outputs:
                 part.shape = ir.Shape((*shape[:-1], q.dim))
-            return _three(model, block, tuple(split.outputs))
+            return three_apart(model, block, tuple(split.outputs))
         shape = (q.batch, q.tokens, 3 * q.heads, q.width)
         value = reshaped(model, before, product, shape)
         shape = (q.batch, 3 * q.heads, q.tokens, q.width)
@@ -123,18 +123,19 @@ class SeparateHeads(_NormalForm):
             name = f"{layer.weights_name}_{letter}"
             new = None if whole else new_layer(model, block.scores, layer.x, *layer.columns(heads), name)
             values.append(heads.root if new is None else new)
-        return _three(model, block, tuple(values))
+        return three_apart(model, block, tuple(values))
 
 
 def layers_of(block: AttentionBlock, *, wider: bool = False) -> list[Projection] | str:
-    """The linear layers of q, k and v when they can be written anew: one input, no other reader, one width but ``wider``."""
+    """The linear layers of q, k and v when they can be written anew: no other reader; one input and width, or ``wider``."""
     layers = [projection(heads.root) for heads in block.heads]
     found = [layer for layer in layers if layer is not None]
     if len(found) < 3:
         return "q, k or v is not a linear layer with constant weights"
     if why := unheld(found[0].weights.dtype, np.array(block.scale)):
         return why
-    if len({layer.x for layer in found}) > 1 or not (wider or block.q.dim == block.k.dim == block.v.dim):
+    alike = len({layer.x for layer in found}) == 1 and block.q.dim == block.k.dim == block.v.dim
+    if not alike and not wider:
         return "q, k and v have different inputs or widths"
     ends = {block.scores.inputs[0], block.scores.inputs[1], block.values}
     context = sizes(block.context.outputs[0]) or ()
@@ -153,7 +154,7 @@ def _scaled_once(block: AttentionBlock) -> bool:
     return all(heads.scale == 1 for heads in block.heads) and block.softmax.inputs[0] is not block.scores.outputs[0]
 
 
-def _three(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
+def three_apart(model: ir.Model, block: AttentionBlock, columns: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
     """(B, N, dim) each > q, k^T, v."""
     values = []
     for value, heads, perm in zip(columns, block.heads, (HEADS_SECOND, KEYS_LAST, HEADS_SECOND), strict=True):

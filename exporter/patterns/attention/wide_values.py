@@ -16,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ....graph.edit import sweep
-from ..matchers.attention_block import attention_blocks
+from ..matchers.attention_block import AttentionBlock, attention_blocks
 from ..matchers.heads import Heads
-from ..matchers.projection import Projection
+from ..matchers.projection import Projection, new_layer
 from ..matchers.views import merge_views
-from .heads_apart import PackedHeads, layers_of
+from .heads_apart import PackedHeads, layers_of, three_apart
 
 WIDEST = 4  # times the keys: what the published networks have
 
@@ -50,6 +50,15 @@ class WidenKeys(PackedHeads):
             sweep(model)
             merge_views(model)
         return count
+
+    def heads(self, model: ir.Model, block: AttentionBlock, layers: list[Projection]) -> tuple[ir.Value, ...]:
+        if len({layer.x for layer in layers}) == 1:
+            return super().heads(model, block, layers)
+        own = (  # queries of some of the tokens, or of another map
+            new_layer(model, block.scores, layer.x, layer.weights, layer.bias, f"{layer.weights_name}_{letter}")
+            for layer, letter in zip(layers, "qkv", strict=True)
+        )
+        return three_apart(model, block, tuple(own))
 
 
 def _side_by_side(heads: Heads, width: int) -> Heads:

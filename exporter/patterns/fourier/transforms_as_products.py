@@ -1,4 +1,5 @@
-"""Fourier transforms as products with constant matrices: TensorRT has no DFT, and ONNX Runtime's is a plain loop.
+"""Fourier transforms as products with constant matrices: TensorRT has no DFT, OpenVINO takes another axis than opset 20 says, and
+ONNX Runtime's is a plain loop whose angles are products in float32 (findings/dft_of_other_lengths_loses_three_digits.sh).
 
     x (..., n, ..., 1 or 2) > DFT (..., m, ..., 2)
     re, im (..., n, ...) > MatMul with cos and sin (m, n), of a complex x with both behind each other (m, 2 n) > re, im (..., m, ...)

@@ -37,9 +37,8 @@ class TokensAsMaps(Pattern):
             tokens = sum([self._to_tokens(model, node, maps) for node in list(model.graph)])
             changed = bool(found or tokens)
             count += len(found) + tokens
-            if changed:
-                merge_reshapes(model)
-                merge_transposes(model)
+            while changed and merge_reshapes(model) + merge_transposes(model):
+                pass
         return count
 
     def _to_map(self, model: ir.Model, node: ir.Node) -> Map | None:

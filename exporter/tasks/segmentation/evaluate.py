@@ -33,7 +33,7 @@ def evaluate(
     run = torch_runner(module, asked.threads or 1)
 
     def answer(paths: Sequence[Path]) -> list[np.ndarray]:
-        images = [pixels(str(path)) for path in paths]
+        images = [pixels(str(path), bundle.contract.channels) for path in paths]
         logits = run(preprocess(images, bundle.contract))
         return [
             classes(one, (image.shape[0], image.shape[1]), bundle.contract)

@@ -34,7 +34,7 @@ def side_by_side(
     files: dict[str, bytes] = {}
     told: list[dict[str, Any]] = []
     for number, (name, picture) in enumerate(inputs[:MOST], 1):
-        image = _smaller(pixels(picture))
+        image = _smaller(pixels(picture, 4 if contract.channels == 4 else 3))
         size, images = (image.shape[0], image.shape[1]), preprocess([image], contract)
         one, two = (classes(run_all(run, images, batch)[0], size, contract) for run in (judge, bundle))
         gap = np.full((size[0], GAP_PX, 3), 255, np.uint8)

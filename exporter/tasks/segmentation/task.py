@@ -35,8 +35,7 @@ class SegmentationExport(ExportTask):
         """The whole picture where nothing says how pictures are prepared: what a crop leaves out would have no class."""
         from dataclasses import replace
 
-        unsaid = type(contract)(contract.size)
-        return replace(contract, fit="stretch", crop_fraction=1.0) if contract == unsaid else contract
+        return replace(contract, fit="stretch", crop_fraction=1.0) if contract == contract.usual() else contract
 
     def golden_figures(self, answers: np.ndarray, found: np.ndarray, rule: Any, precision: str) -> dict[str, Any]:
         return {"golden_cosine": smallest_cosine(answers, found)}

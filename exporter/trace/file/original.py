@@ -36,7 +36,7 @@ def run_by_name(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 
 def picture_runner(path: Path) -> Runner:
-    """Pictures (B, 3, H, W) -> the one output, float32. A file of a fixed batch is given as many as it takes."""
+    """Pictures as the file takes them -> the one output, float32. A file of a fixed batch is given as many as it takes."""
     from ....runtime.tasks.known import joined
 
     session = open_original(path)

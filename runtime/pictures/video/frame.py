@@ -43,6 +43,7 @@ class Source:
     fps: float | None = None
     count: int | None = None
     outages = 0  # so many times it was lost and opened again
+    alpha = False  # whether pictures keep theirs
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,7 +79,7 @@ class Pictures(Source):
         for index, path in enumerate(self.paths):
             started = time.perf_counter()
             try:
-                image, error = read_image(path), None
+                image, error = read_image(path, self.alpha), None
             except UserMistake as mistake:
                 image, error = None, mistake
             yield Frame(index, path, None, image, error, (time.perf_counter() - started) * 1e3)

@@ -59,7 +59,7 @@ class Pipe(Source):
                 break
             data = self.bytes.picture()
             try:
-                image = decode_image(data, f"{index} of {self.name}")
+                image = decode_image(data, f"{index} of {self.name}", self.alpha)
             except UserMistake:
                 damaged = True
                 yield unread(self.name, index, 1)

@@ -40,6 +40,17 @@ def test_every_opset_goes_through(opset: int, tmp_path: Path):
     same_answers(bundle.path, file)
 
 
+def test_the_newest_opset_and_ir_go_through_with_a_function(tmp_path: Path):
+    file = classifier(tmp_path / "net.onnx", opset=26, function=True)
+    model = onnx.load(file)
+    model.ir_version = 14
+    onnx.save(model, file)
+    bundle = exported(file, tmp_path / "net.edge")
+    assert bundle.manifest["opset"] == 23
+    assert any("1 functions of the file are written out" in note for note in bundle.manifest["notes"])
+    same_answers(bundle.path, file)
+
+
 def test_run_test_and_bench_take_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     bundle = exported(classifier(tmp_path / "net.onnx"), tmp_path / "net.edge")

@@ -4,7 +4,7 @@ import pytest
 from graph_asserts import assert_refuses, assert_rewrites, op_types, parse
 
 from edgesmith.exporter.patterns.attention.ort_attention import OrtAttention
-from edgesmith.exporter.patterns.scores.mask_guard import DropEmptyMask
+from edgesmith.exporter.patterns.cleanup.mask_guard import DropEmptyMask
 
 MASK = "float[2, 2] mask = {0, 0.5, 0, 0}"
 SCORES = "s = MatMul(q, k) m = Add(s, mask)"

@@ -52,11 +52,16 @@ def test_one_width_needs_nothing():
     [
         (block(keys=1, values=8), "values are 8 wide and keys 1"),
         (block(out=", float[batch, 4, 4] q0"), "read outside"),
-        (block().replace("k0 = MatMul(x, wk)", "u = Relu(x) k0 = MatMul(u, wk)"), "different inputs"),
     ],
 )
 def test_refuses(text, because):
     assert_refuses(WidenKeys, text, because=because)
+
+
+def test_layers_of_different_inputs_stay_three():
+    text = block().replace("k0 = MatMul(x, wk)", "u = Relu(x) k0 = MatMul(u, wk)")
+    to = ["Relu", *["MatMul"] * 3, "Add", *["Reshape"] * 3, *["Transpose"] * 3, "MatMul", "Mul", "Add", *BEHIND]
+    assert_rewrites(WidenKeys, text, to=to)
 
 
 def test_scores_that_others_read_stay():

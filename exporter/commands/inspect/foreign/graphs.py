@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .....runtime.errors import UserMistake
 from .....runtime.ground.limits import BF16
 from ....run.foreign.read import read_foreign_graph, too_old
-from .pictures import TAKES, PictureInput, behind_pictures, picture_input
+from .pictures import TAKES, USUAL, Face, PictureInput, behind_pictures, picture_input
 from .tried import try_graph
 
 WHOLE_OPSET = 11  # the first with Round, and with limits of a Clip that are inputs
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForeignGraph:
-    """``model`` takes float32 (B, 3, H, W); ``takes`` says what the file takes."""
+    """``model`` takes float32 (B, 3, H, W), or what ``face`` says; ``takes`` says what the file takes."""
 
     path: Path
     model: ir.Model
     takes: PictureInput
+    face: Face = USUAL
 
 
-def read_picture_graph(path: Path, tried: bool = False) -> ForeignGraph:
+def read_picture_graph(path: Path, tried: bool = False, face: Face = USUAL) -> ForeignGraph:
     """The graph of a file that takes pictures of any type and layout; bfloat16 is computed in float32, rounded as written.
 
+    ``face``: what pictures are at hand; a graph that takes just these is left as it is.
     Types are inferred for that, in native code: a child does it before, unless the file is ``tried`` there just now.
 
     Raises:
@@ -50,12 +52,13 @@ def read_picture_graph(path: Path, tried: bool = False) -> ForeignGraph:
         raise too_old(
             path, version, WHOLE_OPSET, "its pictures are whole numbers, and before there is no Round for them"
         )
-    model = behind_pictures(model, takes)
+    as_it_is = takes.face == face
+    model, takes = (model, takes.as_it_is) if as_it_is else (behind_pictures(model, takes), takes)
     if _in_bfloat16(model):
         if not tried:
             try_graph(path)
         model = _emulated(model)
-    return ForeignGraph(path, model, takes)
+    return ForeignGraph(path, model, takes, face if as_it_is else USUAL)
 
 
 def _in_bfloat16(model: ir.Model) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .....graph.edit import add_constant, insert
 from .....graph.read import sizes
+from .....runtime.pictures.contract import CHANNELS_FIRST, CHANNELS_LAST, FLOAT32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,6 +31,8 @@ TAKES = (
     "one input of pictures: batch x channels x height x width or batch x height x width x channels, 1, 3 or 4 channels"
 )
 
+Face = tuple[int, str, str]  # of an input contract: channels, dtype, layout
+USUAL: Face = (3, FLOAT32, CHANNELS_FIRST)
 Sizes = tuple["int | str", "int | str", "int | str", "int | str"]  # batch, 3, height, width; a name where one is open
 
 
@@ -52,6 +55,17 @@ class PictureInput:
     def plain(self) -> bool:
         """Whether it takes float32 (B, 3, H, W) as it is."""
         return self.dtype == "FLOAT" and not self.last and self.channels == 3
+
+    @property
+    def face(self) -> Face:
+        """What the file takes, in the words of an input contract: (channels, dtype, layout)."""
+        dtype = {"FLOAT": FLOAT32}.get(self.dtype, self.dtype.lower())
+        return self.channels, dtype, CHANNELS_LAST if self.last else CHANNELS_FIRST
+
+    @property
+    def as_it_is(self) -> PictureInput:
+        """The same input where pictures come as the file takes them: nothing is done to them."""
+        return replace(self, dtype="FLOAT", last=False, channels=3)
 
     @property
     def fixed(self) -> tuple[int, ...] | None:
@@ -140,7 +154,7 @@ def _spelled(value: ir.Value) -> str:
 
 def raw(contract: ImageContract) -> ImageContract:
     """The same pictures as 0..255, not prepared any further: what a graph that reads whole numbers takes."""
-    return replace(contract, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=1.0)
+    return contract.raw()
 
 
 def prepared(images: np.ndarray, contract: ImageContract) -> np.ndarray:
