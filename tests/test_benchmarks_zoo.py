@@ -112,7 +112,7 @@ def full(ratio: float = 0.9, fused: int = 3, plain: int = 2, **cpu: Any) -> dict
         "cpu": {"size": [224, 224], "own_size": [384, 384], "parity": holds, "nodes_before": 9, "nodes_after": 5,
                 "passes": {"CleanUp": 2, "OrtAttention": 3}, "left_out": [], "attentions": 3, **cpu},
         "time": {"ratio": ratio, "low": ratio, "high": ratio, "plain_ms": 10.0, "ours_ms": 10.0 * ratio},
-        "rtx": {"ours": {"kernels": 4, "fused": fused}, "plain": {"kernels": 6, "fused": plain}, "left_out": []},
+        "rtx": {"parity": holds, "ours": {"kernels": 4, "fused": fused}, "plain": {"kernels": 6, "fused": plain}, "left_out": []},
     }  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def test_the_aims_are_reached_where_everything_is_right(part):
 
 def test_a_row_that_is_missing_counts_as_one_that_failed(part):
     told = found(part("totals"), ["a", "b"], a=full())
+    assert not any(one.reached for one in told.values())  # b may be the one that is wrong, or slow
     missed = [one for one in told.values() if one.models == ("b",)]
     assert [one.reached for one in missed] == [False, False]
     assert [one.found for one in missed] == ["1 of 2, 50.0%"] * 2
@@ -149,6 +150,15 @@ def test_each_fault_is_counted_with_its_model(part, wrong: dict[str, Any], word:
     told = found(part("totals"), ["a", "b"], a=full(), b=wrong)
     (one,) = (one for what, one in told.items() if word in what)
     assert one.models == ("b",) and not one.reached
+
+
+def test_an_engine_of_a_graph_without_parity_is_none_that_a_user_gets(part):
+    off = full()
+    off["rtx"]["parity"] = {"holds": False, "max_abs": 2e-3, "largest": 7.0, "limit": "max abs <= 1.6e-03"}
+    assert found(part("totals"), ["a"], a=off)["TensorRT-RTX builds in fp16 (sm89)"].models == ("a",)
+    assert list(part("zoo_page").why({"model": "a", **off})) == [
+        "**a**, rtx: parity does not hold: max abs 2.0e-03, limit max abs <= 1.6e-03"
+    ]
 
 
 def test_every_line_of_the_table_is_as_wide_and_failures_are_told_in_words(part):

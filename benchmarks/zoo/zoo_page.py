@@ -58,7 +58,7 @@ def measured(found: Sequence[Row]) -> str:
     counts = ", ".join(f"{step} {sum(step in row for row in found)}" for step in STEPS)
     states = {row[step].get("code", "") for row in found for step in STEPS if step in row}
     mixed = f" The rows are of {len(states)} states of the code: `--again` makes them anew." if len(states) > 1 else ""
-    return f"Rows measured of {len(found)} models: {counts}. What is missing counts as failed.{mixed}"
+    return f"Rows measured of {len(found)} models: {counts}. What is missing counts as failed, and an aim is reached only where nothing is missing.{mixed}"
 
 
 def line(row: Row) -> str:
@@ -85,6 +85,9 @@ def why(row: Row) -> Iterator[str]:
     for step in STEPS:
         told = row.get(step, {})
         words = [told[key] for key in ("failed", "ended") if told.get(key)][:1]
+        parity = told.get("parity", {"holds": True})
+        if not parity["holds"]:
+            words.append(f"parity does not hold: max abs {parity['max_abs']:.1e}, limit {parity['limit']}")
         words += [f"left out {one}" for one in told.get("left_out", ())]
         words += [f"the {form} graph: {told[form]['failed']}" for form in ("ours", "plain") if "failed" in told.get(form, {})]  # fmt: skip
         if words:

@@ -16,13 +16,13 @@ SAMPLE = (
     "edgenext_xx_small",  # attention between channels
     "efficientformerv2_s0",  # talking heads, bias of positions
     "efficientvit_m0",  # heads in a cascade
+    "ghostnet_050",  # cheap convolutions beside others
     "levit_128s",  # keys narrower than values
     "mobilenetv3_small_050",  # squeeze and excitation, HardSwish
     "mobilevit_xxs",  # pixels unfolded into tokens
     "pvt_v2_b0",  # keys of a smaller map
     "regnetx_002",  # grouped convolutions
     "repvit_m1",  # branches that are one convolution
-    "rexnet_100",  # more than usual lost in float32
     "starnet_s050",  # maps multiplied with each other
     "vit_tiny_patch16_dinov3_qkvb",  # rotary positions, no classifier
 )
