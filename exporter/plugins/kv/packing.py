@@ -13,7 +13,8 @@ of channels never crosses a plane. Words and not bytes, because TensorRT refuses
 In both, value = code * scale + minimum; keys follow KIVI (Liu et al., arXiv:2402.02750, section 3).
 
 The ``*_text`` functions give lines of an op's body: operators that TensorRT's parser has, so no bit operators; every
-number on the way is an integer below 2^24 in float32, or an int32, so the result is exact. Names of lines begin with
+number on the way is an integer below 2^24 in float32, or an int32 that is only added, subtracted and multiplied, since
+OpenVINO computes Mod, Div and sums along an axis of int32 in float32. So the result is exact. Names of lines begin with
 ``out``, which therefore must be unlike any other name in the body.
 """
 
@@ -132,33 +133,54 @@ def pack_text(codes: str, out: str, bits: str = "bits") -> str:
   {out}_placed = Mul ({out}_planes, {out}_column)
   {out}_axis3 = Constant <value_ints = [3]> ()
   {out}_row = ReduceSum <keepdims = 0> ({out}_placed, {out}_axis3)
-  {out}_fours = Constant <value_ints = [0, 0, 0, -1, 4]> ()
-  {out}_bytes = Reshape ({out}_row, {out}_fours)
-  # the highest byte as a signed number, so that the products stay inside int32
-  {out}_sign = Constant <value = float[4] {{0, 0, 0, 0.0078125}}> ()
-  {out}_part = Mul ({out}_bytes, {out}_sign)
-  {out}_over = Floor ({out}_part)
-  {out}_256 = Constant <value = float[1] {{256}}> ()
-  {out}_less = Mul ({out}_over, {out}_256)
-  {out}_signed = Sub ({out}_bytes, {out}_less)
-  {out}_whole = Cast <to = 6> ({out}_signed)
-  {out}_place = Constant <value = int32[4] {{1, 256, 65536, 16777216}}> ()
-  {out}_shifted = Mul ({out}_whole, {out}_place)
+  # two bytes are half a word, which a float32 holds; the upper half is signed, and words are put together as int32
+  {out}_twos = Constant <value_ints = [0, 0, 0, -1, 2]> ()
+  {out}_bytes = Reshape ({out}_row, {out}_twos)
+  {out}_place = Constant <value = float[2] {{1, 256}}> ()
+  {out}_moved = Mul ({out}_bytes, {out}_place)
   {out}_axis4 = Constant <value_ints = [4]> ()
-  {out} = ReduceSum <keepdims = 0> ({out}_shifted, {out}_axis4)
+  {out}_halves = ReduceSum <keepdims = 0> ({out}_moved, {out}_axis4)
+  {out}_pairs = Reshape ({out}_halves, {out}_twos)
+  {out}_first = Constant <value_int = 0> ()
+  {out}_second = Constant <value_int = 1> ()
+  {out}_low = Gather <axis = 4> ({out}_pairs, {out}_first)
+  {out}_upper = Gather <axis = 4> ({out}_pairs, {out}_second)
+  {out}_per_sign = Constant <value_float = 0.000030517578125> ()
+  {out}_part = Mul ({out}_upper, {out}_per_sign)
+  {out}_over = Floor ({out}_part)
+  {out}_64k_f = Constant <value_float = 65536.0> ()
+  {out}_less = Mul ({out}_over, {out}_64k_f)
+  {out}_signed = Sub ({out}_upper, {out}_less)
+  {out}_low_i = Cast <to = 6> ({out}_low)
+  {out}_high_i = Cast <to = 6> ({out}_signed)
+  {out}_64k = Constant <value = int32 {{65536}}> ()
+  {out}_above = Mul ({out}_high_i, {out}_64k)
+  {out} = Add ({out}_low_i, {out}_above)
 """
 
 
 def unpack_text(packed: str, out: str, bits: str = "bits") -> str:
     """Body lines: ``packed`` int32 (B, Hk, N, D * bits / 32) -> ``out`` float32 codes (B, Hk, N, D)."""
     return f"""{powers_text(out, bits)}
-  # a word does not fit a float32, its halves do; Mod takes the sign of the divisor, so the low one is 0 ... 65535
-  {out}_64k = Constant <value = int32[1] {{65536}}> ()
-  {out}_low_i = Mod ({packed}, {out}_64k)
-  {out}_above = Sub ({packed}, {out}_low_i)
-  {out}_high_i = Div ({out}_above, {out}_64k)
-  {out}_low = Cast <to = 1> ({out}_low_i)
-  {out}_high = Cast <to = 1> ({out}_high_i)
+  # a word does not fit a float32, its halves do. As a float32 it may be the next multiple of 65536: then one too much is taken
+  # for the upper half, and the lower one says so by its sign
+  {out}_about = Cast <to = 1> ({packed})
+  {out}_per_64k = Constant <value_float = 0.0000152587890625> ()
+  {out}_about_part = Mul ({out}_about, {out}_per_64k)
+  {out}_about_high = Floor ({out}_about_part)
+  {out}_highest = Constant <value_float = 32767.0> ()
+  {out}_high_f = Min ({out}_about_high, {out}_highest)
+  {out}_high_i = Cast <to = 6> ({out}_high_f)
+  {out}_64k = Constant <value = int32 {{65536}}> ()
+  {out}_above = Mul ({out}_high_i, {out}_64k)
+  {out}_rest_i = Sub ({packed}, {out}_above)
+  {out}_rest = Cast <to = 1> ({out}_rest_i)
+  {out}_rest_part = Mul ({out}_rest, {out}_per_64k)
+  {out}_back = Floor ({out}_rest_part)
+  {out}_64k_f = Constant <value_float = 65536.0> ()
+  {out}_rest_less = Mul ({out}_back, {out}_64k_f)
+  {out}_low = Sub ({out}_rest, {out}_rest_less)
+  {out}_high = Add ({out}_high_f, {out}_back)
   # bytes b0 ... b3, the highest from a signed half; one axis each time, because engines are slow on many short ones
   {out}_256 = Constant <value_float = 256.0> ()
   {out}_per_256 = Constant <value_float = 0.00390625> ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.inliner
 import pytest
 from fused_ops import model_of, on_onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openvino_here import openvino_or_skip
 from rtx_build import builds_on_rtx
 
 from edgesmith.exporter.plugins.declaration import FusedOp
@@ -23,6 +25,7 @@ from edgesmith.exporter.plugins.kv.packing import (
     unpack_text,
     words,
 )
+from edgesmith.runtime.backends.openvino_library import openvino_core
 from edgesmith.runtime.plugins.schema import Attribute, OpSchema, Tensor
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 9), st.sampled_from((16, 32, 48, 64, 80, 128)))
@@ -78,6 +81,32 @@ def test_bodies_pack_and_unpack_exactly(shape, bits, seed, open_axes):
     assert np.array_equal(packed, pack(codes, bits))
     (again,) = on_onnxruntime(UNPACK, [packed], {"bits_k": bits}, open_axes=open_axes)
     assert np.array_equal(again, codes)
+
+
+def on_openvino(op, arrays, bits):
+    openvino_or_skip()
+    core = openvino_core()
+    plain = onnx.inliner.inline_local_functions(model_of(op, arrays, {"bits_k": bits}))
+    model = core.read_model(plain.SerializeToString())
+    return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(arrays)[0]
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_bodies_are_exact_where_whole_numbers_are_computed_in_float32(bits):
+    """OpenVINO's Mod, Div and sums along an axis are, of int32 too."""
+    codes = random_codes((1, 2, 40, 64), bits, bits)
+    assert np.array_equal(on_openvino(PACK, [codes.astype(np.float32)], bits), pack(codes, bits))
+    packed = np.concatenate([pack(codes, bits), borders(pack(codes, bits).shape)], axis=2)
+    assert np.array_equal(on_openvino(UNPACK, [packed], bits), unpack(packed, bits))
+    assert np.array_equal(on_onnxruntime(UNPACK, [packed], {"bits_k": bits})[0], unpack(packed, bits))
+
+
+def borders(shape):
+    """Words whose lower half is within 64 of the next upper half: as float32 they are rounded to it."""
+    rng = np.random.default_rng(0)
+    high = rng.choice([-32768, -1, 0, 1, 32767, 12345, -12345], shape).astype(np.int64)
+    low = rng.choice([0, 1, 63, 64, 65471, 65472, 65473, 65535], shape)
+    return (high * 65536 + low).astype(np.int32)
 
 
 @pytest.mark.parametrize("bits", BITS)
