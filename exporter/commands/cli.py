@@ -184,6 +184,8 @@ def eval_(
     threads: Threads = None,
     per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
     save: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--save"][1])] = None,
+    report: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--report"][1])] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "--force", help=EVAL_OPTIONS["--overwrite"][1])] = False,
     ray: Annotated[Text, typer.Option(help=RAY)] = None,
     as_json: Json = False,
 ) -> None:
@@ -194,7 +196,9 @@ def eval_(
 
     asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
-        result = evaluate(bundles, data, asked, weights=weights, save=save, ray=ray, progress=step)
+        result = evaluate(
+            bundles, data, asked, weights=weights, save=save, ray=ray, report=report, overwrite=overwrite, progress=step
+        )
     if as_json:
         print_json(result)
     else:
