@@ -15,6 +15,7 @@ from ...runtime.pictures.formats.suffixes import readable
 from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, from_arrays, open_arrays
 from .coco import is_annotations
+from .described import open_described
 from .files import open_folder, open_list, open_picture
 from .items import Noise, Opened, Pool
 from .iterables import open_iterable
@@ -95,7 +96,7 @@ def _open(data: Any, contract: ImageContract, labels: tuple[str, ...], count: in
 def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> Opened:
     kind = path.suffix.lower()
     if path.is_dir():
-        return open_folder(path, labels)
+        return open_described(path, labels) or open_folder(path, labels)
     if not path.is_file():
         raise UserMistake(
             f"there is no calibration data at {path}",
