@@ -165,13 +165,15 @@ def evaluate(
     save: Place | None = None,
     report: Place | None = None,
     overwrite: bool = False,
+    log: str | None = None,
     ray: str | None = None,
     progress: Counted | None = None,
     **unknown: NoReturn,
 ) -> dict[str, Any]:
     """Accuracy of bundles on your own set, mAP of detectors and top-1 of classifiers: what ``edgesmith eval --json`` prints.
 
-    ``report`` writes a page for people, which replaces another file with ``overwrite`` only.
+    ``report`` writes a page for people, which replaces another file with ``overwrite`` only; ``log`` appends each row to
+    "csv:FILE" or "mlflow:URI".
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
@@ -196,6 +198,7 @@ def evaluate(
         save=results,
         report=page,
         overwrite=overwrite,
+        log=log,
         ray=ray,
         progress=progress,
     )

@@ -186,6 +186,7 @@ def eval_(
     save: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--save"][1])] = None,
     report: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--report"][1])] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", "--force", help=EVAL_OPTIONS["--overwrite"][1])] = False,
+    log: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--log"][1])] = None,
     ray: Annotated[Text, typer.Option(help=RAY)] = None,
     as_json: Json = False,
 ) -> None:
@@ -197,7 +198,16 @@ def eval_(
     asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
         result = evaluate(
-            bundles, data, asked, weights=weights, save=save, ray=ray, report=report, overwrite=overwrite, progress=step
+            bundles,
+            data,
+            asked,
+            weights=weights,
+            save=save,
+            ray=ray,
+            report=report,
+            overwrite=overwrite,
+            log=log,
+            progress=step,
         )
     if as_json:
         print_json(result)

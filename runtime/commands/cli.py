@@ -59,6 +59,7 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--save": (str, "Write the boxes to a COCO results file (one bundle)."),
     "--report": (str, "Write a page for people: page.html, with curves, confusion and pictures."),
     "--overwrite": (bool, "Replace the file that --report finds in its place."),
+    "--log": (str, "Append each row to a table, csv:FILE, or to MLflow: mlflow, or mlflow:URI."),
 }
 
 
@@ -194,7 +195,7 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
 
 
 def _evaluate(
-    bundles: list[str], data: str, save: str | None, report: str | None, overwrite: bool, per_class: bool, as_json: bool,
+    bundles: list[str], data: str, save: str | None, report: str | None, overwrite: bool, log: str | None, per_class: bool, as_json: bool,
     **asked: Any,
 ) -> int:  # fmt: skip
     from ..bundle.manifest import plain
@@ -202,7 +203,9 @@ def _evaluate(
     from .evaluate import evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted
-    result = evaluate(bundles, data, Asked(**asked), save=save, report=report, overwrite=overwrite, progress=progress)
+    result = evaluate(
+        bundles, data, Asked(**asked), save=save, report=report, overwrite=overwrite, log=log, progress=progress
+    )
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
     return 1 if "not_saved" in result else 0
 

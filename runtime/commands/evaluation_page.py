@@ -54,4 +54,4 @@ def keep_page(page: Path, result: dict[str, Any], task: Task) -> None:
 
 def kept_lines(result: Mapping[str, Any]) -> str:
     """What was written, a line each, to stand below the table."""
-    return "".join(f"\n{key}: {result[key]}" for key in ("report",) if key in result)
+    return "".join(f"\n{key}: {result[key]}" for key in ("report", "log") if key in result)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ....runtime.bundle.bundle import Bundle, open_bundle
+from ....runtime.commands.evaluation_log import check_log, keep_log
 from ....runtime.commands.evaluation_page import check_page, keep_page, kept_lines
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.evaluation import Asked, Progress, check_settings
@@ -34,11 +35,12 @@ def evaluate(
     ray: str | None = None,
     report: str | None = None,
     overwrite: bool = False,
+    log: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """One row a bundle, after one of PyTorch where ``weights`` is given: the checkpoint that the first bundle was made from.
 
-    ``report``: a page, which ``overwrite`` may replace. ``ray``: the address of a Ray cluster, or "local": the pictures are shared out, and the figures are those of one process.
+    ``report``: a page, which ``overwrite`` may replace. ``log``: where each row becomes a line. ``ray``: the address of a Ray cluster, or "local": the pictures are shared out, and the figures are those of one process.
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
@@ -53,10 +55,12 @@ def evaluate(
         )
     task = find_export(opened[0].task)
     check_settings(asked, task.runtime.judged_with)
-    page = check_page(report, overwrite)
+    page, logging = check_page(report, overwrite), check_log(log)
     result = _judged(task, opened, data, asked, weights, save, ray, progress)
     if page is not None:
         keep_page(page, result, task.runtime)
+    if logging is not None:
+        keep_log(logging, result)
     return result
 
 
