@@ -115,7 +115,7 @@ def _to_csv(path: Path, result: Mapping[str, Any]) -> str:
 def _mlflow(place: str | None) -> Any:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
     try:
-        from mlflow import MlflowClient  # type: ignore[import-not-found]
+        from mlflow import MlflowClient
     except ImportError:
         raise UserMistake(
             "--log mlflow needs MLflow",
