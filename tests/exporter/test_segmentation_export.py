@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import edgesmith
+from openvino_here import openvino_or_skip
 
 import edgesmith as package
 from edgesmith.exporter.tasks import rows
@@ -125,7 +126,7 @@ def test_a_folder_of_transformers_answers_as_transformers_does(here: Path):
 @pytest.mark.parametrize("target", ["cpu", "openvino"])
 def test_a_network_of_torchvision(here: Path, target: str):
     if target == "openvino":
-        pytest.importorskip("openvino")
+        openvino_or_skip()
     words = ("--image-size", "64", "--num-classes", "4", "--target", target)
     made = edgesmith("export", "torchvision:lraspp_mobilenet_v3_large", *words, "--out", "t.edge")
     assert made.code == 0, made.err

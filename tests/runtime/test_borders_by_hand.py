@@ -32,7 +32,7 @@ LETTERBOX = {"fit": "letterbox", "mean": (0.5, 0.5, 0.5)}
         ({"std": (1e-9, 1, 1e9)}, ""), ({"std": (1, 1, 0)}, "std"), ({"std": (1, -1, 1)}, "std"), ({"std": (1, 1, 1.1e9)}, "std"),
         ({"scale": 1e-9}, ""), ({"scale": 1e9}, ""), ({"scale": 0}, "scale"), ({"scale": 1.1e9}, "scale"), ({"scale": math.inf}, "scale"),
         ({"antialias": 1}, "antialias"), ({"resize": "bilinear"}, ""), ({"resize": "nearest"}, "resize"), ({"colour": "GBR"}, "colour"),
-        ({"channels": 3.0}, "channels"), ({"channels": 4}, "channels"), ({"fit": "pad"}, "fit"), ({"anchor": "corner"}, "anchor"),
+        ({"channels": 3.0}, "channels"), ({"channels": 2}, "channels"), ({"channels": 4}, "mean"), ({"fit": "pad"}, "fit"), ({"anchor": "corner"}, "anchor"),
         ({"anchor": "corner", **LETTERBOX}, ""), (LETTERBOX, ""), ({**LETTERBOX, "mean": (-0.01, 0.5, 0.5)}, "mean"),
         ({**LETTERBOX, "mean": (0, 1, 1)}, ""), ({**LETTERBOX, "mean": (0, 1, 1.01)}, "mean"), ({"mean": (-0.5, 0.5, 2)}, ""),
     ],

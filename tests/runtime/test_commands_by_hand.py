@@ -52,7 +52,8 @@ def told(frames, kind="pictures", out=None, notes=(), answer=None, **asked):
 
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        code = _Run(asked, {}, session, Source(frames, kind, notes), out).to_the_end()
+        outs = [(out, lambda image, answer: image)] if out else []
+        code = _Run(asked, {}, session, Source(frames, kind, notes), outs).to_the_end()
     return code, stdout.getvalue(), stderr.getvalue()
 
 
@@ -108,10 +109,10 @@ def test_the_one_picture_that_cannot_be_read_is_told_once(capsys):
     """By whoever prints the error that comes out, and not on the way."""
     session = type("S", (), {"bundle": SimpleNamespace(task="classification")})()
     with pytest.raises(UserMistake, match=r"cannot read bad\.png"):
-        _Run(Asked("a.edge", ("bad.png",)), {}, session, Source([bad()]), None).to_the_end()
+        _Run(Asked("a.edge", ("bad.png",)), {}, session, Source([bad()]), []).to_the_end()
     assert capsys.readouterr().err == ""
     with pytest.raises(UserMistake):
-        _Run(Asked("a.edge", ("bad.png", "b.png")), {}, session, Source([bad(), bad(1, "b.png")]), None).to_the_end()
+        _Run(Asked("a.edge", ("bad.png", "b.png")), {}, session, Source([bad(), bad(1, "b.png")]), []).to_the_end()
     assert capsys.readouterr().err.count("edgesmith: cannot read") == 2
 
 
@@ -197,7 +198,7 @@ def test_the_count_is_shown_where_nobody_reads_the_lines(monkeypatch):
             },
         )()
         _Run(
-            Asked("a", ("a",), **asked), {}, session, Source([good(index, 0.0) for index in range(9)], "video"), None
+            Asked("a", ("a",), **asked), {}, session, Source([good(index, 0.0) for index in range(9)], "video"), []
         ).to_the_end()
         monkeypatch.undo()
         monkeypatch.setattr(

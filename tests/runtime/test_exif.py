@@ -201,7 +201,7 @@ def test_a_picture_that_is_decoded_at_another_size_than_its_header_says_ends_it(
         evaluate([bundle], file)
     monkeypatch.setattr(
         "edgesmith.calibration.pictures.items.decode_image",
-        lambda data, name: np.zeros((height, width + 1, 3), np.uint8),
+        lambda data, name, alpha: np.zeros((height, width + 1, 3), np.uint8),
     )
     with pytest.raises(UserMistake, match="decoded at another size"):
         next(data.calibration.batches(1))
