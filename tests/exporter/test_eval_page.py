@@ -45,6 +45,13 @@ def test_the_figures_of_classes_by_hand(pair):
     assert len(told["some"]) == 12 and {one["before"] == one["truth"] for one in told["some"]} == {True}
 
 
+def test_the_classes_as_text(pair):
+    found = edgesmith("eval", *pair[:1], *pair[2:], "--per-class")
+    head, *lines = [line.split() for line in found.out.splitlines()[3:7]]
+    assert head == ["class,", "good.edge", "support", "precision", "recall", "F1"]
+    assert lines[0] == ["red", "10", "100.0", "70.0", "82.4"] and lines[2] == ["blue", "10", "76.9", "100.0", "87.0"]
+
+
 def test_the_page_is_one_file_that_has_these_numbers(pair):
     found = edgesmith("eval", *pair, "--report", "page.html", "--json")
     assert found.code == 0, found.err

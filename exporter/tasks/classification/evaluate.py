@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ....runtime.tasks.evaluation import Asked, Load, Progress
 
 BATCH = 8  # pictures at a time where the bundle takes any number
+OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "pictures")
 Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
 
@@ -233,12 +234,20 @@ def _judged(
     return judged
 
 
-def show(result: dict[str, Any]) -> str:
-    """The result as text."""
+def show(result: dict[str, Any], per_class: bool = False) -> str:
+    """The result as text, with ``per_class`` a table of the classes below it."""
     body = [
         (row["name"], row["precision"], row["why_not"]) if "why_not" in row else
         (row["name"], row["precision"], f"{row['top1']:.2f}", f"{row['low']:.1f}-{row['high']:.1f}", f"{row['top5']:.2f}",
          str(row["pictures"]))
         for row in result["rows"]
     ]  # fmt: skip
-    return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])
+    lines = table(COLUMNS, body)
+    for row in result["rows"] if per_class else ():
+        told = [(label, str(one["support"]), *_percents(one)) for label, one in row.get("per_class", {}).items()]
+        lines += ["", *table((f"class, {row['name']}", "support", *OF_CLASS.values()), told)] if told else []
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
+
+
+def _percents(told: dict[str, Any]) -> list[str]:
+    return ["-" if told[key] is None else f"{told[key]:.1f}" for key in OF_CLASS]

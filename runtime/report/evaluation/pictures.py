@@ -30,11 +30,11 @@ def _small(path: str) -> Html:
     except UserMistake:
         return tag("p", "not to be read any more")
     scale = LONGEST / max(pixels.shape[:2])
-    size = [max(1, round(side * min(scale, 1.0))) for side in (pixels.shape[1], pixels.shape[0])]
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(side * min(scale, 1.0))) for side in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     source = base64.b64encode(data).decode()
     return Html(
-        f'<img alt="{escaped(path)}" title="{escaped(path)}" width="{size[0]}" height="{size[1]}" '
+        f'<img alt="{escaped(path)}" title="{escaped(path)}" width="{width}" height="{height}" '
         f'src="data:image/jpeg;base64,{source}">'
     )
