@@ -166,7 +166,7 @@ def eval_(
     data: Annotated[
         str,
         typer.Option(
-            help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes. Segmenters: "
+            help="Detectors: COCO-style .json, YOLO data.yaml. Classifiers: folder whose sub-folders are the classes. Segmenters: "
             "folder with images/ and masks/."
         ),
     ],

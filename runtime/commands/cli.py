@@ -151,7 +151,9 @@ def _do(words: list[str], as_json: bool) -> int:
     accuracy = verbs.add_parser("eval", help="mAP of detectors, mean IoU of segmenters, on your own set")
     accuracy.add_argument("bundles", nargs="+")
     accuracy.add_argument(
-        "--data", required=True, help="Boxes: COCO-style .json. Masks: folder with images/ and masks/."
+        "--data",
+        required=True,
+        help="Boxes: COCO-style .json, or YOLO data.yaml. Masks: folder with images/ and masks/.",
     )
     for flag, (kind, help_text) in EVAL_OPTIONS.items():
         accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))

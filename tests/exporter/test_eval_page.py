@@ -11,8 +11,7 @@ from command_line import edgesmith
 from small_bundle import write_small_bundle
 
 import edgesmith as package
-from edgesmith.exporter.tasks.classification.evaluate import Rows
-from edgesmith.exporter.tasks.classification.figures import Judged
+from edgesmith.exporter.tasks.classification.figures import Judged, Rows
 
 
 @pytest.fixture(autouse=True)

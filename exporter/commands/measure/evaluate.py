@@ -1,6 +1,7 @@
 """``edgesmith eval BUNDLE ... --data``: accuracy of bundles, and of PyTorch beside them, on the user's own set.
 
 detector      --data coco.json --images DIR       mAP as COCO defines it (exporter/tasks/detection/evaluate.py)
+              --data data.yaml                    the same, of a YOLO set
 classifier    --data FOLDER of class sub-folders  top-1 and top-5 (exporter/tasks/classification/evaluate.py)
 segmenter     --data FOLDER of images and masks   mean IoU (exporter/tasks/segmentation/task.py)
 features      --data FOLDER                       nearest neighbours and cosine (exporter/tasks/features/evaluate.py)

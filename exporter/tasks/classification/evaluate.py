@@ -17,7 +17,7 @@ from ....runtime.tasks.classification import class_names, softmax
 from ....runtime.tasks.evaluation import table
 from ....runtime.tasks.parts import Source, opened_once, source_of
 from ..eager import EAGER, eager, eager_once
-from .figures import Judged, Picture, changed, figures
+from .figures import Judged, Picture, Rows
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
@@ -135,28 +135,6 @@ def labelled(
         notes.append(f"{len(fine)} of {len(pool.names)} pictures, drawn with a fixed seed")
     items = [item for index in fine if isinstance(item := checker.items[index], PictureFile)]
     return items, np.array([pool.labels[index] for index in fine])
-
-
-class Rows:
-    """The rows as they come; each but the first is also laid beside the first."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._notes = notes
-        self._first: tuple[str, Sequence[Judged], Sequence[str]] | None = None
-
-    def add(
-        self, row: dict[str, Any], judged: Sequence[Judged], pictures: Sequence[Picture], labels: Sequence[str]
-    ) -> None:
-        row |= figures(judged, pictures, labels)
-        if self._first is None:
-            self._first = (row["name"], judged, labels)
-        elif self._first[2] == labels:
-            against, before, _ = self._first
-            row["changed"] = changed(before, judged, pictures, labels, against)
-        else:
-            self._notes.append(f"{row['name']} has other classes than {self._first[0]}: no changed pictures")
-        self.rows.append(row)
 
 
 def _bundle_judged(

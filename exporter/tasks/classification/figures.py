@@ -24,6 +24,28 @@ class Judged(NamedTuple):
     confidence: float  # its probability
 
 
+class Rows:
+    """The rows as they come; each but the first is also laid beside the first."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._notes = notes
+        self._first: tuple[str, Sequence[Judged], Sequence[str]] | None = None
+
+    def add(
+        self, row: dict[str, Any], judged: Sequence[Judged], pictures: Sequence[Picture], labels: Sequence[str]
+    ) -> None:
+        row |= figures(judged, pictures, labels)
+        if self._first is None:
+            self._first = (row["name"], judged, labels)
+        elif self._first[2] == labels:
+            against, before, _ = self._first
+            row["changed"] = changed(before, judged, pictures, labels, against)
+        else:
+            self._notes.append(f"{row['name']} has other classes than {self._first[0]}: no changed pictures")
+        self.rows.append(row)
+
+
 def class_words(labels: Sequence[str], pictures: Sequence[Picture], judged: Sequence[Judged]) -> list[str]:
     """A name for each class; numbers where the bundle has no names."""
     most = max(len(labels), 1 + max(known for _, known in pictures), 1 + max(one.found for one in judged))
