@@ -158,14 +158,22 @@ def evaluate(
     score: float | None = None,
     iou: float | None = None,
     agnostic_nms: bool = False,
+    ignore_label: int | None = None,
+    reduce_labels: bool = False,
     backend: str | None = None,
     threads: int | None = None,
     save: Place | None = None,
+    report: Place | None = None,
+    overwrite: bool = False,
+    log: str | None = None,
     ray: str | None = None,
     progress: Counted | None = None,
     **unknown: NoReturn,
 ) -> dict[str, Any]:
     """Accuracy of bundles on your own set, mAP of detectors and top-1 of classifiers: what ``edgesmith eval --json`` prints.
+
+    ``report`` writes a page for people, which replaces another file with ``overwrite`` only; ``log`` appends each row to
+    "csv:FILE" or "mlflow:URI".
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
@@ -180,14 +188,17 @@ def evaluate(
     from .exporter.commands.measure.evaluate import evaluate as run
 
     several = [bundles] if isinstance(bundles, (str, PathLike)) else bundles
-    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms)
-    checkpoint, results = (None if place is None else fspath(place) for place in (weights, save))
+    asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
+    checkpoint, results, page = (None if place is None else fspath(place) for place in (weights, save, report))
     return run(
         [fspath(one) for one in several],
         fspath(data),
         asked,
         weights=checkpoint,
         save=results,
+        report=page,
+        overwrite=overwrite,
+        log=log,
         ray=ray,
         progress=progress,
     )

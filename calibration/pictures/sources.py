@@ -15,10 +15,12 @@ from ...runtime.pictures.formats.suffixes import readable
 from ...runtime.pictures.preprocess import ImageContract
 from .arrays import as_array, from_arrays, open_arrays
 from .coco import is_annotations
+from .described import open_described
 from .files import open_folder, open_list, open_picture
 from .items import Noise, Opened, Pool
 from .iterables import open_iterable
 from .labels import UNKNOWN_CLASSES
+from .shards import open_shards
 
 
 class Truths(Protocol):
@@ -95,7 +97,7 @@ def _open(data: Any, contract: ImageContract, labels: tuple[str, ...], count: in
 def _open_path(path: Path, contract: ImageContract, labels: tuple[str, ...]) -> Opened:
     kind = path.suffix.lower()
     if path.is_dir():
-        return open_folder(path, labels)
+        return open_described(path, labels) or open_shards(path, labels) or open_folder(path, labels)
     if not path.is_file():
         raise UserMistake(
             f"there is no calibration data at {path}",

@@ -166,7 +166,7 @@ def eval_(
     data: Annotated[
         str,
         typer.Option(
-            help="Detectors: COCO-style .json. Classifiers: folder whose sub-folders are the classes. Segmenters: "
+            help="Detectors: COCO-style .json, YOLO data.yaml. Classifiers: folder whose sub-folders are the classes. Segmenters: "
             "folder with images/ and masks/."
         ),
     ],
@@ -184,6 +184,9 @@ def eval_(
     threads: Threads = None,
     per_class: Annotated[bool, typer.Option("--per-class", help=EVAL_OPTIONS["--per-class"][1])] = False,
     save: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--save"][1])] = None,
+    report: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--report"][1])] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "--force", help=EVAL_OPTIONS["--overwrite"][1])] = False,
+    log: Annotated[Text, typer.Option(help=EVAL_OPTIONS["--log"][1])] = None,
     ray: Annotated[Text, typer.Option(help=RAY)] = None,
     as_json: Json = False,
 ) -> None:
@@ -194,7 +197,18 @@ def eval_(
 
     asked = Asked(images, limit, score, iou, backend, threads, agnostic_nms, ignore_label, reduce_labels)
     with watched(screen.StageScreen(stderr=as_json), "evaluate", "pictures") as step:
-        result = evaluate(bundles, data, asked, weights=weights, save=save, ray=ray, progress=step)
+        result = evaluate(
+            bundles,
+            data,
+            asked,
+            weights=weights,
+            save=save,
+            ray=ray,
+            report=report,
+            overwrite=overwrite,
+            log=log,
+            progress=step,
+        )
     if as_json:
         print_json(result)
     else:

@@ -1,4 +1,4 @@
-"""A COCO-style annotation file and its folder of pictures -> what should be found in each picture.
+"""A COCO-style annotation file and its folder of pictures, or a YOLO data.yaml, -> what should be found in each picture.
 
     {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}],
      "annotations": [{"image_id", "category_id", "bbox": [x, y, width, height], "area", "iscrowd"}]}
@@ -25,6 +25,7 @@ from ..ground.regular import read_regular
 from .categories import classes_of
 from .fields import area_of, box_of, is_crowd, of_another_type, said
 from .files import leave_out, locate, printable
+from .yolo import is_yolo, read_yolo
 
 MAX_JSON_BYTES = 4 * 1024**3
 STRAY_PX = 2.0  # COCO's own boxes stick out of the picture by up to a pixel of rounding
@@ -71,8 +72,8 @@ def read_coco(
     ``limit``: so many pictures at most, drawn with a fixed seed.  UserMistake names what cannot be used.
     """
     path = Path(file)
-    document = _document(path)
     notes: list[str] = []
+    document = read_yolo(path, notes) if is_yolo(path) else _document(path)
     pictures = _pictures(path, document["images"])
     classes = classes_of(path, document["categories"], document["annotations"], labels, notes)
     rows = _annotations(
@@ -83,7 +84,10 @@ def read_coco(
         drawn = sorted(np.random.RandomState(0).permutation(len(chosen))[:limit])
         notes.append(f"{limit} of {len(chosen)} pictures, drawn with a fixed seed")
         chosen = [chosen[index] for index in drawn]
-    found = locate(path, images, pictures, chosen, notes)
+    if is_yolo(path):
+        found = {number: Path(pictures[number]["file_name"]) for number in chosen}
+    else:
+        found = locate(path, images, pictures, chosen, notes)
     sizes = leave_out(path, found, pictures, notes)
     truths, kept = [], [number for number in chosen if number in sizes]
     stray = Counter[str]()

@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import UserMistake
 from .categories import distinct
 from .intervals import bootstrap_95, times_drawn
+from .precision_recall import precision_recall
 
 if TYPE_CHECKING:
     from .annotations import Truth
@@ -213,8 +214,8 @@ def evaluate_boxes(
 
     ``map`` (0.50 to 0.95), ``map50``, ``map75``, ``small``, ``medium``, ``large``, the average recall ``ar1``, ``ar10``,
     ``ar100`` (with so many boxes of a class and picture) and ``ar_small``, ``ar_medium``, ``ar_large``, ``low`` and ``high`` (the 95 % interval of
-    ``map``, by drawing the pictures again), ``pictures``, ``boxes``, and ``per_class``: label -> map, map50, boxes
-    (of two classes of one name with their numbers).
+    ``map``, by drawing the pictures again), ``pictures``, ``boxes``, ``per_class``: label -> map, map50, boxes
+    (of two classes of one name with their numbers), and ``precision_recall``, the curves.
     """
     matched = match_boxes(found, truths, len(labels))
     times = times_drawn(len(truths)) if interval and truths else None
@@ -249,6 +250,10 @@ def evaluate_boxes(
         }
         for index, label in enumerate(distinct(labels))
     }
+    annotated = [group for group in matched.groups["all"] if group is not None and group.expected.any()]
+    told["precision_recall"] = precision_recall(
+        [(group.hit, group.ignored, int(group.expected.sum())) for group in annotated], RECALLS
+    )
     return told
 
 

@@ -57,6 +57,9 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--reduce-labels": (bool, "Masks: classes count from 1, and 0 is none, as in ADE20K."),
     "--per-class": (bool, "Also the figures of every class."),
     "--save": (str, "Write the boxes to a COCO results file (one bundle)."),
+    "--report": (str, "Write a page for people: page.html, with curves, confusion and pictures."),
+    "--overwrite": (bool, "Replace the file that --report finds in its place."),
+    "--log": (str, "Append each row to a table, csv:FILE, or to MLflow: mlflow, or mlflow:URI."),
 }
 
 
@@ -148,7 +151,9 @@ def _do(words: list[str], as_json: bool) -> int:
     accuracy = verbs.add_parser("eval", help="mAP of detectors, mean IoU of segmenters, on your own set")
     accuracy.add_argument("bundles", nargs="+")
     accuracy.add_argument(
-        "--data", required=True, help="Boxes: COCO-style .json. Masks: folder with images/ and masks/."
+        "--data",
+        required=True,
+        help="Boxes: COCO-style .json, or YOLO data.yaml. Masks: folder with images/ and masks/.",
     )
     for flag, (kind, help_text) in EVAL_OPTIONS.items():
         accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
@@ -191,13 +196,18 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
     return 0 if all(row["passed"] for row in rows) else 1
 
 
-def _evaluate(bundles: list[str], data: str, save: str | None, per_class: bool, as_json: bool, **asked: Any) -> int:
+def _evaluate(
+    bundles: list[str], data: str, save: str | None, report: str | None, overwrite: bool, log: str | None, per_class: bool, as_json: bool,
+    **asked: Any,
+) -> int:  # fmt: skip
     from ..bundle.manifest import plain
     from ..tasks.evaluation import Asked
     from .evaluate import evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted
-    result = evaluate(bundles, data, Asked(**asked), save=save, progress=progress)
+    result = evaluate(
+        bundles, data, Asked(**asked), save=save, report=report, overwrite=overwrite, log=log, progress=progress
+    )
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
     return 1 if "not_saved" in result else 0
 

@@ -9,6 +9,8 @@ from typing import Any
 from ..bundle.bundle import Bundle, open_bundle
 from ..tasks.evaluation import Asked, Progress, check_settings
 from ..tasks.known import find_task, task_of
+from .evaluation_log import check_log, keep_log
+from .evaluation_page import check_page, keep_page, kept_lines
 
 
 def evaluate(
@@ -17,9 +19,13 @@ def evaluate(
     asked: Asked | None = None,
     *,
     save: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    log: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """One row a bundle.  ``save`` writes the answers of the (one) bundle.
+    """One row a bundle.  ``save`` writes the answers of the (one) bundle, ``report`` a page, which ``overwrite`` may
+    replace, ``log`` a line for each row.
 
     A bundle whose engine is not here is a row that says so, unless it is the only one.  UserMistake for whatever cannot be
     used, before the first picture runs.
@@ -30,9 +36,16 @@ def evaluate(
     opened = [one if isinstance(one, Bundle) else open_bundle(one) for one in bundles]
     task = task_of(opened[0].task)
     check_settings(asked, task.judged_with)
-    return task.evaluate(opened, data, asked, load, save, progress)
+    page, logging = check_page(report, overwrite), check_log(log)
+    result = task.evaluate(opened, data, asked, load, save, progress)
+    if page is not None:
+        keep_page(page, result, task)
+    if logging is not None:
+        keep_log(logging, result)
+    return result
 
 
 def show(result: Mapping[str, Any], per_class: bool = False) -> str:
     """The result as text: a table, with ``per_class`` another one, and the notes."""
-    return find_task(result["task"]).show(result, per_class)
+    text = find_task(result["task"]).show(result, per_class)
+    return text + kept_lines(result)

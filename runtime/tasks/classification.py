@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UserMistake, one_line
 from ..ground.numbers import check_finite, class_logits
 from .task import Described, ImageSize, Task, Times
+
+if TYPE_CHECKING:
+    from ..report.page import Html
 
 TOP = 5
 PROBABILITIES = "probabilities"  # of a manifest: its graph has the softmax inside
@@ -138,6 +141,11 @@ class ClassificationTask(Task):
 
     def lines(self, answer: Classification, top: int | None) -> str:
         return "\n".join(f"{guess.probability:9.2%}  {one_line(guess.label)}" for guess in answer.top(top or TOP))
+
+    def evaluation_page(self, result: Mapping[str, Any]) -> Html:
+        from ..report.evaluation.sections import of_classes
+
+        return of_classes(result)
 
     def in_short(self, answer: Classification) -> str:
         return f"{answer.best.probability:.2%} {one_line(answer.best.label)}"

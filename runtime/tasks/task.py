@@ -22,6 +22,7 @@ from .selftest import SelfTestRow, agreement
 
 if TYPE_CHECKING:
     from ..pictures.preprocess import Picture
+    from ..report.page import Html
     from ..report.parts import Parts
     from .evaluation import Asked, Load, Progress
 
@@ -225,6 +226,12 @@ class Task(ABC):
     def show(self, result: Mapping[str, Any], per_class: bool = False) -> str:
         """What ``evaluate`` gave, as text."""
         raise NotImplementedError(f"{self.name} evaluates and does not show it")
+
+    def evaluation_page(self, result: Mapping[str, Any]) -> Html:
+        """What the page of ``eval --report`` shows of what ``evaluate`` gave, below the table of its rows."""
+        from ..report.page import Html
+
+        return Html("")
 
     def report(self, manifest: Mapping[str, Any]) -> Parts:
         """What the report of a bundle says of this task."""

@@ -10,7 +10,7 @@ OTHERS = {  # for classifiers, for detectors
     "x.npz": ("x.npz: arrays", "x.npz, arrays"),
     "x.npy": ("x.npy: arrays", "x.npy, arrays"),
     "x.zip": ("unpack", "unpack"),
-    "x.yaml": ("a .yaml file", "settings of a YOLO set"),
+    "x.yaml": ("a .yaml file", "no YOLO set"),
     "x.csv": ("a .csv file", "annotations of another format"),
     "x.xml": ("a .xml file", "annotations of another format"),
     "folder": ("there are no pictures in folder", "--images folder"),

@@ -16,6 +16,7 @@ import numpy as np
 
 LABELS = ["red", "green", "blue"]
 SIZE, STRIDE = 32, 4
+QUARTERS = np.array([[0, 1], [2, 1]]).repeat(16, axis=0).repeat(16, axis=1)  # (32, 32)
 GRAPH = f"""
 <ir_version: 10, opset_import: ["" : 20]>
 segmenter (float[batch, 3, {SIZE}, {SIZE}] images) => (float[batch, 3, {SIZE // STRIDE}, {SIZE // STRIDE}] mask_logits)
@@ -59,3 +60,12 @@ def write_segmentation_bundle(
         "input_contract": ImageContract((SIZE, SIZE), **told).to_json(), "labels": "labels.json",
     }  # fmt: skip
     return write_bundle(out, files, {**manifest, **changes}).path
+
+
+def write_pair(folder: Path, name: str, seen: np.ndarray, said: np.ndarray) -> None:
+    """A picture that shows ``seen`` and a mask that says ``said``, (H, W) classes, in images/ and masks/ of ``folder``."""
+    import cv2
+
+    for kind, pixels in (("images", painted(seen)[..., ::-1]), ("masks", said.astype(np.uint8))):
+        (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(folder / kind / f"{name}.png"), pixels)

@@ -220,3 +220,18 @@ def test_without_pycocotools_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.coco", None)
     with pytest.raises(UserMistake, match=r"edgesmith\[eval\]"):
         by_hand([kept()])
+
+
+def test_the_mean_of_a_curve_is_its_average_precision():
+    rng = np.random.default_rng(3)
+    scenes = [scene(rng, 8, 4) for _ in range(12)]
+    told = evaluate_boxes([found for _, found in scenes], [truth for truth, _ in scenes], list("abcd"), interval=False)
+    curves = told["precision_recall"]
+    assert curves["recall"][0] == 0 and curves["recall"][-1] == 1 and told["map50"] > 5
+    for name, key in (("0.50", "map50"), ("0.75", "map75"), ("0.50 to 0.95", "map")):
+        assert 100 * np.mean(curves[name]) == pytest.approx(told[key], rel=1e-12)
+        assert all(here >= there for here, there in zip(curves[name], curves[name][1:], strict=False))
+
+
+def test_where_nothing_is_annotated_there_is_no_curve():
+    assert evaluate_boxes([], [], ["a"], interval=False)["precision_recall"] == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from segmentation_bundle import painted, write_segmentation_bundle
+from segmentation_bundle import QUARTERS, painted, write_pair, write_segmentation_bundle
 
 from edgesmith.runtime.commands.cli import main
 from edgesmith.runtime.commands.evaluate import evaluate, show
@@ -16,18 +16,10 @@ from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.tasks.evaluation import Asked
 from edgesmith.runtime.tasks.segmentation.evaluate import Counts, counts_of, figures
 
-QUARTERS = np.array([[0, 1], [2, 1]]).repeat(16, axis=0).repeat(16, axis=1)  # (32, 32)
-
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_segmentation_bundle(tmp_path / "s.edge")
-
-
-def write_pair(folder: Path, name: str, seen: np.ndarray, said: np.ndarray) -> None:
-    for kind, pixels in (("images", painted(seen)[..., ::-1]), ("masks", said.astype(np.uint8))):
-        (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(folder / kind / f"{name}.png"), pixels)
 
 
 def test_what_is_as_the_masks_say_has_a_mean_of_100(bundle: Path, tmp_path: Path):

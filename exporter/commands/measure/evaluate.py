@@ -1,6 +1,7 @@
 """``edgesmith eval BUNDLE ... --data``: accuracy of bundles, and of PyTorch beside them, on the user's own set.
 
 detector      --data coco.json --images DIR       mAP as COCO defines it (exporter/tasks/detection/evaluate.py)
+              --data data.yaml                    the same, of a YOLO set
 classifier    --data FOLDER of class sub-folders  top-1 and top-5 (exporter/tasks/classification/evaluate.py)
 segmenter     --data FOLDER of images and masks   mean IoU (exporter/tasks/segmentation/task.py)
 features      --data FOLDER                       nearest neighbours and cosine (exporter/tasks/features/evaluate.py)
@@ -13,11 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....runtime.bundle.bundle import open_bundle
+from ....runtime.bundle.bundle import Bundle, open_bundle
+from ....runtime.commands.evaluation_log import check_log, keep_log
+from ....runtime.commands.evaluation_page import check_page, keep_page, kept_lines
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.evaluation import Asked, Progress, check_settings
 from ...run.several.shared_out import sharing_out
 from ...tasks.known import EXPORTS, each, find_export
+from ...tasks.task import ExportTask
 
 __all__ = ["Asked", "evaluate", "show"]
 
@@ -30,11 +34,14 @@ def evaluate(
     weights: str | None = None,
     save: str | None = None,
     ray: str | None = None,
+    report: str | None = None,
+    overwrite: bool = False,
+    log: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """One row a bundle, after one of PyTorch where ``weights`` is given: the checkpoint that the first bundle was made from.
 
-    ``ray``: the address of a Ray cluster, or "local": the pictures are shared out, and the figures are those of one process.
+    ``report``: a page, which ``overwrite`` may replace. ``log``: where each row becomes a line. ``ray``: the address of a Ray cluster, or "local": the pictures are shared out, and the figures are those of one process.
 
     Raises UserMistake for bundles of several tasks, and for whatever cannot be used.
     """
@@ -49,6 +56,19 @@ def evaluate(
         )
     task = find_export(opened[0].task)
     check_settings(asked, task.runtime.judged_with)
+    page, logging = check_page(report, overwrite), check_log(log)
+    result = _judged(task, opened, data, asked, weights, save, ray, progress)
+    if page is not None:
+        keep_page(page, result, task.runtime)
+    if logging is not None:
+        keep_log(logging, result)
+    return result
+
+
+def _judged(
+    task: ExportTask, opened: Sequence[Bundle], data: str, asked: Asked, weights: str | None, save: str | None,
+    ray: str | None, progress: Progress | None,
+) -> dict[str, Any]:  # fmt: skip
     if ray is None:
         return task.evaluate(opened, data, asked, weights, save, progress)
     place = weights if weights is None or not Path(weights).exists() else str(Path(weights).absolute())
@@ -61,4 +81,4 @@ def evaluate(
 
 def show(result: dict[str, Any], per_class: bool = False) -> str:
     """The result as text."""
-    return find_export(result["task"]).show(result, per_class)
+    return find_export(result["task"]).show(result, per_class) + kept_lines(result)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....runtime.coco.intervals import wilson
 from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.ground.limits import FP32
 from ....runtime.ground.numbers import class_logits
 from ....runtime.pictures.preprocess import preprocess
-from ....runtime.tasks.classification import class_names
+from ....runtime.tasks.classification import class_names, softmax
 from ....runtime.tasks.evaluation import table
 from ....runtime.tasks.parts import Source, opened_once, source_of
 from ..eager import EAGER, eager, eager_once
+from .figures import Judged, Picture, Rows
 
 if TYPE_CHECKING:
     from ....calibration.pictures.items import PictureFile
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ....runtime.tasks.evaluation import Asked, Load, Progress
 
 BATCH = 8  # pictures at a time where the bundle takes any number
+OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 COLUMNS = ("", "precision", "top-1", "95 %", "top-5", "pictures")
-Picture = tuple[str, int]  # path, class
 Logits = Callable[[Sequence[str]], np.ndarray]  # pictures -> (n, C)
 
 
@@ -54,18 +54,22 @@ def evaluate(
     notes: list[str] = []
     names = [tuple(class_names(one.labels, int(one.manifest.get("num_classes") or len(one.labels)))) for one in opened]
     sets = {labels: labelled(data, labels, asked.limit, notes) for labels in dict.fromkeys(names)}
-    rows: list[dict[str, Any]] = []
+    found = Rows(notes)
     if module is not None:
-        rows.append({"name": EAGER, "precision": FP32, "backend": "torch"})
-        rows[0] |= _tops(_eager_ranks(opened[0], module, *sets[names[0]], asked, weights, progress))
+        pictures = _pictures(*sets[names[0]])
+        judged = _eager_judged(opened[0], module, pictures, asked, weights, progress)
+        found.add({"name": EAGER, "precision": FP32, "backend": "torch"}, judged, pictures, names[0])
+    rows = found.rows
     for bundle, labels in zip(opened, names, strict=True):
-        row = {"name": bundle.path.name, "precision": bundle.precision}
+        row, pictures = {"name": bundle.path.name, "precision": bundle.precision}, _pictures(*sets[labels])
         try:
-            rows.append(row | _bundle_tops(bundle, *sets[labels], asked, progress))
+            judged, backend = _bundle_judged(bundle, pictures, asked, progress)
         except BackendUnavailable as error:
             if len(opened) == 1:
                 raise
             rows.append(row | {"why_not": str(error).splitlines()[0]})
+        else:
+            found.add(row | {"backend": backend}, judged, pictures, labels)
     return {"data": data, "notes": list(dict.fromkeys(notes)), "rows": rows}
 
 
@@ -133,43 +137,43 @@ def labelled(
     return items, np.array([pool.labels[index] for index in fine])
 
 
-def _bundle_tops(
-    bundle: Bundle, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, progress: Progress | None
-) -> dict[str, Any]:
+def _bundle_judged(
+    bundle: Bundle, pictures: Sequence[Picture], asked: Asked, progress: Progress | None
+) -> tuple[list[Judged], str]:
+    """What the bundle says of every picture, and the name of its backend."""
     from ....runtime.backends.load import load
 
-    name, pictures = bundle.path.name, _pictures(items, truth)
+    name = bundle.path.name
     with load(bundle, backend=asked.backend, threads=asked.threads) as session:
         least, size = session.batch_sizes(BATCH)
         batch, backend = max(least, min(size, BATCH)), session.backend
         if asked.spread is None:
-            return {"backend": backend, **_tops(_ranks(_answers(session), pictures, batch, name, progress))}
+            return _judged(_answers(session), pictures, batch, name, progress), backend
     about = (source_of(bundle), load, backend, asked.threads, batch)
-    return {"backend": backend, **_tops(asked.spread(_bundle_part, about, pictures, batch, name, progress))}
+    return asked.spread(_bundle_part, about, pictures, batch, name, progress), backend
 
 
 def _bundle_part(
     source: Source, load: Load, backend: str, threads: int | None, batch: int, pictures: Sequence[Picture]
-) -> list[int]:
-    """Ranks of some of the pictures, in a process of their own."""
-    return _ranks(_answers(opened_once(source, load, backend, threads)), pictures, batch, "", None)
+) -> list[Judged]:
+    """Some of the pictures, in a process of their own."""
+    return _judged(_answers(opened_once(source, load, backend, threads)), pictures, batch, "", None)
 
 
-def _eager_ranks(
-    bundle: Bundle, module: Any, items: Sequence[PictureFile], truth: np.ndarray, asked: Asked, weights: str | None,
+def _eager_judged(
+    bundle: Bundle, module: Any, pictures: Sequence[Picture], asked: Asked, weights: str | None,
     progress: Progress | None,
-) -> list[int]:  # fmt: skip
-    pictures = _pictures(items, truth)
+) -> list[Judged]:  # fmt: skip
     if asked.spread is None:
-        return _ranks(_classify(bundle, module, asked.threads), pictures, BATCH, EAGER, progress)
+        return _judged(_classify(bundle, module, asked.threads), pictures, BATCH, EAGER, progress)
     about = (source_of(bundle), weights, asked.threads)
     return asked.spread(_eager_part, about, pictures, BATCH, EAGER, progress)
 
 
-def _eager_part(source: Source, weights: str, threads: int | None, pictures: Sequence[Picture]) -> list[int]:
+def _eager_part(source: Source, weights: str, threads: int | None, pictures: Sequence[Picture]) -> list[Judged]:
     """The same by PyTorch, which makes the network anew in this process."""
     bundle, module = eager_once(source, weights)
-    return _ranks(_classify(bundle, module, threads), pictures, BATCH, "", None)
+    return _judged(_classify(bundle, module, threads), pictures, BATCH, "", None)
 
 
 def _answers(session: Any) -> Logits:
@@ -188,39 +192,40 @@ def _pictures(items: Sequence[PictureFile], truth: np.ndarray) -> list[Picture]:
     return [(os.path.abspath(item.path), int(known)) for item, known in zip(items, truth, strict=True)]
 
 
-def _ranks(answer: Logits, pictures: Sequence[Picture], batch: int, name: str, progress: Progress | None) -> list[int]:
-    """How many classes come before the right one, picture by picture; of equal logits the first counts, a NaN is wrong."""
-    ranks: list[int] = []
+def _judged(
+    answer: Logits, pictures: Sequence[Picture], batch: int, name: str, progress: Progress | None
+) -> list[Judged]:
+    """Picture by picture: of equal logits the first counts, a NaN is wrong."""
+    judged: list[Judged] = []
     for at in range(0, len(pictures), batch):
         some = pictures[at : at + batch]
         logits = class_logits(answer([path for path, _ in some]))
         order = np.argsort(-logits, axis=1, kind="stable")
-        rank = (order == np.array([known for _, known in some])[:, None]).argmax(axis=1)
-        ranks += np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1]).tolist()
+        ranks = (order == np.array([known for _, known in some])[:, None]).argmax(axis=1)
+        finite = np.isfinite(logits).all(axis=1)
+        sure = softmax(np.where(finite[:, None], logits, 0)).max(axis=1)
+        for rank, found, confidence, known in zip(ranks, order[:, 0], sure, finite, strict=True):
+            one = Judged(int(rank), int(found), float(confidence)) if known else Judged(logits.shape[1], -1, 0.0)
+            judged.append(one)
         if progress is not None:
-            progress(name, len(ranks), len(pictures))
-    return ranks
+            progress(name, len(judged), len(pictures))
+    return judged
 
 
-def _tops(ranks: Sequence[int]) -> dict[str, Any]:
-    """Top-1 with its interval and top-5, in percent."""
-    found = np.array(ranks)
-    low, high = wilson(int((found == 0).sum()), len(found))
-    return {
-        "top1": 100 * float((found == 0).mean()),
-        "low": low,
-        "high": high,
-        "top5": 100 * float((found < 5).mean()),
-        "pictures": len(found),
-    }
-
-
-def show(result: dict[str, Any]) -> str:
-    """The result as text."""
+def show(result: dict[str, Any], per_class: bool = False) -> str:
+    """The result as text, with ``per_class`` a table of the classes below it."""
     body = [
         (row["name"], row["precision"], row["why_not"]) if "why_not" in row else
         (row["name"], row["precision"], f"{row['top1']:.2f}", f"{row['low']:.1f}-{row['high']:.1f}", f"{row['top5']:.2f}",
          str(row["pictures"]))
         for row in result["rows"]
     ]  # fmt: skip
-    return "\n".join([*table(COLUMNS, body), *(f"note: {note}" for note in result["notes"])])
+    lines = table(COLUMNS, body)
+    for row in result["rows"] if per_class else ():
+        told = [(label, str(one["support"]), *_percents(one)) for label, one in row.get("per_class", {}).items()]
+        lines += ["", *table((f"class, {row['name']}", "support", *OF_CLASS.values()), told)] if told else []
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
+
+
+def _percents(told: dict[str, Any]) -> list[str]:
+    return ["-" if told[key] is None else f"{told[key]:.1f}" for key in OF_CLASS]

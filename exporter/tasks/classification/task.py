@@ -54,4 +54,4 @@ class ClassificationExport(ExportTask):
     def show(self, result: dict[str, Any], per_class: bool) -> str:
         from .evaluate import show
 
-        return show(result)
+        return show(result, per_class)

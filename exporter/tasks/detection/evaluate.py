@@ -30,7 +30,7 @@ def evaluate(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """COCO's figures of each bundle, after those of PyTorch where ``weights`` is given."""
-    boxes.check_data(data)  # before a checkpoint is read
+    boxes.check_data(data, asked.images)  # before a checkpoint is read
     module = None if weights is None else eager(opened[0], weights)  # a wrong one ends it before the first picture
     result = boxes.evaluate(opened, data, asked, load, save, progress)
     if weights is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from ...coco.annotations import CocoSet, read_coco
 from ...coco.average_precision import evaluate_boxes, pycocotools
 from ...coco.files import read_annotated
+from ...coco.yolo import is_yolo
 from ...errors import BackendUnavailable, UserMistake
 from ...ground.files import replacing
 from ...ground.places import check_output
@@ -42,7 +43,6 @@ RECALLS = {
 CONVERT = "convert it to COCO JSON first, with its pictures as files"
 OTHER_DATA = {  # what else is given as --data, and what to do with it
     **dict.fromkeys((".npz", ".npy"), ("arrays, which hold no boxes in pixels of picture files", CONVERT)),
-    **dict.fromkeys((".yaml", ".yml"), ("settings of a YOLO set, whose boxes stand in text files", CONVERT)),
     **dict.fromkeys((".txt", ".lst", ".list"), ("a list of pictures, or the boxes of one", CONVERT)),
     **dict.fromkeys((".xml", ".csv", ".tsv"), ("annotations of another format", CONVERT)),
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z"), ("an archive", "unpack it, and give the .json in it")),
@@ -63,7 +63,7 @@ def evaluate(
     ``save`` writes the boxes of the (one) bundle as a COCO results file.
     """
     rules = [rule_of(bundle, asked) for bundle in bundles]
-    check_data(data)
+    check_data(data, asked.images)
     pycocotools()  # without it nothing could be judged after the last picture
     place = None if save is None else check_save(save, data, len(bundles))
     sets = {labels: read_coco(data, asked.images, labels, asked.limit) for labels in {tuple(b.labels) for b in bundles}}
@@ -91,7 +91,7 @@ def evaluate(
     return result
 
 
-def check_data(data: str | os.PathLike[str]) -> None:
+def check_data(data: str | os.PathLike[str], images: str | os.PathLike[str] | None = None) -> None:
     """UserMistake for a folder, and for files that people evaluate other things on; a missing one is told when it is read."""
     place = Path(data)
     if place.is_dir():
@@ -107,8 +107,15 @@ def check_data(data: str | os.PathLike[str]) -> None:
         raise UserMistake(
             "A detector is evaluated on annotated boxes",
             found=f"{data}, {what}",
-            expected="a COCO-style .json: images, annotations, categories",
+            expected="a COCO-style .json: images, annotations, categories; or a YOLO data.yaml",
             attempt=attempt,
+        )
+    if is_yolo(place) and images is not None:
+        raise UserMistake(
+            f"{data} names its pictures itself",
+            found=f"--images {os.fspath(images)}",
+            expected="--data with the yaml alone",
+            attempt="leave --images out",
         )
 
 

@@ -27,6 +27,7 @@ from .shapes import BOXES, CELLS, NMS_OUTPUTS, SCORES, SUPPRESSED, expected, unf
 from .told import TOLD
 
 if TYPE_CHECKING:
+    from ...report.page import Html
     from ...report.parts import Parts
     from ..evaluation import Asked, Load, Progress
     from ..selftest import SelfTestRow
@@ -175,6 +176,11 @@ class DetectionTask(Task):
         from .evaluate import show
 
         return show(result, per_class)
+
+    def evaluation_page(self, result: Mapping[str, Any]) -> Html:
+        from ...report.evaluation.sections import of_boxes
+
+        return of_boxes(result)
 
     def report(self, manifest: Mapping[str, Any]) -> Parts:
         from .report import parts

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...coco.confusion import Confused
 from ...coco.intervals import bootstrap_95, times_drawn
 from ...errors import BackendUnavailable, UserMistake
 from ..described import Described
@@ -25,7 +26,8 @@ from .pairs import IGNORED, Pair, Reading, check_pairs, find_pairs
 
 BATCH = 4  # pictures at a time where the bundle takes any number
 COLUMNS = ("", "precision", "mIoU", "95 %", "pixel accuracy", "pictures")
-Counted = tuple[np.ndarray, np.ndarray, np.ndarray]  # of one picture: right, of the mask, found; (K,) each
+Counts3 = tuple[np.ndarray, np.ndarray, np.ndarray]  # of one picture: right, of the mask, found; (K,) each
+Counted = tuple[Counts3, Counts3]  # with the pixels that are confused: of the mask, found, how many; (n,) each
 Answer = Callable[[Sequence[Path]], Sequence[np.ndarray]]  # pictures -> (H, W) classes of each, in its own pixels
 
 
@@ -36,6 +38,7 @@ class Counts:
     right: np.ndarray
     truth: np.ndarray
     found: np.ndarray
+    confused: Confused | None = None  # of all pictures
 
     def ious(self, times: np.ndarray | None = None) -> np.ndarray:
         """(K,) of the set, or (R, K) of draws in which each picture is ``times`` (R, n) often; NaN where neither has the class."""
@@ -143,7 +146,8 @@ def counted(
     for at in range(0, len(pairs), batch):
         some = pairs[at : at + batch]
         for pair, classes in zip(some, answer([one.picture for one in some]), strict=True):
-            found.append(counts_of(reading.truth(read_mask(pair.mask)), classes, reading.classes))
+            truth = reading.truth(read_mask(pair.mask))
+            found.append((counts_of(truth, classes, reading.classes), confused_in(truth, classes, reading.classes)))
         if progress is not None:
             progress(name, at + len(some), len(pairs))
     return found
@@ -151,11 +155,21 @@ def counted(
 
 def joined(found: Sequence[Counted]) -> tuple[Counts, int]:
     """Of all pictures; and how many pixels that count were not seen."""
-    unseen = sum(int(truth.sum() - given.sum()) for _, truth, given in found)
-    return Counts(*(np.stack(kind) for kind in zip(*found, strict=True))), unseen
+    counts = [counts for counts, _ in found]
+    unseen = sum(int(wanted.sum() - seen.sum()) for _, wanted, seen in counts)
+    confused = Confused.joined(counts[0][0].shape[0], [pairs for _, pairs in found])
+    right, truth, given = (np.stack([one[at] for one in counts]) for at in range(3))
+    return Counts(right, truth, given, confused), unseen
 
 
-def counts_of(truth: np.ndarray, found: np.ndarray, classes: int) -> Counted:
+def confused_in(truth: np.ndarray, found: np.ndarray, classes: int) -> Counts3:
+    """(H, W) of one picture, ``truth`` -1 where it does not count -> which classes are found where the mask says which."""
+    counts = truth >= 0
+    pairs = Confused.of(classes, truth[counts], found[counts].astype(np.int64))
+    return pairs.truth, pairs.found, pairs.times
+
+
+def counts_of(truth: np.ndarray, found: np.ndarray, classes: int) -> Counts3:
     """(H, W) of one picture, ``truth`` -1 where it does not count -> right, of the mask, found: (K,) each.
 
     What the network did not see is found as no class.
@@ -197,6 +211,7 @@ def figures(counts: Counts, unseen: int, labels: Sequence[str]) -> dict[str, Any
         "pixels": pixels,
         "unseen": 100 * unseen / pixels,
         "per_class": per_class,
+        **({} if counts.confused is None else {"confusion": counts.confused.folded(names)}),
     }
 
 

@@ -21,6 +21,7 @@ from .places import classes, thinned
 from .segments import Segments, lines
 
 if TYPE_CHECKING:
+    from ...report.page import Html
     from ...report.parts import Parts
     from ..evaluation import Asked, Load, Progress
 
@@ -98,6 +99,11 @@ class SegmentationTask(Task):
         from .evaluate import show
 
         return show(result, per_class)
+
+    def evaluation_page(self, result: Mapping[str, Any]) -> Html:
+        from ...report.evaluation.sections import of_masks
+
+        return of_masks(result)
 
     def report(self, manifest: Mapping[str, Any]) -> Parts:
         from .report import parts
