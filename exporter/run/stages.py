@@ -100,7 +100,10 @@ class Run:
         from ...graph.edit import clone
 
         settle(model)
-        self.graphs[f"{number}-{name}.onnx"] = clone(model)
+        with contextlib.suppress(
+            RuntimeError
+        ):  # a graph that is not whole has no copy; it is told where it is first run
+            self.graphs[f"{number}-{name}.onnx"] = clone(model)
         return weight_bytes(model)
 
 

@@ -17,7 +17,7 @@ class TensorsExport(ExportTask):
     """Several inputs of any type, so the flow is its own (exporter/trace/tensors/flow.py)."""
 
     name = "tensors"
-    noun, verb = "graph of tensors", "takes and gives arrays by name"
+    noun, verb = "tensor graph", "takes and gives arrays by name"
     files = "any outputs"
     shown = "inputs.npz"
     flow = "trace.tensors.flow"

@@ -43,7 +43,7 @@ traced = cache(tracing.trace)
 
 @pytest.fixture(autouse=True)
 def _trace_once(monkeypatch):
-    def trace(module, shapes, *, name, opset, outputs, folder):
+    def trace(module, shapes, *, name, opset, outputs, folder, dtype):
         return once(name, shapes, opset, tuple(outputs))
 
     monkeypatch.setattr(tracing, "trace", trace)

@@ -216,9 +216,9 @@ def test_an_impossible_image_size_is_refused(name, size, because):
         create(name, image_size=size)
 
 
-@pytest.mark.parametrize("count", [0, -3])
-def test_a_class_count_below_one_is_refused(count):
-    with pytest.raises(UserMistake, match="at least 1"):
+@pytest.mark.parametrize(("count", "because"), [(0, "no form without its classes"), (-3, "at least 0")])
+def test_a_class_count_below_one_is_refused(count, because):
+    with pytest.raises(UserMistake, match=because):
         create("smt", num_classes=count)
 
 

@@ -20,8 +20,12 @@ class FeaturesExport(ExportTask):
     """Features (B, C), (B, N, C) or (B, C, h, w)."""
 
     name = "features"
-    noun, verb = "network of features", "gives features"
+    noun, verb = "feature network", "gives features"
     files = "an output called features"
+
+    def claims(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """An output of this name beside others is what a head reads."""
+        return super().claims(shapes) if len(shapes) == 1 else {}
 
     def class_names(self, names: Sequence[str], outputs: int) -> Sequence[str]:
         """None: nothing here is a class."""

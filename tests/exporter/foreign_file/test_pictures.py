@@ -96,7 +96,20 @@ def test_what_was_assumed_stands_in_the_bundle_and_flags_say_otherwise(tmp_path:
     file = classifier(tmp_path / "net.onnx")
     notes = exported(file, tmp_path / "a.edge").manifest["notes"]
     assert any("assumed" in note and "--mean" in note for note in notes)
-    flags = ("--mean", "0.5", "--std", "0.5", "--crop", "1", "--resize", "bilinear", "--colour", "bgr")
+    flags = (
+        "--mean",
+        "0.5",
+        "--std",
+        "0.5",
+        "--crop",
+        "1",
+        "--resize",
+        "bilinear",
+        "--colour",
+        "bgr",
+        "--scale",
+        "255",
+    )
     said = exported(file, tmp_path / "b.edge", *flags)
     assert said.contract.mean == (0.5, 0.5, 0.5) and said.contract.colour == "BGR"
     assert not any("assumed" in note for note in said.manifest["notes"])
