@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,19 @@ def test_pairs_of_colour_and_word_are_kept_for_the_held_out_screens(tool: Any):
     }
     assert all(tool.layout.kept(colour, word, "train") for colour, word in pairs["train"])
     assert any(not tool.layout.kept(colour, word, "train") for colour, word in pairs["held_out"])
+
+
+def test_rows_of_accuracy_that_are_measured_again_take_their_place(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCREENS))
+    spec = importlib.util.spec_from_file_location(
+        "accuracy_of_screens", SCREENS / "accuracy.py"
+    )  # another has the name
+    assert spec is not None and spec.loader is not None
+    accuracy = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, accuracy)
+    spec.loader.exec_module(accuracy)
+    standing = {"command": "all", "rows": [{"row": "a", "right": 1}, {"row": "b", "right": 2}], "date": "then"}
+    again = {"command": "b c", "rows": [{"row": "b", "right": 3}, {"row": "c", "right": 4}], "date": "now"}
+    found = accuracy.among(standing, again)
+    assert [(row["row"], row["right"]) for row in found["rows"]] == [("a", 1), ("b", 3), ("c", 4)]
+    assert found["command"] == "all; then b c" and found["date"] == "now"
