@@ -100,9 +100,8 @@ class Run:
         from ...graph.edit import clone
 
         settle(model)
-        with contextlib.suppress(
-            RuntimeError
-        ):  # a graph that is not whole has no copy; it is told where it is first run
+        # a graph that is not whole has no copy; it is told where it is first run
+        with contextlib.suppress(RuntimeError):
             self.graphs[f"{number}-{name}.onnx"] = clone(model)
         return weight_bytes(model)
 

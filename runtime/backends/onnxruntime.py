@@ -24,9 +24,6 @@ NEWEST: dict[str, tuple[int, int]] = {
     "1.25": (26, 13),
     "1.32": (28, 14),
 }
-# Weights of gigabytes are read from the map of their file as they lie: laid out anew for the kernels, as ONNX Runtime does by
-# default, they would be in memory a second time, and a run was no faster (benchmarks/large_weights.py).
-# Weights in few bits need their layout, and several graphs that share weights are measured with it.
 OPSET = re.compile(r"Opset (\d+) is under development.*?support for domain ai\.onnx is till opset (\d+)", re.DOTALL)
 IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 
@@ -46,7 +43,10 @@ class OnnxRuntimeSession(Session):
         if self._task.exact_activations:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # 1: float32
         if self._weights and not quantised(self.bundle.precision) and len(self.bundle.graphs) == 1:
-            options.add_session_config_entry("session.disable_prepacking", "1")  # the note above
+            # Weights of gigabytes are read from the map of their file as they lie: laid out anew for the kernels, as is usual,
+            # they would be in memory a second time; benchmarks/large_weights.py measures both. Weights in few bits need their
+            # layout, and several graphs that share weights are measured with it.
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
