@@ -50,6 +50,32 @@ class Asked:
     spread: Spread | None = None  # None: this process does it all
 
 
+def refuse_detector_settings(
+    asked: Asked,
+    save: str | os.PathLike[str] | None,
+    bundle: Described,
+    does: str,
+    expected: str,
+    saves: str = "",
+    *,
+    images: bool = False,
+) -> None:
+    """UserMistake for settings of detectors, where ``bundle`` ``does`` something else; ``images``: this task takes --images as well.
+
+    ``saves`` says what keeps its answers instead of --save.
+    """
+    given = {"--score": asked.score, "--iou": asked.iou, "--images": None if images else asked.images, "--save": save}
+    given["--agnostic-nms"] = asked.agnostic_nms or None
+    for flag, value in given.items():
+        if value is not None:
+            raise UserMistake(
+                f"{flag} belongs to a detector",
+                found=f"{flag if value is True else f'{flag} {value}'}, {bundle.path.name} {does}",
+                expected=expected,
+                attempt=f"leave {flag} out" + (f"; {saves}" if saves and flag == "--save" else ""),
+            )
+
+
 def check_settings(asked: Asked, judged_with: Collection[str] = OF_MASKS) -> None:
     """UserMistake for a setting out of its range, or of masks where the task (``Task.judged_with``) has none."""
     for name in OF_MASKS:

@@ -14,7 +14,7 @@ from ....runtime.ground.limits import FP32
 from ....runtime.ground.numbers import class_logits
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.tasks.classification import class_names, softmax
-from ....runtime.tasks.evaluation import table
+from ....runtime.tasks.evaluation import refuse_detector_settings, table
 from ....runtime.tasks.parts import Source, opened_once, source_of
 from ..eager import EAGER, eager, eager_once
 from .figures import Judged, Picture, Rows
@@ -39,16 +39,8 @@ def evaluate(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Top-1 and top-5 on pictures whose folders or list say what they show."""
-    detectors = {"--score": asked.score, "--iou": asked.iou, "--images": asked.images, "--save": save}
-    detectors["--agnostic-nms"] = "" if asked.agnostic_nms else None
-    for flag, value in detectors.items():
-        if value is not None:
-            raise UserMistake(
-                f"{flag} belongs to a detector",
-                found=f"{f'{flag} {value}'.strip()}, {opened[0].path.name} classifies",
-                expected="--data with a folder whose sub-folders are the classes",
-                attempt=f"leave {flag} out",
-            )
+    expected = "--data with a folder whose sub-folders are the classes"
+    refuse_detector_settings(asked, save, opened[0], "classifies", expected)
     _check_data(data)
     module = None if weights is None else eager(opened[0], weights)
     notes: list[str] = []

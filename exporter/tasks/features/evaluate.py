@@ -23,7 +23,7 @@ from ....runtime.errors import BackendUnavailable, UserMistake
 from ....runtime.ground.limits import FP32
 from ....runtime.pictures.preprocess import preprocess
 from ....runtime.pictures.video import pictures
-from ....runtime.tasks.evaluation import table
+from ....runtime.tasks.evaluation import refuse_detector_settings, table
 from ....runtime.tasks.features import cosines, pooled
 from ..classification.evaluate import labelled
 from ..eager import EAGER, eager
@@ -46,7 +46,8 @@ def evaluate(
     Raises:
         UserMistake: what belongs to other tasks was given, or one row of pictures without classes, which nothing can judge.
     """
-    _check_asked(asked, save, opened[0])
+    expected = "--data with a folder of pictures; sub-folders that are classes are judged by their neighbours"
+    refuse_detector_settings(asked, save, opened[0], "gives features", expected, "edgesmith run --save keeps features")
     notes: list[str] = []
     paths, truth = _pictures(data, asked, len(opened) + (weights is not None), notes)
     module = None if weights is None else eager(opened[0], weights)
@@ -101,19 +102,6 @@ def neighbours(vectors: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         hits += int(votes.argmax() == truth[at])
     low, high = wilson(hits, count)
     return {"top1": 100 * hits / count, "low": low, "high": high}
-
-
-def _check_asked(asked: Asked, save: str | None, bundle: Bundle) -> None:
-    given = {"--score": asked.score, "--iou": asked.iou, "--images": asked.images, "--save": save}
-    given["--agnostic-nms"] = asked.agnostic_nms or None
-    for flag, value in given.items():
-        if value is not None:
-            raise UserMistake(
-                f"{flag} belongs to a detector",
-                found=f"{flag} {value}, {bundle.path.name} gives features",
-                expected="--data with a folder of pictures; sub-folders that are classes are judged by their neighbours",
-                attempt=f"leave {flag} out" + ("; edgesmith run --save keeps features" if flag == "--save" else ""),
-            )
 
 
 def _pictures(data: str, asked: Asked, rows: int, notes: list[str]) -> tuple[list[str], np.ndarray | None]:

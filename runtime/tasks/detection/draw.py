@@ -32,16 +32,23 @@ COLOURS = 128  # then they repeat
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-def draw(image: np.ndarray, detections: Detections, score: float | None = None) -> np.ndarray:
-    """Boxes and labels on a copy of ``image``; with ``score`` only those above it. Raises UserMistake for another picture."""
+def canvas_of(image: np.ndarray, image_size: tuple[int, int], what: str) -> np.ndarray:
+    """A copy of ``image``, uint8 RGB, to draw on; UserMistake where ``what`` ("these clicks are") is of a picture of another size."""
     canvas = as_rgb(image).copy()
     height, width = canvas.shape[:2]
-    if detections.image_size != (height, width):
+    if image_size != (height, width):
         raise UserMistake(
-            "these detections are not of this picture",
+            f"{what} not of this picture",
             found=f"a picture of {width} x {height} pixels",
-            expected=f"{detections.image_size[1]} x {detections.image_size[0]}",
+            expected=f"{image_size[1]} x {image_size[0]}",
         )
+    return canvas
+
+
+def draw(image: np.ndarray, detections: Detections, score: float | None = None) -> np.ndarray:
+    """Boxes and labels on a copy of ``image``; with ``score`` only those above it. Raises UserMistake for another picture."""
+    canvas = canvas_of(image, detections.image_size, "these detections are")
+    height, width = canvas.shape[:2]
     chosen = detections if score is None else detections.above(score)
     usable = np.isfinite(chosen.boxes).all(axis=1)
     corners, classes, scores = chosen.boxes[usable], chosen.classes[usable].tolist(), chosen.scores[usable].tolist()

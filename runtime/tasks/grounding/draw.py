@@ -11,9 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ...errors import UserMistake
-from ...pictures.preprocess import as_rgb
-from ..detection.draw import BLACK, WHITE, Colour, Pen, class_colour, label_places, readable
+from ..detection.draw import BLACK, WHITE, Colour, Pen, canvas_of, class_colour, label_places, readable
 from .answer import Click, Clicks
 
 LARGEST = (
@@ -25,14 +23,8 @@ VEIL = 0.45  # how much of the picture the map hides where the score is largest
 
 def draw(image: np.ndarray, clicks: Clicks) -> np.ndarray:
     """The overlay; UserMistake for another picture."""
-    canvas = as_rgb(image).copy()
+    canvas = canvas_of(image, clicks.image_size, "these clicks are")
     height, width = canvas.shape[:2]
-    if clicks.image_size != (height, width):
-        raise UserMistake(
-            "these clicks are not of this picture",
-            found=f"a picture of {width} x {height} pixels",
-            expected=f"{clicks.image_size[1]} x {clicks.image_size[0]}",
-        )
     strongest = np.zeros((height, width), np.float32)
     tint = np.zeros((height, width, 3), np.uint8)
     for number, click in enumerate(clicks):

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import UserMistake
-from ...pictures.preprocess import as_rgb
-from ..detection.draw import Pen, class_colour, readable
+from ..detection.draw import Pen, canvas_of, class_colour, readable
 from .places import unseen
 from .segments import Segments
 
@@ -19,14 +17,8 @@ NAMED, LEAST_SHARE = 8, 0.005  # classes in the corner: so many at most, of so m
 
 def draw(image: np.ndarray, segments: Segments) -> np.ndarray:
     """(H, W, 3) uint8 RGB; where the network saw nothing, the picture as it is. UserMistake for another picture."""
-    canvas = as_rgb(image).copy()
+    canvas = canvas_of(image, segments.image_size, "this mask is")
     height, width = canvas.shape[:2]
-    if segments.image_size != (height, width):
-        raise UserMistake(
-            "this mask is not of this picture",
-            found=f"a picture of {width} x {height} pixels",
-            expected=f"{segments.image_size[1]} x {segments.image_size[0]}",
-        )
     paint(canvas, segments)
     pen, top = Pen.of(height, width), 0
     for one in segments.shares[:NAMED]:

@@ -19,7 +19,7 @@ from ...coco.confusion import Confused
 from ...coco.intervals import bootstrap_95, times_drawn
 from ...errors import BackendUnavailable, UserMistake
 from ..described import Described
-from ..evaluation import Asked, Load, Progress, table
+from ..evaluation import Asked, Load, Progress, refuse_detector_settings, table
 from ..parts import Source, opened_once, source_of
 from .masks import read_mask
 from .pairs import IGNORED, Pair, Reading, check_pairs, find_pairs
@@ -82,15 +82,8 @@ def evaluate(
 
 def check_asked(asked: Asked, save: str | os.PathLike[str] | None, bundle: Described) -> None:
     """UserMistake for what belongs to detectors."""
-    given = {"--score": asked.score, "--iou": asked.iou, "--save": save, "--agnostic-nms": asked.agnostic_nms or None}
-    for flag, value in given.items():
-        if value is not None:
-            raise UserMistake(
-                f"{flag} belongs to a detector",
-                found=f"{flag} {value}, {bundle.path.name} segments",
-                expected="--data with a folder of pictures and masks",
-                attempt=f"leave {flag} out" + ("; edgesmith run --masks writes masks" if flag == "--save" else ""),
-            )
+    expected, saves = "--data with a folder of pictures and masks", "edgesmith run --masks writes masks"
+    refuse_detector_settings(asked, save, bundle, "segments", expected, saves, images=True)
 
 
 def reading_of(bundle: Described, asked: Asked) -> Reading:
