@@ -30,7 +30,7 @@ from .few_bits.forms import Forms, Read
 from .few_bits.store import Store
 from .judge import judged, rounded, texts
 from .plan import check_room, check_storage, make_plan
-from .verify import HELD, SAME, TOLD, answers, check_others, looked, parts, row, together
+from .verify import HELD, SAME, TOLD, answers, check_others, looked, parts, row, together, unrounded
 from .write import WrittenGraph, in_cache, low_type, write
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ def verified(plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGro
     draft = write_bundle(run.folder / "draft.edge", files(plan, folder, made, golden), content, overwrite=True)
     for path in (*made.weights, *(graph.path for graph in made.graphs)):
         path.unlink()  # the draft has them
+    few = PRECISIONS[plan.precision].quantised
     try:
         with load(draft) as session:
             image, stored = looked(session, picture)
@@ -247,16 +248,19 @@ def verified(plan: Plan, folder: ModelFolder, smooth: ModelFolder, made: MadeGro
             backend = session.backend
             if plan.check:
                 check_others(session, picture, tails[0])
+            exact = session.exactly() if few else None
+        exactly = alone if exact is None else unrounded(exact, picture, tails)
     except BackendUnavailable as unavailable:
         what = "engines built" if made.engines else "graphs ready, engines are built on the device"
         return Verified(draft, [], [f"{what}, not run here: {unavailable.found or unavailable.what}"])
     found: list[Row] = [*parts(plan, backend, judge, image, stored["visual_sums"][0])]
     found.append(row(plan, "batch", backend, "padded", alone, batch, SAME))
-    few = PRECISIONS[plan.precision].quantised
     if few:
         block = plan.rule.block if PRECISIONS[plan.precision].bits == 4 else None
         same = judged(rounded(smooth, block, plan.target.engine.runs_here), pixels, rows).scores
-        found.append(row(plan, "codes", backend, "instructions", same, alone, HELD))
+        found.append(row(plan, "codes", backend, "instructions", same, exactly, HELD))
+        if exact is not None:
+            found.append(row(plan, "engine", backend, "instructions", same, alone, TOLD))
     found.append(row(plan, "bundle", backend, "instructions", judge.scores, alone, TOLD if few else HELD))
     if plan.precision == BF16 and not found[-1].passed:  # asked last: it is the whole of PyTorch once more
         own = judged(folder, pixels, rows, "bfloat16").scores

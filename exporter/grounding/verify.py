@@ -2,7 +2,8 @@
 
 In floating point the judge is PyTorch in float32; where bfloat16 costs a checkpoint more than the usual limit, the bundle is held to
 what PyTorch itself loses in bfloat16. An int4 bundle is held to PyTorch with the weights that its codes stand for,
-which shows that the graphs are right; how far that is from the checkpoint is told beside it, and is no pass or fail.
+which shows that the graphs are right: an engine that rounds further by itself is told not to for this row, and one more row tells
+what it answers with its rounding. How far the bundle is from the checkpoint is told beside it, and is no pass or fail.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 HELD, SAME, TOLD = "held", "same", "told, no limit"
 SUM_ERROR = 1e-2  # of scores in the shortest types
-CODES_COSINE = 0.99  # of a graph of few bits beside PyTorch with the same codes: engines round activations to 8 bits
+CODES_COSINE = 0.99  # of a graph of few bits beside PyTorch with the same codes
 PACKED_COSINE = {8: 0.99}  # with keys and values of few bits, whose error is not in the judge; of fewer it is told
 
 
@@ -128,6 +129,12 @@ def check_others(session: Session, picture: np.ndarray, ids: list[int]) -> None:
                 because="the graphs or the engine compute something else than at the first size",
                 attempt="--precision fp32, to see whether it is the precision",
             )
+
+
+def unrounded(session: Session, picture: np.ndarray, rows: list[list[int]]) -> np.ndarray:
+    """The scores (n, V) of ``session.exactly()``, which is opened for them."""
+    with session.start():
+        return answers(session, looked(session, picture)[1], rows)
 
 
 def answers(session: Session, stored: dict[str, np.ndarray], rows: list[list[int]]) -> np.ndarray:

@@ -20,7 +20,7 @@ from .openvino_library import openvino, openvino_core
 from .openvino_requests import Requests, streams_beside
 
 HINTS = {FP32: "f32", BF16: "bf16"}
-# of products with 4-bit weights: OpenVINO rounds what they read to 8 bits, 32 values a scale, unless it is told not to
+# of products with few-bit weights: OpenVINO rounds what they read to 8 bits, 32 values a scale, unless it is told not to
 EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 # a cached model answers with the weights that it was compiled with, whatever lies beside the graph now: there is no cache,
 # and none that somebody else set for this process
@@ -43,8 +43,11 @@ class OpenVinoSession(Session):
         threads: int | None = None,
         precision: str | None = None,
         graph: GraphSpec | None = None,
+        exact: bool = False,
     ) -> None:
+        """``exact``: products with few-bit weights read what they multiply in the precision above, and are slower."""
         super().__init__(bundle, threads, graph)
+        self.exact = exact
         if precision not in (None, *HINTS):
             raise UserMistake(f"OpenVINO has no precision {precision!r} here", expected=", ".join(HINTS))
         # an fp16 graph has its casts in itself; float32 arithmetic around them loses nothing
@@ -53,7 +56,10 @@ class OpenVinoSession(Session):
         self.precision = BF16 if rounds_further else bundle.precision
 
     def another(self, graph: GraphSpec) -> OpenVinoSession:
-        return type(self)(self.bundle, self.threads, self.computes, graph)
+        return type(self)(self.bundle, self.threads, self.computes, graph, self.exact)
+
+    def exactly(self) -> OpenVinoSession | None:
+        return None if self.exact else type(self)(self.bundle, self.threads, self.computes, self.graph, exact=True)
 
     def open_engine(self) -> None:
         self._ov = openvino()
@@ -100,6 +106,7 @@ class OpenVinoSession(Session):
             "INFERENCE_PRECISION_HINT": HINTS[self.computes],
             "PERFORMANCE_HINT": "LATENCY",
             **UNCACHED,
+            **(EXACT if self.exact else {}),
         }
         if self.threads is not None:
             # pinned, as is its default, every model of every process on this machine would begin at the first core

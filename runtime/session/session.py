@@ -83,6 +83,10 @@ class Session(ABC):
         """A session for another graph of the bundle, with the same settings; not open yet."""
         return type(self)(self.bundle, self.threads, graph=graph)
 
+    def exactly(self) -> Session | None:
+        """A session of the same bundle that rounds only where the graph says so, not open yet; None: this one is one."""
+        return None
+
     def start(self) -> Session:
         """Open the engine; nothing stays behind when that fails.
 

@@ -18,6 +18,8 @@ from edgesmith.exporter.bundle.engine_rounding import rounding_words
 from edgesmith.exporter.commands.inspect.compare import compare
 from edgesmith.exporter.commands.inspect.foreign.rounding import exact_products, own_rounding, rounding_note
 from edgesmith.graph.run import open_session
+from edgesmith.runtime.backends.load import load
+from edgesmith.runtime.errors import UserMistake
 
 
 @pytest.fixture
@@ -103,6 +105,33 @@ def bundle_of(files: tuple[Path, Path], out: Path, target: str) -> Path:
         "notes": [], "quantisation": {"precision": "int4", "form": "weights", "share": 1.0, "nodes": []},
     }  # fmt: skip
     return write_bundle(out, contents, manifest).path
+
+
+def test_a_session_of_openvino_that_is_asked_to_be_exact_answers_as_the_file_is_written(
+    files: tuple[Path, Path], tmp_path: Path
+):
+    openvino_or_skip()
+    path = bundle_of(files, tmp_path / "four.edge", "openvino")
+    written = open_session(ir.load(files[1])).run(None, {"images": IMAGES})[0]
+    with load(path, exact=True) as session, load(path) as usual:
+        assert session.exactly() is None
+        found = session.run({"images": IMAGES})["logits"]
+        own = usual.exactly()
+        assert own is not None
+        with own.start():
+            np.testing.assert_array_equal(own.run({"images": IMAGES})["logits"], found)
+        rounded = usual.run({"images": IMAGES})["logits"]
+    np.testing.assert_allclose(found, written, rtol=1e-4, atol=1e-4)
+    if rounds_here(files[1]):
+        assert np.abs(rounded - written).max() > 10 * np.abs(found - written).max()
+
+
+def test_only_openvino_has_such_a_choice(files: tuple[Path, Path], tmp_path: Path):
+    path = bundle_of(files, tmp_path / "four.edge", "cpu")
+    with load(path) as session:
+        assert session.exactly() is None
+    with pytest.raises(UserMistake, match="has no such option"):
+        load(path, exact=True)
 
 
 @pytest.mark.parametrize("target", ["cpu", "openvino"])
