@@ -132,11 +132,13 @@ def load(
     backend: str | None = None,
     threads: int | None = None,
     pool_mb: float | None = None,
+    spin: bool = True,
     **unknown: NoReturn,
 ) -> Session:
     """Open a bundle for inference: ``load("smt.edge")("photo.jpg")`` gives the classes of the picture, best first.
 
     ``pool_mb``: of a bundle that takes instructions, the most that is kept of open screens (docs/grounding.md).
+    ``spin=False`` lets threads of the engine sleep between calls, for sources and servers that call with pauses (docs/python.md).
 
     Raises:
         BundleRefused: the bundle does not hold.
@@ -145,7 +147,7 @@ def load(
     refuse_unknown(load, unknown)
     from .runtime.backends.load import load as open_session
 
-    return open_session(bundle, backend=backend, threads=threads, pool_mb=pool_mb)
+    return open_session(bundle, backend=backend, threads=threads, pool_mb=pool_mb, spin=spin)
 
 
 def evaluate(

@@ -50,6 +50,11 @@ class OnnxRuntimeSession(Session):
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
+        if (
+            not self.spin
+        ):  # its threads wait awake by default, and take whole cores from whoever has work between two calls
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         model = spelled(self.graph.path)  # its references are vetted when the bundle opens; bytes would be held twice
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

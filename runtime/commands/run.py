@@ -143,7 +143,7 @@ def run(asked: Asked) -> int:
     quiet()
     with (
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
-        load(bundle, backend=asked.backend, threads=asked.threads, pool_mb=asked.pool_mb) as session,
+        load(bundle, asked.backend, asked.threads, asked.pool_mb, spin=source.kind != "live") as session,
     ):
         source.alpha = bundle.contract.channels == 4
         outs = list(_savers(asked, task_of(bundle.task), source))

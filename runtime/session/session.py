@@ -48,6 +48,7 @@ class Session(ABC):
         if threads is not None and (type(threads) is not int or threads < 1):
             raise UserMistake("threads must be a whole number above 0", found=repr(threads))
         self.bundle, self.threads = bundle, threads
+        self.spin = True  # threads of the engine wait awake between calls; said before ``start``
         self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
         self.graph = graph or bundle.main
         self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
@@ -132,7 +133,9 @@ class Session(ABC):
             raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
         with self._opening:
             if name not in self._beside:
-                self._beside[name] = self.another(graphs[name]).start()
+                other = self.another(graphs[name])
+                other.spin = self.spin
+                self._beside[name] = other.start()
             return self._beside[name]
 
     @contextmanager
