@@ -1,4 +1,4 @@
-"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor | sign | verify``: words in, the verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
 after a signal (130: Ctrl-C).
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.commands.trust import KEYRING, OLDER, SIGN_HELP, SIGN_OPTIONS, VERIFY_HELP
 from ...runtime.ground.version import __version__
 from ..plan.settings import Words
 from . import look as cli_look
@@ -85,6 +86,8 @@ def run(
     max_frames: Annotated[Number, typer.Option(help=RUN_OPTIONS["--max-frames"][1])] = None,
     reconnect: Annotated[bool, typer.Option("--reconnect", help=RUN_OPTIONS["--reconnect"][1])] = False,
     json_lines: Annotated[bool, typer.Option("--json-lines", help=RUN_OPTIONS["--json-lines"][1])] = False,
+    keyring: Annotated[Text, typer.Option(help=RUN_OPTIONS["--keyring"][1])] = None,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help=RUN_OPTIONS["--allow-older"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -95,7 +98,7 @@ def run(
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
         as_json, json_lines, force, agnostic_nms, reconnect, tuple(instruction or ()), instructions, zoom, pool_mb,
-        masks,
+        masks, keyring, allow_older,
     )  # fmt: skip
     if code := look(asked):
         sys.exit(code)
@@ -106,12 +109,14 @@ def test(
     bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
+    keyring: Annotated[Text, typer.Option(help=KEYRING)] = None,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help=OLDER)] = False,
     as_json: Json = False,
 ) -> None:
     """Compare this device with the golden outputs in the bundle; exit 1 when they do not hold."""
     from ...runtime.commands.cli import self_test, show_self_test
 
-    rows = self_test(bundle, backend, threads)
+    rows = self_test(bundle, backend, threads, keyring, allow_older)
     if as_json:
         print_json(rows)
     else:
@@ -215,6 +220,33 @@ def eval_(
         screen.console().print(show(result, per_class))
     if "not_saved" in result:
         raise typer.Exit(1)
+
+
+@app.command(help=SIGN_HELP)
+def sign(
+    bundle: Annotated[Text, typer.Argument(help="A folder that edgesmith export wrote.")] = None,
+    key: Annotated[Text, typer.Option(help=SIGN_OPTIONS["--key"][1])] = None,
+    new_key: Annotated[Text, typer.Option(help=SIGN_OPTIONS["--new-key"][1])] = None,
+    counter: Annotated[Number, typer.Option(help=SIGN_OPTIONS["--counter"][1])] = None,
+    as_json: Json = False,
+) -> None:
+    from ...runtime.commands.trust import sign, sign_words
+
+    made = sign(bundle, key, new_key, counter)
+    print_json(made) if as_json else print(sign_words(made))
+
+
+@app.command(help=VERIFY_HELP)
+def verify(
+    bundle: Annotated[str, typer.Argument(help="A folder that edgesmith export wrote.")],
+    keyring: Annotated[str, typer.Option(help="A folder of public keys (NAME.pub), or one of them.")],
+    allow_older: Annotated[bool, typer.Option("--allow-older", help=OLDER)] = False,
+    as_json: Json = False,
+) -> None:
+    from ...runtime.commands.trust import verify, verify_words
+
+    found = verify(bundle, keyring, allow_older)
+    print_json(found) if as_json else print(verify_words(found))
 
 
 cli_look.add_to(app)

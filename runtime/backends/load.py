@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from ..bundle.bundle import OPEN_TRIES, Bundle, open_bundle
+from ..bundle.trust import check_older
 from ..errors import BundleChanged, UserMistake
 from ..plugins.engine import check_engine
 from ..session.session import Session
@@ -18,16 +19,19 @@ def load(
     threads: int | None = None,
     pool_mb: float | None = None,
     spin: bool = True,
+    keyring: str | os.PathLike[str] | None = None,
+    allow_older: bool = False,
     **options: Any,
 ) -> Session:
     """Open a bundle for inference on ``backend``, by default the one it was exported for.
 
     ``pool_mb`` is for bundles that keep screens open: the most that is kept of them. ``spin``: threads of the engine wait for
     the next call awake, which makes calls that follow at once faster; ``False`` for calls with pauses between them, as of a
-    camera or a server, lets them sleep. ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
+    camera or a server, lets them sleep. ``keyring``: only a bundle that one of these keys signed is opened, and none older than one
+    that was, unless ``allow_older``. ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
 
     Raises:
-        BundleRefused: the bundle does not hold, or its fused ops are none that this backend can compute.
+        BundleRefused: the bundle does not hold, is not signed as asked, or its fused ops are none that this backend can compute.
         BackendUnavailable: the engine's library or device is not here; the text says what is missing.
         UserMistake: no such backend or option.
     """
@@ -37,11 +41,18 @@ def load(
         raise UserMistake(
             "this is no bundle", found=f"{bundle!r}"[:80], expected="a path, or a Bundle", attempt='load("smt.edge")'
         )
-    if isinstance(bundle, Bundle):
+    check_older(allow_older, keyring)
+    if isinstance(bundle, Bundle) and keyring is None:
         return _start(bundle, backend, threads, pool_mb, spin, options)
+    place = bundle.path if isinstance(bundle, Bundle) else bundle  # with a keyring, its hashes are checked now
     for left in reversed(range(OPEN_TRIES)):
         try:
-            return _start(open_bundle(bundle), backend, threads, pool_mb, spin, options)
+            opened = open_bundle(place)
+            if keyring is not None:
+                from ..bundle.trust.believe import believe
+
+                believe(opened, keyring, allow_older)
+            return _start(opened, backend, threads, pool_mb, spin, options)
         except BundleChanged:  # replaced since it was opened, a moment ago: then the new one is meant
             if not left:
                 raise

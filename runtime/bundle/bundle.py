@@ -28,7 +28,7 @@ from .golden import GOLDEN, Golden, read_golden
 from .graphs import EngineFile, GraphSpec, check_pictures, read_graphs
 from .kept import Held, State, changed, check_same, place_of, states, was_moved, weights_of
 from .manifest import MANIFEST, SCHEMA, TensorSpec, read_manifest
-from .vet import check_folder, check_name
+from .vet import SIGNATURE, check_folder, check_name
 
 if TYPE_CHECKING:
     from .publish import Content  # what writes bundles is imported by those who write one
@@ -285,11 +285,20 @@ def update_bundle(
     """Add, replace or (with None) remove files and change manifest keys, all at once or not at all.
 
     A link that led to the bundle leads to the new one. What is returned has the path that both have.
+
+    Raises:
+        UserMistake: the bundle is signed, or cannot be written (permissions, disk full); it is as it was.
     """
     from .publish import publish, writing
 
     place = Path(os.path.realpath(bundle.path))
     with writing(place):
         old = open_bundle(place, check=False).manifest
+        if os.path.lexists(place / SIGNATURE):
+            raise UserMistake(
+                f"{place.name} is signed, and stays as it is",
+                because="a bundle that is changed is not the one that was signed",
+                attempt=f"delete its {SIGNATURE}, and sign it again afterwards",
+            )
         publish(place, {**old, **(manifest_changes or {}), "schema": SCHEMA}, files, old)
     return open_bundle(place, check=False)

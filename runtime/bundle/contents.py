@@ -1,6 +1,6 @@
 """The schema of a manifest: of what kind each value is that the runtime, a command or the report reads, asked at the door.
 
-The hash (seal.py) says that nobody changed a value since; a bundle of version 0.1.0 has none, and one that was written by
+The hash (trust/seal.py) says that nobody changed a value since; a bundle of version 0.1.0 has none, and one that was written by
 another program may hold anything. The tables are here and in runtime/report/schema.py; what a task reads is its own to check
 (``Task.check_bundle``), and tensors, engines and the input contract have readers of their own, which say more.
 """
@@ -15,7 +15,7 @@ from ..errors import BundleRefused, UserMistake
 from ..pictures.contract import ImageContract
 from ..report import schema
 from ..report.kinds import COUNT, FLAG, PLAIN, TEXT, Check, Wrong, fields, listed, named, number, refuse, whole
-from .seal import HASH
+from .trust.seal import HASH
 
 MAX_CLASSES = 1_000_000
 COSINE = number(-1, 1.001)

@@ -1,7 +1,7 @@
 """manifest.json: what a bundle says about itself, schema 2.
 
 One JSON object. ``files`` lists every other file of the bundle with its sha256 and size; what is not listed is not part of
-the bundle. ``manifest_sha256`` is the hash of all the other keys (seal.py); schema 1, of version 0.1.0, had none. The keys
+the bundle. ``manifest_sha256`` is the hash of all the other keys (trust/seal.py); schema 1, of version 0.1.0, had none. The keys
 that the runtime needs are checked here and in contents.py, all others are for the report and travel as they are.
 """
 
@@ -19,7 +19,7 @@ from ..errors import BundleRefused
 from ..ground.places import MANIFEST, MAX_MANIFEST_BYTES
 from ..ground.regular import read_regular
 from .contents import check_contents
-from .seal import HASH, hash_of, read_json, sealed
+from .trust.seal import HASH, hash_of, read_json, sealed
 
 SCHEMA = 2
 SEALED = 2  # the first schema whose manifests have a hash

@@ -22,7 +22,7 @@ from ..ground.exchange import exchange
 from ..ground.regular import is_clutter
 from ..ground.scratch import OLD, abandoned, alone, short, sweep, work_folder
 from .manifest import MANIFEST, read_manifest, sealed_text
-from .vet import check_folder, check_name, graph_rows, is_device_engine, sha256, walk
+from .vet import check_folder, check_name, graph_rows, is_beside, is_device_engine, sha256, walk
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def check_place(out: Path, overwrite: bool) -> None:
     try:
         manifest = read_manifest(out)
         others = set(walk(out)) - set(manifest["files"]) - {MANIFEST}
-        foreign = sorted(name for name in others if not is_device_engine(name) and not is_clutter(name))
+        foreign = sorted(name for name in others if not is_beside(name) and not is_clutter(name))
     except BundleRefused as error:
         raise UserMistake(
             what,

@@ -18,6 +18,7 @@ from ..ground.regular import is_clutter
 from .manifest import MANIFEST
 from .onnx_scan import NotOnnx, scan
 
+SIGNATURE = "signature.json"  # who made it (trust/signature.py): over the manifest, so not in it
 GRAPH, MAIN = "model.onnx", "main"  # file and name of the one graph of most bundles
 ENGINES = "engines"
 _told: set[str] = set()  # bundles of whose clutter this process has told
@@ -29,7 +30,14 @@ def check_name(name: object) -> str:
     text = str(name)
     parts = text.split("/")
     wrong = not isinstance(name, str) or any(part in ("", ".", "..") for part in parts)
-    if wrong or "\\" in text or ":" in text or text == MANIFEST or not text.isprintable() or len(text) > 255:
+    if (
+        wrong
+        or "\\" in text
+        or ":" in text
+        or text in (MANIFEST, SIGNATURE)
+        or not text.isprintable()
+        or len(text) > 255
+    ):
         raise BundleRefused(
             "the bundle names a file that may lie outside of it",
             found=repr(name)[:200],
@@ -53,7 +61,7 @@ def check_folder(folder: Path, manifest: Mapping[str, Any], hashes: bool = True)
                 attempt="copy the bundle again, with all its files",
             )
         _check_file(folder, name, record, hashes)
-    others = sorted(name for name in present - set(listed) - {MANIFEST} if not is_device_engine(name))
+    others = sorted(name for name in present - set(listed) - {MANIFEST} if not is_beside(name))
     extra = [name for name in others if not is_clutter(name)]
     if len(extra) < len(others):
         _tell(folder, [name for name in others if is_clutter(name)])
@@ -86,6 +94,11 @@ def _tell(folder: Path, clutter: list[str]) -> None:
 def graph_rows(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """{name: {"file", "inputs", "outputs", "engines"}}; a manifest that names no graphs has one."""
     return manifest.get("graphs") or {MAIN: {**manifest, "file": GRAPH}}
+
+
+def is_beside(name: str) -> bool:
+    """Whether a path may lie in a bundle without a hash in its manifest: it vouches for itself."""
+    return name == SIGNATURE or is_device_engine(name)
 
 
 def is_device_engine(name: str) -> bool:

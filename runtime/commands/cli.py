@@ -1,4 +1,4 @@
-"""The command on a device: ``edgesmith run``, ``test`` and ``eval``, with nothing installed but the runtime.
+"""The command on a device: ``edgesmith run``, ``test``, ``eval``, ``sign`` and ``verify``, with nothing installed but the runtime.
 
 Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
 """
@@ -16,6 +16,7 @@ from ..ground import signals
 from ..ground.version import __version__
 from .mistakes import mistake_of
 from .streams import closing, shown_streams
+from .trust import KEYRING, OLDER, SIGN_HELP, SIGN_OPTIONS, VERIFY_HELP
 
 RUN_HELP = "Classify, detect, segment or point, in pictures, a video, a camera or a stream."
 RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may be is said by run.Asked
@@ -41,6 +42,8 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--max-frames": (int, "Stop after so many frames or pictures."),
     "--reconnect": (bool, "Open a camera or stream that is lost again; give up after five minutes without a frame."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
+    "--keyring": (str, KEYRING),
+    "--allow-older": (bool, OLDER),
 }
 
 # of the full command alone
@@ -63,11 +66,17 @@ EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
 }
 
 
-def self_test(bundle: str, backend: str | None = None, threads: int | None = None) -> list[dict[str, Any]]:
+def self_test(
+    bundle: str,
+    backend: str | None = None,
+    threads: int | None = None,
+    keyring: str | None = None,
+    allow_older: bool = False,
+) -> list[dict[str, Any]]:
     """Golden outputs against what this device computes, one entry an output."""
     from ..backends.load import load
 
-    with load(bundle, backend=backend, threads=threads) as session:
+    with load(bundle, backend=backend, threads=threads, keyring=keyring, allow_older=allow_older) as session:
         return [row.to_json() for row in session.self_test()]
 
 
@@ -148,6 +157,16 @@ def _do(words: list[str], as_json: bool) -> int:
         look.add_argument(flag, help=help_text.replace("%", "%%"), **how)
     test = verbs.add_parser("test", help="compare this device with the golden outputs")
     test.add_argument("bundle")
+    test.add_argument("--keyring", help=KEYRING)
+    test.add_argument("--allow-older", action="store_true", help=OLDER)
+    signing = verbs.add_parser("sign", help=SIGN_HELP)
+    signing.add_argument("bundle", nargs="?")
+    for flag, (kind, help_text) in SIGN_OPTIONS.items():
+        signing.add_argument(flag, type=kind, help=help_text)
+    asking = verbs.add_parser("verify", help=VERIFY_HELP)
+    asking.add_argument("bundle")
+    asking.add_argument("--keyring", required=True, help="A folder of public keys (NAME.pub), or one of them.")
+    asking.add_argument("--allow-older", action="store_true", help=OLDER)
     accuracy = verbs.add_parser("eval", help="mAP of detectors, mean IoU of segmenters, on your own set")
     accuracy.add_argument("bundles", nargs="+")
     accuracy.add_argument(
@@ -160,9 +179,12 @@ def _do(words: list[str], as_json: bool) -> int:
     for command in (look, test, accuracy):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
+    for command in (look, test, accuracy, signing, asking):
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     told = vars(parser.parse_args(words))
-    run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
+    run_verb: dict[str, Callable[..., int]] = {
+        "run": _run, "test": _test, "eval": _evaluate, "sign": _sign, "verify": _verify,
+    }  # fmt: skip
     return run_verb[told.pop("verb")](**told)
 
 
@@ -178,7 +200,7 @@ def _asks_for_the_workstation(words: Sequence[str]) -> str:
 def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
         f"edgesmith {what} of the workstation",
-        found="the base install, which is for devices: run, test and eval",
+        found="the base install, which is for devices: run, test, eval, sign and verify",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",
     )
@@ -190,8 +212,24 @@ def _run(images: list[str], instruction: list[str], **asked: Any) -> int:
     return run(Asked(images=tuple(images), instruction=tuple(instruction), **asked))
 
 
-def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) -> int:
-    rows = self_test(bundle, backend, threads)
+def _sign(bundle: str | None, key: str | None, new_key: str | None, counter: int | None, as_json: bool) -> int:
+    from .trust import sign, sign_words
+
+    made = sign(bundle, key, new_key, counter)
+    print(json.dumps(made, indent=2) if as_json else sign_words(made))
+    return 0
+
+
+def _verify(bundle: str, keyring: str, allow_older: bool, as_json: bool) -> int:
+    from .trust import verify, verify_words
+
+    found = verify(bundle, keyring, allow_older)
+    print(json.dumps(found, indent=2) if as_json else verify_words(found))
+    return 0
+
+
+def _test(bundle: str, as_json: bool, **asked: Any) -> int:
+    rows = self_test(bundle, **asked)
     print(json.dumps(rows, indent=2) if as_json else show_self_test(rows))
     return 0 if all(row["passed"] for row in rows) else 1
 

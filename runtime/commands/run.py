@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
+from ..bundle.trust import check_older
 from ..errors import EdgesmithError, UserMistake, one_line
 from ..ground import signals
 from ..ground.regular import read_regular
@@ -63,9 +64,12 @@ class Asked:
     zoom: int | None = None
     pool_mb: float | None = None
     masks: str | None = None
+    keyring: str | None = None
+    allow_older: bool = False
 
     def check(self) -> None:
         """UserMistake for words that contradict each other or that no bundle can follow."""
+        check_older(self.allow_older, self.keyring)
         if self.images and self.source is not None:
             raise UserMistake(
                 "pictures and --source are two sources",
@@ -131,6 +135,10 @@ def run(asked: Asked) -> int:
     """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
     asked.check()
     bundle = open_bundle(asked.bundle)
+    if asked.keyring is not None:
+        from ..bundle.trust.believe import believe
+
+        believe(bundle, asked.keyring, asked.allow_older)
     choices = task_of(bundle.task).choices(bundle, asked.options())
     if task_of(bundle.task).arrays:
         from .arrays import run_arrays

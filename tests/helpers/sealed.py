@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgesmith.runtime.bundle.seal import HASH, hash_of
+from edgesmith.runtime.bundle.trust.seal import HASH, hash_of
 
 
 def edit_manifest(bundle: Path, change: Callable[[dict[str, Any]], object] | None = None, **values: Any) -> None:
