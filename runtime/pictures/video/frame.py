@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class Source:
     count: int | None = None
     outages = 0  # so many times it was lost and opened again
     alpha = False  # whether pictures keep theirs
+    ahead = True  # whether frames may be read before the answers to those in front of them are there
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,6 +57,10 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         raise NotImplementedError
+
+    def reads(self) -> Iterator[Callable[[], Frame]]:
+        """The same frames, each as a call that may be made in a thread of its own; those of a video are read here, in their order."""
+        return (partial(_itself, frame) for frame in self)
 
     def close(self) -> None:
         pass
@@ -76,13 +82,22 @@ class Pictures(Source):
         self.paths, self.count = list(paths), len(paths)
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, path in enumerate(self.paths):
-            started = time.perf_counter()
-            try:
-                image, error = read_image(path, self.alpha), None
-            except UserMistake as mistake:
-                image, error = None, mistake
-            yield Frame(index, path, None, image, error, (time.perf_counter() - started) * 1e3)
+        return (read() for read in self.reads())
+
+    def reads(self) -> Iterator[Callable[[], Frame]]:
+        return (partial(self._read, index, path) for index, path in enumerate(self.paths))
+
+    def _read(self, index: int, path: str) -> Frame:
+        started = time.perf_counter()
+        try:
+            image, error = read_image(path, self.alpha), None
+        except UserMistake as mistake:
+            image, error = None, mistake
+        return Frame(index, path, None, image, error, (time.perf_counter() - started) * 1e3)
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
 def unread(name: str, index: int, lost: int) -> Frame:

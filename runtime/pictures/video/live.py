@@ -23,6 +23,7 @@ class Live(Source):
     """
 
     kind = "live"
+    ahead = False
 
     def __init__(self, name: str, capture: Any, stall_s: float | None = None) -> None:
         super().__init__(name)

@@ -21,6 +21,7 @@ class Reconnect(Source):
     """``first`` is open; ``again`` opens the same source anew, or raises UserMistake."""
 
     kind = "live"
+    ahead = False
 
     def __init__(
         self,

@@ -1,0 +1,57 @@
+"""Frames -> answers, in their order, several at a time: while one picture is in the engine the next are read and prepared.
+
+For sources that wait for nobody: files and videos. Of a camera the newest frame is wanted and of a pipe whoever writes may wait for
+the answer, so there each frame has its answer before the next is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+Answered = tuple[Any, Any]  # a frame and its answer, None where it has no picture
+
+
+def at_once(threads: int | None) -> int:
+    """How many calls of so many threads fit the processors of this process; of one thread each unless it is said."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, processors // (threads or 1))
+
+
+def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Iterator[Answered]:
+    """Each frame of ``source`` with what ``answer`` makes of its picture, in their order.
+
+    ``calls``: so many answers at once, and one picture more that is read meanwhile; 0: one after the other. What an answer
+    raises is raised in its turn. Nothing is read when the caller has stopped asking, beyond what is on its way.
+    """
+    if not calls:
+        yield from ((frame, _answer(frame, answer)) for frame in source)
+        return
+    free = threading.Semaphore(calls)
+
+    def both(read: Callable[[], Any]) -> Answered:
+        frame = read()
+        if frame.image is None:
+            return frame, None
+        with free:
+            return frame, answer(frame.image)
+
+    waiting: deque[Future[Answered]] = deque()
+    pool = ThreadPoolExecutor(calls + 1, "edgesmith-run")
+    try:
+        for read in source.reads():
+            waiting.append(pool.submit(both, read))
+            if len(waiting) > calls + 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _answer(frame: Any, answer: Callable[[Any], Any]) -> Any:
+    return None if frame.image is None else answer(frame.image)
