@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ..bundle.bundle import OPEN_TRIES, Bundle, open_bundle
@@ -18,13 +19,16 @@ def load(
     threads: int | None = None,
     pool_mb: float | None = None,
     spin: bool = True,
+    tell: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> Session:
     """Open a bundle for inference on ``backend``, by default the one it was exported for.
 
     ``pool_mb`` is for bundles that keep screens open: the most that is kept of them. ``spin``: threads of the engine wait for
     the next call awake, which makes calls that follow at once faster; ``False`` for calls with pauses between them, as of a
-    camera or a server, lets them sleep. ``options`` belong to a backend, such as ``precision="bf16"`` for openvino.
+    camera or a server, lets them sleep. ``tell(stage, share)`` hears of what takes long: "building", and how much of it is
+    done, from 0 to 1, None where nobody knows. ``options`` belong to a backend, such as ``precision="bf16"`` for openvino, or
+    ``memory``, ``graphs``, ``streams`` and ``dla_core`` for tensorrt (docs/jetson.md).
 
     Raises:
         BundleRefused: the bundle does not hold, or its fused ops are none that this backend can compute.
@@ -38,10 +42,10 @@ def load(
             "this is no bundle", found=f"{bundle!r}"[:80], expected="a path, or a Bundle", attempt='load("smt.edge")'
         )
     if isinstance(bundle, Bundle):
-        return _start(bundle, backend, threads, pool_mb, spin, options)
+        return _start(bundle, backend, threads, pool_mb, spin, tell, options)
     for left in reversed(range(OPEN_TRIES)):
         try:
-            return _start(open_bundle(bundle), backend, threads, pool_mb, spin, options)
+            return _start(open_bundle(bundle), backend, threads, pool_mb, spin, tell, options)
         except BundleChanged:  # replaced since it was opened, a moment ago: then the new one is meant
             if not left:
                 raise
@@ -54,6 +58,7 @@ def _start(
     threads: int | None,
     pool_mb: float | None,
     spin: bool,
+    tell: Callable[[str, float | None], None] | None,
     options: dict[str, Any],
 ) -> Session:
     cls = find_backend(backend or default_backend(opened.target, opened.manifest.get("engine")))
@@ -64,5 +69,5 @@ def _start(
         if not options:
             raise
         raise UserMistake(f"the backend {cls.backend} has no such option", found=", ".join(options)) from None
-    session.spin = spin
+    session.spin, session.tell = spin, tell or session.tell
     return (session if pool_mb is None else session.keeping(pool_mb)).start()

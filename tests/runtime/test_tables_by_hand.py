@@ -14,7 +14,7 @@ import pytest
 
 from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.backends import engine_cache
-from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.gpu.cuda import Device
 from edgesmith.runtime.bundle.bundle import Bundle
 from edgesmith.runtime.bundle.engines import ENGINES
 from edgesmith.runtime.errors import EdgesmithError, UserMistake, one_line
