@@ -98,7 +98,7 @@ def _build(trt: Any, request: dict[str, Any]) -> int:
     if request["arch"]:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, request["arch"].upper()), 0)
-    if request["progress"] and hasattr(trt, "IProgressMonitor"):  # from 10.0 on
+    if request["progress"] and hasattr(config, "progress_monitor"):  # from 10.0 on
         config.progress_monitor = monitor = _monitor(trt)  # noqa: F841  the builder keeps no reference of its own
     if request["log"]:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # puts the layer list into the log
@@ -177,7 +177,7 @@ def _monitor(trt: Any) -> Any:
         """Phases and steps of the builder; the builder calls it from its own threads."""
 
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            trt.IProgressMonitor.__init__(self)  # there where ``progress_monitor`` is
             self.phases, self.shown = Phases(), 0.0
 
         def phase_start(self, phase: str, parent: str, steps: int) -> None:

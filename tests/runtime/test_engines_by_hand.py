@@ -74,6 +74,7 @@ class FakeTensorRT:
     def create_builder_config(self):
         note = self.asked.append
         self.config = SimpleNamespace(
+            progress_monitor=None,
             set_flag=lambda flag: note(("flag", flag)), set_memory_pool_limit=lambda *pool: note(("pool", *pool)),
             set_compute_capability=lambda *chip: note(("chip", *chip)), add_optimization_profile=lambda profile: note(("profile", profile)),
         )  # fmt: skip
