@@ -121,6 +121,13 @@ def save_engine(bundle: Bundle, key: str, engine: bytes, build_seconds: float = 
     return None
 
 
+def drop_engine(bundle: Bundle, key: str) -> None:
+    """Remove the engine of this key wherever it is kept; none is no mistake."""
+    for folder in folders(bundle):
+        with suppress(OSError):
+            (folder / _name(key)).unlink()
+
+
 def seal(engine: bytes, key: str, with_secret: bytes, bundle: Path, build_seconds: float = 0.0) -> bytes:
     """The content of an engine file."""
     facts: dict[str, Any] = {

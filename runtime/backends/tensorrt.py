@@ -21,7 +21,7 @@ from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import load_plugins, only_there
 from ..session.session import Session
 from . import backend, library
-from .engine_cache import builder_place, engine_key, last_build_s, load_engine, save_engine
+from .engine_cache import builder_place, drop_engine, engine_key, last_build_s, load_engine, save_engine
 from .engine_seal import NoSecret, is_sealed
 from .gpu.buffers import buffers_of, check_way, usual_way
 from .gpu.cuda import Cuda, Device, find_driver
@@ -59,6 +59,7 @@ class EngineSession(Session):
             raise UserMistake("an accelerator has a number", found=repr(dla_core)[:40], expected="0 or 1")
         self._options: dict[str, Any] = {"memory": memory, "graphs": graphs, "streams": streams, "dla_core": dla_core}
         self._lanes: Lanes | None = None
+        self._key = ""  # of the engine among those that were built here
         self._engine: Any = None
         self._runtime: Any = None
         self._kernels = ExitStack()  # the folder that the C++ plugin reads
@@ -100,6 +101,10 @@ class EngineSession(Session):
         self._engine = None
         self._runtime = None
         self._kernels.close()
+
+    def forget_engine(self) -> None:
+        if self._key:
+            drop_engine(self.bundle, self._key)
 
     @property
     def is_captured(self) -> bool:
@@ -148,7 +153,7 @@ class EngineSession(Session):
                     trt.__version__,
                 )
         core = self._options["dla_core"]
-        key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph, core)
+        self._key = key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph, core)
         if (engine := self._kept(key)) is not None:
             return engine
         with only_builder(builder_place(key), self.bundle.name) as waited:

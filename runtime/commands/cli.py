@@ -41,6 +41,12 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--max-frames": (int, "Stop after so many frames or pictures."),
     "--reconnect": (bool, "Open a camera or stream that is lost again; give up after five minutes without a frame."),
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
+    "--health": (str, "Say once a second how the run fares, as JSON: a file, or a port of this machine alone."),
+    "--require-tensorrt": (
+        bool,
+        "End where the bundle's own engine cannot be had; else another takes its place, loudly.",
+    ),
+    "--rollback": (bool, "Self-test first; where it fails, take the last bundle of this place that held it."),
 }
 
 # of the full command alone

@@ -17,11 +17,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
-from ..errors import EdgesmithError, UserMistake, one_line
+from ..errors import BundleRefused, EdgesmithError, UserMistake, one_line
 from ..ground import signals
 from ..ground.regular import read_regular
 from ..session.quantiles import RunningMedian
@@ -29,8 +30,11 @@ from ..tasks.known import task_of
 from . import streams
 
 if TYPE_CHECKING:
+    from ..bundle.bundle import Bundle
+    from ..device.health import Health
     from ..tasks.task import Task
 
+Where = tuple[Path | None, int | None]  # file or port of --health
 Make = Callable[[Any, Any], Any]  # frame, answer -> a picture to save, or the bytes of a file
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
 PIPE = "-"
@@ -63,6 +67,9 @@ class Asked:
     zoom: int | None = None
     pool_mb: float | None = None
     masks: str | None = None
+    health: str | None = None
+    require_tensorrt: bool = False
+    rollback: bool = False
 
     def check(self) -> None:
         """UserMistake for words that contradict each other or that no bundle can follow."""
@@ -115,6 +122,10 @@ class Asked:
         """The one source that is asked for; None where pictures are."""
         return PIPE if self.images == (PIPE,) else self.source
 
+    def bundle_is(self, bundle: Bundle) -> bool:
+        """Whether this one stands at the place that is asked for."""
+        return Path(self.bundle).absolute() == bundle.path
+
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
         told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
@@ -130,26 +141,51 @@ class Asked:
 def run(asked: Asked) -> int:
     """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
     asked.check()
-    bundle = open_bundle(asked.bundle)
+    place = check_health(asked)
+    bundle = _opened(asked)
     choices = task_of(bundle.task).choices(bundle, asked.options())
     if task_of(bundle.task).arrays:
         from .arrays import run_arrays
 
         return run_arrays(asked, bundle)
-    from ..backends.load import load
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
+    from .service import service
 
     quiet()
     with (
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
-        load(bundle, asked.backend, asked.threads, asked.pool_mb, spin=source.kind != "live") as session,
+        service(asked, place, bundle, live=source.kind == "live") as (session, health),
     ):
+        bundle = session.bundle
+        choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
         source.alpha = bundle.contract.channels == 4
         outs = list(_savers(asked, task_of(bundle.task), source))
-        code = _Run(asked, choices, session, source, outs).to_the_end()
+        code = _Run(asked, choices, session, source, outs, health).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
+
+
+def _opened(asked: Asked) -> Bundle:
+    """The bundle that is asked for; with ``--rollback`` the last good one where that cannot be opened."""
+    try:
+        return open_bundle(asked.bundle)
+    except BundleRefused:
+        if asked.rollback:
+            from ..device.last_good import last_good
+
+            if (good := last_good(asked.bundle)) is not None:
+                return good
+        raise
+
+
+def check_health(asked: Asked) -> Where:
+    """Where ``--health`` leads; UserMistake before anything is opened."""
+    if asked.health is None:
+        return None, None
+    from ..device.health import place_of
+
+    return place_of(asked.health)
 
 
 def _savers(asked: Asked, task: Task, source: Any) -> Iterator[tuple[Any, Make]]:
@@ -199,14 +235,24 @@ def instructions_of(path: str) -> list[str]:
 class _Run:
     """One run: what was asked, what is open, what came out so far."""
 
-    def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, outs: list[Any]) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        choices: dict[str, Any],
+        session: Any,
+        source: Any,
+        outs: list[Any],
+        health: Health | None = None,
+    ) -> None:
         self.asked, self.choices, self.session, self.source, self.outs = asked, choices, session, source, outs
+        self.health = health
         self.task = task_of(session.bundle.task)
         self.unit = "picture" if source.kind == "pictures" else "frame"
         self.document = _Document() if asked.as_json else None
         self.first_broken: UserMistake | None = None
         self.broken = self.lost = 0  # pictures that are there and could not be read, frames that were damaged
         self.times: dict[str, RunningMedian] = defaultdict(RunningMedian)
+        self.ages = RunningMedian()  # of frames of a camera or a stream, when they were answered
         self.done = 0
         self.started = self.told = time.perf_counter()
 
@@ -265,7 +311,10 @@ class _Run:
         return not ends
 
     def _one(self, frame: Any) -> None:
+        if self.health:
+            self.health.begin()
         answer = self.session(frame.image, **self.choices)
+        age_ms = None if frame.taken_s is None else (time.perf_counter() - frame.taken_s) * 1e3
         latency_ms = {"read": frame.read_ms}
         latency_ms |= {step: getattr(answer, f"{step}_ms") for step in TOLD if hasattr(answer, f"{step}_ms")}
         for out, make in self.outs:
@@ -277,12 +326,20 @@ class _Run:
             latency_ms |= {step: took_ms + latency_ms.get(step, 0.0) for step, took_ms in took.items()}
         for name, value in latency_ms.items():
             self.times[name].add(value)
+        if age_ms is not None:
+            self.ages.add(age_ms)
         self.done += 1
-        self._show(frame, answer, latency_ms)
+        self._show(frame, answer, latency_ms, age_ms)
+        if self.health:
+            counts = {"dropped": self.source.dropped, "lost": self.lost, "reconnected": self.source.outages}
+            self.health.facts(**counts)
+            self.health.answered(age_ms, latency_ms.get("infer"))
 
-    def _show(self, frame: Any, answer: Any, latency_ms: dict[str, float]) -> None:
+    def _show(self, frame: Any, answer: Any, latency_ms: dict[str, float], age_ms: float | None) -> None:
         if self.asked.json_lines:
             entry = {**self._entry(frame, answer, timed=True), "latency_ms": latency_ms}
+            if age_ms is not None:
+                entry |= {"age_ms": age_ms, "dropped": self.source.dropped}
             print(json.dumps(_rounded(entry)), flush=True)
         elif self.document:
             self.document.add(self._entry(frame, answer, timed=self.unit == "frame"))
@@ -349,7 +406,13 @@ class _Run:
         parts = [f"{name} {self.times[name].value:.1f}" for name in LATENCIES if name in self.times]
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
-        print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
+        live = ""
+        if self.ages.count:
+            ages, infer = self.ages, self.times.get("infer")
+            live = f"; p99 infer {infer.quantile(0.99):.1f}" if infer else ""
+            live += f"; age of a frame when answered {ages.value:.1f}, p99 {ages.quantile(0.99):.1f}"
+            live += f"; {self.source.dropped} left out"
+        print(f"{speed}; median ms: {', '.join(parts)}{live}", file=sys.stderr)
 
 
 def _rounded(value: Any) -> Any:

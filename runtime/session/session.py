@@ -81,6 +81,9 @@ class Session(ABC):
     def release(self) -> None:
         """Free the engine; called once, also when ``open_engine`` failed half-way."""
 
+    def forget_engine(self) -> None:
+        """What was built for this session and kept does not hold: the next start shall build anew."""
+
     @property
     def infer_ms(self) -> float:
         """Wall time of the last run of the thread that asks, waiting for its turn included; 0.0 before its first."""

@@ -33,6 +33,7 @@ class Frame:
     error: UserMistake | None = None
     read_ms: float = 0.0
     lost: int = 0  # so many frames from ``index`` on could not be read: no picture, but an error
+    taken_s: float | None = None  # time.perf_counter() when a camera or a stream gave it
     outage_s: float | None = None  # the source was lost so long and is there again: neither a picture nor an error
 
 
@@ -43,6 +44,7 @@ class Source:
     fps: float | None = None
     count: int | None = None
     outages = 0  # so many times it was lost and opened again
+    dropped = 0  # frames of a camera or a stream that came in while the one before was worked on
     alpha = False  # whether pictures keep theirs
 
     def __init__(self, name: str) -> None:
