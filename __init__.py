@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .exporter.tasks.task import ExportTask
     from .models.spec import ModelSpec
     from .runtime.bundle.bundle import Bundle
-    from .runtime.commands.evaluate import Progress as Counted
+    from .runtime.commands.evaluation.evaluate import Progress as Counted
     from .runtime.session.session import Session
     from .runtime.tasks.task import Task
 

@@ -88,6 +88,9 @@ def run(
     json_lines: Annotated[bool, typer.Option("--json-lines", help=RUN_OPTIONS["--json-lines"][1])] = False,
     keyring: Annotated[Text, typer.Option(help=RUN_OPTIONS["--keyring"][1])] = None,
     allow_older: Annotated[bool, typer.Option("--allow-older", help=RUN_OPTIONS["--allow-older"][1])] = False,
+    health: Annotated[Text, typer.Option(help=RUN_OPTIONS["--health"][1])] = None,
+    require: Annotated[bool, typer.Option("--require-tensorrt", help=RUN_OPTIONS["--require-tensorrt"][1])] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help=RUN_OPTIONS["--rollback"][1])] = False,
     backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -98,7 +101,7 @@ def run(
     asked = Asked(
         bundle, tuple(images or ()), source, save, score, iou, max_detections, top, max_frames, backend, threads,
         as_json, json_lines, force, agnostic_nms, reconnect, tuple(instruction or ()), instructions, zoom, pool_mb,
-        masks, keyring, allow_older,
+        masks, keyring, allow_older, health, require, rollback,
     )  # fmt: skip
     if code := look(asked):
         sys.exit(code)

@@ -117,7 +117,7 @@ def _gpu() -> dict[str, Any]:
     from ...runtime.errors import EdgesmithError
 
     try:
-        from ...runtime.backends.cuda import find_driver
+        from ...runtime.backends.gpu.cuda import find_driver
 
         return {"count": find_driver(), "why": ""}
     except (EdgesmithError, ImportError, OSError, AttributeError) as error:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ...runtime.addresses import shown_in
 from ...runtime.commands.mistakes import mistake_of
 from ...runtime.commands.streams import closing, shown_streams
 from ...runtime.errors import BundleRefused, EdgesmithError, UserMistake
+from ...runtime.errors.addresses import shown_in
 from ...runtime.ground import signals
 from ...runtime.ground.limits import FP16, INT8
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -24,21 +23,30 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.graphs import GraphSpec
 from ..bundle.manifest import TensorSpec
-from ..errors import BackendUnavailable, EdgesmithError, UserMistake
+from ..errors import UserMistake
 from ..ground.limits import FP16
 from ..ground.scratch import temporary_folder
 from ..plugins.routes import plugins_of
+from .gpu.failures import BuildFailed, failure
+from .gpu.memory import SHARE
+from .gpu.progress import Watch
+
+__all__ = [
+    "Bounds",
+    "BuildFailed",
+    "EngineBuilt",
+    "Progress",
+    "Request",
+    "build_engine",
+    "profile_shapes",
+    "run_builder",
+]
 
 log = logging.getLogger("edgesmith")
 COMMAND = [sys.executable, "-m", "edgesmith.runtime.backends.engine_child"]
-WORKSPACE_SHARE = 0.5  # of the free memory: on a Jetson the CPU lives in the same memory
 STILL_EVERY_S = 60.0  # between two signs of life, where nobody hears the progress
 Progress = Callable[[str, int, int], None]  # phase, step, steps
 Bounds = Sequence[Sequence[int]]  # smallest, usual and largest shape
-
-
-class BuildFailed(EdgesmithError):
-    """The parser or the builder refused the graph, or died; the graph is ours, so this is no mistake of the user."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class Request:
     shapes: Mapping[str, Bounds] = field(default_factory=dict)  # of inputs with open sizes; "*" of every other
     plugins: Mapping[str, Any] | None = None  # what routes.plugins_of gave
     log: str | None = None  # file for all that the builder says, layer list included
+    level: int | None = None  # of optimisation; the library's own where nothing is said
+    dla_core: int | None = None  # of a deep learning accelerator, with the GPU for what it cannot
+    timings: tuple[str, str] | None = None  # files: timings of kernels to begin with, and where to leave them
 
 
 @dataclass(frozen=True)
@@ -74,10 +85,15 @@ def build_engine(
     free_bytes: int | None = None,
     arch: str | None = None,
     graph: GraphSpec | None = None,
+    *,
+    level: int | None = None,
+    dla_core: int | None = None,
+    timings: tuple[Path, Path] | None = None,
+    watch: Watch | None = None,
 ) -> bytes:
     """Build a graph of the bundle (its first) with ``library`` (tensorrt or tensorrt_rtx); takes minutes, raises EdgesmithError in words.
 
-    ``arch`` (sm89) names a chip that is not in this machine, for TensorRT-RTX only.
+    ``arch`` (sm89) names a chip that is not in this machine, for TensorRT-RTX only; ``level`` to ``timings`` are those of Request.
     """
     graph = graph or bundle.main
     request = Request(
@@ -85,11 +101,14 @@ def build_engine(
         os.path.abspath(graph.path),
         arch,
         half=bundle.precision == FP16,
-        workspace_bytes=int(free_bytes * WORKSPACE_SHARE) if free_bytes else None,
+        workspace_bytes=int(free_bytes * SHARE) if free_bytes else None,
         shapes=profile_shapes(graph.inputs),
         plugins=plugins_of(bundle, library),
+        level=level,
+        dla_core=dla_core,
+        timings=timings and (str(timings[0]), str(timings[1])),
     )
-    return run_builder(request, lambda _: f"{library} could not build an engine for {bundle.name}").data
+    return run_builder(request, lambda _: f"{library} could not build an engine for {bundle.name}", watch=watch).data
 
 
 def profile_shapes(specs: Sequence[TensorSpec]) -> dict[str, list[list[int]]]:
@@ -110,10 +129,12 @@ def run_builder(
     *,
     engine: bool = True,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     timeout_s: float | None = None,
 ) -> EngineBuilt:
     """Run a child to its end; it does not outlive this call, Ctrl-C included. Without ``engine`` it only parses.
 
+    ``progress`` hears of every phase and step; without it a line a minute goes to the log, and ``watch`` hears how far it is.
     ``refused("parse")`` and ``refused("build")`` are the first line of the error when that did not work.
 
     Raises:
@@ -123,19 +144,19 @@ def run_builder(
     """
     with temporary_folder() as folder:
         path, errors = folder / "engine", folder / "stderr"
-        words = {**asdict(request), "engine": str(path) if engine else None, "progress": progress is not None}
+        words = {**asdict(request), "engine": str(path) if engine else None, "progress": bool(progress or watch)}
         warnings: list[str] = []
-        code, last = _converse(json.dumps(words), errors, progress, timeout_s, warnings)
+        code, last = _converse(json.dumps(words), errors, progress, watch or Watch(), timeout_s, warnings)
         if code == 0 and last.get("event") == "done":
             facts = {name: last[name] for name in ("version", "parse_seconds", "build_seconds", "layers")}
             data = path.read_bytes() if engine else b""
             return EngineBuilt(data, request.arch, **facts, warnings=tuple(dict.fromkeys(warnings)))
         tail = list(deque(errors.read_text(errors="replace").splitlines(), maxlen=6))
-    raise _failure(refused, code, last, tail, timeout_s)
+    raise failure(refused, code, last, tail, timeout_s)
 
 
 def _converse(
-    words: str, errors: Path, progress: Progress | None, timeout_s: float | None, warnings: list[str]
+    words: str, errors: Path, progress: Progress | None, watch: Watch, timeout_s: float | None, warnings: list[str]
 ) -> tuple[int, dict[str, Any]]:
     """Exit code and last event of a child that was told ``words``."""
     # the folder and SAFEPATH: what lies where the user works must not shadow a module of the standard library
@@ -152,7 +173,7 @@ def _converse(
             if timeout_s:
                 limit.start()
             if progress is None:
-                threading.Thread(target=_still_building, args=(over,), daemon=True).start()
+                threading.Thread(target=_still_building, args=(over, watch), daemon=True).start()
             assert child.stdin and child.stdout
             with contextlib.suppress(BrokenPipeError):  # it died at once; how is told below
                 child.stdin.write(words)
@@ -161,8 +182,10 @@ def _converse(
                 child.stdin.close()
             for line in child.stdout:
                 last = _event(line)
-                if last.get("event") == "progress" and progress:
-                    progress(last["phase"], last["step"], last["steps"])
+                if last.get("event") == "progress":
+                    watch.heard(last.get("share"))
+                    if progress:
+                        progress(last["phase"], last["step"], last["steps"])
                 elif last.get("event") == "warning":
                     warnings.append(last["text"])
             return child.wait(), last
@@ -184,33 +207,6 @@ def _event(line: str) -> dict[str, Any]:
     return {}
 
 
-def _still_building(over: threading.Event) -> None:
-    minutes = 0
+def _still_building(over: threading.Event, watch: Watch) -> None:
     while not over.wait(STILL_EVERY_S):
-        minutes += 1
-        log.warning("still building the engine, %d min", minutes)
-
-
-def _failure(
-    refused: Callable[[str], str], code: int, last: dict[str, Any], tail: list[str], timeout_s: float | None
-) -> EdgesmithError:
-    """What the child's end means."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        killed = name == "SIGKILL"
-        limit = f" (limit {timeout_s:g} s)" if timeout_s else ""
-        because = "the system takes memory back this way" if killed else "an error inside the library"
-        return BuildFailed(
-            refused("build"),
-            found="\n".join([f"the builder ended by signal {-code}, {name}{limit}", *tail]),
-            because="a build that takes longer is ended" if killed and timeout_s else because,
-            attempt="close other programs, add swap, or a smaller batch" if killed else "another version of it",
-        )
-    kind = {2: UserMistake, 3: BackendUnavailable}.get(code, BuildFailed)
-    if "refused" in last:  # one of our own errors: it has its four lines already
-        return kind(**last["refused"])
-    errors = last.get("errors") or tail[-3:] or [f"it gave no reason and ended with exit code {code}"]
-    rows = [str(error).strip()[:400] for error in errors[:5]]
-    stage = last.get("stage", "build")
-    attempt = "a network without that operator, or another --target" if stage == "parse" else "edgesmith doctor"
-    return kind(refused(stage), found="\n".join(rows), attempt=attempt)
+        log.warning("still building the engine, %s", watch)

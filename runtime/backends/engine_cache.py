@@ -5,7 +5,7 @@ from elsewhere cannot smuggle in its own. The key covers all that makes an engin
 A new engine takes the place of the one before: that of the same graph, for the same chip and library.
 
     device-SLOT-KEY.engine:  "EDGE" | length of the header, 4 bytes | header, JSON | seal, 32 bytes | engine
-    header:                  key, sha256 of the engine, path of the bundle
+    header:                  key, sha256 of the engine, path of the bundle, how long it took to build
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ..bundle.graphs import GraphSpec
 from ..bundle.vet import DEVICE_ENGINE, ENGINES, graph_rows
 from ..ground.files import replacing
 from ..ground.scratch import sweep
-from .cuda import Device
 from .engine_seal import PROOF_BYTES, NoSecret, proof, secret
+from .gpu.cuda import Device
 from .user_cache import user_cache
 
 MAGIC = b"EDGE"
@@ -38,13 +38,20 @@ BEFORE = re.compile(re.escape(DEVICE_ENGINE) + r"[0-9a-f]{24}\.(engine|.*part|pa
 log = logging.getLogger("edgesmith")
 
 
-def engine_key(bundle: Bundle, library: str, version: str, device: Device, graph: GraphSpec | None = None) -> str:
+def engine_key(
+    bundle: Bundle,
+    library: str,
+    version: str,
+    device: Device,
+    graph: GraphSpec | None = None,
+    dla_core: int | None = None,
+) -> str:
     """SLOT-KEY of the engine that a graph of this bundle (its first) has on this device with this library.
 
     SLOT stays the same when the library, the driver or the graph is replaced by a newer one.
     """
     own = graph or bundle.main
-    chip = {name: value for name, value in asdict(device).items() if name != "free_bytes"}
+    chip = {name: value for name, value in asdict(device).items() if name not in ("free_bytes", "integrated")}
     content = {
         name: record["sha256"] for name, record in bundle.manifest["files"].items() if not name.endswith(".html")
     }
@@ -60,7 +67,11 @@ def engine_key(bundle: Bundle, library: str, version: str, device: Device, graph
     ]
     if len(bundle.graphs) > 1:
         facts.append(own.name)
+    if dla_core is not None:
+        facts.append(f"DLA {dla_core}")
     place = [bundle.name, own.name, library, device.arch, device.multiprocessors, device.memory_bytes, _board()]
+    if dla_core is not None:
+        place.append(f"DLA {dla_core}")
     return f"{_digest(place)[:12]}-{_digest(facts)}"
 
 
@@ -87,13 +98,13 @@ def load_engine(bundle: Bundle, key: str) -> bytes | None:
     return None
 
 
-def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
+def save_engine(bundle: Bundle, key: str, engine: bytes, build_seconds: float = 0.0) -> Path | None:
     """Keep an engine in the bundle's ``engines/``, or in the user's cache where the bundle is read-only; None if neither.
 
     The one that it replaces is removed.
     """
     try:
-        sealed = seal(engine, key, secret(), bundle.path)
+        sealed = seal(engine, key, secret(), bundle.path, build_seconds)
     except NoSecret as refused:
         log.warning("%s", refused)
         return None
@@ -110,9 +121,22 @@ def save_engine(bundle: Bundle, key: str, engine: bytes) -> Path | None:
     return None
 
 
-def seal(engine: bytes, key: str, with_secret: bytes, bundle: Path) -> bytes:
+def drop_engine(bundle: Bundle, key: str) -> None:
+    """Remove the engine of this key wherever it is kept; none is no mistake."""
+    for folder in folders(bundle):
+        with suppress(OSError):
+            (folder / _name(key)).unlink()
+
+
+def seal(engine: bytes, key: str, with_secret: bytes, bundle: Path, build_seconds: float = 0.0) -> bytes:
     """The content of an engine file."""
-    facts = {"key": key, "sha256": hashlib.sha256(engine).hexdigest(), "bundle": os.path.abspath(bundle)}
+    facts: dict[str, Any] = {
+        "key": key,
+        "sha256": hashlib.sha256(engine).hexdigest(),
+        "bundle": os.path.abspath(bundle),
+    }
+    if build_seconds:
+        facts["build_seconds"] = round(build_seconds, 1)
     header = json.dumps(facts).encode()
     return MAGIC + len(header).to_bytes(4, "little") + header + proof(header, with_secret) + engine
 
@@ -125,6 +149,25 @@ def unseal(content: bytes, key: str, with_secret: bytes) -> bytes | None:
         return None
     facts: Mapping[str, Any] = json.loads(header)
     return engine if facts["key"] == key and facts["sha256"] == hashlib.sha256(engine).hexdigest() else None
+
+
+def last_build_s(bundle: Bundle, key: str) -> float | None:
+    """How long the engine took to build in whose place this one comes; None where nobody knows."""
+    slot = _name(key).rsplit("-", 1)[0] + "-"
+    for folder in folders(bundle):
+        with suppress(OSError):
+            for path in folder.iterdir():
+                took_s = _header(path).get("build_seconds") if path.name.startswith(slot) else None
+                if isinstance(took_s, float) and 0 < took_s < 1e6:
+                    return took_s
+    return None
+
+
+def builder_place(key: str) -> Path | None:
+    """What stands for the engine of this key while one process builds it; None for an account without a home."""
+    with suppress(RuntimeError):
+        return user_cache() / ENGINES / f"building-{key.split('-')[0]}"
+    return None
 
 
 def folders(bundle: Bundle) -> list[Path]:
@@ -157,10 +200,18 @@ def _prune(folder: Path, kept: Path, bundle: Path) -> None:
 
 def _built_for(path: Path) -> Path | None:
     """The bundle of an engine file, None where it does not say."""
-    with suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
-        size = int.from_bytes(file.read(8)[4:], "little")
-        return Path(json.loads(file.read(min(size, MOST_HEADER_BYTES)))["bundle"])
+    with suppress(KeyError, TypeError):
+        return Path(_header(path)["bundle"])
     return None
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What an engine file says of itself, not checked; empty where it says nothing."""
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        size = int.from_bytes(file.read(8)[4:], "little")
+        if isinstance(found := json.loads(file.read(min(size, MOST_HEADER_BYTES))), dict):
+            return found
+    return {}
 
 
 def _board() -> str:

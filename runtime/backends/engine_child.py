@@ -2,7 +2,7 @@
 
 Started by engine_build.py as ``python -m edgesmith.runtime.backends.engine_child`` with one JSON object on stdin, the
 fields of its ``Request`` and ``engine``, the path to write to; without ``engine`` it only parses. On stdout, one JSON
-object a line: ``progress`` {phase, step, steps}, ``warning`` {text}, and last ``done`` {version, parse_seconds, build_seconds,
+object a line: ``progress`` {phase, step, steps, share of the whole}, ``warning`` {text}, and last ``done`` {version, parse_seconds, build_seconds,
 layers} or ``failed`` with {stage, errors: [text]}, or {refused: the parts of one of our own errors}.
 
 Types are decided in our graph: where the library knows strongly typed networks (from TensorRT 10 on) it must follow them;
@@ -25,6 +25,8 @@ from typing import Any
 
 from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import add_plugins
+from .gpu.builder_settings import keep_timings, set_up, typed_network
+from .gpu.progress import Phases
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SHOWN_EVERY_S = 0.1  # some phases have a step for every layer
@@ -75,9 +77,8 @@ def _build(trt: Any, request: dict[str, Any]) -> int:
     if hasattr(trt, "init_libnvinfer_plugins"):  # suppression inside a detector's graph is one of TensorRT's plugins
         trt.init_libnvinfer_plugins(log, "")
     builder = trt.Builder(log)
-    kinds = trt.NetworkDefinitionCreationFlag
-    typed = hasattr(kinds, "STRONGLY_TYPED")
-    network = builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
+    flags, typed = typed_network(trt, request)
+    network = builder.create_network(flags)
     parser, started = trt.OnnxParser(network, log), time.perf_counter()
     parsed = parser.parse_from_file(request["model"])
     if not parsed or not network.num_outputs:  # bytes that are no ONNX at all parse as an empty graph
@@ -97,13 +98,18 @@ def _build(trt: Any, request: dict[str, Any]) -> int:
     if request["arch"]:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, request["arch"].upper()), 0)
-    if request["progress"]:
+    if request["progress"] and hasattr(config, "progress_monitor"):  # from 10.0 on
         config.progress_monitor = monitor = _monitor(trt)  # noqa: F841  the builder keeps no reference of its own
     if request["log"]:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # puts the layer list into the log
+    for text in set_up(trt, builder, config, request):
+        emit("warning", text=text)
     _bound(builder, network, config, request["shapes"])
     started = time.perf_counter()
-    engine = builder.build_serialized_network(network, config)
+    try:
+        engine = builder.build_serialized_network(network, config)
+    finally:
+        keep_timings(config, request)
     if request["log"]:
         Path(request["log"]).write_text("\n".join(log.lines))
     if engine is None:
@@ -171,23 +177,26 @@ def _monitor(trt: Any) -> Any:
         """Phases and steps of the builder; the builder calls it from its own threads."""
 
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.shown = 0.0
+            trt.IProgressMonitor.__init__(self)  # there where ``progress_monitor`` is
+            self.phases, self.shown = Phases(), 0.0
 
         def phase_start(self, phase: str, parent: str, steps: int) -> None:
-            self.steps[phase] = steps
-            emit("progress", phase=phase, step=0, steps=steps)
+            self.phases.start(phase, parent, steps)
+            self.tell(phase, 0)
 
         def step_complete(self, phase: str, step: int) -> bool:
+            self.phases.reached(phase, step + 1)
             if time.monotonic() - self.shown > SHOWN_EVERY_S:
                 self.shown = time.monotonic()
-                emit("progress", phase=phase, step=step + 1, steps=self.steps.get(phase, 0))
+                self.tell(phase, step + 1)
             return True
 
         def phase_finish(self, phase: str) -> None:
-            steps = self.steps.get(phase, 0)
-            emit("progress", phase=phase, step=steps, steps=steps)
+            self.phases.reached(phase, self.phases.steps(phase))
+            self.tell(phase, self.phases.steps(phase))
+
+        def tell(self, phase: str, step: int) -> None:
+            emit("progress", phase=phase, step=step, steps=self.phases.steps(phase), share=self.phases.share)
 
     return Monitor()
 

@@ -8,7 +8,6 @@ without one, TensorRT ends the process. What of this has run where: docs/hardwar
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -18,14 +17,18 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..bundle.engines import TENSORRT, TENSORRT_RTX
 from ..bundle.graphs import EngineFile, GraphSpec
-from ..errors import BackendUnavailable, EdgesmithError
+from ..errors import BackendUnavailable, EdgesmithError, UserMistake
 from ..plugins.routes import load_plugins, only_there
 from ..session.session import Session
 from . import backend, library
-from .cuda import Cuda, Device, find_driver
-from .engine_build import build_engine
-from .engine_cache import engine_key, load_engine, save_engine
+from .engine_cache import builder_place, drop_engine, engine_key, last_build_s, load_engine, save_engine
 from .engine_seal import NoSecret, is_sealed
+from .gpu.buffers import buffers_of, check_way, usual_way
+from .gpu.cuda import Cuda, Device, find_driver
+from .gpu.ladder import build_on_device, only_builder
+from .gpu.lane import Lane
+from .gpu.lanes import Lanes, check_streams
+from .gpu.progress import Watch, spoken
 
 INSTALL = {
     TENSORRT: "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere: pip install tensorrt",
@@ -37,20 +40,32 @@ log = logging.getLogger("edgesmith")
 
 
 class EngineSession(Session):
-    """Device buffers grow to the largest shapes seen; a run copies in, executes on one stream, copies out.
+    """One lane (gpu/lane.py) for each run that is under way: ``streams`` of them at most, by default one.
 
-    Calls from several threads take turns: one run fills the GPU, and a second context would need the memory of its activations.
+    With one, calls from several threads take turns: a run fills most GPUs, and a second context needs memory for its activations.
+
+    ``memory``: how tensors get to the GPU, "mapped" or "copied" (gpu/buffers.py); by default mapped where the GPU has no memory of
+    its own. ``graphs``: launches of fixed shapes are captured. ``dla_core``: the accelerator that runs what it can, in place of the GPU.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None, memory: str | None = None,
+        graphs: bool = True, streams: int = 1, dla_core: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(bundle, threads, graph)  # the CPU does nothing here that threads could help
-        self._buffers: dict[str, tuple[int, int]] = {}  # name -> (address, bytes)
-        self._stream: int | None = None
-        self._context: Any = None
+        check_way(memory)
+        check_streams(streams)
+        if dla_core is not None and (type(dla_core) is not int or dla_core < 0):
+            raise UserMistake("an accelerator has a number", found=repr(dla_core)[:40], expected="0 or 1")
+        self._options: dict[str, Any] = {"memory": memory, "graphs": graphs, "streams": streams, "dla_core": dla_core}
+        self._lanes: Lanes | None = None
+        self._key = ""  # of the engine among those that were built here
         self._engine: Any = None
         self._runtime: Any = None
         self._kernels = ExitStack()  # the folder that the C++ plugin reads
-        self._turn = threading.Lock()  # context, buffers and stream are those of one run
+
+    def another(self, graph: GraphSpec) -> EngineSession:
+        return type(self)(self.bundle, self.threads, graph, **self._options)
 
     def open_engine(self) -> None:
         try:
@@ -65,54 +80,61 @@ class EngineSession(Session):
             trt.init_libnvinfer_plugins(self._log, "")
         load_plugins(trt, self.bundle, self.backend, self._kernels)
         self._runtime = trt.Runtime(self._log)
+        if self._options["dla_core"] is not None:
+            self._runtime.DLA_core = self._options["dla_core"]
         self._engine = self._find_engine(trt, device)
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise EdgesmithError(
-                f"{self.backend} could not start {self.bundle.name}",
-                found=f"{device.free_bytes / 1e6:.0f} MB of device memory free",
-                because="the engine needs more for its activations",
-                attempt="close other programs that use the GPU",
-            )
-        self._stream = self._cuda.stream()
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._outputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
         self._dtypes = {name: self._dtype(name) for name in names}
+        self._way = self._options["memory"] or usual_way(self._cuda, device)
+        self._lanes = Lanes(self._lane, self._streams(trt))
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with self._turn:
-            return self._infer(feeds)
-
-    def _infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        stream = self._stream or 0
-        for name, array in feeds.items():
-            address = self._buffer(name, array.nbytes)
-            self._cuda.upload(address, array, stream)
-            self._accept(self._context.set_input_shape(name, tuple(array.shape)), f"shape {array.shape} of {name}")
-            self._accept(self._context.set_tensor_address(name, address), f"the address of {name}")
-        results = {}
-        for name in self._outputs:
-            shape = tuple(self._context.get_tensor_shape(name))
-            results[name] = np.empty(shape, self._dtypes[name])
-            address = self._buffer(name, results[name].nbytes)
-            self._accept(self._context.set_tensor_address(name, address), f"the address of {name}")
-        self._accept(self._context.execute_async_v3(stream), "the run")
-        for name, array in results.items():
-            self._cuda.download(array, self._buffers[name][0], stream)
-        self._cuda.wait(stream)
-        return results
+        assert self._lanes is not None, "a session is released when its last call has ended"
+        with self._lanes.one() as lane:
+            return lane.run(feeds)
 
     def release(self) -> None:
-        for address, _ in self._buffers.values():
-            self._cuda.free(address)
-        self._buffers = {}
-        if self._stream is not None:
-            self._cuda.drop_stream(self._stream)
-            self._stream = None
-        self._context = None  # before the engine, and that before the runtime
+        if self._lanes is not None:
+            self._lanes.close()  # the contexts in them before the engine, and that before the runtime
+            self._lanes = None
         self._engine = None
         self._runtime = None
         self._kernels.close()
+
+    def forget_engine(self) -> None:
+        if self._key:
+            drop_engine(self.bundle, self._key)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether runs are one launch by now."""
+        return self._lanes is not None and any(lane.captured for lane in self._lanes.all)
+
+    def _lane(self) -> Lane:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise EdgesmithError(
+                f"{self.backend} could not start {self.bundle.name}",
+                found=f"{self._cuda.device().free_bytes / 1e6:.0f} MB of device memory free",
+                because="the engine needs more for its activations",
+                attempt="close other programs that use the GPU",
+            )
+        captures = self._options["graphs"] and not self._open_sizes
+        buffers = buffers_of(self._way, self._cuda)
+        return Lane(self._cuda, context, buffers, self._dtypes, self._outputs, captures, self.backend)
+
+    @property
+    def _open_sizes(self) -> bool:
+        return any(not isinstance(size, int) for spec in self.inputs for size in spec.shape)
+
+    def _streams(self, trt: Any) -> int:
+        """How many contexts may run at once: before TensorRT 10 those of open sizes cannot share a profile."""
+        asked: int = self._options["streams"]
+        if asked > 1 and self._open_sizes and not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+            log.warning("one run at a time: TensorRT %s has a profile of open sizes for one context", trt.__version__)
+            return 1
+        return asked
 
     def _find_engine(self, trt: Any, device: Device) -> Any:
         for file in self.graph.engines:
@@ -130,18 +152,35 @@ class EngineSession(Session):
                     file.version,
                     trt.__version__,
                 )
-        key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph)
-        content = load_engine(self.bundle, key)
-        if content is not None and (engine := self._runtime.deserialize_cuda_engine(content)) is not None:
+        core = self._options["dla_core"]
+        self._key = key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph, core)
+        if (engine := self._kept(key)) is not None:
             return engine
+        with only_builder(builder_place(key), self.bundle.name) as waited:
+            if waited and (engine := self._kept(key)) is not None:
+                return engine
+            return self._built(trt, device, key)
+
+    def _kept(self, key: str) -> Any:
+        """The engine that was built here before, or None."""
+        content = load_engine(self.bundle, key)
+        return None if content is None else self._runtime.deserialize_cuda_engine(content)
+
+    def _built(self, trt: Any, device: Device, key: str) -> Any:
+        last_s = last_build_s(self.bundle, key)
         log.warning(
-            "building an engine for this %s GPU from %s; this takes minutes, once", device.arch, self.graph.path.name
-        )
-        content = build_engine(self.bundle, self.backend, device.free_bytes, graph=self.graph)
+            "building an engine for this %s GPU from %s; this takes minutes, once%s", device.arch, self.graph.path.name,
+            f" (last time {spoken(last_s)})" if last_s else "",
+        )  # fmt: skip
+        self.tell("building", None)
+        watch = Watch(last_s, lambda share: self.tell("building", share))
+        core = self._options["dla_core"]
+        content, took_s = build_on_device(self.bundle, self.backend, trt.__version__, device, self.graph, core, watch)
+        self.builds += 1
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
             raise EdgesmithError(f"{self.backend} cannot load the engine that it just built", found=trt.__version__)
-        if save_engine(self.bundle, key, content) is None:
+        if save_engine(self.bundle, key, content, took_s) is None:
             log.warning("the engine could not be kept: neither the bundle nor the cache folder can be written")
         return engine
 
@@ -169,21 +208,6 @@ class EngineSession(Session):
                 f"the engine's {name!r} is of a type numpy does not have", found=kind, expected=", ".join(DTYPES)
             )
         return np.dtype(DTYPES[kind])
-
-    def _buffer(self, name: str, count_bytes: int) -> int:
-        """Device memory of a tensor; it grows when a larger one comes."""
-        address, held = self._buffers.get(name, (0, -1))
-        if held < count_bytes:
-            if held >= 0:
-                del self._buffers[name]
-                self._cuda.free(address)
-            address = self._cuda.allocate(count_bytes)
-            self._buffers[name] = (address, count_bytes)
-        return address
-
-    def _accept(self, answer: bool, what: str) -> None:
-        if not answer:
-            raise EdgesmithError(f"{self.backend} refused {what}", attempt="edgesmith inspect shows the engine")
 
 
 @backend(TENSORRT)

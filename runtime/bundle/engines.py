@@ -23,6 +23,7 @@ class OnDevice:
     keeps_at_threshold: bool = True  # whether that node keeps a box whose overlap is the threshold itself, as ours does
     bodies: bool = True  # whether it runs a fused op from the body in the graph, where no plugin takes it
     plugins: bool = False  # whether the plugins of the kernel pack can be put into it
+    stand_in: str = ""  # the engine that takes its place on a device where it cannot be had, loudly
 
 
 ENGINES: dict[str, OnDevice] = {
@@ -30,7 +31,7 @@ ENGINES: dict[str, OnDevice] = {
     for engine in (
         OnDevice(ONNXRUNTIME, "onnxruntime", ("cpu",), on_cpu=True),
         OnDevice(OPENVINO, "openvino", ("openvino",), on_cpu=True, keeps_at_threshold=False, bodies=False),
-        OnDevice(TENSORRT, "tensorrt", ("tensorrt",), nms="EfficientNMS_TRT", plugins=True),
-        OnDevice(TENSORRT_RTX, "tensorrt", ("rtx",), nms=""),
+        OnDevice(TENSORRT, "tensorrt", ("tensorrt",), nms="EfficientNMS_TRT", plugins=True, stand_in=ONNXRUNTIME),
+        OnDevice(TENSORRT_RTX, "tensorrt", ("rtx",), nms="", stand_in=ONNXRUNTIME),
     )
 }

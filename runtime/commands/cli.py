@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ..addresses import shown_in
 from ..errors import EdgesmithError, UserMistake
+from ..errors.addresses import shown_in
 from ..ground import signals
 from ..ground.version import __version__
 from .mistakes import mistake_of
@@ -44,6 +44,12 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
     "--json-lines": (bool, "One JSON object a frame on stdout, at once."),
     "--keyring": (str, KEYRING),
     "--allow-older": (bool, OLDER),
+    "--health": (str, "Say once a second how the run fares, as JSON: a file, or a port of this machine alone."),
+    "--require-tensorrt": (
+        bool,
+        "End where the bundle's own engine cannot be had; else another takes its place, loudly.",
+    ),
+    "--rollback": (bool, "Self-test first; where it fails, take the last bundle of this place that held it."),
 }
 
 # of the full command alone
@@ -240,7 +246,7 @@ def _evaluate(
 ) -> int:  # fmt: skip
     from ..bundle.manifest import plain
     from ..tasks.evaluation import Asked
-    from .evaluate import evaluate, show
+    from .evaluation.evaluate import evaluate, show
 
     progress = None if as_json or not sys.stderr.isatty() else _counted
     result = evaluate(

@@ -15,149 +15,84 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..addresses import shown, shown_in
 from ..bundle.bundle import open_bundle
-from ..bundle.trust import check_older
-from ..errors import EdgesmithError, UserMistake, one_line
+from ..errors import BundleRefused, EdgesmithError, UserMistake, one_line
+from ..errors.addresses import shown, shown_in
 from ..ground import signals
-from ..ground.regular import read_regular
 from ..session.quantiles import RunningMedian
 from ..tasks.known import task_of
 from . import streams
+from .running.ahead import answered, at_once
+from .running.asked import Asked
 
 if TYPE_CHECKING:
+    from ..bundle.bundle import Bundle
+    from ..device.health import Health
     from ..tasks.task import Task
 
 Make = Callable[[Any, Any], Any]  # frame, answer -> a picture to save, or the bytes of a file
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
-PIPE = "-"
-MOST_INSTRUCTIONS, MOST_INSTRUCTION_BYTES = 1_000, 2**22  # of a file
 LATENCIES = ("read", *TOLD, "draw", "save")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The words of the command; None is "not said"."""
-
-    bundle: str
-    images: tuple[str, ...] = ()
-    source: str | None = None
-    save: str | None = None
-    score: float | None = None
-    iou: float | None = None
-    max_detections: int | None = None
-    top: int | None = None
-    max_frames: int | None = None
-    backend: str | None = None
-    threads: int | None = None
-    as_json: bool = False
-    json_lines: bool = False
-    force: bool = False
-    agnostic_nms: bool = False
-    reconnect: bool = False
-    instruction: tuple[str, ...] = ()
-    instructions: str | None = None  # a file, one a line
-    zoom: int | None = None
-    pool_mb: float | None = None
-    masks: str | None = None
-    keyring: str | None = None
-    allow_older: bool = False
-
-    def check(self) -> None:
-        """UserMistake for words that contradict each other or that no bundle can follow."""
-        check_older(self.allow_older, self.keyring)
-        if self.images and self.source is not None:
-            raise UserMistake(
-                "pictures and --source are two sources",
-                found=f"{shown(self.images[0])} and --source {shown(self.source)}",
-                expected="one of them",
-                attempt=f"--source {shown(self.source)}",
-            )
-        if PIPE in self.images and len(self.images) > 1:
-            raise UserMistake(
-                "- is standard input, and a source of its own",
-                found=f"- and {len(self.images) - 1} pictures",
-                expected="- alone, or pictures",
-                attempt=f"edgesmith run {self.bundle} -",
-            )
-        if self.reconnect and self.place is None:
-            raise UserMistake(
-                "--reconnect is for cameras and streams",
-                found="pictures",
-                expected="--source with a camera as 0, or the URL of a stream",
-                attempt="leave --reconnect out",
-            )
-        if not self.images and self.source is None:
-            raise UserMistake(
-                "nothing to look at",
-                found="no picture and no --source",
-                expected="pictures, or --source with a video, a folder, a camera, a stream, or - for a pipe",
-                attempt=f"edgesmith run {self.bundle} photo.jpg, or --source 0 for the camera",
-            )
-        if self.as_json and self.json_lines:
-            raise UserMistake(
-                "--json and --json-lines are two forms of the same answer",
-                expected="--json for one document at the end, --json-lines for one line a frame",
-                attempt="only --json-lines",
-            )
-        for flag, share, usual in (("--score", self.score, 0.3), ("--iou", self.iou, 0.7)):
-            if share is not None and not 0 <= share <= 1:  # NaN fails too
-                raise UserMistake(
-                    f"{flag} is a share", found=f"{share:g}", expected="from 0 to 1", attempt=f"{flag} {usual}"
-                )
-        counts = {"--max-detections": self.max_detections, "--top": self.top, "--max-frames": self.max_frames}
-        for flag, count in counts.items():
-            if count is not None and count < 1:
-                raise UserMistake(f"{flag} counts from 1", found=str(count), expected="1 or more", attempt=f"{flag} 5")
-
-    @property
-    def place(self) -> str | None:
-        """The one source that is asked for; None where pictures are."""
-        return PIPE if self.images == (PIPE,) else self.source
-
-    def options(self) -> dict[str, Any]:
-        """What belongs to some tasks and not to others."""
-        told = {"score": self.score, "iou": self.iou, "max_detections": self.max_detections, "top": self.top}
-        more: dict[str, Any] = {"agnostic_nms": self.agnostic_nms or None, "instruction": self.asked_for() or None}
-        more |= {"zoom": self.zoom, "masks": self.masks}
-        return told | {name: value for name, value in more.items() if value is not None}  # others may not know of them
-
-    def asked_for(self) -> list[str]:
-        """The instructions, those of the command line first."""
-        return [*self.instruction, *(instructions_of(self.instructions) if self.instructions is not None else ())]
 
 
 def run(asked: Asked) -> int:
     """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
     asked.check()
-    bundle = open_bundle(asked.bundle)
-    if asked.keyring is not None:
-        from ..bundle.trust.believe import believe
-
-        believe(bundle, asked.keyring, asked.allow_older)
+    place = asked.health_place()
+    bundle = _opened(asked)
     choices = task_of(bundle.task).choices(bundle, asked.options())
     if task_of(bundle.task).arrays:
-        from .arrays import run_arrays
+        from .running.arrays import run_arrays
 
+        if asked.keyring is not None:
+            from ..bundle.trust.believe import believe
+
+            believe(bundle, asked.keyring, asked.allow_older)
         return run_arrays(asked, bundle)
-    from ..backends.load import load
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
+    from .running.service import service
 
     quiet()
-    with (
-        frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
-        load(bundle, asked.backend, asked.threads, asked.pool_mb, spin=source.kind != "live") as session,
-    ):
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images)
+        )
+        calls = _at_once(asked, source, bundle)
+        threads = asked.threads or (
+            1 if calls > 1 else None
+        )  # a call a processor gets through more than one call on all
+        session, health = stack.enter_context(service(asked, place, bundle, threads, live=source.kind == "live"))
+        bundle = session.bundle
+        choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
         source.alpha = bundle.contract.channels == 4
         outs = list(_savers(asked, task_of(bundle.task), source))
-        code = _Run(asked, choices, session, source, outs).to_the_end()
+        code = _Run(asked, choices, session, source, outs, health, calls).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
+
+
+def _opened(asked: Asked) -> Bundle:
+    """The bundle that is asked for; with ``--rollback`` the last good one where that cannot be opened."""
+    try:
+        return open_bundle(asked.bundle)
+    except BundleRefused:
+        if asked.rollback:
+            from ..device.last_good import last_good
+
+            if (good := last_good(asked.bundle)) is not None:
+                return good
+        raise
+
+
+def _at_once(asked: Asked, source: Any, bundle: Bundle) -> int:
+    """How many answers are made at once; 0: one after the other, where a frame waits for an answer, or a picture is for several graphs."""
+    if not source.ahead or source.count == 1 or len(bundle.graphs) > 1:
+        return 0
+    return at_once(asked.threads)
 
 
 def _savers(asked: Asked, task: Task, source: Any) -> Iterator[tuple[Any, Make]]:
@@ -180,41 +115,28 @@ def _savers(asked: Asked, task: Task, source: Any) -> Iterator[tuple[Any, Make]]
         yield saver(asked.masks, source, asked.force, task.kept_as, "--masks"), lambda _, answer: task.in_file(answer)
 
 
-def instructions_of(path: str) -> list[str]:
-    """The lines of a UTF-8 file, empty ones left out; UserMistake where it cannot be read or has none."""
-    try:
-        text = read_regular(path, MOST_INSTRUCTION_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserMistake(
-            f"cannot read the instructions in {shown(path)}",
-            found=getattr(error, "strerror", None) or "bytes that are no UTF-8",
-            expected="a text file in UTF-8 with one instruction a line",
-            attempt="check the path, and save the file as UTF-8",
-        ) from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines or len(lines) > MOST_INSTRUCTIONS:
-        raise UserMistake(
-            f"{shown(path)} is no list of instructions",
-            found=f"{len(lines):,} lines that are not empty",
-            expected=f"1 to {MOST_INSTRUCTIONS:,}, one instruction each",
-            attempt="write one instruction a line"
-            if not lines
-            else f"split it into files of {MOST_INSTRUCTIONS:,} lines",
-        )
-    return lines
-
-
 class _Run:
     """One run: what was asked, what is open, what came out so far."""
 
-    def __init__(self, asked: Asked, choices: dict[str, Any], session: Any, source: Any, outs: list[Any]) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        choices: dict[str, Any],
+        session: Any,
+        source: Any,
+        outs: list[Any],
+        health: Health | None = None,
+        calls: int = 0,
+    ) -> None:
         self.asked, self.choices, self.session, self.source, self.outs = asked, choices, session, source, outs
+        self.health, self.calls = health, calls
         self.task = task_of(session.bundle.task)
         self.unit = "picture" if source.kind == "pictures" else "frame"
         self.document = _Document() if asked.as_json else None
         self.first_broken: UserMistake | None = None
         self.broken = self.lost = 0  # pictures that are there and could not be read, frames that were damaged
         self.times: dict[str, RunningMedian] = defaultdict(RunningMedian)
+        self.ages = RunningMedian()  # of frames of a camera or a stream, when they were answered
         self.done = 0
         self.started = self.told = time.perf_counter()
 
@@ -249,15 +171,22 @@ class _Run:
         return code
 
     def _frames(self) -> None:
-        for frame in self.source:
-            if frame.outage_s is not None:
-                self._outage(frame)
-            elif frame.error is not None:
-                self._broken(frame)
-            else:
-                self._one(frame)
-            if self.done + self.broken == self.asked.max_frames or self._nobody_reads():
-                break
+        with closing(answered(self.source, self._answer, self.calls)) as answers:
+            for frame, answer in answers:
+                if frame.outage_s is not None:
+                    self._outage(frame)
+                elif frame.error is not None:
+                    self._broken(frame)
+                else:
+                    self._one(frame, answer)
+                if self.done + self.broken == self.asked.max_frames or self._nobody_reads():
+                    break
+
+    def _answer(self, image: Any) -> Any:
+        """Of one picture; in a thread of its own where several are made at once."""
+        if self.health:
+            self.health.begin()
+        return self.session(image, **self.choices)
 
     def _nobody_reads(self) -> bool:
         """Whether the output is lost and nothing else is asked for: what is saved is saved to the end, if there is one.
@@ -272,8 +201,8 @@ class _Run:
         )
         return not ends
 
-    def _one(self, frame: Any) -> None:
-        answer = self.session(frame.image, **self.choices)
+    def _one(self, frame: Any, answer: Any) -> None:
+        age_ms = None if frame.taken_s is None else (time.perf_counter() - frame.taken_s) * 1e3
         latency_ms = {"read": frame.read_ms}
         latency_ms |= {step: getattr(answer, f"{step}_ms") for step in TOLD if hasattr(answer, f"{step}_ms")}
         for out, make in self.outs:
@@ -285,12 +214,20 @@ class _Run:
             latency_ms |= {step: took_ms + latency_ms.get(step, 0.0) for step, took_ms in took.items()}
         for name, value in latency_ms.items():
             self.times[name].add(value)
+        if age_ms is not None:
+            self.ages.add(age_ms)
         self.done += 1
-        self._show(frame, answer, latency_ms)
+        self._show(frame, answer, latency_ms, age_ms)
+        if self.health:
+            counts = {"dropped": self.source.dropped, "lost": self.lost, "reconnected": self.source.outages}
+            self.health.facts(**counts)
+            self.health.answered(age_ms, latency_ms.get("infer"))
 
-    def _show(self, frame: Any, answer: Any, latency_ms: dict[str, float]) -> None:
+    def _show(self, frame: Any, answer: Any, latency_ms: dict[str, float], age_ms: float | None) -> None:
         if self.asked.json_lines:
             entry = {**self._entry(frame, answer, timed=True), "latency_ms": latency_ms}
+            if age_ms is not None:
+                entry |= {"age_ms": age_ms, "dropped": self.source.dropped}
             print(json.dumps(_rounded(entry)), flush=True)
         elif self.document:
             self.document.add(self._entry(frame, answer, timed=self.unit == "frame"))
@@ -357,7 +294,13 @@ class _Run:
         parts = [f"{name} {self.times[name].value:.1f}" for name in LATENCIES if name in self.times]
         plural = "s" if self.done > 1 else ""
         speed = f"{self.done} {self.unit}{plural} in {took_s:.2f} s, {self.done / max(took_s, 1e-9):.1f} fps"
-        print(f"{speed}; median ms: {', '.join(parts)}", file=sys.stderr)
+        live = ""
+        if self.ages.count:
+            ages, infer = self.ages, self.times.get("infer")
+            live = f"; p99 infer {infer.quantile(0.99):.1f}" if infer else ""
+            live += f"; age of a frame when answered {ages.value:.1f}, p99 {ages.quantile(0.99):.1f}"
+            live += f"; {self.source.dropped} left out"
+        print(f"{speed}; median ms: {', '.join(parts)}{live}", file=sys.stderr)
 
 
 def _rounded(value: Any) -> Any:

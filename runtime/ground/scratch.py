@@ -18,7 +18,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,10 +38,13 @@ TRIES = 20  # a sweep comes in between once; a file system whose numbers of file
 
 
 @contextmanager
-def alone(place: Path) -> Iterator[None]:
-    """One process after another. UserMistake after WAIT_S; OSError where the folder of ``place`` takes no files."""
+def alone(place: Path, wait_s: float | None = None, waiting: Callable[[float], None] | None = None) -> Iterator[None]:
+    """One process after another; ``waiting(seconds)`` hears, often, how long it has been.
+
+    UserMistake after ``wait_s`` (WAIT_S); OSError where the folder of ``place`` takes no files.
+    """
     path = place.with_name(f".{short(place.name)}.edgesmith.lock")
-    handle = _wait_for(path, place)
+    handle = _wait_for(path, place, WAIT_S if wait_s is None else wait_s, waiting)
     try:
         yield
     finally:
@@ -173,9 +176,9 @@ def _make(place: Path) -> tuple[Path, int]:
     raise FileNotFoundError(f"what is made in {place.parent} is gone at once")
 
 
-def _wait_for(path: Path, place: Path) -> int:
+def _wait_for(path: Path, place: Path, wait_s: float, waiting: Callable[[float], None] | None) -> int:
     """The handle of a lock file that is ours now."""
-    until, left = time.monotonic() + WAIT_S, TRIES
+    begun, left = time.monotonic(), TRIES
     while True:
         handle = _open_lock(path)
         free = _try(handle)
@@ -183,13 +186,15 @@ def _wait_for(path: Path, place: Path) -> int:
             return handle
         left -= free is not False
         os.close(handle)
-        if time.monotonic() > until:
+        if (waited_s := time.monotonic() - begun) > wait_s:
             raise UserMistake(
                 f"{place.name} is being written by another process",
-                found=f"{path} held for {WAIT_S / 60:.0f} minutes",
+                found=f"{path} held for {wait_s / 60:.0f} minutes",
                 attempt="wait for that process or end it, or choose another name",
             )
         if free is False:
+            if waiting:
+                waiting(waited_s)
             time.sleep(LOOK_EVERY_S)
 
 

@@ -1,4 +1,4 @@
-"""The median of a stream of numbers in memory that does not grow: exact for the first thousand, then within half a percent."""
+"""Median and quantiles of a stream of numbers in memory that does not grow: exact for the first thousand, then within half a percent."""
 
 from __future__ import annotations
 
@@ -36,10 +36,23 @@ class RunningMedian:
                 raise ValueError("the median of nothing")
             values = sorted(self._values)  # statistics.median does just this, and its import takes longer than a frame
             return (values[(self.count - 1) // 2] + values[self.count // 2]) / 2
-        seen, half = 0, (self.count + 1) // 2
+        return self._of_classes((self.count + 1) // 2)
+
+    def quantile(self, share: float) -> float:
+        """The smallest value that ``share`` of all (0 < share <= 1) do not exceed; ValueError when there is none."""
+        rank = max(math.ceil(share * self.count), 1)
+        if self.count <= EXACT:
+            if not self._values:
+                raise ValueError("a quantile of nothing")
+            return sorted(self._values)[min(rank, self.count) - 1]
+        return self._of_classes(min(rank, self.count))
+
+    def _of_classes(self, rank: int) -> float:
+        """The value of this rank, counted from 1."""
+        seen = 0
         for number in sorted(self._classes):
             seen += self._classes[number]
-            if seen >= half:
+            if seen >= rank:
                 return math.exp((number + 0.5) * STEP)
         raise AssertionError("every value has a class")
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def _nobody(stage: str, share: float | None) -> None:
+    """Who hears of the start where nobody asks."""
+
+
 class Session(ABC):
     """An opened bundle on one backend. Use it in a ``with`` block, or call ``close``.
 
@@ -49,6 +53,8 @@ class Session(ABC):
             raise UserMistake("threads must be a whole number above 0", found=repr(threads))
         self.bundle, self.threads = bundle, threads
         self.spin = True  # threads of the engine wait awake between calls; said before ``start``
+        self.tell: Callable[[str, float | None], None] = _nobody  # hears of what takes long while it opens
+        self.builds = 0  # engines that were built for it, in place of ones that were there
         self.precision = bundle.precision  # what the self-test holds it to; a backend that rounds further says so here
         self.graph = graph or bundle.main
         self.inputs, self.outputs = self.graph.inputs, self.graph.outputs
@@ -74,6 +80,9 @@ class Session(ABC):
     @abstractmethod
     def release(self) -> None:
         """Free the engine; called once, also when ``open_engine`` failed half-way."""
+
+    def forget_engine(self) -> None:
+        """What was built for this session and kept does not hold: the next start shall build anew."""
 
     @property
     def infer_ms(self) -> float:
@@ -134,7 +143,7 @@ class Session(ABC):
         with self._opening:
             if name not in self._beside:
                 other = self.another(graphs[name])
-                other.spin = self.spin
+                other.spin, other.tell = self.spin, self.tell
                 self._beside[name] = other.start()
             return self._beside[name]
 

@@ -79,7 +79,7 @@ def test_rtx_runs_where_a_gpu_is(monkeypatch, count, lacks):
 
 
 def test_a_driver_that_cannot_be_asked_is_no_crash(monkeypatch):
-    from edgesmith.runtime.backends import cuda
+    from edgesmith.runtime.backends.gpu import cuda
 
     def broken():
         raise BackendUnavailable("no GPU here", found="libcuda.so.1 says 999")

@@ -93,7 +93,7 @@ def test_a_page_that_cannot_be_written_after_all_does_not_lose_the_figures(pair,
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edgesmith.runtime.commands.evaluation_page.replacing", full)
+    monkeypatch.setattr("edgesmith.runtime.commands.evaluation.page.replacing", full)
     found = edgesmith("eval", *pair, "--report", "page.html")
     assert found.code == 1 and "90.00" in found.out and "NOT written: [Errno 28]" in found.out
 

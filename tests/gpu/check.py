@@ -80,7 +80,7 @@ def open_all(asked: argparse.Namespace) -> tuple[Driver, KernelPack]:
 
     from edgesmith.exporter.plugins import OPS
     from edgesmith.exporter.plugins.pack.pack import PACKED
-    from edgesmith.runtime.backends.cuda import find_driver
+    from edgesmith.runtime.backends.gpu.cuda import find_driver
     from edgesmith.runtime.errors import BackendUnavailable
     from edgesmith.runtime.plugins.pack import read_pack
 

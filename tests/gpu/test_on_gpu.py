@@ -8,7 +8,7 @@ from gpu.driver import Driver
 
 from edgesmith.exporter.plugins import OPS
 from edgesmith.exporter.plugins.pack.pack import PACKED
-from edgesmith.runtime.backends.cuda import find_driver
+from edgesmith.runtime.backends.gpu.cuda import find_driver
 from edgesmith.runtime.errors import BackendUnavailable
 from edgesmith.runtime.plugins.pack import KernelPack, read_pack
 

@@ -90,3 +90,11 @@ def make_tiny(tmp_path: Path) -> Callable[..., Bundle]:
 @pytest.fixture
 def tiny(make_tiny: Callable[..., Bundle]) -> Bundle:
     return make_tiny()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A machine with a GPU and TensorRT, played by tests/helpers/fake_gpu.py; the value is the library."""
+    from fake_gpu import fake_machine
+
+    return fake_machine(monkeypatch, tmp_path)

@@ -12,8 +12,8 @@ import pytest
 from clips import stream
 from detection_bundle import write_detection_bundle
 
-from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.errors import UserMistake
+from edgesmith.runtime.errors.addresses import shown, shown_in
 from edgesmith.runtime.pictures.save import PictureFiles
 from edgesmith.runtime.pictures.video import frames
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.bundle.golden import golden_bytes, member_names, read_golden
-from edgesmith.runtime.commands.arrays import read_arrays
+from edgesmith.runtime.commands.running.arrays import read_arrays
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.tasks.tensors import TensorsTask, compare
 

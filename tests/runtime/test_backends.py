@@ -151,7 +151,7 @@ def test_a_graph_that_only_the_cpp_plugin_runs_is_refused_in_words(make_tiny, na
 
 
 def test_without_a_gpu_that_graph_gets_no_advice_to_try_the_cpu(make_tiny, monkeypatch):
-    monkeypatch.setattr("edgesmith.runtime.backends.cuda.DRIVER", "no_such_driver.so")
+    monkeypatch.setattr("edgesmith.runtime.backends.gpu.cuda.DRIVER", "no_such_driver.so")
     native = make_tiny(files={"kernels.zip": b"a pack"}, plugins={"route": "native", "ops": ["GGeMPool"]})
     with pytest.raises(BackendUnavailable, match="only TensorRT with the C\\+\\+ plugin") as refused:
         load(native, backend="tensorrt")

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from small_bundle import write_small_bundle
 
 from edgesmith.runtime.commands import cli
-from edgesmith.runtime.commands.evaluate import evaluate, show
+from edgesmith.runtime.commands.evaluation.evaluate import evaluate, show
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake
 from edgesmith.runtime.tasks.detection import evaluate as module
 from edgesmith.runtime.tasks.evaluation import Asked, table

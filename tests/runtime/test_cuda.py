@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from edgesmith.runtime.backends import cuda
+from edgesmith.runtime.backends.gpu import cuda
 from edgesmith.runtime.errors import BackendUnavailable, EdgesmithError
 
 
@@ -70,6 +70,16 @@ def test_the_real_library_has_every_name_and_fails_in_words_without_a_driver():
         "cudaDriverGetVersion",
         "cudaRuntimeGetVersion",
         "cudaGetErrorString",
+        "cudaGetLastError",
+        "cudaHostAlloc",
+        "cudaHostGetDevicePointer",
+        "cudaFreeHost",
+        "cudaStreamBeginCapture",
+        "cudaStreamEndCapture",
+        "cudaGraphInstantiateWithFlags",
+        "cudaGraphLaunch",
+        "cudaGraphDestroy",
+        "cudaGraphExecDestroy",
     ]:
         assert isinstance(getattr(library, name), ctypes._CFuncPtr)
     with pytest.raises(EdgesmithError, match=r"cudaMalloc failed.*\n.*error \d+: \w+"):

@@ -12,7 +12,7 @@ import pytest
 from many_threads import all_at_once
 
 from edgesmith.runtime.backends import engine_cache, engine_seal
-from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.gpu.cuda import Device
 from edgesmith.runtime.errors import EdgesmithError
 
 DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgesmith.runtime.backends import engine_child
-from edgesmith.runtime.backends.cuda import Cuda, Device
+from edgesmith.runtime.backends.gpu.cuda import Cuda, Device
 from edgesmith.runtime.commands.cli import RUN_OPTIONS
 from edgesmith.runtime.commands.words import plain_run
 from edgesmith.runtime.errors import BackendUnavailable, UserMistake, refuse_unknown
@@ -74,6 +74,7 @@ class FakeTensorRT:
     def create_builder_config(self):
         note = self.asked.append
         self.config = SimpleNamespace(
+            progress_monitor=None,
             set_flag=lambda flag: note(("flag", flag)), set_memory_pool_limit=lambda *pool: note(("pool", *pool)),
             set_compute_capability=lambda *chip: note(("chip", *chip)), add_optimization_profile=lambda profile: note(("profile", profile)),
         )  # fmt: skip
@@ -118,7 +119,7 @@ def test_what_is_asked_of_the_builder(tmp_path, events):
     assert engine_child._build(trt, asked) == 0
     assert trt.asked[1:] == [("network", 1 << 0), ("flag", "fp16"), ("pool", "workspace", 5 << 20), ("chip", "SM89", 0)]
     assert trt.config.num_compute_capabilities == 1 and trt.config.profiling_verbosity == "detailed"
-    assert (tmp_path / "log").read_text() == "a\nb" and trt.config.progress_monitor.steps == {}
+    assert (tmp_path / "log").read_text() == "a\nb" and trt.config.progress_monitor.phases.share is None
     typed = FakeTensorRT(typed=True)
     assert engine_child._build(typed, request(tmp_path, half=True)) == 0 and ("flag", "fp16") not in typed.asked
 
@@ -217,7 +218,8 @@ class FakeCuda:
             self.calls.append((name, *plain))
             answers = {
                 "cudaMemGetInfo": (11, 22), "cudaDriverGetVersion": (13020,), "cudaRuntimeGetVersion": (12060,), "cudaMalloc": (4096,), "cudaStreamCreate": (77,),
-                "cudaDeviceGetAttribute": ({16: 14, 75: 8, 76: 7}.get(plain[0]) if plain else 0,),
+                "cudaHostAlloc": (8192,), "cudaHostGetDevicePointer": (12288,), "cudaStreamEndCapture": (55,), "cudaGraphInstantiateWithFlags": (66,),
+                "cudaDeviceGetAttribute": ({16: 14, 18: 1, 19: 1, 75: 8, 76: 7}.get(plain[0]) if plain else 0,),
             }  # fmt: skip
             for pointer, value in zip(
                 [one._obj for one in arguments if hasattr(one, "_obj")], answers.get(name, ()), strict=False
@@ -231,7 +233,7 @@ class FakeCuda:
 def test_calls_of_cuda():
     fake = FakeCuda()
     cuda = Cuda(fake)
-    assert cuda.device() == Device("sm87", 14, 22, 11, 13020, 12060)
+    assert cuda.device() == Device("sm87", 14, 22, 11, 13020, 12060, integrated=True)
     fake.calls.clear()
     array = np.arange(6, dtype=np.float32)
     assert cuda.allocate(24) == 4096 and cuda.allocate(0) == 4096 and cuda.stream() == 77
@@ -246,6 +248,24 @@ def test_calls_of_cuda():
         ("cudaMemcpyAsync", here, 4096, 24, 2, 77), ("cudaStreamSynchronize", 77), ("cudaFree", 4096), ("cudaStreamDestroy", 77),
     ]  # fmt: skip
     assert fake.cudaGetErrorString.restype is ctypes.c_char_p
+    assert cuda.can_map()
+    fake.calls.clear()
+    assert cuda.allocate_mapped(24) == (8192, 12288)
+    cuda.free_mapped(8192)
+    cuda.begin_capture(77)
+    assert cuda.end_capture(77) == 55 and cuda.instantiate(55) == 66
+    cuda.launch(66, 77)
+    cuda.drop_graph(55)
+    cuda.drop_ready(66)
+    cuda.forget_error()
+    assert fake.calls == [
+        ("cudaHostAlloc", 24, 2), ("cudaHostGetDevicePointer", 8192, 0), ("cudaFreeHost", 8192), ("cudaStreamBeginCapture", 77, 1),
+        ("cudaStreamEndCapture", 77), ("cudaGraphInstantiateWithFlags", 55, 0), ("cudaGraphLaunch", 66, 77), ("cudaGraphDestroy", 55),
+        ("cudaGraphExecDestroy", 66), ("cudaGetLastError",),
+    ]  # fmt: skip
+    with pytest.raises(Exception, match="cudaHostGetDevicePointer failed"):
+        Cuda(unmapped := FakeCuda("cudaHostGetDevicePointer")).allocate_mapped(24)
+    assert ("cudaFreeHost", 8192) in unmapped.calls, "what was allocated is given back"
     with pytest.raises(Exception, match=r"cudaMalloc failed(.|\n)*error 2: out of memory(.|\n)*smaller batch"):
         Cuda(FakeCuda("cudaMalloc")).allocate(1)
 

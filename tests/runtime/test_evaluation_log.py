@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from edgesmith.runtime.commands.evaluation_log import EXPERIMENT, LEADING, check_log, keep_log
+from edgesmith.runtime.commands.evaluation.log import EXPERIMENT, LEADING, check_log, keep_log
 from edgesmith.runtime.errors import UserMistake
 
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_written_after_all_does_not_lose_the_figures(tmp_path: Pa
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edgesmith.runtime.commands.evaluation_log.replacing", full)
+    monkeypatch.setattr("edgesmith.runtime.commands.evaluation.log.replacing", full)
     told = logged(f"csv:{tmp_path / 'runs.csv'}")
     assert "No space left" in told["not_saved"] and "NOT logged" in told["notes"][0] and "log" not in told
 

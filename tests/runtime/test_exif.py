@@ -16,7 +16,7 @@ from PIL import Image
 from edgesmith.calibration.pictures.coco import open_coco
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.runtime.coco.annotations import read_coco
-from edgesmith.runtime.commands.evaluate import evaluate
+from edgesmith.runtime.commands.evaluation.evaluate import evaluate
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.file import decode_image, read_image
 from edgesmith.runtime.pictures.preprocess import ImageContract, pixels

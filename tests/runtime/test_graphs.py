@@ -13,7 +13,7 @@ from many_threads import all_at_once
 from sealed import edit_manifest
 
 from edgesmith.runtime.backends import engine_cache
-from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.gpu.cuda import Device
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle, write_bundle
 from edgesmith.runtime.bundle.report import write_report

@@ -11,7 +11,7 @@ import pytest
 from segmentation_bundle import QUARTERS, painted, write_pair, write_segmentation_bundle
 
 from edgesmith.runtime.commands.cli import main
-from edgesmith.runtime.commands.evaluate import evaluate, show
+from edgesmith.runtime.commands.evaluation.evaluate import evaluate, show
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.tasks.evaluation import Asked
 from edgesmith.runtime.tasks.segmentation.evaluate import Counts, counts_of, figures

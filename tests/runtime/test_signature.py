@@ -248,5 +248,6 @@ def test_mistakes_end_with_2(
     bundle: Path, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"not looked at")
     answer = edgesmith(*words)
     assert answer.code == 2 and said in answer.err, answer

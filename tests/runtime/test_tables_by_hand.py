@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edgesmith.runtime.addresses import shown, shown_in
 from edgesmith.runtime.backends import engine_cache
-from edgesmith.runtime.backends.cuda import Device
+from edgesmith.runtime.backends.gpu.cuda import Device
 from edgesmith.runtime.bundle.bundle import Bundle
 from edgesmith.runtime.bundle.engines import ENGINES
 from edgesmith.runtime.errors import EdgesmithError, UserMistake, one_line
+from edgesmith.runtime.errors.addresses import shown, shown_in
 from edgesmith.runtime.ground.limits import COSINE, DEVICE_ERROR, FP32_MAX_ABS, least_cosine
 from edgesmith.runtime.ground.members import read_members
 from edgesmith.runtime.ground.places import bundle_around, check_outside, is_bundle, real_place

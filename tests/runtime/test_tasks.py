@@ -15,7 +15,7 @@ from edgesmith.runtime.bundle.bundle import write_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.bundle.report import write_report
 from edgesmith.runtime.commands.cli import main
-from edgesmith.runtime.commands.evaluate import evaluate
+from edgesmith.runtime.commands.evaluation.evaluate import evaluate
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures.preprocess import ImageContract
 from edgesmith.runtime.tasks.known import TASKS, find_task, register_task, task_of

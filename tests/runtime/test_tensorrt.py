@@ -1,147 +1,25 @@
 """The TensorRT session against a stand-in for library and GPU: order of calls, buffers, shapes, which engine is taken.
 
 The stand-in computes the tiny model in host memory and is strict where TensorRT is. It says nothing of TensorRT itself:
-that every name we use exists in the real library is tested below, and the contract in test_backends.py runs the real thing
+that every name we use exists in the real libraries is tested in test_tensorrt_names.py, and the contract in test_backends.py runs the real thing
 wherever there is a GPU.
 """
 
-import ctypes
 import hashlib
 import hmac
 import logging
 import shutil
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_gpu import WEIGHT
 from many_threads import CALLERS, all_at_once, wrong_answers
 
-from edgesmith.runtime.backends import tensorrt as backend
-from edgesmith.runtime.backends.cuda import Device
 from edgesmith.runtime.backends.engine_seal import seal_of
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.bundle.bundle import update_bundle
 from edgesmith.runtime.errors import EdgesmithError
-
-WEIGHT = np.array([[4, -2, -2, 0], [-2, 4, -2, 0], [-2, -2, 4, 0]], np.float32)
-DEVICE = Device("sm87", 16, 64 << 30, 32 << 30, 12060, 12060)
-
-
-class HostCuda:
-    """Memory of the "device" is host memory; counts what is not given back."""
-
-    def __init__(self):
-        self.blocks, self.streams = {}, set()
-
-    def device(self):
-        return DEVICE
-
-    def stream(self):
-        self.streams.add(7)
-        return 7
-
-    def drop_stream(self, stream):
-        self.streams.remove(stream)
-
-    def wait(self, stream):
-        assert stream in self.streams
-
-    def allocate(self, count_bytes):
-        block = ctypes.create_string_buffer(count_bytes)
-        self.blocks[ctypes.addressof(block)] = block
-        return ctypes.addressof(block)
-
-    def free(self, address):
-        del self.blocks[address]
-
-    def upload(self, address, array, stream):
-        assert len(self.blocks[address]) >= array.nbytes and array.flags.c_contiguous
-        ctypes.memmove(address, array.ctypes.data, array.nbytes)
-
-    def download(self, array, address, stream):
-        assert len(self.blocks[address]) >= array.nbytes
-        ctypes.memmove(array.ctypes.data, address, array.nbytes)
-
-
-class Context:
-    def __init__(self, library):
-        self.library, self.shape, self.addresses = library, None, {}
-
-    def set_input_shape(self, name, shape):
-        assert name == "images"
-        self.shape = shape
-        return shape[0] <= 4
-
-    def get_tensor_shape(self, name):
-        return (self.shape[0], 4)
-
-    def set_tensor_address(self, name, address):
-        self.addresses[name] = address
-        return True
-
-    def execute_async_v3(self, stream):
-        assert stream in self.library.cuda.streams
-        count = int(np.prod(self.shape))
-        images = np.ctypeslib.as_array((ctypes.c_float * count).from_address(self.addresses["images"])).reshape(
-            self.shape
-        )
-        logits = (images.mean(axis=(2, 3)) @ WEIGHT).astype(np.float32)
-        ctypes.memmove(self.addresses["logits"], np.ascontiguousarray(logits).ctypes.data, logits.nbytes)
-        return self.library.runs
-
-
-class Library(SimpleNamespace):
-    """Stands for the module tensorrt."""
-
-    def __init__(self, cuda):
-        super().__init__(cuda=cuda, loaded=[], accepts=(b"good", b"built"), context=True, runs=True, kind="FLOAT")
-        self.__version__ = "10.3.0"
-        self.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
-
-    class Logger:
-        ERROR = 1
-
-        def __init__(self, level):
-            pass
-
-    def Runtime(self, log):
-        return SimpleNamespace(deserialize_cuda_engine=self.deserialise)
-
-    def deserialise(self, content):
-        self.loaded.append(content)
-        if content not in self.accepts:
-            return None
-        names = ["images", "logits"]
-        return SimpleNamespace(
-            num_io_tensors=2,
-            get_tensor_name=names.__getitem__,
-            get_tensor_mode=lambda name: "in" if name == "images" else "out",
-            get_tensor_dtype=lambda name: SimpleNamespace(name=self.kind),
-            create_execution_context=lambda: Context(self) if self.context else None,
-        )
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    """A machine with a GPU, as far as the session can tell; ``machine.built`` lists the builds."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("EDGESMITH_CACHE", raising=False)
-    cuda = HostCuda()
-    trt = Library(cuda)
-    trt.built = []
-
-    def build(bundle, library, free_bytes, graph):
-        assert graph == bundle.main
-        trt.built.append((library, free_bytes))
-        return b"built"
-
-    monkeypatch.setattr(backend, "find_driver", lambda: 1)
-    monkeypatch.setattr(backend, "Cuda", lambda: cuda)
-    monkeypatch.setattr(backend, "library", lambda name, install: trt)
-    monkeypatch.setattr(backend, "build_engine", build)
-    return trt
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
@@ -170,7 +48,7 @@ def test_the_bundles_engine_for_this_chip_is_taken_first(make_tiny, machine):
     machine.loaded.clear()
     with load(make_tiny(files=files, engines=rows), backend="tensorrt_rtx"):  # another library: not its engine
         pass
-    assert machine.loaded == [b"built"] and machine.built == [("tensorrt_rtx", DEVICE.free_bytes)]
+    assert machine.loaded == [b"built"] and machine.built == ["tensorrt_rtx"]
 
 
 @pytest.mark.parametrize("seal", [None, "", "ab" * 32, "of another engine", "of another account", "no text \u00e9"])
@@ -287,36 +165,3 @@ def test_a_run_that_the_library_refuses(tiny, machine):
         machine.runs = False
         with pytest.raises(EdgesmithError, match="refused the run"):
             session.run({"images": np.zeros((1, 3, 8, 8), np.float32)})
-
-
-USED = {
-    "Runtime": ["deserialize_cuda_engine"],
-    "ICudaEngine": [
-        "num_io_tensors",
-        "get_tensor_name",
-        "get_tensor_mode",
-        "get_tensor_dtype",
-        "create_execution_context",
-    ],
-    "IExecutionContext": ["set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"],
-    "Builder": ["create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network"],
-    "IBuilderConfig": ["set_flag", "set_memory_pool_limit", "add_optimization_profile"],
-    "IOptimizationProfile": ["set_shape"],
-    "OnnxParser": ["parse_from_file", "num_errors", "get_error"],
-    "ParserError": ["desc"],
-    "INetworkDefinition": ["num_outputs"],
-    "MemoryPoolType": ["WORKSPACE"],
-    "TensorIOMode": ["OUTPUT"],
-    "Logger": ["ERROR"],
-    "ILogger": ["Severity", "log"],
-    "DataType": ["FLOAT", "HALF", "INT32", "INT64", "INT8", "BOOL"],
-}
-
-
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
-def test_every_name_we_use_exists_in_the_library(name):
-    library = pytest.importorskip(name)
-    missing = [
-        f"{kind}.{used}" for kind, names in USED.items() for used in names if not hasattr(getattr(library, kind), used)
-    ]
-    assert not missing

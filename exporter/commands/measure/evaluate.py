@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ....runtime.bundle.bundle import Bundle, open_bundle
-from ....runtime.commands.evaluation_log import check_log, keep_log
-from ....runtime.commands.evaluation_page import check_page, keep_page, kept_lines
+from ....runtime.commands.evaluation.log import check_log, keep_log
+from ....runtime.commands.evaluation.page import check_page, keep_page, kept_lines
 from ....runtime.errors import UserMistake
 from ....runtime.tasks.evaluation import Asked, Progress, check_settings
 from ...run.several.shared_out import sharing_out

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...addresses import shown
 from ...errors import UserMistake
+from ...errors.addresses import shown
 from ..formats.suffixes import MOVING, readable
 from .frame import Frame, Pictures, Source, pictures
 

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...addresses import shown
 from ...errors import UserMistake
+from ...errors.addresses import shown
 from ...ground.places import spelled
 
 OPEN_S, STALL_S = 10.0, 10.0

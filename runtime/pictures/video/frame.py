@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...addresses import shown
 from ...errors import UserMistake
+from ...errors.addresses import shown
 from ...ground.regular import check_regular, is_clutter
 from ..file import read_image
 from ..formats.suffixes import VIDEO_SUFFIXES, left_out, readable
@@ -34,6 +34,7 @@ class Frame:
     error: UserMistake | None = None
     read_ms: float = 0.0
     lost: int = 0  # so many frames from ``index`` on could not be read: no picture, but an error
+    taken_s: float | None = None  # time.perf_counter() when a camera or a stream gave it
     outage_s: float | None = None  # the source was lost so long and is there again: neither a picture nor an error
 
 
@@ -44,12 +45,17 @@ class Source:
     fps: float | None = None
     count: int | None = None
     outages = 0  # so many times it was lost and opened again
+    dropped = 0  # frames of a camera or a stream that came in while the one before was worked on
     alpha = False  # whether pictures keep theirs
-    ahead = True  # whether frames may be read before the answers to those in front of them are there
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: list[str] = []  # what the user should know of the end
+
+    @property
+    def ahead(self) -> bool:
+        """Whether frames may be read before the answers to those in front of them are there: of a camera the newest is wanted."""
+        return self.kind != "live"
 
     def rate(self) -> float | None:
         """Frames a second of a video in which every frame of this source has its time."""

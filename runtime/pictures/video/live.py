@@ -23,7 +23,6 @@ class Live(Source):
     """
 
     kind = "live"
-    ahead = False
 
     def __init__(self, name: str, capture: Any, stall_s: float | None = None) -> None:
         super().__init__(name)
@@ -78,9 +77,12 @@ class Live(Source):
             index, at, pixels, lost = newest
             if lost > told:
                 yield unread(self.name, seen + 1, lost - told)
+            self.dropped += max(index - seen - 1 - (lost - told), 0)
             first_s = at if first_s is None else first_s
             seen, taken, told = index, taken + 1, lost
-            yield Frame(seen, self.name, at - first_s, to_rgb(pixels), None, (time.perf_counter() - waited) * 1e3)
+            image = to_rgb(pixels)
+            read_ms = (time.perf_counter() - waited) * 1e3
+            yield Frame(seen, self.name, at - first_s, image, None, read_ms, taken_s=at)
 
     def close(self) -> None:
         self._stopped = True

@@ -21,7 +21,6 @@ class Reconnect(Source):
     """``first`` is open; ``again`` opens the same source anew, or raises UserMistake."""
 
     kind = "live"
-    ahead = False
 
     def __init__(
         self,
@@ -39,8 +38,10 @@ class Reconnect(Source):
         index, wait_s, lost, why = 0, 0.0, False, f"{self.name} ended"
         while True:
             try:
-                before, since_s = index, self._clock() - begun
-                for frame in self._source or ():
+                before, since_s, dropped = index, self._clock() - begun, self.dropped
+                source = self._source
+                for frame in source or ():
+                    self.dropped = dropped + (source.dropped if source else 0)
                     if lost and frame.image is not None:
                         self.outages += 1
                         yield Frame(index, self.name, None, None, outage_s=self._clock() - lost_at)

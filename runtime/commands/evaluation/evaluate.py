@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bundle.bundle import Bundle, open_bundle
-from ..tasks.evaluation import Asked, Progress, check_settings
-from ..tasks.known import find_task, task_of
-from .evaluation_log import check_log, keep_log
-from .evaluation_page import check_page, keep_page, kept_lines
+from ...bundle.bundle import Bundle, open_bundle
+from ...tasks.evaluation import Asked, Progress, check_settings
+from ...tasks.known import find_task, task_of
+from .log import check_log, keep_log
+from .page import check_page, keep_page, kept_lines
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     A bundle whose engine is not here is a row that says so, unless it is the only one.  UserMistake for whatever cannot be
     used, before the first picture runs.
     """
-    from ..backends.load import load
+    from ...backends.load import load
 
     asked = asked or Asked()
     opened = [one if isinstance(one, Bundle) else open_bundle(one) for one in bundles]

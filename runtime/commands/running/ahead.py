@@ -10,8 +10,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Answered = tuple[Any, Any]  # a frame and its answer, None where it has no picture
 
@@ -31,6 +33,8 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Iterator[
     if not calls:
         yield from ((frame, _answer(frame, answer)) for frame in source)
         return
+    from concurrent.futures import ThreadPoolExecutor  # it brings logging, and most runs are of one picture
+
     free = threading.Semaphore(calls)
 
     def both(read: Callable[[], Any]) -> Answered:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserMistake
-from ..ground.files import replacing
-from ..ground.places import check_output
-from ..report.evaluation.page import write_page
-from ..tasks.task import Task
+from ...errors import UserMistake
+from ...ground.files import replacing
+from ...ground.places import check_output
+from ...report.evaluation.page import write_page
+from ...tasks.task import Task
 
 SUFFIXES = (".html", ".htm")
 

@@ -18,11 +18,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserMistake
-from ..ground.files import replacing
-from ..ground.places import check_output
-from ..ground.regular import read_regular
-from ..ground.version import __version__
+from ...errors import UserMistake
+from ...ground.files import replacing
+from ...ground.places import check_output
+from ...ground.regular import read_regular
+from ...ground.version import __version__
 
 LEADING = ("time", "edgesmith", "task", "data", "name", "precision", "backend", "why_not")
 MAX_TABLE_BYTES = 256 * 1024**2

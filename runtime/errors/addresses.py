@@ -3,7 +3,7 @@
 Cameras take their password in several places, and people write it unescaped. What cannot be told from a secret counts as one:
 everything up to the last ``@``, and the value of every parameter that is not known to be harmless. Where it is open which of
 the two an address has, nothing of it is shown. Errors pass their texts
-through here (errors.py), sources their names; nothing else shows an address.
+through here (__init__.py), sources their names; nothing else shows an address.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..addresses import shown
-from ..backends.load import load
-from ..bundle.bundle import Bundle
-from ..errors import UserMistake, one_line
+from ...backends.load import load
+from ...bundle.bundle import Bundle
+from ...errors import UserMistake, one_line
+from ...errors.addresses import shown
 
 FORMS = (".npz", ".npy")
 
@@ -127,7 +127,7 @@ def _place(asked: Words, files: list[str]) -> Path | None:
 
 
 def _write(place: Path, results: Mapping[str, np.ndarray]) -> None:
-    from ..ground.files import replace_file
+    from ...ground.files import replace_file
 
     replace_file(place, _npz(results))
 

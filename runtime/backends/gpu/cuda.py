@@ -1,8 +1,8 @@
 """CUDA from Python with nothing but ctypes: find the driver, allocate, copy, wait.
 
 TensorRT ends the whole process with a segmentation fault on a machine without a driver, so ``find_driver`` looks for one
-first. The calls used are the same in libcudart 11, 12 and 13 (JetPack 5, 6 and 7); plain memory and copies, no managed
-memory, which a Jetson CPU may not touch while a kernel runs.
+first. The calls used are the same in libcudart 11, 12 and 13 (JetPack 5, 6 and 7); plain memory and copies, or memory of the
+host that the GPU reads where it lies, and no managed memory, which a Jetson CPU may not touch while a kernel runs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendUnavailable, EdgesmithError
+from ...errors import BackendUnavailable, EdgesmithError
 
 DRIVER = "libcuda.so.1"
 RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
-MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76  # cudaDeviceAttr
+MULTIPROCESSORS, INTEGRATED, CAN_MAP, MAJOR, MINOR = 16, 18, 19, 75, 76  # cudaDeviceAttr
+MAPPED = 2  # cudaHostAllocMapped
+OF_THIS_THREAD = 1  # cudaStreamCaptureModeThreadLocal: other threads may allocate meanwhile
 DRIVER_ERRORS = {
     35: "the driver is older than the CUDA library",
     100: "the driver is there, but no GPU",
@@ -39,6 +41,7 @@ class Device:
     free_bytes: int
     driver: int  # 13020 is 13.2
     runtime: int
+    integrated: bool = False  # the GPU has no memory of its own: a Jetson
 
 
 def find_driver() -> int:
@@ -87,7 +90,12 @@ class Cuda:
         self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
         arch = f"sm{self._attribute(MAJOR)}{self._attribute(MINOR)}"
         versions = self._number("cudaDriverGetVersion"), self._number("cudaRuntimeGetVersion")
-        return Device(arch, self._attribute(MULTIPROCESSORS), total.value, free.value, *versions)
+        integrated = bool(self._attribute(INTEGRATED))
+        return Device(arch, self._attribute(MULTIPROCESSORS), total.value, free.value, *versions, integrated)
+
+    def can_map(self) -> bool:
+        """Whether the GPU can read memory of the host where it lies."""
+        return bool(self._attribute(CAN_MAP))
 
     def _attribute(self, which: int) -> int:
         value = ctypes.c_int()
@@ -118,6 +126,50 @@ class Cuda:
 
     def free(self, address: int) -> None:
         self.call("cudaFree", ctypes.c_void_p(address))
+
+    def allocate_mapped(self, count_bytes: int) -> tuple[int, int]:
+        """Pinned memory of the host: (address for the CPU, address for the GPU)."""
+        host, there = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("cudaHostAlloc", ctypes.byref(host), ctypes.c_size_t(max(count_bytes, 1)), MAPPED)
+        try:
+            self.call("cudaHostGetDevicePointer", ctypes.byref(there), host, 0)
+        except EdgesmithError:
+            self.free_mapped(host.value or 0)
+            raise
+        return host.value or 0, there.value or 0
+
+    def free_mapped(self, address: int) -> None:
+        """By the address for the CPU."""
+        self.call("cudaFreeHost", ctypes.c_void_p(address))
+
+    def begin_capture(self, stream: int) -> None:
+        """What this thread starts on the stream from now on is written down and not run."""
+        self.call("cudaStreamBeginCapture", ctypes.c_void_p(stream), OF_THIS_THREAD)
+
+    def end_capture(self, stream: int) -> int:
+        """The graph of what was written down; EdgesmithError where something could not be. The stream is free in any case."""
+        graph = ctypes.c_void_p()
+        self.call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        return graph.value or 0
+
+    def instantiate(self, graph: int) -> int:
+        """A graph that can be launched; the one that it was made of may be dropped."""
+        ready = ctypes.c_void_p()
+        self.call("cudaGraphInstantiateWithFlags", ctypes.byref(ready), ctypes.c_void_p(graph), ctypes.c_ulonglong(0))
+        return ready.value or 0
+
+    def launch(self, ready: int, stream: int) -> None:
+        self.call("cudaGraphLaunch", ctypes.c_void_p(ready), ctypes.c_void_p(stream))
+
+    def drop_graph(self, graph: int) -> None:
+        self.call("cudaGraphDestroy", ctypes.c_void_p(graph))
+
+    def drop_ready(self, ready: int) -> None:
+        self.call("cudaGraphExecDestroy", ctypes.c_void_p(ready))
+
+    def forget_error(self) -> None:
+        """The last error is not told again by the next call."""
+        self._lib.cudaGetLastError()
 
     def upload(self, address: int, array: np.ndarray, stream: int) -> None:
         """A contiguous array to the device; it must live until ``wait``."""
