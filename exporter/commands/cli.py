@@ -152,7 +152,7 @@ def bench(
     from . import screen
 
     if device is not None:
-        from ...runtime.device.bench import show
+        from ...runtime.commands.device.bench import show
         from .measure.device import add_device
 
         added = add_device(bundle, device)

@@ -224,7 +224,7 @@ def _test(bundle: str, backend: str | None, threads: int | None, as_json: bool) 
 
 def _bench(bundle: str, rounds: int, backend: str | None, threads: int | None, as_json: bool) -> int:
     from ..bundle.manifest import plain
-    from ..device.bench import bench, show
+    from .device.bench import bench, show
 
     result = bench(bundle, backend, rounds, threads)
     print(json.dumps(plain(result), indent=2) if as_json else show(result))

@@ -31,8 +31,9 @@ from . import streams
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
-    from ..device.health import Health
     from ..tasks.task import Task
+    from .device.health import Health
+    from .device.startup import Wish
 
 Where = tuple[Path | None, int | None]  # file or port of --health
 Make = Callable[[Any, Any], Any]  # frame, answer -> a picture to save, or the bytes of a file
@@ -122,9 +123,14 @@ class Asked:
         """The one source that is asked for; None where pictures are."""
         return PIPE if self.images == (PIPE,) else self.source
 
-    def bundle_is(self, bundle: Bundle) -> bool:
-        """Whether this one stands at the place that is asked for."""
-        return Path(self.bundle).absolute() == bundle.path
+    def wish(self, live: bool) -> Wish:
+        """How to start: threads that wait awake are for frames that follow at once, and a self-test for who wants to know."""
+        from .device.startup import Wish
+
+        return Wish(
+            self.backend, self.threads, self.pool_mb, spin=not live, require=self.require_tensorrt,
+            check=self.rollback or self.health is not None, rollback=self.rollback,
+        )  # fmt: skip
 
     def options(self) -> dict[str, Any]:
         """What belongs to some tasks and not to others."""
@@ -155,7 +161,7 @@ def run(asked: Asked) -> int:
     quiet()
     with (
         frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images) as source,
-        service(asked, place, bundle, live=source.kind == "live") as (session, health),
+        service(asked.bundle, asked.wish(live=source.kind == "live"), bundle, place) as (session, health),
     ):
         bundle = session.bundle
         choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
@@ -172,7 +178,7 @@ def _opened(asked: Asked) -> Bundle:
         return open_bundle(asked.bundle)
     except BundleRefused:
         if asked.rollback:
-            from ..device.last_good import last_good
+            from .device.last_good import last_good
 
             if (good := last_good(asked.bundle)) is not None:
                 return good
@@ -183,7 +189,7 @@ def check_health(asked: Asked) -> Where:
     """Where ``--health`` leads; UserMistake before anything is opened."""
     if asked.health is None:
         return None, None
-    from ..device.health import place_of
+    from .device.health import place_of
 
     return place_of(asked.health)
 

@@ -12,8 +12,8 @@ from floor import workstation
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
 from edgesmith.runtime.commands.cli import main
-from edgesmith.runtime.device.bench import KIND, bench, graphs_of, show
-from edgesmith.runtime.device.board import board, parse_tegrastats, power_mw, whole_mw
+from edgesmith.runtime.commands.device.bench import KIND, bench, graphs_of, show
+from edgesmith.runtime.commands.device.board import board, parse_tegrastats, power_mw, whole_mw
 from edgesmith.runtime.errors import UserMistake
 
 ORIN_NANO = {

@@ -1,4 +1,4 @@
-"""``edgesmith bench BUNDLE --device FILE``: what a device measured (runtime/device/bench.py) goes into the bundle and its report here."""
+"""``edgesmith bench BUNDLE --device FILE``: what a device measured (runtime/commands/device/bench.py) goes into the bundle and its report here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ....runtime.bundle.bundle import open_bundle, update_bundle
 from ....runtime.bundle.report import write_report
-from ....runtime.device.bench import KIND, SCHEMA, graphs_of
+from ....runtime.commands.device.bench import KIND, SCHEMA, graphs_of
 from ....runtime.errors import UserMistake
 from ....runtime.ground.regular import read_regular
 from ....runtime.report.devices import DOCUMENT, place_of

@@ -14,14 +14,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..backends import default_backend, find_backend
-from ..backends.load import load
-from ..bundle.bundle import Bundle, open_bundle
-from ..errors import EdgesmithError, UserMistake
-from ..session.benchmark import measure, to_json
-from ..session.checks import at_least
-from ..session.session import Session
-from ..tasks.known import task_of
+from ...backends import default_backend, find_backend
+from ...backends.load import load
+from ...bundle.bundle import Bundle, open_bundle
+from ...errors import EdgesmithError, UserMistake
+from ...session.benchmark import measure, to_json
+from ...session.checks import at_least
+from ...session.session import Session
+from ...tasks.known import task_of
 from .board import board, power_mw, whole_mw
 
 KIND, SCHEMA = "edgesmith device benchmark", 1

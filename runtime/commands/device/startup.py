@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends import default_backend
-from ..backends.load import load
-from ..bundle.bundle import Bundle, open_bundle
-from ..bundle.engines import ENGINES
-from ..bundle.golden import GOLDEN
-from ..errors import BundleRefused, EdgesmithError
-from ..session.session import Session
+from ...backends import default_backend
+from ...backends.load import load
+from ...bundle.bundle import Bundle, open_bundle
+from ...bundle.engines import ENGINES
+from ...bundle.golden import GOLDEN
+from ...errors import BundleRefused, EdgesmithError
+from ...session.session import Session
 
 Tell = Callable[[str, float | None], None]  # stage; how much of it is done, None where nobody knows
 

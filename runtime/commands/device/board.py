@@ -1,7 +1,8 @@
 """What a board is set to and how it fares: power mode, clocks, temperatures, throttling, power rails; from sysfs and its own tools.
 
 Figures of a Jetson mean little without these: one module is twice as fast in another power mode, and a warm one slows down. What a
-board does not tell is left out. Paths of JetPack 5 to 7 as their documentation has them; not yet run on hardware (docs/hardware.md).
+board does not tell is left out. Paths of JetPack 5 to 7 as their
+documentation has them; what of this ran where: docs/hardware.md.
 """
 
 from __future__ import annotations
