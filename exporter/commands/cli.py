@@ -145,10 +145,27 @@ def bench(
     ] = None,
     clock: Annotated[str, typer.Option(help="wall, or cpu: time of this process on all cores.")] = "wall",
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory, each in its own process.")] = True,
+    device: Annotated[
+        Text,
+        typer.Option(
+            help="Measure nothing: add what edgesmith bench --json printed on a device, a file, to the bundle."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle beside PyTorch and the plain export, interleaved in one run."""
     from . import screen
+
+    if device is not None:
+        from ...runtime.commands.device.bench import show
+        from .measure.device import add_device
+
+        added = add_device(bundle, device)
+        if as_json:
+            print_json(added)
+        else:
+            print(show(added))
+        return
     from .measure.bench import bench as measure
     from .measure.bench import columns, rows
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..session.session import Session
 from . import backend, library
 from .engine_cache import builder_place, drop_engine, engine_key, last_build_s, load_engine, save_engine
 from .engine_seal import NoSecret, is_sealed
-from .gpu.buffers import buffers_of, check_way, usual_way
+from .gpu.buffers import COPIED, MAPPED, buffers_of, check_way, usual_way
 from .gpu.cuda import Cuda, Device, find_driver
 from .gpu.ladder import build_on_device, only_builder
 from .gpu.lane import Lane
@@ -47,6 +47,13 @@ class EngineSession(Session):
     ``memory``: how tensors get to the GPU, "mapped" or "copied" (gpu/buffers.py); by default mapped where the GPU has no memory of
     its own. ``graphs``: launches of fixed shapes are captured. ``dla_core``: the accelerator that runs what it can, in place of the GPU.
     """
+
+    ways: ClassVar[dict[str, dict[str, Any]]] = {
+        "": {},
+        f"{MAPPED} memory": {"memory": MAPPED},
+        f"{COPIED} memory": {"memory": COPIED},
+        "launches not captured": {"graphs": False},
+    }
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None, memory: str | None = None,

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import BundleRefused, UserMistake
 from ..pictures.contract import ImageContract
 from ..report import schema
+from ..report.devices import DEVICES
 from ..report.kinds import COUNT, FLAG, PLAIN, TEXT, Check, Wrong, fields, listed, named, number, refuse, whole
 from .trust.seal import HASH
 
@@ -53,6 +54,7 @@ MANIFEST = fields(
         "rewrite": schema.REWRITE,
         "quantisation": schema.QUANTISATION,
         "benchmark": schema.BENCHMARK,
+        "device_benchmarks": DEVICES,
     }
 )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..ground.limits import INT8
+from ..report.devices import devices
 from ..report.graph import nodes, precision, rewrites, xray
 from ..report.origin import contract, files, origin
 from ..report.page import Html, bars, figure, join, mark, page, section, size, table, tag, text, tiles
@@ -41,6 +42,7 @@ def write_report(manifest: Data, extras: Data | None = None) -> str:
         section("Stages", _stages(stages)),
         section("Parity" if manifest.get("judge") else "Parity with PyTorch", parts.parity),
         section("Speed", _speed(manifest.get("benchmark"), name, parts)),
+        section("On devices", devices(manifest.get("device_benchmarks") or [])),
         section("Rewrites", rewrites(manifest.get("rewrite") or {})),
         section("Precision", precision(manifest.get("precision_report") or {})),
         section("Nodes before and after", nodes(manifest.get("rewrite") or {})),

@@ -1,4 +1,4 @@
-"""The command on a device: ``edgesmith run``, ``test``, ``eval``, ``sign`` and ``verify``, with nothing installed but the runtime.
+"""The command on a device: ``edgesmith run``, ``test``, ``bench``, ``eval``, ``sign`` and ``verify``, with nothing installed but the runtime.
 
 Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
 """
@@ -53,8 +53,23 @@ RUN_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands; what each may 
 }
 
 # of the full command alone
-WORKSTATION = ("bench", "compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report", "sweep")
-WORKSTATION_FLAGS = ("-w", "--weights", "--ray")  # of its eval, which then needs the exporter
+WORKSTATION = ("compare", "doctor", "export", "inspect", "kv-bytes", "list", "quant-report", "sweep")
+WORKSTATION_FLAGS = {  # of its commands that are here too, which then need the exporter
+    "bench": (
+        "-w",
+        "--weights",
+        "-m",
+        "--model",
+        "--against",
+        "-b",
+        "--batch",
+        "--clock",
+        "--memory",
+        "--no-memory",
+        "--device",
+    ),
+    "eval": ("-w", "--weights", "--ray"),
+}
 
 EVAL_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--images": (str, "Folder of the pictures that the .json names, or that the masks in --data are of."),
@@ -182,14 +197,19 @@ def _do(words: list[str], as_json: bool) -> int:
     )
     for flag, (kind, help_text) in EVAL_OPTIONS.items():
         accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
-    for command in (look, test, accuracy):
+    speed = verbs.add_parser("bench", help="how fast this device runs the bundle, beside its clocks, heat and power")
+    speed.add_argument("bundle")
+    speed.add_argument(
+        "--rounds", type=int, default=100, help="Measured rounds; each runs every way once (default 100)."
+    )
+    for command in (look, test, speed, accuracy):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
-    for command in (look, test, accuracy, signing, asking):
+    for command in (look, test, speed, accuracy, signing, asking):
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     told = vars(parser.parse_args(words))
     run_verb: dict[str, Callable[..., int]] = {
-        "run": _run, "test": _test, "eval": _evaluate, "sign": _sign, "verify": _verify,
+        "run": _run, "test": _test, "bench": _bench, "eval": _evaluate, "sign": _sign, "verify": _verify,
     }  # fmt: skip
     return run_verb[told.pop("verb")](**told)
 
@@ -197,16 +217,16 @@ def _do(words: list[str], as_json: bool) -> int:
 def _asks_for_the_workstation(words: Sequence[str]) -> str:
     """``export is a command``, ``eval --weights is an option``; empty where the device has all that is asked for."""
     verb = words[0] if words else ""
-    flags = [flag for word in words if (flag := word.partition("=")[0]) in WORKSTATION_FLAGS]
-    if verb == "eval" and flags:
-        return f"eval {flags[0]} is an option"
+    flags = [flag for word in words if (flag := word.partition("=")[0]) in WORKSTATION_FLAGS.get(verb, ())]
+    if flags:
+        return f"{verb} {flags[0]} is an option"
     return f"{verb} is a command" if verb in WORKSTATION else ""
 
 
 def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
         f"edgesmith {what} of the workstation",
-        found="the base install, which is for devices: run, test, eval, sign and verify",
+        found="the base install, which is for devices: run, test, bench, eval, sign and verify",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",
     )
@@ -238,6 +258,15 @@ def _test(bundle: str, as_json: bool, **asked: Any) -> int:
     rows = self_test(bundle, **asked)
     print(json.dumps(rows, indent=2) if as_json else show_self_test(rows))
     return 0 if all(row["passed"] for row in rows) else 1
+
+
+def _bench(bundle: str, rounds: int, backend: str | None, threads: int | None, as_json: bool) -> int:
+    from ..bundle.manifest import plain
+    from .device.bench import bench, show
+
+    result = bench(bundle, backend, rounds, threads)
+    print(json.dumps(plain(result), indent=2) if as_json else show(result))
+    return 0
 
 
 def _evaluate(

@@ -30,8 +30,8 @@ from .running.asked import Asked
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
-    from ..device.health import Health
     from ..tasks.task import Task
+    from .device.health import Health
 
 Make = Callable[[Any, Any], Any]  # frame, answer -> a picture to save, or the bytes of a file
 TOLD = ("preprocess", "infer", "postprocess")  # by an answer, as far as it knows them
@@ -62,10 +62,8 @@ def run(asked: Asked) -> int:
             frames(asked.place, asked.reconnect) if asked.place is not None else pictures(asked.images)
         )
         calls = _at_once(asked, source, bundle)
-        threads = asked.threads or (
-            1 if calls > 1 else None
-        )  # a call a processor gets through more than one call on all
-        session, health = stack.enter_context(service(asked, place, bundle, threads, live=source.kind == "live"))
+        wish = asked.wish(live=source.kind == "live", calls=calls)
+        session, health = stack.enter_context(service(asked.bundle, wish, bundle, place))
         bundle = session.bundle
         choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
         source.alpha = bundle.contract.channels == 4
@@ -81,7 +79,7 @@ def _opened(asked: Asked) -> Bundle:
         return open_bundle(asked.bundle)
     except BundleRefused:
         if asked.rollback:
-            from ..device.last_good import last_good
+            from .device.last_good import last_good
 
             if (good := last_good(asked.bundle)) is not None:
                 return good

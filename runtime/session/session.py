@@ -46,6 +46,9 @@ class Session(ABC):
     """
 
     backend: ClassVar[str]
+    ways: ClassVar[dict[str, dict[str, Any]]] = {
+        "": {}
+    }  # options to measure beside each other, by what is said of them
     maps_weights: ClassVar[bool] = False  # the engine reads external weights from their file while it runs
 
     def __init__(self, bundle: Bundle, threads: int | None = None, graph: GraphSpec | None = None) -> None:

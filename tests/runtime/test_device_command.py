@@ -86,12 +86,20 @@ def test_mistakes_are_two_here_as_well(folder: Path, words: tuple[str, ...], sai
 
 
 @pytest.mark.parametrize(
-    "verb", ["export", "bench", "compare", "list", "inspect", "doctor", "quant-report", "kv-bytes", "sweep"]
+    "verb", ["export", "compare", "list", "inspect", "doctor", "quant-report", "kv-bytes", "sweep"]
 )
 def test_a_command_of_the_workstation_names_the_extra_that_brings_it(folder: Path, verb: str):
     done = device(folder, verb, "small.edge", "--any-flag")
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
     assert f"edgesmith {verb} " in done.stderr and "pip install 'edgesmith[export]'" in done.stderr
+
+
+def test_bench_measures_without_torch_and_names_what_only_the_workstation_has(folder: Path):
+    done = device(folder, "bench", "small.edge", "--rounds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [row["name"] for row in json.loads(done.stdout)["rows"]] == ["Edgesmith, onnxruntime, fp32"]
+    peers = device(folder, "bench", "small.edge", "--against", "eager")
+    assert peers.returncode == 2 and "edgesmith bench --against is an option of the workstation" in peers.stderr
 
 
 @pytest.mark.parametrize("flag", ["-w", "--weights", "--weights=x.pth"])
@@ -108,7 +116,7 @@ def test_the_commands_of_the_workstation_are_those_that_the_device_lacks():
     from edgesmith.exporter.commands.cli import app
     from edgesmith.runtime.commands.cli import WORKSTATION
 
-    assert set(WORKSTATION) == set(get_command(app).commands) - {"run", "test", "eval"}
+    assert set(WORKSTATION) == set(get_command(app).commands) - {"run", "test", "bench", "eval", "sign", "verify"}
 
 
 def test_the_version_is_told_on_the_device(folder: Path):

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edgesmith.runtime.commands.device import health as module
+from edgesmith.runtime.commands.device.health import Health, Reporter, place_of
+from edgesmith.runtime.commands.device.notify import Notify
 from edgesmith.runtime.commands.run import Asked, run
-from edgesmith.runtime.device import health as module
-from edgesmith.runtime.device.health import Health, Reporter, place_of
-from edgesmith.runtime.device.notify import Notify
 from edgesmith.runtime.errors import UserMistake
 from edgesmith.runtime.pictures import video
 from edgesmith.runtime.session.quantiles import RunningMedian

@@ -63,5 +63,5 @@ def test_run_lets_them_sleep_for_cameras_and_streams_alone(tiny, monkeypatch, ki
         return load(*arguments, **options)
 
     monkeypatch.setattr(video, "frames", lambda place, reconnect: source)
-    monkeypatch.setattr("edgesmith.runtime.device.startup.load", note)
+    monkeypatch.setattr("edgesmith.runtime.commands.device.startup.load", note)
     assert run(Asked(str(tiny.path), source="0")) == 0 and seen == [awake]

@@ -11,8 +11,8 @@ import pytest
 from edgesmith.runtime.backends.gpu.failures import BuildFailed
 from edgesmith.runtime.bundle.bundle import open_bundle, update_bundle
 from edgesmith.runtime.bundle.golden import golden_bytes
-from edgesmith.runtime.device import last_good
-from edgesmith.runtime.device.startup import SelfTestFailed, Wish, start
+from edgesmith.runtime.commands.device import last_good
+from edgesmith.runtime.commands.device.startup import SelfTestFailed, Wish, start
 from edgesmith.runtime.errors import BackendUnavailable, BundleRefused, UserMistake
 
 NOBODY = lambda stage, share: None

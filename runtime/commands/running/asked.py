@@ -13,6 +13,7 @@ from ...ground.regular import read_regular
 
 if TYPE_CHECKING:
     from ...bundle.bundle import Bundle
+    from ..device.startup import Wish
 
 Where = tuple[Path | None, int | None]  # file or port of --health
 PIPE = "-"
@@ -106,11 +107,23 @@ class Asked:
         """Whether this one stands at the place that is asked for."""
         return Path(self.bundle).absolute() == bundle.path
 
+    def wish(self, live: bool, calls: int) -> Wish:
+        """How to start: threads that wait awake are for frames that follow at once, a self-test is for who wants to know, and
+        of several calls at once each has a processor of its own, which gets through more than one call on all of them.
+        """
+        from ..device.startup import Wish
+
+        return Wish(
+            self.backend, self.threads or (1 if calls > 1 else None), self.pool_mb, spin=not live, require=self.require_tensorrt,
+            check=self.rollback or self.health is not None, rollback=self.rollback, keyring=self.keyring,
+            allow_older=self.allow_older,
+        )  # fmt: skip
+
     def health_place(self) -> Where:
         """Where ``--health`` leads; UserMistake before anything is opened."""
         if self.health is None:
             return None, None
-        from ...device.health import place_of
+        from ..device.health import place_of
 
         return place_of(self.health)
 

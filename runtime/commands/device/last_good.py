@@ -18,13 +18,13 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from ..backends.user_cache import user_cache
-from ..bundle.bundle import Bundle, open_bundle
-from ..bundle.manifest import MANIFEST
-from ..bundle.vet import is_beside, walk
-from ..errors import BundleRefused
-from ..ground.files import replace_file
-from ..ground.scratch import alone, short, work_folder
+from ...backends.user_cache import user_cache
+from ...bundle.bundle import Bundle, open_bundle
+from ...bundle.manifest import MANIFEST
+from ...bundle.vet import is_beside, walk
+from ...errors import BundleRefused
+from ...ground.files import replace_file
+from ...ground.scratch import alone, short, work_folder
 
 FOLDER, CURRENT = "good", "current.json"
 log = logging.getLogger("edgesmith")

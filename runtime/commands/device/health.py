@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserMistake
-from ..ground.files import replace_file
-from ..session.quantiles import RunningMedian
+from ...errors import UserMistake
+from ...ground.files import replace_file
+from ...session.quantiles import RunningMedian
 from .notify import Notify
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends import default_backend
-from ..backends.load import load
-from ..bundle.bundle import Bundle, open_bundle
-from ..bundle.engines import ENGINES
-from ..bundle.golden import GOLDEN
-from ..errors import BundleRefused, EdgesmithError
-from ..session.session import Session
+from ...backends import default_backend
+from ...backends.load import load
+from ...bundle.bundle import Bundle, open_bundle
+from ...bundle.engines import ENGINES
+from ...bundle.golden import GOLDEN
+from ...errors import BundleRefused, EdgesmithError
+from ...session.session import Session
 
 Tell = Callable[[str, float | None], None]  # stage; how much of it is done, None where nobody knows
 
@@ -91,7 +91,7 @@ def _start(bundle: Bundle, wish: Wish, tell: Tell) -> Started:
 
 def _believe(bundle: Bundle, keyring: str | None, allow_older: bool) -> None:
     if keyring is not None:
-        from ..bundle.trust.believe import believe
+        from ...bundle.trust.believe import believe
 
         believe(bundle, keyring, allow_older)
 
