@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def at_once(threads: int | None) -> int:
     return max(1, processors // (threads or 1))
 
 
-def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Iterator[Answered]:
+def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator[Answered, None, None]:
     """Each frame of ``source`` with what ``answer`` makes of its picture, in their order.
 
     ``calls``: so many answers at once, and one picture more that is read meanwhile; 0: one after the other. What an answer

@@ -34,7 +34,7 @@ class Pipe(Source):
     """The pictures that standard input brings; ``stream`` is a binary one."""
 
     kind = "video"
-    ahead = False  # type: ignore[assignment]  # whoever writes may wait for the answer
+    ahead = False  # whoever writes may wait for the answer
 
     def __init__(self, stream: IO[bytes], name: str = "standard input") -> None:
         super().__init__(name)
