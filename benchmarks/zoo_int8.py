@@ -7,7 +7,7 @@ The models are of zoo/models.txt: of each way of computing that int8 treats diff
 has. No weights are downloaded: they are random, seeded and alive (zoo/living.py), so the figures say how well int8 follows
 PyTorch, and nothing about classes.
 
-A row is a step of a model (zoo_int8_steps.py) in a process of its own, one line of rows.jsonl in the work folder as soon as it is
+A row is a step of a model (zoo_int8_steps.py, zoo_int8_peer.py) in a process of its own, one line of rows.jsonl in the work folder as soon as it is
 there; a run that breaks goes on behind it, ``--again`` makes the rows asked for anew. Writes zoo_int8.json and zoo_int8.md beside
 this file.
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -29,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "zoo"))
 
-from apart import Limits, Notes, Row, run_apart  # noqa: E402
+from apart import Limits, Notes, Row, run_apart
 
 MODELS = {
     "resnet10t": "residual sums",
@@ -47,7 +46,19 @@ MODELS = {
 }
 STEPS = ("make", "ours", "peer", "judge")
 FLOOR_DB = 30.0
-PLAIN, OURS, PEER = "plain.onnx", "ours.onnx", "peer.onnx"
+FIGURES, OURS, PEER = "figures", "ours.onnx", "peer.onnx"
+MOST_WHYS = 6
+HEAD = """# int8 of twelve networks of timm
+
+`make bench-zoo-int8` ([zoo_int8.py](zoo_int8.py)). Weights are random, seeded and alive; no labels. Photographs of scikit-image and scikit-learn in
+seeded crops: of each the left half calibrates, the right one judges; 32 crops calibrate both tools, 39 judge.
+
+- **ours**: `edgesmith export timm:NAME --precision int8 --target cpu --data FOLDER`, nothing else said.
+- **peer**: `quantize_static` on the plain `torch.onnx.export` behind `quant_pre_process`, Q/DQ, per channel, the same 32 pictures; of seven settings (uint8 or
+  int8 activations; MinMax, Percentile, Entropy; all operators or those with weights alone) the one with the best SQNR on the pictures that judge.
+- **dB**: SQNR of the logits against PyTorch in float32; agreement is that of top-1; cosine is that of the worst picture.
+- **time**: CPU time of one thread against the plain export on ONNX Runtime, in turns, medians with quartiles; lower is better.
+"""
 Rows = dict[tuple[str, str], Row]
 
 
@@ -72,9 +83,13 @@ def main() -> int:
 def work(names: Sequence[str], steps: Sequence[str], folder: Path, again: bool) -> None:
     """Make the rows that are missing, each in a process of its own."""
     import warm  # noqa: F401  torch and all that a child needs, once
+    import zoo_int8_peer
     import zoo_int8_steps as own
 
-    works, code = {"make": own.make, "ours": own.ours, "peer": own.peer, "judge": own.judge}, state_of_the_code()
+    works, code = (
+        {"make": own.make, "ours": own.ours, "peer": zoo_int8_peer.peer, "judge": own.judge},
+        state_of_the_code(),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, 1):
         for step in (one for one in STEPS if one in steps):
@@ -116,8 +131,61 @@ def machine() -> dict[str, Any]:
     return {"date": date.today().isoformat(), "machine": here(), **packages}
 
 
-def page(found: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> Iterator[str]:
-    yield ""
+def page(found: Sequence[Row], told: Mapping[str, Any]) -> Iterator[str]:
+    """The counts, a line a model, and which layers stay in float and why."""
+    chip, whole = told["machine"], [row for row in found if FIGURES in row.get("judge", {})]
+    packages = ", ".join(f"{name} {told[name]}" for name in ("torch", "timm", "onnxruntime"))
+    yield HEAD
+    yield f"{told['date']}, {chip['cpu']}, {chip['cores']} cores, load {chip['load']}, {packages}. Measured: {len(whole)} of {len(found)} models."
+    low = [row for row in whole if db(row, OURS) < FLOOR_DB]
+    unsaid = [row["model"] for row in low if not row["ours"]["float"]]
+    behind = [row["model"] for row in whole if db(row, OURS) < db(row, PEER)]
+    yield f"\n- at least as accurate as the peer's best file: {len(whole) - len(behind)} of {len(whole)}{_named(behind)}"
+    yield f"- {FLOOR_DB:g} dB and more: {len(whole) - len(low)} of {len(whole)}{_named([row['model'] for row in low])}"
+    yield f"- below it, and the report does not name layers kept and why: {len(unsaid)}{_named(unsaid)}"
+    yield "\n| model | for | form, MACs in int8 | dB: ours | peer | agreement %: ours | peer | cosine, worst: ours | peer | time to fp32: ours | peer | best peer |"
+    yield "|" + "---|" * 12
+    yield from (line(row) for row in whole)
+    yield "\n## Layers in float, and why\n"
+    for row in whole:
+        kept = [f"{one['count']} x {one['why']}" for one in row["ours"]["float"][:MOST_WHYS]]
+        more = sum(one["count"] for one in row["ours"]["float"][MOST_WHYS:])
+        notes = [note for note in row["ours"]["notes"] if "dB" in note]
+        yield f"- **{row['model']}**, {row['ours']['sites']} layers. " + ". ".join(
+            [*notes, *kept, *([f"And {more} more"] if more else [])]
+        )
+    failed = [
+        f"- **{row['model']}**, {step}: {row[step].get('failed') or row[step]['ended']}"
+        for row in found
+        for step in STEPS
+        if row.get(step, {}).get("failed") or row.get(step, {}).get("ended")
+    ]
+    missing = [row["model"] for row in found if row not in whole]
+    if failed or missing:
+        yield "\n## Not measured\n"
+        yield from failed
+        yield f"- no row yet: {', '.join(missing)}" if missing else ""
+
+
+def line(row: Row) -> str:
+    """One model."""
+    ours, figures, times = row["ours"], row["judge"][FIGURES], row["judge"]["times"]
+    cells = [row["model"], MODELS[row["model"]], f"{ours['form']}, {ours['share']:.0%}"]
+    cells += [f"{db(row, one):.1f}" for one in (OURS, PEER)]
+    cells += [f"{figures[one]['agreement']:.1f}" for one in (OURS, PEER)]
+    cells += [f"{figures[one]['cosine']:.4f}" for one in (OURS, PEER)]
+    cells += [f"{times[one]['ratio']:.2f} ({times[one]['low']:.2f}-{times[one]['high']:.2f})" for one in (OURS, PEER)]
+    return "| " + " | ".join([*cells, row["peer"]["best"]]) + " |"
+
+
+def db(row: Row, file: str) -> float:
+    """SQNR of one file; what is not finite is worse than all."""
+    found = row["judge"][FIGURES][file]["sqnr_db"]
+    return float("-inf") if found is None else float(found)
+
+
+def _named(models: Sequence[str]) -> str:
+    return f" ({', '.join(models)})" if models else ""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The steps of one model of zoo_int8.py: our export, the peer's files, and all of them judged and timed.
+"""The steps of one model of zoo_int8.py but for the peer's (zoo_int8_peer.py): what both start from, our export, and the judge.
 
 make     living weights, the pictures as the network takes them, what PyTorch says to those that judge, the plain torch.onnx.export
 ours     edgesmith.export(precision="int8", data=FOLDER): our graph, and what the bundle says of it
-peer     quantize_static in every setting of PEERS; the file with the best SQNR stays
 judge    SQNR, agreement and cosine of the logits on the held-out photographs against PyTorch in float32; CPU time of one thread, in turns
 """
 
@@ -22,15 +21,14 @@ import onnx_ir as ir
 from apart import Notes
 from living import SEED, living, save, size_of
 from steps import first_lines
+from zoo_int8_peer import PEER, PLAIN, answers, figures, opened
 
 import edgesmith
-from edgesmith.calibration.judge.accuracy import AGREEMENT, measure, sqnr_db
 from edgesmith.calibration.pictures.images import open_data
 from edgesmith.exporter.plan.plan import make_plan
 from edgesmith.exporter.trace.source import open_source
 from edgesmith.models.fixtures.ground import photographs
 from edgesmith.models.registry import find
-from edgesmith.runtime.ground.numbers import smallest_cosine
 from edgesmith.runtime.session.benchmark import measure as in_turns
 
 SPLITS = {
@@ -39,18 +37,7 @@ SPLITS = {
 }  # crops: half of the first calibrate, the others tell the export what was lost
 CROP = 256  # pixels a side; the contract of each model makes its own size of them
 ROUNDS = 15
-WEIGHTS, PLAIN, OURS, PEER = "weights.safetensors", "plain.onnx", "ours.onnx", "peer.onnx"
-TYPES = {"u8s8": "QUInt8", "s8s8": "QInt8"}
-WEIGHTED = ["Conv", "Gemm", "MatMul"]  # the operators with weights alone, in place of all that the tool knows
-PEERS: dict[str, tuple[str, str, list[str] | None]] = {
-    "u8s8 MinMax": ("u8s8", "MinMax", None),
-    "u8s8 Percentile": ("u8s8", "Percentile", None),
-    "u8s8 Entropy": ("u8s8", "Entropy", None),
-    "s8s8 MinMax": ("s8s8", "MinMax", None),
-    "s8s8 Percentile": ("s8s8", "Percentile", None),
-    "u8s8 MinMax, weighted only": ("u8s8", "MinMax", WEIGHTED),
-    "u8s8 Percentile, weighted only": ("u8s8", "Percentile", WEIGHTED),
-}
+WEIGHTS, OURS = "weights.safetensors", "ours.onnx"
 
 
 def crops(folder: Path, split: str) -> Path:
@@ -133,49 +120,6 @@ def said(told: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def peer(name: str, folder: Path, notes: Notes) -> None:
-    """Every setting of the peer on the held-out pictures; ``PEER`` is the best of them."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with np.load(folder / "pictures.npz") as held:
-        pictures, images, logits = held["calibration"], held["held_out"], held["logits"]
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = iter(pictures)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self.left, None)
-            return None if image is None else {feed: image[None]}
-
-    feed = opened(folder / PLAIN).get_inputs()[0].name
-    quant_pre_process(folder / PLAIN, folder / "prepared.onnx")
-    rows: dict[str, Any] = {}
-    best = -np.inf
-    for key, (types, method, only) in PEERS.items():
-        made = folder / "made.onnx"
-        try:
-            quantize_static(
-                folder / "prepared.onnx", made, Reader(), per_channel=True, op_types_to_quantize=only,
-                activation_type=QuantType[TYPES[types]], weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod[method],
-                calibration_cache_path=folder / f"ranges-{method}.json",  # the ranges are those of the method
-            )  # fmt: skip
-            rows[key] = figures(answers(made, images), logits)
-        except Exception as error:  # noqa: BLE001  a peer's failure is a row
-            rows[key] = {"failed": first_lines(error)}
-            continue
-        finally:
-            notes.put(settings=rows)
-        if (rows[key]["sqnr_db"] or -np.inf) > best:
-            best = rows[key]["sqnr_db"]
-            made.replace(folder / PEER)
-    notes.put(
-        best=max((key for key in rows if "failed" not in rows[key]), key=lambda key: rows[key]["sqnr_db"] or -np.inf)
-    )
-
-
 def judge(name: str, folder: Path, notes: Notes) -> None:
     """The plain graph, ours and the peer's best: figures, then time."""
     files = {path: folder / path for path in (PLAIN, OURS, PEER) if (folder / path).is_file()}
@@ -188,29 +132,6 @@ def judge(name: str, folder: Path, notes: Notes) -> None:
     calls = {path: partial(session.run, None, feeds) for path, session in sessions.items()}
     timed = in_turns(calls, rounds=ROUNDS, warmup=2, clock="cpu")
     notes.put(times={path: {"ms": one.median_ms, "ratio": one.time_ratio, "low": one.time_ratio_low, "high": one.time_ratio_high} for path, one in timed.items()})  # fmt: skip
-
-
-def figures(found: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    """SQNR in dB, share of equal top-1 in percent, cosine of the worst picture."""
-    db = sqnr_db(logits, found)
-    return {"sqnr_db": db if np.isfinite(db) else None, "agreement": measure(AGREEMENT, found, logits).value, "cosine": smallest_cosine(logits, found)}  # fmt: skip
-
-
-def answers(file: Path, images: np.ndarray) -> np.ndarray:
-    """(n, classes) as a user of ONNX Runtime gets them: all optimisations, one picture at a time."""
-    session = opened(file)
-    feed = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {feed: image[None]})[0] for image in images])
-
-
-def opened(file: Path) -> Any:
-    """On one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

@@ -88,9 +88,8 @@ def _said(first: Row, row: Row, nodes: int, floor_db: float, met: bool) -> list[
     if first.holds:
         return []
     back = f"{row.high} of {nodes} nodes are in floating point again: the outputs went from {first.figures.sqnr_db:.1f} to {row.figures.sqnr_db:.1f} dB"
-    if met:
-        return [
-            f"no labels and no budget, so the outputs are held at {floor_db:g} dB: {back}, with {row.share:.0%} of the MACs "
-            f"quantised in place of {first.share:.0%}; the report says why each (--max-drop asks for points instead)"
-        ]
-    return [f"THE OUTPUTS STAY BELOW {floor_db:g} dB: {back}. This network does not bear this precision"]
+    if not met:
+        return [f"THE OUTPUTS STAY BELOW {floor_db:g} dB: {back}. This network does not bear this precision"]
+    shares = f"{row.share:.0%} of the MACs quantised in place of {first.share:.0%}"
+    held = f"no labels and no budget, so the outputs are held at {floor_db:g} dB"
+    return [f"{held}: {back}, {shares}; the report says why each (--max-drop asks for points instead)"]
