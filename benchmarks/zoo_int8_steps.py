@@ -128,8 +128,7 @@ def judge(name: str, folder: Path, notes: Notes) -> None:
     notes.put(figures={path: figures(answers(file, images), logits) for path, file in files.items()})
     notes.put(sizes={path: file.stat().st_size for path, file in files.items()})
     sessions = {path: opened(file) for path, file in files.items()}
-    feeds = {sessions[PLAIN].get_inputs()[0].name: images[:1]}
-    calls = {path: partial(session.run, None, feeds) for path, session in sessions.items()}
+    calls = {path: partial(one.run, None, {one.get_inputs()[0].name: images[:1]}) for path, one in sessions.items()}
     timed = in_turns(calls, rounds=ROUNDS, warmup=2, clock="cpu")
     notes.put(times={path: {"ms": one.median_ms, "ratio": one.time_ratio, "low": one.time_ratio_low, "high": one.time_ratio_high} for path, one in timed.items()})  # fmt: skip
 
