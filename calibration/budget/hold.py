@@ -181,7 +181,7 @@ def within_budget(
     moments: Moments | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
-    """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
+    """The fully quantised graph, or the one with the fewest nodes high that holds the budget; without one, and without labels, the floor."""
     calibration = facts.calibration
     graph = quantise(model, statistics, calibration.recipe, sites, moments)
     if not graph.share:
