@@ -116,7 +116,7 @@ def said(told: dict[str, Any]) -> dict[str, Any]:
     return {
         "form": told["form"], "share": told["share"], "own_sqnr_db": told["accuracy"]["sqnr_db"], "sites": len(told["nodes"]),
         "float": [{"why": why, "count": count, "share": shares[why]} for why, count in whys.most_common()],
-        "notes": told["notes"], "raced": {key: told["latency"][key] for key in ("time_ratio", "against", "won")},
+        "notes": [*told["notes"], *told.get("floor", {}).get("notes", ())], "raced": {key: told["latency"][key] for key in ("time_ratio", "against", "won")},
     }  # fmt: skip
 
 
