@@ -25,7 +25,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -114,6 +114,10 @@ bench-detection: $(STAMP)  ## measure detectors against every CPU peer, and what
 # Not part of CI: an hour or two of one core. Rows are kept in build/zoo, and a run that breaks goes on there.
 bench-zoo: $(STAMP)  ## export the smallest variant of every module of timm: parity, CPU time, engines, fused attention
 	$(RUN) benchmarks/zoo $(ZOO)
+
+# Not part of CI: half an hour of one core. Rows are kept in build/zoo_int8, and a run that breaks goes on there.
+bench-zoo-int8: $(STAMP)  ## int8 of twelve networks of timm on photographs, beside ONNX Runtime's tool
+	$(RUN) benchmarks/zoo_int8.py $(ZOO)
 
 kernels: $(STAMP)  ## compile the kernels of the fused ops, assemble them for every chip, write the pages that tell of them
 	$(RUN) -m edgesmith.exporter.plugins.pack.pack

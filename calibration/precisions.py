@@ -57,6 +57,8 @@ class Precision:
     chips: str = ""  # the same in words
     units: str = "kernels"  # what older chips lack
     like: str = ""  # whose kernels compute it, where engines do not know it by its own name
+    # outputs that it is held at where neither labels nor a budget say what may be lost; trained networks lost nothing at 30 dB
+    floor_db: float | None = None
     quantise_weight: Callable[..., WeightScales] | None = None  # array, axis, rule, low, block; else that of its codes
 
     @property
@@ -90,6 +92,7 @@ PRECISIONS: Registry[Precision] = Registry(
             ),
             Precision(
                 INT8, (INT8, "8", "i8", "w8a8"), 8, 0.3, (FP16,), codes=Codes.INT8, first_chip=72, chips="sm72 (Xavier)",
+                floor_db=30.0,
             ),
             Precision(
                 FP8, (FP8, "float8", "e4m3"), 8, 0.3, (INT8,), codes=Codes.E4M3, first_chip=89,

@@ -2,7 +2,8 @@
 
 Fresh weights leave a network half asleep: LayerScale is 1e-6, gates and biases are 0, norms 1, and BatchNorm has no statistics.
 A wrong rewrite of such a path changes nothing that anybody can see. So whatever is constant is spread, and BatchNorm gets the
-statistics of one seeded batch, a little off.
+statistics of one batch, a little off: seeded noise, or pictures like those that the network will see. What its statistics have
+not seen a network of random weights enlarges, layer by layer.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ def size_of(spec: ModelSpec) -> tuple[int, int]:
     return spec.contract.size
 
 
-def living(spec: ModelSpec, num_classes: int, size: tuple[int, int], seed: int = SEED) -> nn.Module:
-    """The network in eval mode; the same for the same seed."""
+def living(
+    spec: ModelSpec, num_classes: int, size: tuple[int, int], seed: int = SEED, images: Tensor | None = None
+) -> nn.Module:
+    """The network in eval mode; the same for the same seed. ``images`` (n, channels, height, width) give BatchNorm its statistics."""
     torch.manual_seed(seed)
     module = spec.build(num_classes=num_classes, image_size=size).eval()
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         _spread(module, generator)
-        _give_statistics(module, torch.randn((2, spec.contract.channels, *size), generator=generator), generator)
+        noise = torch.randn((2, spec.contract.channels, *size), generator=generator)
+        _give_statistics(module, noise if images is None else images, generator)
     return module
 
 

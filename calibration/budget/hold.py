@@ -19,6 +19,7 @@ from ...graph.read import is_op
 from ...graph.run import Runner
 from ...runtime.errors import UserMistake
 from ..forms.weight_only import inputs_of, widest_block
+from ..judge.accuracy import AGREEMENT
 from ..judge.evaluation import Distance, Evaluation, Figures, NothingFound, any_batch
 from ..nouns import WEIGHT_ONLY, QuantisedGraph, Recipe, Site
 from ..quantise import quantise
@@ -26,6 +27,7 @@ from ..sites.observed import tensors_for
 from ..sites.placement import CUTS, float_convolutions, in_chains, narrow_points
 from ..statistics.collect import collect
 from ..statistics.moments import collect_moments
+from .floor import Floor, reach
 from .promote import promote
 from .search import Budget, Row
 from .within import Progress, first_pictures, keep_within
@@ -82,6 +84,7 @@ class Facts:
     engine: Callable[[ir.Model, Recipe], Runner | None] = lambda model, recipe: (
         None
     )  # the graph on the engine itself, where it is another than ONNX Runtime and runs here
+    floor_db: float | None = None  # what the outputs are held at where neither labels nor a budget say what may be lost
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def within_budget(
     moments: Moments | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
-    """The fully quantised graph, or the one with the fewest nodes high that holds the budget."""
+    """The fully quantised graph, or the one with the fewest nodes high that holds the budget; without one, and without labels, the floor."""
     calibration = facts.calibration
     graph = quantise(model, statistics, calibration.recipe, sites, moments)
     if not graph.share:
@@ -200,7 +203,14 @@ def within_budget(
             raise not_measured(facts)
         return with_report(facts, graph, statistics)
     if calibration.max_drop is None:
-        return with_report(facts, graph, statistics, evaluation, evaluation.evaluate(judged(facts, graph.model)))
+        figures = evaluation.evaluate(judged(facts, graph.model))
+        if facts.floor_db is None or evaluation.metric is not AGREEMENT or figures.sqnr_db >= facts.floor_db:
+            return with_report(facts, graph, statistics, evaluation, figures)
+        floor = reach(
+            graph, evaluation, figures, facts.floor_db, calibration.data.calibration,
+            run=lambda found: judged(facts, found), progress=progress,
+        )  # fmt: skip
+        return with_report(facts, floor.graph, statistics, evaluation, floor.row.figures, floor)
     budget = keep_within(
         graph, evaluation, calibration.max_drop, calibration.data.calibration,
         run=lambda found: judged(facts, found), progress=progress,
@@ -237,24 +247,24 @@ def with_report(
     statistics: Statistics | None,
     evaluation: Evaluation | None = None,
     figures: Figures | None = None,
-    budget: Budget[QuantisedGraph] | None = None,
+    search: Budget[QuantisedGraph] | Floor | None = None,
 ) -> Quantised:
     """The graph with everything that was measured of it as plain data."""
     from ..report.report import accuracy_report, data_report, describe
 
     data = facts.calibration.data
-    report = describe(graph, {row.node: row.sqnr_db for row in budget.sensitivities} if budget else None)
+    report = describe(graph, {row.node: row.sqnr_db for row in search.sensitivities} if search else None)
     notes = [*graph.notes, *(statistics.notes if statistics else ())]
     if data is not None:
         report["data"] = data_report(data)
         notes += data.notes
     if evaluation is not None and figures is not None:
         report["accuracy"] = accuracy_report(figures, evaluation.expected)
-        notes += budget.notes if budget else evaluation.notes()
-    if budget is not None:
-        report["budget"] = budget.to_json()
-    rows = budget.rows if budget else ()
-    return Quantised(graph, report, tuple(dict.fromkeys(notes)), budget.met if budget else None, figures, rows)
+        notes += search.notes if search else evaluation.notes()
+    if search is not None:
+        report[search.key] = search.to_json()
+    met = search.met if isinstance(search, Budget) else None
+    return Quantised(graph, report, tuple(dict.fromkeys(notes)), met, figures, search.rows if search else ())
 
 
 def calibration_words(facts: Facts, statistics: Statistics | None, moments: Moments | None = None) -> str:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ...graph.run import Runner
 from ..judge.evaluation import Evaluation, Figures
@@ -54,6 +54,7 @@ class Budget(Generic[G]):
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()  # of the scan, in the order of giving back; empty where none was needed
+    key: ClassVar[str] = "budget"  # in the report
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,7 +88,7 @@ def meet(
 
     def attempt(count: int) -> bool:
         if count not in tried:
-            graph = make({found.node: _alone(found) for found in ranked[:count]})
+            graph = make({found.node: alone_words(found) for found in ranked[:count]})
             figures = evaluation.evaluate(run(graph))
             row = Row(count, share(graph), figures, is_within(figures.drop.points, max_drop))
             tried[count] = graph, row
@@ -98,17 +99,17 @@ def meet(
     chosen = 0 if attempt(0) else None
     if chosen is None:
         ranked = order(sensitivities())
-        chosen = _fewest(attempt, len(ranked))
+        chosen = fewest(attempt, len(ranked))
     met = chosen is not None and tried[chosen][1].share > 0
     if chosen is None:
         chosen = min(tried, key=lambda count: (tried[count][1].figures.drop.points, count))
     graph, row = tried[chosen]
     rows = tuple(tried[count][1] for count in sorted(tried))
     notes = (*evaluation.notes(max_drop), *_said(row, rows, met, max_drop))
-    return Budget(graph, row, met, max_drop, _reasons(ranked[:chosen], rows), rows, notes, ranked)
+    return Budget(graph, row, met, max_drop, reasons(ranked[:chosen], rows), rows, notes, ranked)
 
 
-def _fewest(holds: Callable[[int], bool], most: int) -> int | None:
+def fewest(holds: Callable[[int], bool], most: int) -> int | None:
     """The smallest tried count that holds, its predecessor being tried and failing; None when even ``most`` fails."""
     low, count = 0, 1
     while True:
@@ -124,17 +125,20 @@ def _fewest(holds: Callable[[int], bool], most: int) -> int | None:
     return count
 
 
-def _alone(found: Sensitivity) -> str:
+def alone_words(found: Sensitivity) -> str:
+    """What a node costs by itself."""
     return f"one-node SQNR {found.sqnr_db:.1f} dB at {100 * found.share:.2f} % of the MACs"
 
 
-def _reasons(ranked: Sequence[Sensitivity], rows: Sequence[Row]) -> dict[str, str]:
+def reasons(ranked: Sequence[Sensitivity], rows: Sequence[Row]) -> dict[str, str]:
     """Why each node is high: its own noise, and what the step that gave it back brought."""
     why = {}
     for before, after in pairwise(rows):
         nodes = ranked[before.high : after.high]
         together = f" together with {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        why.update({found.node: f"{_alone(found)}; int8 here cost {_gain(before, after)}{together}" for found in nodes})
+        why.update(
+            {found.node: f"{alone_words(found)}; int8 here cost {_gain(before, after)}{together}" for found in nodes}
+        )
     return why
 
 

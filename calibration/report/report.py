@@ -5,7 +5,7 @@
     data_report(...)        what it was calibrated with: source, count, hash, what was skipped
 
     {**describe(graph), "data": data_report(data), "accuracy": accuracy_report(...), "budget": budget.to_json(),
-     "sizes": {"fp32", "quantised"}, "latency": {"time_ratio", "time_ratio_low", "time_ratio_high", "runner"}, "xray": audit.to_json()}
+     "floor": floor.to_json(), "sizes": {"fp32", "quantised"}, "latency": {"time_ratio", "time_ratio_low", "time_ratio_high", "runner"}, "xray": audit.to_json()}
 
 Shares are of 1, SQNR in dB, accuracy in percent and drops in points, as accuracy.py has them.
 """

@@ -51,6 +51,7 @@ def facts_of(plan: Plan) -> Facts:
     """What calibration needs of a plan."""
     from ...calibration.budget.hold import Facts
     from ...calibration.nouns import WEIGHT_ONLY
+    from ...calibration.precisions import PRECISIONS
     from ..run.on_engine import on_engine
 
     assert plan.calibration is not None
@@ -64,6 +65,7 @@ def facts_of(plan: Plan) -> Facts:
         evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
         distance=judge.distance,
         doubts=judge.doubts,
+        floor_db=PRECISIONS[plan.precision].floor_db,
         engine=lambda model, recipe: on_engine(model, plan.target.engine.name, exact=recipe.form in WEIGHT_ONLY),
     )
 

@@ -44,7 +44,7 @@ def _verdict(told: Data) -> Html:
 
 def trade(told: Data) -> Html:
     """What each step back to floating point bought, drawn and as a table."""
-    budget = told.get("budget") or {}
+    budget = told.get("budget") or told.get("floor") or {}
     steps = [one for one in budget.get("curve") or [] if number(one.get("share")) is not None and one.get("drop")]
     points = [(number(one["share"]) or 0.0, number(one["drop"].get("points")) or 0.0) for one in steps]
     chosen = next((at for at, one in enumerate(steps) if one.get("high") == budget.get("high")), 0)

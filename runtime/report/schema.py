@@ -95,6 +95,7 @@ QUANTISATION = fields(
         "precision": TEXT, "form": TEXT, "share": FIGURE, "share_of_weighted": FIGURE, "nodes": listed(NODE),
         "smoothed": listed(SMOOTHED), "scales_sha256": TEXT, "notes": NOTES, "accuracy": ACCURACY,
         "budget": fields({"max_drop": FIGURE, "met": FLAG, "high": COUNT, "curve": listed(STEP), "notes": NOTES}),
+        "floor": fields({"floor_db": FIGURE, "met": FLAG, "high": COUNT, "curve": listed(STEP), "notes": NOTES}),
         "data": fields(
             {
                 "source": PLAIN, "kind": TEXT, "images": COUNT, "sha256": TEXT, "held_out": COUNT,
