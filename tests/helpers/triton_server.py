@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-START_S, END_S = 300.0, 30.0  # a busy machine imports slowly, once a model
+START_S, END_S = 600.0, 30.0  # a busy machine imports slowly, once a model
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,13 @@ def files(folder: Path) -> list[str]:
 
 
 def test_text_of_a_config():
-    fields = {"name": 'a "b"\n', "dims": [1, -1], "kind": Word("KIND_CPU"), "inside": {"yes": True}, "rows": [{"n": 1}, {}]}
+    fields = {
+        "name": 'a "b"\n',
+        "dims": [1, -1],
+        "kind": Word("KIND_CPU"),
+        "inside": {"yes": True},
+        "rows": [{"n": 1}, {}],
+    }
     assert text_of(fields, "above\nit").splitlines() == [
         "# above", "# it", 'name: "a \\042b\\042\\012"', "dims: [1, -1]", "kind: KIND_CPU", "inside {", "  yes: true", "}",
         "rows {", "  n: 1", "}", "rows { }",
@@ -72,7 +78,11 @@ def test_an_ensemble_and_its_three_steps(tmp_path: Path):
     code, said, _ = triton(bundle, "--out", tmp_path / "repo", "--max-batch", 6, "--instances", 2, "--wait-us", 70)
     assert code == 0 and "boxes_engine  onnxruntime, batches of" in said
     found = files(tmp_path / "repo")
-    assert [name for name in found if not name.startswith("boxes_")] == ["boxes/1/README", f"boxes/{CONFIG}", "edgesmith.json"]
+    assert [name for name in found if not name.startswith("boxes_")] == [
+        "boxes/1/README",
+        f"boxes/{CONFIG}",
+        "edgesmith.json",
+    ]
     assert [name for name in found if name.startswith("boxes_answer")] == [
         "boxes_answer/1/bundle.edge/labels.json", "boxes_answer/1/bundle.edge/manifest.json", "boxes_answer/1/model.py",
         f"boxes_answer/{CONFIG}",
@@ -98,8 +108,14 @@ def test_the_whole_bundle_in_the_python_backend(tmp_path: Path):
     assert rows["boxes"]["outputs"] == ["JSON", "num_detections", "boxes", "scores", "classes"]
     assert rows["arrays"]["inputs"] == ["images"] and rows["arrays"]["outputs"] == ["logits"]
     for bundle in made:  # copied whole, and still a bundle
-        assert open_bundle(tmp_path / "repo" / bundle.stem / "1" / "bundle.edge").manifest == open_bundle(bundle).manifest
-    assert not [path for path in (tmp_path / "repo").rglob("*") if path.is_symlink() or path.stat().st_nlink > 1 and path.is_file()]
+        assert (
+            open_bundle(tmp_path / "repo" / bundle.stem / "1" / "bundle.edge").manifest == open_bundle(bundle).manifest
+        )
+    assert not [
+        path
+        for path in (tmp_path / "repo").rglob("*")
+        if path.is_symlink() or path.stat().st_nlink > 1 and path.is_file()
+    ]
 
 
 def test_arrays_are_the_engine_alone(tmp_path: Path):
@@ -108,7 +124,9 @@ def test_arrays_are_the_engine_alone(tmp_path: Path):
     assert "dims: [1, 3, 8, 8]" in (tmp_path / "repo/arrays" / CONFIG).read_text()
 
 
-@pytest.mark.parametrize(("target", "backend", "file"), [("openvino", "openvino", "model.onnx"), ("tensorrt", "tensorrt", "model.plan")])
+@pytest.mark.parametrize(
+    ("target", "backend", "file"), [("openvino", "openvino", "model.onnx"), ("tensorrt", "tensorrt", "model.plan")]
+)
 def test_the_backend_is_that_of_the_target(tmp_path: Path, target: str, backend: str, file: str):
     bundle = write_detection_bundle(tmp_path / "boxes.edge", batch="batch", target=target)
     code, said, _ = triton(bundle, "--out", tmp_path / "repo")
@@ -212,14 +230,18 @@ def stub(hands_out: Any) -> ModuleType:
 
     module: Any = ModuleType("triton_python_backend_utils")
     module.Tensor, module.TritonError = Tensor, str
-    module.InferenceResponse = lambda output_tensors=(), error=None: SimpleNamespace(tensors=output_tensors, error=error)
+    module.InferenceResponse = lambda output_tensors=(), error=None: SimpleNamespace(
+        tensors=output_tensors, error=error
+    )
     return module  # type: ignore[no-any-return]
 
 
 def test_a_backend_that_is_older_than_numpy_2_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub(lambda array: array))
     check_numpy()
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub(lambda array: np.full_like(array, array.flat[0])))
+    monkeypatch.setitem(
+        sys.modules, "triton_python_backend_utils", stub(lambda array: np.full_like(array, array.flat[0]))
+    )
     with pytest.raises(UserMistake, match=r"\[0.0, 1.0, 2.0\] became \[0.0, 0.0, 0.0\]"):
         check_numpy()
 

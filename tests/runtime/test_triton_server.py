@@ -62,8 +62,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def _serve(folder: Path, repository: Path, bundles: Path) -> Iterator[Served]:
-    import tritonclient.grpc as grpc
-    import tritonclient.http as http
+    from tritonclient import grpc, http
 
     with serving(repository, folder) as at:
         clients = {
@@ -111,7 +110,9 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         engine = out / f"{path.stem}_engine"
         text = (engine / CONFIG).read_text()
         assert 'backend: "onnxruntime"' in text
-        text = text.replace('backend: "onnxruntime"', 'backend: "python"').replace('default_model_filename: "model.onnx"', "")
+        text = text.replace('backend: "onnxruntime"', 'backend: "python"').replace(
+            'default_model_filename: "model.onnx"', ""
+        )
         (engine / CONFIG).write_text(text)
         (engine / "1" / "model.py").write_text(MODEL_PY.format(version=__version__, name="Graph"))
         shutil.copytree(path, engine / "1" / BUNDLE)
@@ -163,7 +164,9 @@ def test_batches_are_answered_as_run_does(whole: Served, pictures: list[Path], m
 @pytest.mark.parametrize("model", ["boxes", "masks"])
 def test_an_ensemble_answers_as_run_does(apart: Served, pictures: list[Path], model: str, how: str):
     most = 4
-    assert asked_in_batches(apart, how, model, pictures[:24], most) == by_run(apart.bundles / f"{model}.edge", pictures[:24])
+    assert asked_in_batches(apart, how, model, pictures[:24], most) == by_run(
+        apart.bundles / f"{model}.edge", pictures[:24]
+    )
 
 
 @pytest.mark.parametrize("how", PROTOCOLS)
@@ -222,7 +225,9 @@ def test_a_screen_and_instructions(whole: Served, tmp_path: Path, how: str):
 
 @pytest.mark.parametrize("how", PROTOCOLS)
 @pytest.mark.parametrize("which", ["whole", "apart"])
-def test_a_request_that_cannot_be_read_fails_alone(request: pytest.FixtureRequest, pictures: list[Path], which: str, how: str):
+def test_a_request_that_cannot_be_read_fails_alone(
+    request: pytest.FixtureRequest, pictures: list[Path], which: str, how: str
+):
     """All are on their way at once, so they come into batches together."""
     from concurrent.futures import ThreadPoolExecutor
 

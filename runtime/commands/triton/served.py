@@ -68,16 +68,10 @@ class Served:
 
 class Whole(Served):
     def open(self, folder: Path) -> None:
-        self.session = load(folder, threads=self.threads)
-        try:
-            self.bundle, self.task = self.session.bundle, task_of(self.session.bundle.task)
-            if not self.task.instructed:
-                self.task.choices(self.bundle, self.choices)
-            if GOLDEN in self.bundle.manifest["files"]:
-                check_device(self.session)
-        except BaseException:
-            self.session.close()
-            raise
+        self.session = opened(folder, self.threads)
+        self.bundle, self.task = self.session.bundle, task_of(self.session.bundle.task)
+        if not self.task.instructed:
+            self.task.choices(self.bundle, self.choices)  # one that is none is told when the model is loaded
 
     def answer(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         options = dict(self.choices)
@@ -98,7 +92,7 @@ class Whole(Served):
 
 class Graph(Served):
     def open(self, folder: Path) -> None:
-        self.session = load(folder, threads=self.threads)
+        self.session = opened(folder, self.threads)
 
     def answer(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feeds = {
@@ -142,16 +136,23 @@ class Answer(Served):
         return self.shaped(told(self.task, answers, self.choices))
 
 
-def check_device(session: Session) -> None:
-    """The golden inputs: the first runs are slow, and a server that computes something else is not to answer at all."""
-    for row in session.self_test():
-        if not row.passed:
-            raise ParityFailed(
-                f"{session.bundle.name} does not compute here what it computed where it was made",
-                found=f"{row.output}: {row.told}",
-                expected=row.limit,
-                attempt="edgesmith test on the bundle of this model, on this machine",
-            )
+def opened(folder: Path, threads: int | None) -> Session:
+    """A session that has passed its self-test: the first runs are slow, and what computes something else is not to answer at all."""
+    session = load(folder, threads=threads)
+    try:
+        rows = session.self_test() if GOLDEN in session.bundle.manifest["files"] else []
+        for row in rows:
+            if not row.passed:
+                raise ParityFailed(
+                    f"{session.bundle.name} does not compute here what it computed where it was made",
+                    found=f"{row.output}: {row.told}",
+                    expected=row.limit,
+                    attempt="edgesmith test on the bundle of this model, on this machine",
+                )
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def told(task: Any, answers: Sequence[Any], options: Mapping[str, Any]) -> dict[str, np.ndarray]:
