@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,18 +71,23 @@ def test_configs_of_other_targets_are_read(tmp_path: Path, target: str):
         assert code == 1 and fault.startswith("boxes_engine/1/model.plan: is not there; build it: trtexec --onnx=")
 
 
+ON_LINE = {  # what stands on the line that is told
+    "a field": "max_batch_sise: 0", "a type": "TYPE_FLOAT", "the name": '"other"', "choices": '"choices"', "a step": '"small_answers"',
+    "an input": 'key: "image"', "a tensor": '"out.logits"', "a type between steps": '"out.logits"',
+    "dims between steps": '"out.logits"', "batches": '"masks_engine"',
+}  # fmt: skip
 SLIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a field": (
         lambda repo: changed(repo / "small_engine" / CONFIG, "max_batch_size", "max_batch_sise"),
-        f'small_engine/{CONFIG}:2: is no ModelConfig: Message type "inference.ModelConfig" has no field named "max_batch_sise".',
+        f'small_engine/{CONFIG}:LINE: is no ModelConfig: Message type "inference.ModelConfig" has no field named "max_batch_sise".',
     ),
     "a type": (
         lambda repo: changed(repo / "small_engine" / CONFIG, "TYPE_FP32", "TYPE_FLOAT"),
-        f"small_engine/{CONFIG}:5: is no ModelConfig: Enum type",
+        f"small_engine/{CONFIG}:LINE: is no ModelConfig: '  data_type: TYPE_FLOAT': Enum type",
     ),
     "the name": (
         lambda repo: changed(repo / "small_engine" / CONFIG, '"small_engine"', '"other"'),
-        f"small_engine/{CONFIG}:1: is called other, and its folder small_engine",
+        f"small_engine/{CONFIG}:LINE: is called other, and its folder small_engine",
     ),
     "the name of the file": (
         lambda repo: (repo / "small_engine" / CONFIG).rename(repo / "small_engine" / "config.pbtx"),
@@ -108,31 +115,31 @@ SLIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "choices": (
         lambda repo: changed(repo / "small_answer" / CONFIG, 'string_value: "{}"', 'string_value: "{score}"'),
-        f"small_answer/{CONFIG}:",
+        f"small_answer/{CONFIG}:LINE: choices are no JSON object",
     ),
     "a step": (
         lambda repo: changed(repo / "small" / CONFIG, '"small_answer"', '"small_answers"'),
-        f"small/{CONFIG}:45: has a step small_answers, which is no other model of this repository",
+        f"small/{CONFIG}:LINE: has a step small_answers, which is no other model of this repository",
     ),
     "an input": (
         lambda repo: changed(repo / "small" / CONFIG, 'key: "images"\n      value: "in.images"\n    }\n    output_map {\n      key: "log', 'key: "image"\n      value: "in.images"\n    }\n    output_map {\n      key: "log'),
-        f"small/{CONFIG}:36: feeds small_engine an input image that it does not have; it has images",
+        f"small/{CONFIG}:LINE: feeds small_engine an input image that it does not have; it has images",
     ),
     "a tensor": (
         lambda repo: changed(repo / "small" / CONFIG, 'value: "out.logits"', 'value: "out.logit"'),
-        f"small/{CONFIG}:48: small_answer takes out.logits, which no step gives",
+        f"small/{CONFIG}:LINE: small_answer takes out.logits, which no step gives",
     ),
     "a type between steps": (
         lambda repo: changed(repo / "small_answer" / CONFIG, "TYPE_FP32", "TYPE_FP16"),
-        f"small/{CONFIG}:48: out.logits: small_engine gives TYPE_FP32, and small_answer takes TYPE_FP16",
+        f"small/{CONFIG}:LINE: out.logits: small_engine gives TYPE_FP32, and small_answer takes TYPE_FP16",
     ),
     "dims between steps": (
         lambda repo: changed(repo / "small_engine" / CONFIG, "dims: [1, 3]", "dims: [1, 4]"),
-        f"small/{CONFIG}:48: out.logits: small_engine gives dims [1, 4], and small_answer takes [1, 3]",
+        f"small/{CONFIG}:LINE: out.logits: small_engine gives dims [1, 4], and small_answer takes [1, 3]",
     ),
     "batches": (
         lambda repo: changed(repo / "masks_engine" / CONFIG, "max_batch_size: 4", "max_batch_size: 2"),
-        f"masks/{CONFIG}:38: takes batches of 4, and its step masks_engine of 2",
+        f"masks/{CONFIG}:LINE: takes batches of 4, and its step masks_engine of 2",
     ),
 }  # fmt: skip
 
@@ -142,7 +149,11 @@ def test_a_slip_is_told_with_its_place(repo: Path, slip: str):
     make, said = SLIPS[slip]
     make(repo)
     code, faults = checked(repo)
-    assert code == 1 and [fault for fault in faults if fault.startswith(said)], faults
+    found = [fault for fault in faults if re.sub(r":\d+: ", ":LINE: ", fault, count=1).startswith(said)]
+    assert code == 1 and found, faults
+    if slip in ON_LINE:
+        file, line = re.match(r"([\w/.]+):(\d+): ", found[0]).groups()  # type: ignore[union-attr]
+        assert ON_LINE[slip] in (repo / file).read_text().splitlines()[int(line) - 1]
 
 
 def test_a_bundle_that_was_damaged_on_its_way(tmp_path: Path):
@@ -162,6 +173,6 @@ def test_no_repository_there_is_a_mistake(tmp_path: Path):
 
 
 def test_without_tritonclient_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "tritonclient", None)
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc.model_config_pb2", None)
     done = on_device("triton", "--check", str(tmp_path))
     assert done.code == 2 and "pip install 'edgesmith[triton]'" in done.err
