@@ -176,7 +176,7 @@ def _engine(name: str, bundle: Bundle, engine: OnDevice, most: int, choices: Cho
     row, data = warm.sample(bundle, most > 0)
     built = Path(graph).suffix != Path(engine.triton_file).suffix
     comment = how_to_build(name, bundle, engine.triton_file, most) if built else ""
-    return Model(name, config | row, files | data, comment)
+    return Model(name, config | row, {**files, **data}, comment)
 
 
 def _config(
