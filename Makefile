@@ -10,6 +10,11 @@ KEY := $(shell { cat pyproject.toml $(LOCK); pwd; $(PYTHON) --version; } | cksum
 STAMP := $(VENV)/ready-$(KEY)
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/ready-$(shell { cat benchmarks/int8_peers.txt; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+# A server of Triton that runs on a CPU, and its client, which wants another protobuf than onnx does.
+TRITON := .venv-triton
+TRITON_PINS := tests/runtime/triton.txt
+TRITON_WHEEL := nvidia-pytriton==0.7.0
+TRITON_STAMP := $(TRITON)/ready-$(shell { cat $(TRITON_PINS); echo $(TRITON_WHEEL); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 EXTRAS := export,grounding,cpu,rtx,openvino,ray,sign,dev
 COMMA := ,
 LOCKING := .venv-lock
@@ -25,7 +30,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor triton-env test-triton test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -67,6 +72,21 @@ $(FLOOR_STAMP): $(FLOOR_PINS)
 	$(FLOOR)/bin/python $(PIP) -r $(FLOOR_PINS)
 	@mkdir -p $(FLOOR)/here && ln -sfn ../.. $(FLOOR)/here/edgesmith
 	@rm -f $(FLOOR)/ready-* && touch $@
+
+# Not part of CI. Of the wheel only the server is used, so what its Python depends on is left out.
+triton-env: $(TRITON_STAMP)  ## make an environment with a Triton server in .venv-triton
+
+$(TRITON_STAMP): $(TRITON_PINS)
+	@$(TRITON)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(TRITON); $(PYTHON) -m venv $(TRITON); }
+	$(TRITON)/bin/python $(PIP) -r $(TRITON_PINS)
+	$(TRITON)/bin/python $(PIP) --no-deps $(TRITON_WHEEL)
+	@mkdir -p $(TRITON)/here && ln -sfn ../.. $(TRITON)/here/edgesmith
+	@$(TRITON)/bin/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "here.pth").write_text("$(CURDIR)/$(TRITON)/here")'
+	@rm -f $(TRITON)/ready-* && touch $@
+
+TRITON_REQUESTS ?= 48
+test-triton: triton-env  ## the tests of edgesmith triton, with a real server (docs/triton.md); TRITON_REQUESTS=2000 for a long run
+	TRITON_REQUESTS=$(TRITON_REQUESTS) $(TRITON)/bin/python -m pytest -q tests/runtime/test_triton_*.py
 
 # Not part of CI: what it finds is news about others' releases, not about a change of ours.
 test-latest:  ## the tests with the newest versions instead of the locked ones: what breaks, and which versions differ
@@ -136,5 +156,5 @@ gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) $(FLOOR) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(FLOOR) $(TRITON) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
-"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor | sign | verify``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor | triton | sign | verify``: words in, the verbs of the
+story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
 after a signal (130: Ctrl-C).
@@ -16,6 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.commands.triton.options import HELP as TRITON_HELP
+from ...runtime.commands.triton.options import OPTIONS as TRITON_OPTIONS
 from ...runtime.commands.trust import KEYRING, OLDER, SIGN_HELP, SIGN_OPTIONS, VERIFY_HELP
 from ...runtime.ground.version import __version__
 from ..plan.settings import Words
@@ -267,6 +270,28 @@ def verify(
 
     found = verify(bundle, keyring, allow_older)
     print_json(found) if as_json else print(verify_words(found))
+
+
+@app.command(help=TRITON_HELP)
+def triton(
+    bundles: Annotated[Words, typer.Argument(help="Folders that edgesmith export wrote.")] = None,
+    out: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--out"][1])] = None,
+    backend: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--backend"][1])] = None,
+    max_batch: Annotated[Number, typer.Option(help=TRITON_OPTIONS["--max-batch"][1])] = None,
+    instances: Annotated[Number, typer.Option(help=TRITON_OPTIONS["--instances"][1])] = None,
+    wait_us: Annotated[Number, typer.Option(help=TRITON_OPTIONS["--wait-us"][1])] = None,
+    threads: Annotated[Number, typer.Option(help=TRITON_OPTIONS["--threads"][1])] = None,
+    force: Annotated[bool, typer.Option("--force", "--overwrite", help=TRITON_OPTIONS["--force"][1])] = False,
+    check: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--check"][1])] = None,
+    url: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--url"][1])] = None,
+    as_json: Json = False,
+) -> None:
+    from ...runtime.commands.triton.command import triton as serve
+    from ...runtime.commands.triton.options import Asked
+
+    given = tuple(bundles or ())
+    if code := serve(Asked(given, out, backend, max_batch, instances, wait_us, threads, force, check, url, as_json)):
+        raise typer.Exit(code)
 
 
 cli_look.add_to(app)

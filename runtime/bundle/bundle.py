@@ -112,7 +112,7 @@ class Bundle:
     @cached_property  # a session asks for every batch
     def labels(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        name = check_name(self._labels_file)
+        name = check_name(self.labels_file)
         if name not in self.manifest["files"]:
             raise BundleRefused(
                 f"{self.path} does not name its classes",
@@ -130,7 +130,7 @@ class Bundle:
         return labels
 
     @property
-    def _labels_file(self) -> str:
+    def labels_file(self) -> str:
         return str(self.manifest.get("labels") or "labels.json")
 
     @cached_property
@@ -168,7 +168,11 @@ class Bundle:
     def keep(self) -> None:
         """Read, or hold open, what a session needs later on beside its graph. BundleRefused where that cannot be read."""
         _ = self._golden_file, self._task_files
-        if self._labels_file in self.manifest["files"]:
+        self.keep_words()
+
+    def keep_words(self) -> None:
+        """Read what a session needs before and behind its graph: what becomes of a picture, and the names of the classes."""
+        if self.labels_file in self.manifest["files"]:
             _ = self.labels
         if self.manifest.get("input_contract") is not None:
             _ = self.contract

@@ -24,14 +24,34 @@ class OnDevice:
     bodies: bool = True  # whether it runs a fused op from the body in the graph, where no plugin takes it
     plugins: bool = False  # whether the plugins of the kernel pack can be put into it
     stand_in: str = ""  # the engine that takes its place on a device where it cannot be had, loudly
+    triton: str = ""  # the backend of Triton that runs its bundles; "" where Triton has none
+    triton_file: str = ""  # what that backend loads
 
 
 ENGINES: dict[str, OnDevice] = {
     engine.name: engine
     for engine in (
-        OnDevice(ONNXRUNTIME, "onnxruntime", ("cpu",), on_cpu=True),
-        OnDevice(OPENVINO, "openvino", ("openvino",), on_cpu=True, keeps_at_threshold=False, bodies=False),
-        OnDevice(TENSORRT, "tensorrt", ("tensorrt",), nms="EfficientNMS_TRT", plugins=True, stand_in=ONNXRUNTIME),
+        OnDevice(ONNXRUNTIME, "onnxruntime", ("cpu",), on_cpu=True, triton="onnxruntime", triton_file="model.onnx"),
+        OnDevice(
+            OPENVINO,
+            "openvino",
+            ("openvino",),
+            on_cpu=True,
+            keeps_at_threshold=False,
+            bodies=False,
+            triton="openvino",
+            triton_file="model.onnx",
+        ),
+        OnDevice(
+            TENSORRT,
+            "tensorrt",
+            ("tensorrt",),
+            nms="EfficientNMS_TRT",
+            plugins=True,
+            triton="tensorrt",
+            triton_file="model.plan",
+            stand_in=ONNXRUNTIME,
+        ),
         OnDevice(TENSORRT_RTX, "tensorrt", ("rtx",), nms="", stand_in=ONNXRUNTIME),
     )
 }

@@ -80,16 +80,16 @@ def check_place(out: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
+def writing(out: Path, what: str = "bundle") -> Iterator[None]:
     """Be the only writer of ``out``; what a killed one had taken away is back. OSError becomes a UserMistake in words."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with alone(out):
-            _give_back(out)
+            give_back(out)
             yield
     except OSError as error:
         raise UserMistake(
-            f"cannot write the bundle {out.name}",
+            f"cannot write the {what} {out.name}",
             found=f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
             because="nothing was left behind; what was there before is still there",
             attempt="check the free space and the permissions of the folder, or choose another place",
@@ -101,7 +101,7 @@ def pick_up(out: Path) -> None:
     with suppress(OSError):  # nothing may be written there
         if any((folder / OLD).exists() for folder in out.parent.glob(f".{glob.escape(short(out.name))}.*.work")):
             with alone(out):
-                _give_back(out)
+                give_back(out)
 
 
 def publish(
@@ -123,7 +123,7 @@ def publish(
                 records[name] = _put(stage / name, content)
         _put(stage / MANIFEST, sealed_text({**manifest, "files": dict(sorted(records.items()))}).encode())
         check_folder(stage, read_manifest(stage), hashes=False)  # what is published can be opened
-        _swap(stage, out)
+        swap(stage, out)
 
 
 def _keep(
@@ -164,7 +164,7 @@ def _put(path: Path, content: Content) -> dict[str, Any]:
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
-def _swap(stage: Path, out: Path) -> None:
+def swap(stage: Path, out: Path) -> None:
     """Put the finished folder at ``out``; what was there is in the work folder afterwards, or still there if that fails."""
     if not out.exists() or not any(out.iterdir()):
         os.replace(stage, out)
@@ -181,7 +181,7 @@ def _swap(stage: Path, out: Path) -> None:
     _sync(out.parent)
 
 
-def _give_back(out: Path) -> None:
+def give_back(out: Path) -> None:
     """The bundle that a killed process took away and did not replace; held by ``alone``."""
     for folder in abandoned(out.parent, out.name):
         if (folder / OLD).exists() and not os.path.lexists(out):

@@ -1,4 +1,5 @@
-"""The command on a device: ``edgesmith run``, ``test``, ``bench``, ``eval``, ``sign`` and ``verify``, with nothing installed but the runtime.
+"""The command on a device: ``edgesmith run``, ``test``, ``bench``, ``eval``, ``sign``, ``verify`` and ``triton``, with nothing
+installed but the runtime.
 
 Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
 """
@@ -16,6 +17,8 @@ from ..ground import signals
 from ..ground.version import __version__
 from .mistakes import mistake_of
 from .streams import closing, shown_streams
+from .triton.options import HELP as TRITON_HELP
+from .triton.options import OPTIONS as TRITON_OPTIONS
 from .trust import KEYRING, OLDER, SIGN_HELP, SIGN_OPTIONS, VERIFY_HELP
 
 RUN_HELP = "Classify, detect, segment or point, in pictures, a video, a camera or a stream."
@@ -202,14 +205,18 @@ def _do(words: list[str], as_json: bool) -> int:
     speed.add_argument(
         "--rounds", type=int, default=100, help="Measured rounds; each runs every way once (default 100)."
     )
+    server = verbs.add_parser("triton", help=TRITON_HELP)
+    server.add_argument("bundles", nargs="*")
+    for flag, (kind, help_text) in TRITON_OPTIONS.items():
+        server.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
     for command in (look, test, speed, accuracy):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
-    for command in (look, test, speed, accuracy, signing, asking):
+    for command in (look, test, speed, accuracy, server, signing, asking):
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     told = vars(parser.parse_args(words))
     run_verb: dict[str, Callable[..., int]] = {
-        "run": _run, "test": _test, "bench": _bench, "eval": _evaluate, "sign": _sign, "verify": _verify,
+        "run": _run, "test": _test, "bench": _bench, "eval": _evaluate, "triton": _triton, "sign": _sign, "verify": _verify,
     }  # fmt: skip
     return run_verb[told.pop("verb")](**told)
 
@@ -226,7 +233,7 @@ def _asks_for_the_workstation(words: Sequence[str]) -> str:
 def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
         f"edgesmith {what} of the workstation",
-        found="the base install, which is for devices: run, test, bench, eval, sign and verify",
+        found="the base install, which is for devices: run, test, bench, eval, triton, sign and verify",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",
     )
@@ -283,6 +290,13 @@ def _evaluate(
     )
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
     return 1 if "not_saved" in result else 0
+
+
+def _triton(bundles: list[str], **asked: Any) -> int:
+    from .triton.command import triton
+    from .triton.options import Asked
+
+    return triton(Asked(bundles=tuple(bundles), **asked))
 
 
 def _counted(name: str, done: int, total: int) -> None:

@@ -139,6 +139,13 @@ class ClassificationTask(Task):
         found = answer.top(top or TOP)
         return {"top": [{"label": g.label, "index": g.index, "probability": g.probability} for g in found]}
 
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        (_, classes, *_) = bundle.outputs[0].shape
+        return {"logits": ("float32", (classes if isinstance(classes, int) else -1,))}
+
+    def in_arrays(self, answers: Sequence[Classification]) -> dict[str, np.ndarray]:
+        return {"logits": np.stack([answer.logits for answer in answers]).astype(np.float32)}
+
     def lines(self, answer: Classification, top: int | None) -> str:
         return "\n".join(f"{guess.probability:9.2%}  {one_line(guess.label)}" for guess in answer.top(top or TOP))
 

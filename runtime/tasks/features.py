@@ -102,6 +102,13 @@ class FeaturesTask(Task):
         told = {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
         return {"shape": list(values.shape), "dtype": str(values.dtype), "norm": answer.norm, **told}
 
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        sizes = bundle.outputs[0].shape[1:]
+        return {self.name: ("float32", tuple(size if isinstance(size, int) else -1 for size in sizes))}
+
+    def in_arrays(self, answers: Sequence[Features]) -> dict[str, np.ndarray]:
+        return {self.name: np.stack([answer.values for answer in answers])}
+
     def report(self, manifest: Mapping[str, Any]) -> Parts:
         from ..report.parts import Parts, parity
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .evaluation import Asked, Load, Progress
 
 ImageSize = tuple[int, int]  # (height, width)
+TEXT = "bytes"  # the type of an array of strings of bytes, beside those of numpy
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Task(ABC):
     )
     drawn: ClassVar[bool] = True  # whether --save draws an answer on its picture, rather than to keep the answer itself
     judged_with: ClassVar[tuple[str, ...]] = ()  # settings of an evaluation (``Asked``) that no other task has
+
+    instructed: ClassVar[bool] = (
+        False  # whether a question is a picture and words (``choices`` has them as instruction)
+    )
 
     # whether layers with nothing but their weight in few bits multiply in float32, as the graph says, where the engine would
     # round what they multiply to 8 bits by default
@@ -206,6 +211,16 @@ class Task(ABC):
     def in_short(self, answer: Any) -> str:
         """The answer to a frame, in one line."""
         return "; ".join(str(answer).splitlines())
+
+    # answers as arrays, for a server whose clients are programs
+
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """What ``in_arrays`` gives beside the number of answers: {name: (numpy's type or TEXT, shape)}; -1 is an open size."""
+        return {}
+
+    def in_arrays(self, answers: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The answers to n pictures as arrays (n, ...), those of ``served`` by their names."""
+        return {}
 
     # ``edgesmith eval`` on the device, and the report
 

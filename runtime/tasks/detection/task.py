@@ -155,6 +155,26 @@ class DetectionTask(Task):
     def to_json(self, answer: Detections, top: int | None) -> dict[str, Any]:
         return {"size": list(answer.image_size), "detections": answer.to_json()}
 
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        return {
+            "num_detections": ("int32", (1,)),
+            "boxes": ("float32", (-1, 4)),
+            "scores": ("float32", (-1,)),
+            "classes": ("int32", (-1,)),
+        }
+
+    def in_arrays(self, answers: Sequence[Detections]) -> dict[str, np.ndarray]:
+        """Rows past ``num_detections`` of a picture are filled with score 0 and class -1; there is one row at the least."""
+        most = max([1, *map(len, answers)])
+        boxes = np.zeros((len(answers), most, 4), np.float32)
+        scores = np.zeros((len(answers), most), np.float32)
+        classes = np.full((len(answers), most), -1, np.int32)
+        for row, answer in enumerate(answers):
+            boxes[row, : len(answer)], scores[row, : len(answer)] = answer.boxes, answer.scores
+            classes[row, : len(answer)] = answer.classes
+        counts = np.array([[len(answer)] for answer in answers], np.int32)
+        return {"num_detections": counts, "boxes": boxes, "scores": scores, "classes": classes}
+
     def in_short(self, answer: Detections) -> str:
         found = Counter((one.label, one.index) for one in answer)  # two classes may have one name
         return ", ".join(f"{one_line(label)} {n}" for (label, _), n in found.most_common()) or "nothing found"

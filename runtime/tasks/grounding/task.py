@@ -46,6 +46,7 @@ class GroundingTask(Task):
     outputs = (verdict.SCORES,)
     # ONNX Runtime's rounding of what 8-bit weights multiply moved clicks: cosine 0.985 where 0.99 is asked
     exact_activations = True
+    instructed = True
 
     def check_bundle(self, bundle: Described) -> None:
         from .report import TOLD
@@ -170,6 +171,16 @@ class GroundingTask(Task):
             "notes": list(answer.notes),
             "clicks": [click.to_json(top) for click in answer],
         }
+
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        return {
+            "points": ("float32", (-1, 2)),
+            "pixels": ("int32", (-1, 2)),
+        }  # x, y: shares of the picture, and its pixels
+
+    def in_arrays(self, answers: Sequence[Clicks]) -> dict[str, np.ndarray]:
+        points = np.array([[click.point for click in answer] for answer in answers], np.float32)
+        return {"points": points, "pixels": np.array([[click.pixels for click in one] for one in answers], np.int32)}
 
     def report(self, manifest: Mapping[str, Any]) -> Parts:
         from .report import parts

@@ -16,7 +16,7 @@ from ...errors import UserMistake, one_line
 from ...ground.numbers import check_finite
 from ..classification import class_names
 from ..described import Described
-from ..task import ImageSize, Task, Times
+from ..task import TEXT, ImageSize, Task, Times
 from .places import classes, thinned
 from .segments import Segments, lines
 
@@ -71,6 +71,12 @@ class SegmentationTask(Task):
         from .masks import encode_mask
 
         return encode_mask(answer.classes)
+
+    def served(self, bundle: Described) -> dict[str, tuple[str, tuple[int, ...]]]:
+        return {"mask": (TEXT, (1,))}  # a PNG: pictures of one batch may differ in size, and a file is a fraction of it
+
+    def in_arrays(self, answers: Sequence[Segments]) -> dict[str, np.ndarray]:
+        return {"mask": np.array([[self.in_file(answer)] for answer in answers], object)}
 
     def to_json(self, answer: Segments, top: int | None) -> dict[str, Any]:
         shares = [{"label": one.label, "index": one.index, "share": one.share} for one in answer.shares[:top]]
