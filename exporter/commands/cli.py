@@ -1,4 +1,4 @@
-"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor``: words in, the verbs of the story called.
+"""``edgesmith export | run | test | bench | eval | serve | sweep | compare | inspect | list | doctor``: words in, the verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
 after a signal (130: Ctrl-C).
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.commands.serve.words import LOOPBACK, SERVE_HELP, SERVE_OPTIONS
 from ...runtime.ground.version import __version__
 from ..plan.settings import Words
 from . import look as cli_look
@@ -215,6 +216,32 @@ def eval_(
         screen.console().print(show(result, per_class))
     if "not_saved" in result:
         raise typer.Exit(1)
+
+
+@app.command(help=SERVE_HELP)
+def serve(
+    bundles: Annotated[list[str], typer.Argument(help="Folders that edgesmith export wrote.")],
+    host: Annotated[str, typer.Option(help=SERVE_OPTIONS["--host"][1])] = LOOPBACK,
+    port: Annotated[int, typer.Option(help=SERVE_OPTIONS["--port"][1])] = 8000,
+    token_file: Annotated[Text, typer.Option(help=SERVE_OPTIONS["--token-file"][1])] = None,
+    queue: Annotated[int, typer.Option(help=SERVE_OPTIONS["--queue"][1])] = 64,
+    workers: Annotated[int, typer.Option(help=SERVE_OPTIONS["--workers"][1])] = 1,
+    batch: Annotated[int, typer.Option(help=SERVE_OPTIONS["--batch"][1])] = 1,
+    max_mb: Annotated[float, typer.Option(help=SERVE_OPTIONS["--max-mb"][1])] = 32.0,
+    timeout_s: Annotated[float, typer.Option(help=SERVE_OPTIONS["--timeout-s"][1])] = 30.0,
+    pool_mb: Annotated[float | None, typer.Option(help=SERVE_OPTIONS["--pool-mb"][1])] = None,
+    backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    from ...runtime.commands.serve.command import serve as run_server
+    from ...runtime.commands.serve.words import Asked
+
+    asked = Asked(
+        tuple(bundles), host, port, token_file, queue, workers, batch, max_mb, timeout_s, pool_mb, backend, threads, as_json,
+    )  # fmt: skip
+    if code := run_server(asked):
+        sys.exit(code)
 
 
 cli_look.add_to(app)

@@ -47,6 +47,11 @@ class OnnxRuntimeSession(Session):
             # they would be in memory a second time; benchmarks/large_weights.py measures both. Weights in few bits need their
             # layout, and several graphs that share weights are measured with it.
             options.add_session_config_entry("session.disable_prepacking", "1")
+        if (
+            not self.spins
+        ):  # its threads wait for the next call in a loop, which costs a core more than a small graph does
+            for pool in ("intra", "inter"):
+                options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""The command on a device: ``edgesmith run``, ``test`` and ``eval``, with nothing installed but the runtime.
+"""The command on a device: ``edgesmith run``, ``test``, ``eval`` and ``serve``, with nothing installed but the runtime.
 
 Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
 """
@@ -15,6 +15,7 @@ from ..errors import EdgesmithError, UserMistake
 from ..ground import signals
 from ..ground.version import __version__
 from .mistakes import mistake_of
+from .serve.words import SERVE_HELP, SERVE_OPTIONS
 from .streams import closing, shown_streams
 
 RUN_HELP = "Classify, detect, segment or point, in pictures, a video, a camera or a stream."
@@ -157,12 +158,16 @@ def _do(words: list[str], as_json: bool) -> int:
     )
     for flag, (kind, help_text) in EVAL_OPTIONS.items():
         accuracy.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
-    for command in (look, test, accuracy):
+    server = verbs.add_parser("serve", help=SERVE_HELP)
+    server.add_argument("bundles", nargs="+")
+    for flag, (kind, help_text) in SERVE_OPTIONS.items():
+        server.add_argument(flag, help=help_text.replace("%", "%%"), type=kind, default=argparse.SUPPRESS)
+    for command in (look, test, accuracy, server):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     told = vars(parser.parse_args(words))
-    run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate}
+    run_verb: dict[str, Callable[..., int]] = {"run": _run, "test": _test, "eval": _evaluate, "serve": _serve}
     return run_verb[told.pop("verb")](**told)
 
 
@@ -178,7 +183,7 @@ def _asks_for_the_workstation(words: Sequence[str]) -> str:
 def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
         f"edgesmith {what} of the workstation",
-        found="the base install, which is for devices: run, test and eval",
+        found="the base install, which is for devices: run, test, eval and serve",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",
     )
@@ -210,6 +215,13 @@ def _evaluate(
     )
     print(json.dumps(plain(result), indent=2) if as_json else show(result, per_class))
     return 1 if "not_saved" in result else 0
+
+
+def _serve(bundles: list[str], **asked: Any) -> int:
+    from .serve.command import serve
+    from .serve.words import Asked
+
+    return serve(Asked(tuple(bundles), **asked))
 
 
 def _counted(name: str, done: int, total: int) -> None:

@@ -61,6 +61,7 @@ class Session(ABC):
         self._beside: dict[str, Session] = {}  # the other graphs that were asked for, by name
         self._screens: Any = None  # of a task whose pictures stay open; made when the first is
         self._pool_mb: float | None = None
+        self.spins = True  # threads of the engine may wait for the next call in a loop; see ``resting``
 
     @abstractmethod
     def open_engine(self) -> None:
@@ -78,6 +79,14 @@ class Session(ABC):
     def infer_ms(self) -> float:
         """Wall time of the last run of the thread that asks, waiting for its turn included; 0.0 before its first."""
         return float(getattr(self._own, "infer_ms", 0.0))
+
+    def resting(self) -> Self:
+        """The same session for a program that waits for calls: between them no thread of its engine keeps a core busy.
+
+        Asked before ``start``. An engine whose threads sleep by themselves has nothing to do for it.
+        """
+        self.spins = False
+        return self
 
     def another(self, graph: GraphSpec) -> Session:
         """A session for another graph of the bundle, with the same settings; not open yet."""
@@ -128,7 +137,9 @@ class Session(ABC):
             raise UserMistake(f"{self.bundle.name} has no graph {name!r}", found=str(name), expected=", ".join(graphs))
         with self._opening:
             if name not in self._beside:
-                self._beside[name] = self.another(graphs[name]).start()
+                other = self.another(graphs[name])
+                other.spins = self.spins
+                self._beside[name] = other.start()
             return self._beside[name]
 
     @contextmanager
