@@ -155,12 +155,23 @@ function show(told, name, tookMs, live) {
   }
   const { image, ...answer } = told.answer;
   const lists = Object.entries(answer).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
+  const notes = Object.values(answer).filter((value) => Array.isArray(value) && typeof value[0] === "string").flat();
   const found = lists.map(([key, rows]) => table(rows.flatMap((row) => flat(row)), key));
-  at("table").replaceChildren(...(found.length ? found : told.lines.map((line) => made("p", line.trim()))));
+  const parts = found.length ? found : told.lines.map((line) => made("p", line.trim()));
+  at("table").replaceChildren(...parts, ...notes.map((note) => made("p", note)));
   if (!live || at("status").textContent !== told.short) at("status").textContent = told.short;
   at("json").textContent = JSON.stringify(told.answer, null, 2);
   at("raw").hidden = false;
   keep(told.file, name);
+}
+
+function forget() { // an answer of one model does not stand below the name of another
+  asked += 1;
+  at("status").textContent = `Nothing was asked of ${at("model").value} yet.`;
+  at("problem").textContent = "";
+  at("table").replaceChildren();
+  at("answer").setAttribute("aria-busy", "false");
+  for (const id of ["figure", "raw", "keep"]) at(id).hidden = true;
 }
 
 function flat(row) { // a click has regions of its own: they are in the JSON
@@ -255,7 +266,8 @@ at("secret").addEventListener("submit", (event) => {
   at("token").value = "";
   list().catch(() => at("token").focus());
 });
-at("model").addEventListener("change", () => { choose(); health(); });
+at("model").addEventListener("change", () => { forget(); choose(); health(); });
+at("file").addEventListener("click", (event) => { event.target.value = ""; }); // the same file may be chosen again
 at("file").addEventListener("change", (event) => { const [file] = event.target.files; if (file) look(file, file.name); });
 at("again").addEventListener("click", () => { if (last) look(last.picture, last.name); });
 at("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
