@@ -25,7 +25,6 @@ def extremes(dtype: str) -> np.ndarray:
 
 def write_typed_bundle(out: Path) -> Path:
     """Write it to ``out``: one input and one output a type, named by it."""
-    import onnx
     from onnx import helper
 
     from edgesmith.runtime.bundle.bundle import write_bundle

@@ -139,7 +139,8 @@ class Gone(Exception):
 async def _worked_on(request: Request, model: Served, ask: Ask) -> Any:
     """The result of the crew; what nobody waits for any more is not begun."""
     assert model.crew is not None, "a model that is entered is ready"
-    told = asyncio.wrap_future(model.crew.submit(ask))
+    job = model.crew.submit(ask)
+    told = asyncio.wrap_future(job)
     left = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({told, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +148,7 @@ async def _worked_on(request: Request, model: Served, ask: Ask) -> Any:
             raise Gone
         return told.result()
     finally:
+        job.cancel()  # at once: the other would be handed on by the loop, after the answer
         told.cancel()
         left.cancel()
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +66,9 @@ def test_what_runs_is_finished_at_a_signal(tmp_path: Path, number: signal.Signal
         replies: list[int] = []
 
         def ask() -> None:
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-            line.request("POST", "/v2/models/small/infer", ASKED)
-            replies.append(line.getresponse().status)
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as line:
+                line.request("POST", "/v2/models/small/infer", ASKED)
+                replies.append(line.getresponse().status)
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -88,9 +88,9 @@ def test_the_token_is_in_no_process_list_and_no_line(tmp_path: Path):
     secret = "a-word-that-nobody-guesses"
     (tmp_path / "token").write_text(secret)
     with process(tmp_path, BASE_ONLY, "--token-file", str(tmp_path / "token")) as (running, port):
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        line.request("GET", "/v2", headers={"Authorization": f"Bearer {secret}"})
-        assert line.getresponse().status == 200
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as line:
+            line.request("GET", "/v2", headers={"Authorization": f"Bearer {secret}"})
+            assert line.getresponse().status == 200
         assert secret not in Path(f"/proc/{running.pid}/cmdline").read_text()
         running.terminate()
         out, err = running.communicate(timeout=120)

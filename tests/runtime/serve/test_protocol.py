@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def test_every_graph_of_several_has_a_name_and_open_sizes_are_minus_one(server: 
     np.testing.assert_allclose(embeds[0], means, rtol=1e-5)
     body, headers = binary_request({"image_embeds": (embeds, "FP32")})
     kept = outputs_of(server.post("/v2/models/colours.prefix_224x140/infer", body, headers))
-    assert kept == {} or kept["keys"].shape == (1, 1, 1, 43, 4)
+    assert kept["keys"].shape == (1, 1, 1, 43, 4)
 
 
 @pytest.mark.parametrize("nested", [False, True])
