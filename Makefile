@@ -11,6 +11,10 @@ STAMP := $(VENV)/ready-$(KEY)
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/ready-$(shell { cat benchmarks/int8_peers.txt; pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 EXTRAS := export,grounding,cpu,rtx,openvino,ray,serve,dev
+# NVIDIA's client of the protocol that edgesmith serve speaks: it wants an older ml_dtypes than onnx is tested with
+CLIENT := .venv-triton-client
+CLIENT_PINS := tests/runtime/serve/triton_client.txt
+CLIENT_STAMP := $(CLIENT)/ready-$(shell { cat $(CLIENT_PINS); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 COMMA := ,
 LOCKING := .venv-lock
 LATEST := .venv-latest
@@ -25,7 +29,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo kernels peers triton-client gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -53,7 +57,7 @@ lock:  ## choose the newest versions that pyproject.toml allows, and write them 
 demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
 	@$(RUN) -m edgesmith.exporter.commands.demo
 
-test: lint test-floor  ## lint, types and all tests that are not slow; before them those of the runtime on its floors
+test: lint test-floor $(CLIENT_STAMP)  ## lint, types and all tests that are not slow; before them those of the runtime on its floors
 	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes: every family, precision and target
@@ -128,9 +132,16 @@ $(PEERS_STAMP):
 	$(PEERS)/bin/python $(PIP) -r benchmarks/int8_peers.txt
 	@rm -f $(PEERS)/ready-* && touch $@
 
+triton-client: $(CLIENT_STAMP)  ## make the environment of tritonclient, which the tests of edgesmith serve run
+
+$(CLIENT_STAMP): $(CLIENT_PINS)
+	@$(CLIENT)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(CLIENT); $(PYTHON) -m venv $(CLIENT); }
+	$(CLIENT)/bin/python $(PIP) -r $(CLIENT_PINS)
+	@rm -f $(CLIENT)/ready-* && touch $@
+
 gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed (tests/gpu/README.md)
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) $(FLOOR) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(CLIENT) $(FLOOR) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
