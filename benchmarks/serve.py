@@ -196,16 +196,18 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
 
 def page(result: dict[str, Any]) -> str:
     chip = result["machine"]
-    lines = [
-        "# Servers around one session", "",
-        f"`python benchmarks/serve.py`, {result['date']}, {chip['cpu']}, {chip['cores']} cores, load {chip['load']} at the end. {result['bundle']}, "
-        f"{result['request_bytes']:,} bytes a request, one engine thread; medians of {result['rounds']} rounds of {result['seconds']:g} s that took turns.", "",
-        "| server | clients | requests a second | p50 ms | p99 ms | CPU ms a request | not answered |", "|---|---|---|---|---|---|---|",
-        *(f"| {row['server']} | {row['clients']} | {row['per_s']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['cpu_ms']:.2f} | {row['not_200']:.0f} |"
-          for row in result["rows"]),
-        *(f"\nNot measured: {name}: {why}" for name, why in result["not_measured"].items()),
-        "",
-    ]  # fmt: skip
+    told = (
+        f"`python benchmarks/serve.py`, {result['date']}, {chip['cpu']}, {chip['cores']} cores, load {chip['load']} at the end. "
+        f"{result['bundle']}, {result['request_bytes']:,} bytes a request, one engine thread; medians of {result['rounds']} "
+        f"rounds of {result['seconds']:g} s that took turns."
+    )
+    head = "| server | clients | requests a second | p50 ms | p99 ms | CPU ms a request | not answered |"
+    lines = ["# Servers around one session", "", told, "", head, "|---|---|---|---|---|---|---|"]
+    for row in result["rows"]:
+        times = f"{row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['cpu_ms']:.2f}"
+        lines.append(f"| {row['server']} | {row['clients']} | {row['per_s']:.0f} | {times} | {row['not_200']:.0f} |")
+    lines += [f"\nNot measured: {name}: {why}" for name, why in result["not_measured"].items()]
+    lines.append("")
     return "\n".join(lines)
 
 

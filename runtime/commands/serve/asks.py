@@ -112,7 +112,8 @@ class PictureAsk:
     def run(self, several: Sequence[PictureAsk]) -> list[dict[str, Any]]:
         session = self.model.session
         assert session is not None
-        answers = session([one.picture for one in several], **self.choices)
+        pictures = [one.picture for one in several if one.picture is not None]
+        answers = session(pictures, **self.choices)
         return [one._told(answer) for one, answer in zip(several, answers, strict=True)]
 
     def _told(self, answer: Any) -> dict[str, Any]:

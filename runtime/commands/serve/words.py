@@ -25,6 +25,7 @@ SERVE_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--pool-mb": (float, "Grounding: at most so many MB for what is kept of open screens (default 512)."),
 }
 LOOPBACK = "127.0.0.1"
+MOST = 100_000  # requests that wait, threads, rows of a run
 LEAST_TOKEN, MOST_TOKEN_BYTES = 16, 4096
 TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -50,10 +51,10 @@ class Asked:
     def check(self) -> None:
         """UserMistake for a number that cannot be."""
         counts = {"--queue": self.queue, "--workers": self.workers, "--batch": self.batch}
-        for flag, count, most in ((flag, count, 100_000) for flag, count in counts.items()):
-            if not 1 <= count <= most:
+        for flag, count in counts.items():
+            if not 1 <= count <= MOST:
                 raise UserMistake(
-                    f"{flag} counts from 1", found=str(count), expected=f"1 to {most:,}", attempt=f"{flag} 4"
+                    f"{flag} counts from 1", found=str(count), expected=f"1 to {MOST:,}", attempt=f"{flag} 4"
                 )
         if not 0 <= self.port < 65536:
             raise UserMistake(
