@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from ...errors import UserMistake, one_line
 from ...ground.version import __version__
-from ..cli import RUN_OPTIONS
 from ..run import Asked
 from . import door
 from .asks import PictureAsk
@@ -30,7 +29,7 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-KINDS = {name: RUN_OPTIONS["--" + name.replace("_", "-")][0] for name in (*SAMPLES, WORDS)}
+KINDS: dict[str, type] = {name: type(value) for name, value in SAMPLES.items()}
 NUMBERS = {int: re.compile(r"-?\d{1,9}"), float: re.compile(r"-?\d{1,9}(\.\d{1,9})?")}
 YES, NO = ("true", "1"), ("false", "0")
 NAME = "image"  # what the picture is called in the answer
@@ -100,7 +99,7 @@ def read_choices(model: Served, pairs: list[tuple[str, str]]) -> tuple[str, Aske
         else:
             raise UserMistake(
                 f"{one_line(name)[:80]} is no choice" if name not in KINDS else f"{name} is there twice",
-                expected=", ".join((NAME, *KINDS)),
+                expected=", ".join((NAME, WORDS, *KINDS)),
             )
     if len(words) > MOST_WORDS or any(len(one) > MOST_LETTERS for one in words):
         raise UserMistake(

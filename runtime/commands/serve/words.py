@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...addresses import shown
 from ...errors import UserMistake
 from ...ground.regular import read_regular
+
+if TYPE_CHECKING:
+    import socket  # where it is used: the words of all commands are read with these
 
 SERVE_HELP = "Serve bundles over HTTP: the Open Inference Protocol for programs, a page for people."
 SERVE_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
@@ -80,6 +82,8 @@ def listen_at(asked: Asked) -> socket.socket:
     Raises:
         UserMistake: no such address, one that others reach and no token, or a port that is taken or not allowed.
     """
+    import socket
+
     try:
         found = socket.getaddrinfo(asked.host, asked.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -116,6 +120,8 @@ def listen_at(asked: Asked) -> socket.socket:
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address is reached from this machine alone; a name is not."""
+    import ipaddress
+
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
