@@ -103,6 +103,8 @@ def ours(body: bytes, headers: dict[str, str], name: str) -> Iterator[Started]:
 
 @contextmanager
 def peer(kind: str, name: str, path: str, body: bytes, headers: dict[str, str]) -> Iterator[Started]:
+    if not PEER_PYTHON.is_file():
+        raise RuntimeError("no environment .venv-serve-peers (serve_peers.txt says how)")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
