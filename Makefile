@@ -15,7 +15,11 @@ TRITON := .venv-triton
 TRITON_PINS := tests/runtime/triton.txt
 TRITON_WHEEL := nvidia-pytriton==0.7.0
 TRITON_STAMP := $(TRITON)/ready-$(shell { cat $(TRITON_PINS); echo $(TRITON_WHEEL); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
-EXTRAS := export,grounding,cpu,rtx,openvino,ray,sign,dev
+EXTRAS := export,grounding,cpu,rtx,openvino,ray,serve,sign,dev
+# NVIDIA's client of the protocol that edgesmith serve speaks: it wants an older ml_dtypes than onnx is tested with
+CLIENT := .venv-triton-client
+CLIENT_PINS := tests/runtime/serve/triton_client.txt
+CLIENT_STAMP := $(CLIENT)/ready-$(shell { cat $(CLIENT_PINS); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 COMMA := ,
 LOCKING := .venv-lock
 LATEST := .venv-latest
@@ -30,7 +34,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor triton-env test-triton test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor triton-env test-triton test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers triton-client gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -58,7 +62,7 @@ lock:  ## choose the newest versions that pyproject.toml allows, and write them 
 demo: $(STAMP)  ## export SMT, verify it, measure it and run it on a photograph
 	@$(RUN) -m edgesmith.exporter.commands.demo
 
-test: lint test-floor  ## lint, types and all tests that are not slow; before them those of the runtime on its floors
+test: lint test-floor $(CLIENT_STAMP)  ## lint, types and all tests that are not slow; before them those of the runtime on its floors
 	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes: every family, precision and target
@@ -152,9 +156,16 @@ $(PEERS_STAMP):
 	$(PEERS)/bin/python $(PIP) -r benchmarks/int8_peers.txt
 	@rm -f $(PEERS)/ready-* && touch $@
 
+triton-client: $(CLIENT_STAMP)  ## make the environment of tritonclient, which the tests of edgesmith serve run
+
+$(CLIENT_STAMP): $(CLIENT_PINS)
+	@$(CLIENT)/bin/python -c 'import pip' 2>/dev/null || { rm -rf $(CLIENT); $(PYTHON) -m venv $(CLIENT); }
+	$(CLIENT)/bin/python $(PIP) -r $(CLIENT_PINS)
+	@rm -f $(CLIENT)/ready-* && touch $@
+
 gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed (tests/gpu/README.md)
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) $(FLOOR) $(TRITON) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(FLOOR) $(TRITON) $(CLIENT) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

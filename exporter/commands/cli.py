@@ -1,5 +1,5 @@
-"""``edgesmith export | run | test | bench | eval | sweep | compare | inspect | list | doctor | triton | sign | verify``: words in, the verbs of the
-story called.
+"""``edgesmith export | run | test | bench | eval | serve | triton | sweep | compare | inspect | list | doctor | sign | verify``: words in, the
+verbs of the story called.
 
 Exit codes: 0 done, 1 a result does not hold (parity, budget), 2 the user's mistake, 70 a bug of ours, 128 + its number
 after a signal (130: Ctrl-C).
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ...runtime.commands.cli import EVAL_OPTIONS, RUN_HELP, RUN_OPTIONS
+from ...runtime.commands.serve.words import LOOPBACK, SERVE_HELP, SERVE_OPTIONS
 from ...runtime.commands.triton.options import HELP as TRITON_HELP
 from ...runtime.commands.triton.options import OPTIONS as TRITON_OPTIONS
 from ...runtime.commands.trust import KEYRING, OLDER, SIGN_HELP, SIGN_OPTIONS, VERIFY_HELP
@@ -292,6 +293,34 @@ def triton(
     given = tuple(bundles or ())
     if code := serve(Asked(given, out, backend, max_batch, instances, wait_us, threads, force, check, url, as_json)):
         raise typer.Exit(code)
+
+
+@app.command(help=SERVE_HELP)
+def serve(
+    bundles: Annotated[list[str], typer.Argument(help="Folders that edgesmith export wrote.")],
+    host: Annotated[str, typer.Option(help=SERVE_OPTIONS["--host"][1])] = LOOPBACK,
+    port: Annotated[int, typer.Option(help=SERVE_OPTIONS["--port"][1])] = 8000,
+    token_file: Annotated[Text, typer.Option(help=SERVE_OPTIONS["--token-file"][1])] = None,
+    queue: Annotated[int, typer.Option(help=SERVE_OPTIONS["--queue"][1])] = 64,
+    workers: Annotated[int, typer.Option(help=SERVE_OPTIONS["--workers"][1])] = 1,
+    batch: Annotated[int, typer.Option(help=SERVE_OPTIONS["--batch"][1])] = 1,
+    max_mb: Annotated[float, typer.Option(help=SERVE_OPTIONS["--max-mb"][1])] = 32.0,
+    timeout_s: Annotated[float, typer.Option(help=SERVE_OPTIONS["--timeout-s"][1])] = 30.0,
+    pool_mb: Annotated[float | None, typer.Option(help=SERVE_OPTIONS["--pool-mb"][1])] = None,
+    keyring: Annotated[Text, typer.Option(help=SERVE_OPTIONS["--keyring"][1])] = None,
+    backend: Annotated[Text, typer.Option(help="onnxruntime, openvino, tensorrt_rtx, tensorrt.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    from ...runtime.commands.serve.command import serve as run_server
+    from ...runtime.commands.serve.words import Asked
+
+    asked = Asked(
+        tuple(bundles), host, port, token_file, queue, workers, batch, max_mb, timeout_s, pool_mb, backend, threads, as_json,
+        keyring,
+    )  # fmt: skip
+    if code := run_server(asked):
+        sys.exit(code)
 
 
 cli_look.add_to(app)

@@ -1,4 +1,4 @@
-"""The command on a device: ``edgesmith run``, ``test``, ``bench``, ``eval``, ``sign``, ``verify`` and ``triton``, with nothing
+"""The command on a device: ``edgesmith run``, ``test``, ``bench``, ``eval``, ``serve``, ``triton``, ``sign`` and ``verify``, with nothing
 installed but the runtime.
 
 Where the export extra is installed too, the full command (exporter/commands/cli.py) takes its place and has all of these.
@@ -16,6 +16,7 @@ from ..errors.addresses import shown_in
 from ..ground import signals
 from ..ground.version import __version__
 from .mistakes import mistake_of
+from .serve.words import SERVE_HELP, SERVE_OPTIONS
 from .streams import closing, shown_streams
 from .triton.options import HELP as TRITON_HELP
 from .triton.options import OPTIONS as TRITON_OPTIONS
@@ -205,18 +206,23 @@ def _do(words: list[str], as_json: bool) -> int:
     speed.add_argument(
         "--rounds", type=int, default=100, help="Measured rounds; each runs every way once (default 100)."
     )
-    server = verbs.add_parser("triton", help=TRITON_HELP)
-    server.add_argument("bundles", nargs="*")
+    repository = verbs.add_parser("triton", help=TRITON_HELP)
+    repository.add_argument("bundles", nargs="*")
     for flag, (kind, help_text) in TRITON_OPTIONS.items():
-        server.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
-    for command in (look, test, speed, accuracy):
+        repository.add_argument(flag, help=help_text, **({"action": "store_true"} if kind is bool else {"type": kind}))
+    server = verbs.add_parser("serve", help=SERVE_HELP)
+    server.add_argument("bundles", nargs="+")
+    for flag, (kind, help_text) in SERVE_OPTIONS.items():
+        server.add_argument(flag, help=help_text.replace("%", "%%"), type=kind, default=argparse.SUPPRESS)
+    for command in (look, test, speed, accuracy, server):
         command.add_argument("--backend")
         command.add_argument("--threads", type=int)
-    for command in (look, test, speed, accuracy, server, signing, asking):
+    for command in (look, test, speed, accuracy, server, repository, signing, asking):
         command.add_argument("--json", action="store_true", dest="as_json", help="One JSON document on stdout.")
     told = vars(parser.parse_args(words))
     run_verb: dict[str, Callable[..., int]] = {
-        "run": _run, "test": _test, "bench": _bench, "eval": _evaluate, "triton": _triton, "sign": _sign, "verify": _verify,
+        "run": _run, "test": _test, "bench": _bench, "eval": _evaluate, "serve": _serve, "triton": _triton, "sign": _sign,
+        "verify": _verify,
     }  # fmt: skip
     return run_verb[told.pop("verb")](**told)
 
@@ -233,7 +239,7 @@ def _asks_for_the_workstation(words: Sequence[str]) -> str:
 def _of_the_workstation(what: str) -> UserMistake:
     return UserMistake(
         f"edgesmith {what} of the workstation",
-        found="the base install, which is for devices: run, test, bench, eval, triton, sign and verify",
+        found="the base install, which is for devices: run, test, bench, eval, serve, triton, sign and verify",
         expected="the extra named export, which brings PyTorch and the exporter",
         attempt="pip install 'edgesmith[export]'",
     )
@@ -297,6 +303,13 @@ def _triton(bundles: list[str], **asked: Any) -> int:
     from .triton.options import Asked
 
     return triton(Asked(bundles=tuple(bundles), **asked))
+
+
+def _serve(bundles: list[str], **asked: Any) -> int:
+    from .serve.command import serve
+    from .serve.words import Asked
+
+    return serve(Asked(tuple(bundles), **asked))
 
 
 def _counted(name: str, done: int, total: int) -> None:

@@ -116,7 +116,7 @@ def test_the_commands_of_the_workstation_are_those_that_the_device_lacks():
     from edgesmith.exporter.commands.cli import app
     from edgesmith.runtime.commands.cli import WORKSTATION
 
-    here = {"run", "test", "bench", "eval", "triton", "sign", "verify"}
+    here = {"run", "test", "bench", "eval", "serve", "triton", "sign", "verify"}
     assert set(WORKSTATION) == set(get_command(app).commands) - here
 
 
