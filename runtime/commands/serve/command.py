@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ...errors.addresses import shown
 from ...bundle.bundle import Bundle, open_bundle
 from ...errors import BackendUnavailable, UserMistake
+from ...errors.addresses import shown
 from .model import Served
 from .words import Asked, is_loopback, listen_at, read_token
 

@@ -17,8 +17,8 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ...errors.addresses import shown_in
 from ...errors import BackendUnavailable, BundleRefused, EdgesmithError, EngineFailed, UserMistake
+from ...errors.addresses import shown_in
 from .crew import Ask
 from .figures import Figures
 from .model import Refused, Served

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors.addresses import shown
 from ...errors import UserMistake
+from ...errors.addresses import shown
 from ...ground.regular import read_regular
 
 if TYPE_CHECKING:
