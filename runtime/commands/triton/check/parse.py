@@ -60,7 +60,7 @@ class Folder:
 def model_config() -> tuple[Any, Any]:
     """(text_format, ModelConfig); BackendUnavailable where tritonclient is not installed."""
     try:
-        from google.protobuf import text_format
+        from google.protobuf import text_format  # type: ignore[import-untyped]
         from tritonclient.grpc.model_config_pb2 import ModelConfig
     except ImportError as error:
         raise BackendUnavailable(
