@@ -2,8 +2,8 @@
 
     python benchmarks/serve.py [--rounds 5] [--seconds 3]     CPU, minutes; writes benchmarks/serve.{json,md}
 
-One bundle of tests/data/bundles, one engine thread, the same ONNX Runtime session in each server, the same bytes in and out, at 1, 8 and 64
-clients. Servers are started once and take turns: each round runs every server at every number of clients for some seconds. The clients
+One bundle of tests/data/bundles, one engine thread, the same ONNX Runtime session in each server, the same numbers in and out (as bytes, LitServe as
+JSON), at 1, 8 and 64 clients. Servers are started once and take turns: each round runs every server at every number of clients for some seconds. The clients
 are threads of this process with connections that stay open; they share the machine with the server, whose CPU time is its own.
 
 Peers are run from .venv-serve-peers (serve_peers.txt); without it, or where one does not start, their rows say so. Loopback only.
@@ -168,9 +168,10 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else 1 for size in spec.shape]
     array = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     body, headers = request_of(array, spec.name)
+    as_json = json.dumps({"data": array.ravel().tolist()}).encode()
     starts = {
         "edgesmith serve": lambda: ours(body, headers, bundle.name),
-        "LitServe": lambda: peer("litserve", "LitServe", "/predict", array.tobytes(), {}),
+        "LitServe": lambda: peer("litserve", "LitServe", "/predict", as_json, {"Content-Type": "application/json"}),
         "PyTriton": lambda: peer("pytriton", "PyTriton", "/v2/models/model/infer", body, headers),
     }
     why_not: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
     python benchmarks/serve_peers.py litserve|pytriton MODEL.onnx PORT
 
-litserve   POST /predict, the bytes of the input -> those of the output
+litserve   POST /predict, JSON both ways: what comes in is handed to another process, and raw requests cannot be
 pytriton   the Open Inference Protocol, as ours
 """
 
@@ -28,26 +28,27 @@ def shape_of(opened: Any) -> list[int]:
     return [size if isinstance(size, int) else 1 for size in opened.get_inputs()[0].shape]
 
 
-def litserve(path: str, port: int) -> None:
+if sys.argv[1:2] == ["litserve"]:  # at the top: its workers are processes that import this file again
     import litserve
-    from fastapi import Request, Response
 
     class Api(litserve.LitAPI):
         def setup(self, device: str) -> None:
-            self.session = session(path)
+            self.session = session(sys.argv[2])
             self.name, self.shape = self.session.get_inputs()[0].name, shape_of(self.session)
 
-        async def decode_request(self, request: Request) -> np.ndarray:
-            return np.frombuffer(await request.body(), np.float32).reshape(self.shape)
+        def decode_request(self, request: dict[str, Any]) -> np.ndarray:
+            return np.array(request["data"], np.float32).reshape(self.shape)
 
         def predict(self, array: np.ndarray) -> np.ndarray:
             return self.session.run(None, {self.name: array})[0]
 
-        def encode_response(self, output: np.ndarray) -> Response:
-            return Response(output.tobytes(), media_type="application/octet-stream")
+        def encode_response(self, output: np.ndarray) -> dict[str, Any]:
+            return {"data": output.ravel().tolist()}
 
-    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=1, disable_openapi_url=True)
-    server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False, access_log=False)
+
+def lit(path: str, port: int) -> None:
+    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False)
 
 
 def pytriton(path: str, port: int) -> None:
@@ -75,4 +76,4 @@ def pytriton(path: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"litserve": litserve, "pytriton": pytriton}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"litserve": lit, "pytriton": pytriton}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
