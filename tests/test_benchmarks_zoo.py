@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attention_graph
@@ -180,3 +180,16 @@ def test_rows_that_are_missing_or_of_other_code_are_told(part):
     told = page.measured(found)
     assert "of 2 models: cpu 2, time 0, rtx 1." in told and "2 states of the code" in told
     assert "states" not in page.measured(found[1:])
+
+
+def test_an_opening_whose_memory_lay_badly_does_not_count(part, monkeypatch):
+    clocks, opened = part("clocks"), iter((1.106, 0.98, 0.97))
+
+    def once(paths):
+        ratio = next(opened)
+        return {"ours": SimpleNamespace(rounds=5, median_ms=60 * ratio, time_ratio=ratio, time_ratio_low=ratio - 0.02, time_ratio_high=ratio + 0.02)}  # fmt: skip
+
+    monkeypatch.setattr(clocks, "_opened", once)
+    ours = clocks.in_turns({"ours": Path("ours.onnx")})["ours"]
+    assert (ours.rounds, ours.ratio, ours.ms) == (15, 0.98, 60 * 0.98)
+    assert (ours.low, ours.high) == pytest.approx((0.96, 1.0))
