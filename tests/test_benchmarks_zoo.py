@@ -73,6 +73,28 @@ def test_no_path_is_dead_and_the_same_seed_gives_the_same_network(part):
     assert not first.training and first.norm.momentum == 0.1
 
 
+class Pooled(nn.Module):
+    """A norm of one pooled value a picture, as in a gate, behind a norm of maps; and a bound that clips nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, affine=False))
+        self.pooled = nn.BatchNorm2d(3, affine=False)
+        self.register_buffer("highest", torch.tensor(float("inf")))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pooled(self.maps(x).mean((2, 3), keepdim=True)).clamp(max=self.highest)
+
+
+def test_no_norm_blows_rounding_up_and_no_bound_is_infinite(part, monkeypatch):
+    monkeypatch.setattr(Spec, "build", lambda self, **_: Pooled())
+    network = part("living").living(Spec(), 10, (32, 32))
+    usual = network.maps[0].running_var.median()
+    assert 0.5 < usual < 2  # of 32 x 32 numbers of variance 1; the means of so many have one of 1 / 1024
+    assert network.pooled.running_var.min() > 0.01
+    assert network.highest == part("living").BOUND
+
+
 def test_attention_is_a_softmax_between_two_products_of_values(part):
     assert len(part("softmaxes").attentions(attention_graph.vit(2))) == 1
     split = onnx.parser.parse_model("""
