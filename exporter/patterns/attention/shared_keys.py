@@ -25,6 +25,7 @@ from ..base import Pattern
 from ..matchers.heads import unscaled
 from ..matchers.one_head import OneHead, one_head, turned
 from ..matchers.views import reshaped
+from .wide_values import WIDEST
 
 
 class RepeatKeys(Pattern):
@@ -80,6 +81,10 @@ class SplitQueries(Pattern):
         q = reshaped(model, before, found.q, (*heads, width))
         k = reshaped(model, before, found.k, (found.batch, 1, width, keys))
         v = turned(before, found.v) if found.from_left else found.v
+        if found.values > width:  # zeros add nothing to a product, and of three equal widths one kernel is made
+            q = _padded(model, before, q, (*heads, found.values), 7)
+            k = _padded(model, before, k, (found.batch, 1, found.values, keys), 6)
+            width = found.values
         rows = insert(before, "MatMul", [q, k], shape=(*heads, keys))
         if factor != 1:
             assert q.dtype is not None
@@ -111,6 +116,13 @@ def _between(softmax: ir.Node, scores: ir.Node) -> tuple[ir.Value | None, float 
     return node.inputs[1 - index], own[index][1] if factor == 1 else None
 
 
+def _padded(model: ir.Model, before: ir.Node, value: ir.Value, shape: tuple[int | str, ...], end: int) -> ir.Value:
+    """Zeros behind the last or the last but one axis of four, up to ``shape``; ``end`` is where Pad counts them."""
+    amounts = np.zeros(8, np.int64)
+    amounts[end] = int(shape[end - 4]) - int((sizes(value) or ())[end - 4] or 0)
+    return insert(before, "Pad", [value, shared_constant(model, "zeros", amounts)], shape=shape)
+
+
 def _in_parts(added: ir.Value, head: OneHead, parts: int) -> tuple[int | str | None, ...] | None:
     """The shape of a term (1 or B, 1, N, M), with fewer axes too, beside scores whose rows are in parts."""
     shape = sizes(added)
@@ -123,7 +135,7 @@ def _in_parts(added: ir.Value, head: OneHead, parts: int) -> tuple[int | str | N
 
 
 def _refusal(softmax: ir.Node, scores: ir.Node, head: OneHead, parts: int, known: bool) -> str:
-    if head.width != head.values:
+    if not head.width <= head.values <= WIDEST * head.width:
         return f"one head whose values are {head.values} wide and keys {head.width}"
     if not parts:
         return f"one head whose {head.rows} queries have no equal parts"

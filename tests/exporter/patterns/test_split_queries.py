@@ -41,6 +41,14 @@ def test_so_do_those_of_a_product_from_the_other_side():
     assert_rewrites(SplitQueries, text, to=to)
 
 
+def test_keys_get_zeros_up_to_the_width_of_the_values():
+    text = graph("c = Mul(a, s) p = Softmax<axis = -1>(c) y = MatMul(p, v)", v="5, 8", y="6, 8")
+    to = ["Reshape", "Reshape", "Pad", "Pad", "MatMul", "Mul", "Softmax", "Reshape", "MatMul", "Reshape"]
+    model = assert_rewrites(SplitQueries, text, to=to)
+    pads = [tuple(node.outputs[0].shape) for node in model.graph if node.op_type == "Pad"]
+    assert pads == [(2, 2, 3, 8), (2, 1, 8, 5)]
+
+
 def test_four_axes_and_an_open_batch_too():
     text = graph(q="1, 6, 4", k="1, 4, 5", v="1, 5, 4", y="1, 6, 4").replace("float[2, 1", "float[batch, 1")
     assert_rewrites(SplitQueries, text, to=["Reshape", "Reshape", "MatMul", "Softmax", "Reshape", "MatMul", "Reshape"])
@@ -49,7 +57,8 @@ def test_four_axes_and_an_open_batch_too():
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (graph(v="5, 8", y="6, 8"), "8 wide and keys 4"),
+        (graph(v="5, 20", y="6, 20"), "20 wide and keys 4"),
+        (graph(v="5, 3", y="6, 3"), "3 wide and keys 4"),
         (graph(q="7, 4", y="7, 4"), "7 queries"),
         (graph("d = Add(a, r) p = Softmax<axis = -1>(d) y = MatMul(p, v)"), "not of their size"),
         (graph("d = Add(a, m) c = Mul(d, s) p = Softmax<axis = -1>(c) y = MatMul(p, v)"), "scaled with them"),
