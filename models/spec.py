@@ -136,7 +136,9 @@ class ModelSpec:
         UserMistake for one that cannot be without.
         """
         if num_classes:
-            return replace(self, task=ModelSpec.task, may_classify=False) if self.may_classify else self
+            if not self.may_classify:
+                return self
+            return replace(self, task=ModelSpec.task, num_classes=num_classes, may_classify=False)
         if num_classes is None or not self.num_classes:
             return self
         if not self.may_go_without:

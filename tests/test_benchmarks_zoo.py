@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attention_graph
@@ -71,6 +71,28 @@ def test_no_path_is_dead_and_the_same_seed_gives_the_same_network(part):
     assert first.scale.abs().min() > 1e-3
     assert first.table.tolist() == [0.0, 1.0, 2.0]  # what is not constant was drawn, or means something
     assert not first.training and first.norm.momentum == 0.1
+
+
+class Pooled(nn.Module):
+    """A norm of one pooled value a picture, as in a gate, behind a norm of maps; and a bound that clips nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, affine=False))
+        self.pooled = nn.BatchNorm2d(3, affine=False)
+        self.register_buffer("highest", torch.tensor(float("inf")))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pooled(self.maps(x).mean((2, 3), keepdim=True)).clamp(max=self.highest)
+
+
+def test_no_norm_blows_rounding_up_and_no_bound_is_infinite(part, monkeypatch):
+    monkeypatch.setattr(Spec, "build", lambda self, **_: Pooled())
+    network = part("living").living(Spec(), 10, (32, 32))
+    usual = network.maps[0].running_var.median()
+    assert 0.5 < usual < 2  # of 32 x 32 numbers of variance 1; the means of so many have one of 1 / 1024
+    assert network.pooled.running_var.min() > 0.01
+    assert network.highest == part("living").BOUND
 
 
 def test_attention_is_a_softmax_between_two_products_of_values(part):
@@ -180,3 +202,16 @@ def test_rows_that_are_missing_or_of_other_code_are_told(part):
     told = page.measured(found)
     assert "of 2 models: cpu 2, time 0, rtx 1." in told and "2 states of the code" in told
     assert "states" not in page.measured(found[1:])
+
+
+def test_an_opening_whose_memory_lay_badly_does_not_count(part, monkeypatch):
+    clocks, opened = part("clocks"), iter((1.106, 0.98, 0.97))
+
+    def once(paths):
+        ratio = next(opened)
+        return {"ours": SimpleNamespace(rounds=5, median_ms=60 * ratio, time_ratio=ratio, time_ratio_low=ratio - 0.02, time_ratio_high=ratio + 0.02)}  # fmt: skip
+
+    monkeypatch.setattr(clocks, "_opened", once)
+    ours = clocks.in_turns({"ours": Path("ours.onnx")})["ours"]
+    assert (ours.rounds, ours.ratio, ours.ms) == (15, 0.98, 60 * 0.98)
+    assert (ours.low, ours.high) == pytest.approx((0.96, 1.0))

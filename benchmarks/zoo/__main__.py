@@ -53,6 +53,9 @@ def main() -> int:
         return 0
     names = asked.models or listed()
     if not asked.report:
+        from clocks import with_large_pages
+
+        with_large_pages()
         work(names, asked.steps, asked.work, asked.again, Limits(asked.cpu_s, asked.memory_gb), asked.kept_trace)
     from zoo_page import write
 

@@ -12,7 +12,7 @@ from .attention.heads_apart import PackedHeads, SeparateHeads
 from .attention.ort_attention import OrtAttention
 from .attention.pictures_first import PicturesFirst
 from .attention.project_channels import ProjectChannels
-from .attention.shared_keys import RepeatKeys
+from .attention.shared_keys import RepeatKeys, SplitQueries
 from .attention.unread_tokens import DropUnreadTokens
 from .attention.wide_values import WidenKeys
 from .attention.window_partition import MergeWindows
@@ -88,7 +88,8 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
         frozenset({"cpu"}),
     ),  # before SeparateHeads, which takes what it leaves; packs weights away from Q/DQ
     (SeparateHeads, CPU),
-    (WidenKeys, GPUS_FLOAT),  # the three make attention that TensorRT-RTX fuses; int8 not measured
+    (WidenKeys, GPUS_FLOAT),  # the four make attention that TensorRT-RTX fuses; int8 not measured
+    (SplitQueries, GPUS_FLOAT),
     (RepeatKeys, GPUS_FLOAT),
     (BiasBesideScores, GPUS_FLOAT),
     (PackedHeads, ALL - CPU),

@@ -64,6 +64,16 @@ def test_a_network_without_a_classifier_is_one_for_features_until_it_gets_classe
     assert prepare(spec, "random", num_classes=7).module(torch.zeros(1, 3, 224, 224)).shape == (1, 7)
 
 
+def test_a_trunk_that_a_classifier_wraps_is_read_as_the_network_with_the_classifier(tmp_path: Path):
+    small = {**NARROW, "out_features": 32}
+    trained = timm.create_model(
+        "deepseek_vit_412m", num_classes=7, **small
+    )  # encoder.* and head.*; without one: blocks.*
+    torch.save(trained.state_dict(), tmp_path / "tuned.pth")
+    made = prepare(find("timm:deepseek_vit_412m", small), tmp_path / "tuned.pth", num_classes=7, image_size=126)
+    assert torch.equal(made.module.state_dict()["head.weight"], trained.head.weight)
+
+
 def test_arguments_make_a_network_of_ones_own_widths():
     spec = find("timm:vit_tiny_patch16_224", NARROW)
     network = timm.create_model("vit_tiny_patch16_224", **NARROW)
