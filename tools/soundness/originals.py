@@ -31,7 +31,7 @@ TIMM = {  # name -> sides of the picture, further choices
     "xcit_nano_12_p16_224": (64, {"img_size": 64, "depth": 2}),
     "mvitv2_tiny": (64, {"img_size": 64}),
     "maxvit_pico_rw_256": (64, {"img_size": 64}),
-    "focalnet_tiny_srf": (64, {"depths": (1, 1, 1, 1)}),
+    "focalnet_tiny_srf": (64, {}),
     "poolformer_s12": (64, {}),
     "ghostnet_050": (64, {}),
     "repvit_m0_9": (64, {}),
@@ -49,7 +49,7 @@ def originals(folder: Path, only: str = "") -> Iterator[tuple[str, Path]]:
             try:
                 module, shape, is_open, outputs = make()
                 _trace(module, shape, is_open, outputs, path)
-            except (RuntimeError, ValueError, ImportError) as error:
+            except (RuntimeError, ValueError, TypeError, ImportError) as error:
                 print(f"left out: {name}: {str(error).splitlines()[0][:120]}", file=sys.stderr)
                 continue
         yield name, path

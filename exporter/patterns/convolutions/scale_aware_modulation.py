@@ -68,6 +68,7 @@ class MergeScaleHeads(Pattern):
             or attribute(concat, "axis") != 2
             or [value.producer() if value else None for value in concat.inputs] != stacked
             or any(node is None or node.op_type != "Unsqueeze" or _axes(node) != [2] for node in stacked)
+            or any(only_consumer(node.outputs[0]) is not concat for node in stacked if node is not None)
         ):
             self.decline(split, "the results are not interleaved by channel, or have other uses on the way")
             return None

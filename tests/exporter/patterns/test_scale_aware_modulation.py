@@ -48,6 +48,13 @@ def test_refuses_when_a_head_has_other_uses():
     assert_refuses(MergeScaleHeads, tapped, because="other uses on the way")
 
 
+@pytest.mark.parametrize("stacked", ["u0", "u1"])
+def test_refuses_when_a_result_has_other_uses_before_they_are_interleaved(stacked):
+    """Found by a mutant: of all but the first it was not asked, and a node that is read was to be removed."""
+    tapped = HEADS.replace("6, 7] y)", f"6, 7] y, float[batch, 2, 1, 6, 7] {stacked})")
+    assert_refuses(MergeScaleHeads, tapped, because="other uses on the way")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
