@@ -96,6 +96,19 @@ def test_a_mistake_comes_in_its_turn():
     assert seen == [0, 1, 2]
 
 
+def test_the_frames_in_front_of_where_a_source_breaks_off_get_their_answers():
+    class Broken(Numbers):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from super().__iter__()
+            raise UserMistake("the disk went away")
+
+    seen = []
+    with pytest.raises(UserMistake, match="the disk"):
+        for _, told in answered(Broken(3), value, 2):
+            seen.append(told)
+    assert seen == [0, 1, 2]
+
+
 def test_picture_files_are_read_by_the_threads_and_say_what_is_broken(tmp_path: Path):
     for index in range(6):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((4, 4, 3), index, np.uint8))

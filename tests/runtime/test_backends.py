@@ -127,9 +127,11 @@ class Absent:
         if name.split(".")[0] in {"torch", "onnx", "onnx_ir", "onnxscript", "timm", "PIL", "scipy", "rich", "typer", "skimage"}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
-import edgesmith, numpy, pkgutil, importlib, edgesmith.runtime as runtime
+import edgesmith, numpy, pkgutil, importlib.util, edgesmith.runtime as runtime
+serves = importlib.util.find_spec("starlette") is not None  # the extra of the server, which not every device has
 for module in pkgutil.walk_packages(runtime.__path__, "edgesmith.runtime."):
-    importlib.import_module(module.name)
+    if serves or ".commands.serve." not in module.name:
+        importlib.import_module(module.name)
 assert not {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"} & set(sys.modules), "engines are imported on use"
 with edgesmith.load(sys.argv[1]) as session:
     print(session(numpy.full((9, 9, 3), (0, 255, 0), numpy.uint8)).best.label)

@@ -269,7 +269,7 @@ def test_a_stop_in_the_middle_leaves_what_was_there(tiny, tmp_path, monkeypatch,
         monkeypatch.setattr(publish, "exchange", lambda *_: False)
         monkeypatch.setattr(publish.os, "replace", stop(os.replace, 2 if before and "last" in step else 1))
     elif step == "exchange":
-        monkeypatch.setattr(publish, "exchange" if before else "_swap", stop(publish.exchange, 1))
+        monkeypatch.setattr(publish, "exchange" if before else "swap", stop(publish.exchange, 1))
     else:
         monkeypatch.setattr(publish, "_put", stop(publish._put, 2 if step == "copy" else 4))
     expected = UserMistake if isinstance(error, OSError) else type(error)

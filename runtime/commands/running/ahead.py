@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from ...errors import EdgesmithError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -47,7 +50,7 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator
     waiting: deque[Future[Answered]] = deque()
     pool = ThreadPoolExecutor(calls + 1, "edgesmith-run")
     try:
-        for read in source.reads():
+        for read in _reads(source):
             waiting.append(pool.submit(both, read))
             if len(waiting) > calls + 1:
                 yield waiting.popleft().result()
@@ -55,6 +58,18 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _reads(source: Any) -> Iterator[Callable[[], Any]]:
+    """Where a source breaks off, its error comes in its turn too: the frames in front of it get their answers."""
+    try:
+        yield from source.reads()
+    except EdgesmithError as error:
+        yield partial(_raised, error)
+
+
+def _raised(error: EdgesmithError) -> Any:
+    raise error
 
 
 def _answer(frame: Any, answer: Callable[[Any], Any]) -> Any:
