@@ -133,7 +133,7 @@ def machine() -> dict[str, Any]:
 
 def page(found: Sequence[Row], told: Mapping[str, Any]) -> Iterator[str]:
     """The counts, a line a model, and which layers stay in float and why."""
-    chip, whole = told["machine"], [row for row in found if FIGURES in row.get("judge", {})]
+    chip, whole = told["machine"], [row for row in found if OURS in row.get("judge", {}).get(FIGURES, {})]
     packages = ", ".join(f"{name} {told[name]}" for name in ("torch", "timm", "onnxruntime"))
     yield HEAD
     yield f"{told['date']}, {chip['cpu']}, {chip['cores']} cores, load {chip['load']}, {packages}. Measured: {len(whole)} of {len(found)} models."

@@ -21,6 +21,7 @@ from ..run.nouns import INPUT, OUTPUTS, ExportedGraph, Shapes
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx_ir as ir
     from torch import nn
 
 IR_VERSION = 10
@@ -61,7 +62,7 @@ def trace(
     example = torch.zeros(example_shape, dtype=own_type)
     dims: dict[int, Any] = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
 
-    def exported() -> Any:
+    def exported(optimize: bool = True) -> Any:
         with torch.no_grad(), _quiet():
             return torch.onnx.export(
                 module.eval(),
@@ -71,6 +72,7 @@ def trace(
                 input_names=[INPUT],
                 output_names=list(outputs),
                 dynamic_shapes=(dims,) if dims else None,
+                optimize=optimize,
                 verbose=False,
             )
 
@@ -81,6 +83,9 @@ def trace(
             raise
         program = exported()
     assert program is not None
+    if _reads_what_nobody_made(program.model):  # by torch's own simplification; our passes do without it
+        program = exported(optimize=False)
+        assert program is not None
     model = program.model
     model.ir_version = min(model.ir_version, IR_VERSION)
     _name_open_axes(model, shapes)
@@ -89,6 +94,17 @@ def trace(
     _own_the_weights(model)
     _forget_where_it_was_made(model)
     return ExportedGraph(model, name, shapes, INPUT, tuple(outputs))
+
+
+def _reads_what_nobody_made(model: ir.Model) -> bool:
+    """Whether a node reads a value that no node, input or constant of the graph gives.
+
+    torch 2.14 forgets the bounds of all but one where a value is clamped several times by tensors, as in gemma4_vit of timm
+    (findings/torch_exporter_forgets_bounds_of_a_clamp.sh).
+    """
+    given = set(model.graph.inputs) | set(model.graph.initializers.values())
+    read = (value for node in model.graph for value in node.inputs if value is not None and value.producer() is None)
+    return any(value not in given for value in read)
 
 
 def _written_out(module: nn.Module) -> bool:
