@@ -56,6 +56,7 @@ def facts_of(plan: Plan) -> Facts:
 
     assert plan.calibration is not None
     judge = plan.task.judge
+    known = plan.precision in PRECISIONS  # where precisions are still to be chosen among, none has a floor yet
     return Facts(
         name=plan.spec.name,
         precision=plan.precision,
@@ -65,7 +66,7 @@ def facts_of(plan: Plan) -> Facts:
         evaluation=lambda held_out, reference: judge.evaluation(held_out, reference, plan.rule, plan.contract),
         distance=judge.distance,
         doubts=judge.doubts,
-        floor_db=PRECISIONS[plan.precision].floor_db,
+        floor_db=PRECISIONS[plan.precision].floor_db if known else None,
         engine=lambda model, recipe: on_engine(model, plan.target.engine.name, exact=recipe.form in WEIGHT_ONLY),
     )
 
