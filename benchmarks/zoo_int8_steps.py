@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 from apart import Notes
 from living import SEED, living, save, size_of
-from steps import first_lines
+from steps import told_in
 from zoo_int8_peer import PEER, PLAIN, answers, figures, opened
 
 import edgesmith
@@ -62,7 +60,7 @@ def make(name: str, folder: Path, notes: Notes) -> None:
     """What our export and the peer start from."""
     import torch
 
-    with _told(notes, "pictures"):
+    with told_in(notes, "pictures"):
         spec, size = find(f"timm:{name}"), size_of(find(f"timm:{name}"))
         notes.put(size=list(size), parameters=spec.parameters)
         plan = make_plan(f"timm:{name}", **choices(folder))
@@ -72,14 +70,14 @@ def make(name: str, folder: Path, notes: Notes) -> None:
         )
         images = {"calibration": plan.calibration.data.calibration, "held_out": judging.calibration}
         arrays = {split: np.concatenate(list(found.batches(16))) for split, found in images.items()}
-    with _told(notes, "create"):
+    with told_in(notes, "create"):
         module = living(spec, spec.num_classes, size, images=torch.from_numpy(arrays["calibration"]))
         save(module, folder / WEIGHTS)
         with torch.inference_mode():
             logits = np.concatenate([module(torch.from_numpy(image[None])).numpy() for image in arrays["held_out"]])
         np.savez(folder / "pictures.npz", logits=logits, **arrays)
         notes.put(calibrate=len(arrays["calibration"]), judge=len(logits))
-    with _told(notes, "trace"):
+    with told_in(notes, "trace"):
         plan = make_plan(f"timm:{name}", str(folder / WEIGHTS), **choices(folder))
         ir.save(open_source(plan).export(folder).model, folder / PLAIN)
         notes.put(made=True)
@@ -87,7 +85,7 @@ def make(name: str, folder: Path, notes: Notes) -> None:
 
 def ours(name: str, folder: Path, notes: Notes) -> None:
     """Our bundle's graph and what its report says."""
-    with _told(notes, "export"):
+    with told_in(notes, "export"):
         result = edgesmith.export(f"timm:{name}", str(folder / WEIGHTS), **choices(folder))
         assert result.bundle is not None
         shutil.copy(result.path / "model.onnx", folder / OURS)
@@ -131,14 +129,3 @@ def judge(name: str, folder: Path, notes: Notes) -> None:
     calls = {path: partial(one.run, None, {one.get_inputs()[0].name: images[:1]}) for path, one in sessions.items()}
     timed = in_turns(calls, rounds=ROUNDS, warmup=2, clock="cpu")
     notes.put(times={path: {"ms": one.median_ms, "ratio": one.time_ratio, "low": one.time_ratio_low, "high": one.time_ratio_high} for path, one in timed.items()})  # fmt: skip
-
-
-@contextmanager
-def _told(notes: Notes, stage: str) -> Iterator[None]:
-    notes.put(stage=stage)
-    try:
-        yield
-    except Exception as error:
-        notes.put(failed=first_lines(error))
-        raise
-    notes.put(stage="")

@@ -37,13 +37,13 @@ CHECKPOINT, PLAIN, OURS = "weights.safetensors", "plain.onnx", "ours.onnx"
 
 def cpu(name: str, folder: Path, notes: Notes) -> None:
     """The whole export; its parity, passes and nodes. Checkpoint, traced graph and ours stay in ``folder``."""
-    with _told(notes, "create"):
+    with told_in(notes, "create"):
         spec = find(f"timm:{name}")
         size, classes = size_of(spec), spec.num_classes or CLASSES
         save(living(spec, classes, size), folder / CHECKPOINT)
         notes.put(size=list(size), own_size=list(spec.contract.size), parameters=spec.parameters)
         notes.put(num_classes=classes)
-    with _told(notes, "export"):
+    with told_in(notes, "export"):
         result = edgesmith.export(
             f"timm:{name}", str(folder / CHECKPOINT), target="cpu", out=str(folder / "cpu.edge"), keep=True,
             overwrite=True, seed=SEED, **_choices(notes),
@@ -85,7 +85,7 @@ def rtx(name: str, folder: Path, notes: Notes) -> None:
 
 def rewritten_for(target: str, name: str, folder: Path, notes: Notes) -> tuple[Plan, Judge, dict[str, ir.Model]]:
     """The kept trace through passes and judge of an export for ``target``; both graphs, ours first."""
-    with _told(notes, "plan"):
+    with told_in(notes, "plan"):
         plan = make_plan(
             f"timm:{name}", str(folder / CHECKPOINT), target=target, out=str(folder / f"{target}.edge"),
             overwrite=True, seed=SEED, **_choices(notes),
@@ -94,7 +94,7 @@ def rewritten_for(target: str, name: str, folder: Path, notes: Notes) -> tuple[P
         judge = Judge(source.runner, source.judge, plan, source.module)
         plain = ir.load(folder / PLAIN)
         exported = ExportedGraph(plain, plan.spec.name, plan.shapes, plan.input_name, plan.output_names)
-    with _told(notes, "rewrite"):
+    with told_in(notes, "rewrite"):
         rewritten, rows = rewrite_soundly(plan, exported, judge)
         nodes = {"nodes_before": rewritten.nodes_before, "nodes_after": rewritten.nodes_after}
         passes = [{"name": one.name, "count": one.count} for one in rewritten.passes]
@@ -113,7 +113,7 @@ def first_lines(error: BaseException) -> str:
 
 
 @contextmanager
-def _told(notes: Notes, stage: str) -> Iterator[None]:
+def told_in(notes: Notes, stage: str) -> Iterator[None]:
     """A step that stops says where, and why."""
     notes.put(stage=stage)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..bundle.bundle import OPEN_TRIES, Bundle, open_bundle
-from ..bundle.trust import check_older
+from ..bundle.trust import check_older, check_signed
 from ..errors import BundleChanged, UserMistake
 from ..plugins.engine import check_engine
 from ..session.session import Session
@@ -52,10 +52,7 @@ def load(
     for left in reversed(range(OPEN_TRIES)):
         try:
             opened = open_bundle(place)
-            if keyring is not None:
-                from ..bundle.trust.believe import believe
-
-                believe(opened, keyring, allow_older)
+            check_signed(opened, keyring, allow_older)
             return _start(opened, backend, threads, pool_mb, spin, tell, options)
         except BundleChanged:  # replaced since it was opened, a moment ago: then the new one is meant
             if not left:

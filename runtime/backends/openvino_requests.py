@@ -8,13 +8,13 @@ streams, which share one copy of the weights. Who never calls from two threads n
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import EdgesmithError
+from ..session.benchmark import processors
 
 MOST_STREAMS = 8  # beside the first: each has working memory of its own
 log = logging.getLogger("edgesmith")
@@ -23,11 +23,6 @@ log = logging.getLogger("edgesmith")
 def streams_beside(threads: int | None) -> int:
     """How many more calls of ``threads`` threads fit the processors of this process beside one; 0 where one call takes all."""
     return min(MOST_STREAMS, processors() // threads - 1) if threads else 0
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Requests:

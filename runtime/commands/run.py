@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..bundle.bundle import open_bundle
+from ..bundle.trust import check_signed
 from ..errors import BundleRefused, EdgesmithError, UserMistake, one_line
 from ..errors.addresses import shown, shown_in
 from ..ground import signals
@@ -47,10 +48,7 @@ def run(asked: Asked) -> int:
     if task_of(bundle.task).arrays:
         from .running.arrays import run_arrays
 
-        if asked.keyring is not None:
-            from ..bundle.trust.believe import believe
-
-            believe(bundle, asked.keyring, asked.allow_older)
+        check_signed(bundle, asked.keyring, asked.allow_older)
         return run_arrays(asked, bundle)
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet

@@ -121,6 +121,11 @@ def to_json(timings: Mapping[str, Timing], **extras: Any) -> dict[str, Any]:
     return {**head, **extras, "rows": rows, "machine": machine()}
 
 
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, Any]:
     """What the figures were taken on: chip, cores, system, load; no names of hosts or users."""
     chip = platform.processor() or platform.machine()
@@ -128,7 +133,7 @@ def machine() -> dict[str, Any]:
         if line.lower().startswith(("model name", "hardware")):
             chip = line.partition(":")[2].strip()
             break
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = processors()
     board = _read("/proc/device-tree/model").strip("\0\n ")
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     facts = {"cpu": chip, "cores": usable, "load": load, "system": f"{platform.system()} {platform.machine()}"}

@@ -15,6 +15,7 @@ from ...backends.load import load
 from ...bundle.bundle import Bundle, open_bundle
 from ...bundle.engines import ENGINES
 from ...bundle.golden import GOLDEN
+from ...bundle.trust import check_signed
 from ...errors import BundleRefused, EdgesmithError
 from ...session.session import Session
 
@@ -61,7 +62,7 @@ def start(place: str, wish: Wish, tell: Tell, bundle: Bundle | None = None) -> S
     tell("opening", None)
     try:
         bundle = bundle or open_bundle(place)
-        _believe(bundle, wish.keyring, wish.allow_older)
+        check_signed(bundle, wish.keyring, wish.allow_older)
     except BundleRefused as error:
         return _older(place, wish, tell, error, None)
     try:
@@ -87,13 +88,6 @@ def _start(bundle: Bundle, wish: Wish, tell: Tell) -> Started:
             session.close()
             raise
     return Started(session, degraded)
-
-
-def _believe(bundle: Bundle, keyring: str | None, allow_older: bool) -> None:
-    if keyring is not None:
-        from ...bundle.trust.believe import believe
-
-        believe(bundle, keyring, allow_older)
 
 
 def _load(bundle: Bundle, wish: Wish, tell: Tell) -> tuple[Session, str]:
@@ -145,6 +139,6 @@ def _older(place: str, wish: Wish, tell: Tell, error: EdgesmithError, failed: Bu
         raise error
     why = f"{error.what}: {error.found}".replace("\n", "; ")
     _warn("ROLLED BACK: the last good bundle of %s takes its place, since %s", place, why)
-    _believe(good, wish.keyring, allow_older=True)  # it is, and that is what was asked for
+    check_signed(good, wish.keyring, allow_older=True)  # it is, and that is what was asked for
     started = _start(good, wish, tell)
     return Started(started.session, started.degraded, why)

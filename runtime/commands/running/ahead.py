@@ -6,7 +6,6 @@ the answer, so there each frame has its answer before the next is asked for.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -23,8 +22,9 @@ Answered = tuple[Any, Any]  # a frame and its answer, None where it has no pictu
 
 def at_once(threads: int | None) -> int:
     """How many calls of so many threads fit the processors of this process; of one thread each unless it is said."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, processors // (threads or 1))
+    from ...session.benchmark import processors
+
+    return max(1, processors() // (threads or 1))
 
 
 def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator[Answered, None, None]:
@@ -42,10 +42,8 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator
 
     def both(read: Callable[[], Any]) -> Answered:
         frame = read()
-        if frame.image is None:
-            return frame, None
         with free:
-            return frame, answer(frame.image)
+            return frame, _answer(frame, answer)
 
     waiting: deque[Future[Answered]] = deque()
     pool = ThreadPoolExecutor(calls + 1, "edgesmith-run")

@@ -12,7 +12,6 @@ from ...errors.addresses import shown
 from ...ground.regular import read_regular
 
 if TYPE_CHECKING:
-    from ...bundle.bundle import Bundle
     from ..device.startup import Wish
 
 Where = tuple[Path | None, int | None]  # file or port of --health
@@ -102,10 +101,6 @@ class Asked:
     def place(self) -> str | None:
         """The one source that is asked for; None where pictures are."""
         return PIPE if self.images == (PIPE,) else self.source
-
-    def bundle_is(self, bundle: Bundle) -> bool:
-        """Whether this one stands at the place that is asked for."""
-        return Path(self.bundle).absolute() == bundle.path
 
     def wish(self, live: bool, calls: int) -> Wish:
         """How to start: threads that wait awake are for frames that follow at once, a self-test is for who wants to know, and
