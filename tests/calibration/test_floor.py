@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from linear_graph import feeds, linear_graph
+from linear_graph import Noise, feeds, linear_graph
 
 from edgesmith.calibration.budget import hold
 from edgesmith.calibration.judge.accuracy import sqnr_db
@@ -17,23 +17,6 @@ from edgesmith.calibration.precisions import PRECISIONS, weights_only
 from edgesmith.calibration.sites.sites import find_sites
 
 OUT_OF_REACH = 1000.0
-
-
-class Noise:
-    """Seeded noise with what a report tells of an ImageSet."""
-
-    source, kind, contract, labels = "noise", "arrays", None, None
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.array = np.random.default_rng(seed).standard_normal((count, 8, 8, 96)).astype(np.float32)
-        self.digest = f"{seed:064}"
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def batches(self, size: int, start: int = 0):
-        for first in range(start, len(self.array), size):
-            yield self.array[first : first + size]
 
 
 @pytest.fixture(scope="module")

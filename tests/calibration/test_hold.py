@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from linear_graph import LINEARS, feeds, linear_graph
+from linear_graph import LINEARS, Noise, feeds, linear_graph
 
 from edgesmith.calibration.budget import hold
 from edgesmith.calibration.judge.accuracy import sqnr_db
@@ -16,23 +16,6 @@ from edgesmith.calibration.judge.evaluation import Evaluation, NothingFound
 from edgesmith.calibration.nouns import Recipe
 from edgesmith.calibration.sites.sites import find_sites
 from edgesmith.runtime.errors import UserMistake
-
-
-class Noise:
-    """Seeded noise with what a report tells of an ImageSet."""
-
-    source, kind, contract, labels = "noise", "arrays", None, None
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.array = np.random.default_rng(seed).standard_normal((count, 8, 8, 96)).astype(np.float32)
-        self.digest = f"{seed:064}"
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def batches(self, size: int, start: int = 0):
-        for first in range(start, len(self.array), size):
-            yield self.array[first : first + size]
 
 
 def by_answers(held_out: Any, reference: Any) -> Evaluation:

@@ -54,3 +54,20 @@ def linear_graph(batch: int | str = "B", seed: int = 0) -> ir.Model:
 def feeds(batch: int = 2) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     return {"x": rng.standard_normal((batch, 8, 8, 96)).astype(np.float32)}
+
+
+class Noise:
+    """Seeded noise for that graph, with what a report tells of an ImageSet."""
+
+    source, kind, contract, labels = "noise", "arrays", None, None
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.array = np.random.default_rng(seed).standard_normal((count, 8, 8, 96)).astype(np.float32)
+        self.digest = f"{seed:064}"
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def batches(self, size: int, start: int = 0):
+        for first in range(start, len(self.array), size):
+            yield self.array[first : first + size]
