@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .calibration.judge.task import TaskJudge
     from .calibration.precisions import Precision
+    from .exporter.commands.measure.sweep.flow import Progress as Cells
     from .exporter.patterns.base import Pattern
     from .exporter.pipeline import Result
     from .exporter.plan.quantised import Data
@@ -48,6 +49,7 @@ __all__ = [
     "register_precision",
     "register_target",
     "register_task",
+    "sweep",
 ]
 
 
@@ -266,6 +268,43 @@ def compare(
         fspath(first), fspath(second), weights=None if weights is None else fspath(weights), num_classes=num_classes, precision=precision,
         data=None if data is None else fspath(data),
     )  # fmt: skip
+
+
+def sweep(
+    models: Place | Sequence[Place],
+    *,
+    target: str = "cpu",
+    precision: str | None = None,
+    out: Place = "sweep",
+    limit_s: float = 1800.0,
+    limit_mb: float = 6000.0,
+    rounds: int = 10,
+    threads: int = 1,
+    again: bool = False,
+    ray: str | None = None,
+    progress: Cells | None = None,
+    **unknown: NoReturn,
+) -> dict[str, Any]:
+    """Export and measure models x targets x precisions, each in a process of its own: what ``edgesmith sweep --json`` prints.
+
+    ``models``: files with one model and its settings a line, or models. Rows that ``out`` has from before are kept; what a cell cannot do
+    is a row with its ``exit_code``.
+
+    Raises UserMistake for a line, a name, a target or a folder that cannot be used; nothing has run then.
+    """
+    given = {**locals()}
+    refuse_unknown(sweep, given.pop("unknown"))
+    from .exporter.plan.kinds import check_call
+
+    check_call(sweep, given)
+    from os import PathLike, fspath
+
+    from .exporter.commands.measure.sweep.flow import Asked
+    from .exporter.commands.measure.sweep.flow import sweep as run
+
+    several = [models] if isinstance(models, (str, PathLike)) else models
+    lines = [fspath(one) for one in several]
+    return run(Asked(lines, target, precision, fspath(out), limit_s, limit_mb, rounds, threads, again, ray), progress)
 
 
 def inspect(path: Place, *, gpu_arch: str | None = None, **unknown: NoReturn) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..runtime.errors import UserMistake
+from .channels import adapted
 from .fit import check_fit, head_classes, without_head
 from .spec import ModelSpec
 from .weights.checkpoint import Checkpoint, read_checkpoint
@@ -70,7 +71,8 @@ def prepare(
     classes = num_classes or spec.num_classes
     chosen = choose(spec, checkpoint)
     state = values_of(chosen.tensors, checkpoint.source, checkpoint.size_bytes)
-    state, notes = spec.at_size(spec.rename(state), size)
+    state, told = adapted(spec.rename(state), spec, size)
+    state, notes = spec.at_size(state, size)
     if not classes:
         state, less = without_head(spec, state)
         notes = (*notes, *less)
@@ -84,7 +86,7 @@ def prepare(
     if filled:  # the pooling exponents of a plain ViT keep their first value
         state |= {name: value for name, value in module.state_dict().items() if name in filled}
     module.load_state_dict(state)
-    notes = (*checkpoint.notes, *chosen.notes, *notes, *more, *filled.values())
+    notes = (*checkpoint.notes, *chosen.notes, *told, *notes, *more, *filled.values())
     return Prepared(module.eval(), spec, size, classes, checkpoint.source, checkpoint.sha256, chosen.average, notes)
 
 

@@ -67,6 +67,9 @@ class ModelSpec:
     assumed: tuple[str, ...] = ()  # what nothing says and was taken for granted, for the notes of a plan
     may_classify: bool = False  # it has no classifier, and its builder makes one where it is given a number of classes
     channels_argument: str = ""  # of ``build``: how many channels a picture has, where that can be chosen
+    first_layers: tuple[
+        str, ...
+    ] = ()  # that see the picture: their weights of three channels are adapted to other numbers
     contract_assumed: str = ""  # who says nothing of how pictures are prepared: "a module"; "": the source says it
     may_go_without: bool = False  # its builder leaves the classifier out where it is given 0 classes
     sizes_by_trying: bool = False  # no rule says which image sizes it can see: ``check_size`` of its module tries one

@@ -10,6 +10,7 @@ import pytest
 
 import edgesmith
 from edgesmith.exporter.commands.measure import bench, evaluate
+from edgesmith.exporter.commands.measure.sweep import flow
 from edgesmith.exporter.plan.plan import make_plan
 from edgesmith.exporter.plan.settings import SETTINGS
 from edgesmith.runtime.errors import UserMistake
@@ -21,6 +22,7 @@ CALLS = {
     "bench": ("smt.edge",),
     "compare": ("a.edge", "b.edge"),
     "inspect": ("smt.edge",),
+    "sweep": ("smt",),
 }
 
 
@@ -48,7 +50,9 @@ def test_export_takes_what_a_plan_takes_with_the_same_defaults():
     assert _keywords(edgesmith.export) == expected
 
 
-@pytest.mark.parametrize(("ours", "inner"), [("bench", bench.bench), ("evaluate", evaluate.Asked)])
+@pytest.mark.parametrize(
+    ("ours", "inner"), [("bench", bench.bench), ("evaluate", evaluate.Asked), ("sweep", flow.Asked)]
+)
 def test_defaults_are_those_of_the_call_behind_it(ours, inner):
     here, there = _keywords(getattr(edgesmith, ours)), _keywords(inner)
     assert {name: here[name] for name in there if name in here} == {n: v for n, v in there.items() if n in here}

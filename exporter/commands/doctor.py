@@ -24,10 +24,21 @@ if TYPE_CHECKING:
 PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "": (("numpy",), ("opencv-python-headless", "opencv-python", "opencv-contrib-python")),
     "export": (
-        ("torch",), ("torchvision",), ("timm",), ("onnx",), ("onnx-ir",), ("onnxscript",), ("onnx-graphsurgeon",),
-        ("polygraphy",), ("safetensors",), ("scikit-image",), ("rich",), ("typer",),
+        ("torch",), ("torchvision",), ("timm",), ("onnx",), ("onnx-ir",), ("onnxscript",), ("onnxslim",), ("onnx-graphsurgeon",),
+        ("polygraphy",), ("safetensors",), ("transformers",), ("tokenizers",), ("pyyaml",), ("pycocotools",), ("scikit-image",),
+        ("rich",), ("typer",),
     ),
     **{engine.extra: (engine.distributions,) for engine in ENGINES.values()},
+    "serve": (("starlette",), ("uvicorn",), ("prometheus-client",)),
+    "triton": (("tritonclient",),),
+    "sign": (("cryptography",),),
+    "ray": (("ray",),),
+    "hf": (("pyarrow",),),
+    "mlflow": (("mlflow",),),
+}  # fmt: skip
+NEEDED_FOR = {  # what a row says, where it is neither the name of a target nor of an extra
+    "": "everything", "serve": "edgesmith serve", "triton": "edgesmith triton --check", "sign": "edgesmith sign, verify", "ray": "--ray",
+    "hf": "--data of Parquet, Arrow", "mlflow": "eval --log mlflow",
 }  # fmt: skip
 CPU_FLAGS = tuple("avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8 asimdhp bf16".split())  # noqa: SIM905
 
@@ -85,7 +96,7 @@ def _packages() -> list[dict[str, Any]]:
                 {
                     "name": names[0],
                     "extra": extra,
-                    "needed_for": f"--target {extra}" if extra in TARGETS else extra or "everything",
+                    "needed_for": NEEDED_FOR.get(extra, f"--target {extra}" if extra in TARGETS else extra),
                     "version": version,
                     "wanted": wanted,
                     "state": "missing" if not version else "old" if old else "ok",

@@ -128,7 +128,7 @@ def found_for(model: str, model_args: Mapping[str, Any], fields: Mapping[str, An
         expected=face_words(*spec.contract.face),
         because="the file was written for it" if spec.file else "its layers are made for it",
         attempt="leave --channels out"
-        + (", or a network of timm, whose channels can be chosen" if not argument else ""),
+        + (", or a network of timm or a family of ours, whose channels can be chosen" if not argument else ""),
     )
 
 

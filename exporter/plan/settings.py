@@ -194,7 +194,7 @@ class Settings:
         kind=Number,
         group=PREPARING,
         usual="the model's",
-        page="`1` for grey pictures, `3`, or `4` with alpha; a network of timm is built for it (`in_chans`)",
+        page="`1` for grey pictures, `3`, or `4` with alpha; our families and networks of timm are built for it (`in_chans`)",
     )
     layout: str | None = ask(
         None,

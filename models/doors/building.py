@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
+from ..channels import checked, contract_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,7 +70,6 @@ def built(
 
 def with_arguments(spec: ModelSpec, model_args: Mapping[str, Any]) -> ModelSpec:
     """A family's variant with other arguments of its builder; UserMistake where it does not take them."""
-    changed = replace(spec, config={**spec.config, **model_args}, asked=dict(model_args))
     if spec.folder:
         raise UserMistake(
             f"{spec.name} takes no --model-arg",
@@ -78,7 +78,12 @@ def with_arguments(spec: ModelSpec, model_args: Mapping[str, Any]) -> ModelSpec:
             because="its sizes are those of config.json in the folder of its weights",
             attempt="--weights FOLDER",
         )
-    known = (*spec.config, *spec.arguments)
+    changed = replace(spec, config={**spec.config, **model_args}, asked=dict(model_args))
+    if spec.channels_argument in model_args:
+        channels = checked(model_args[spec.channels_argument])
+        contract, assumed = contract_for(spec.contract, channels, spec.family)
+        changed = replace(changed, contract=contract, assumed=(*spec.assumed, *assumed))
+    known = (*spec.config, *spec.arguments, *filter(None, (spec.channels_argument,)))
     network = built(spec.name, lambda: on_meta(changed, spec.contract.size), model_args, lambda: known)
     return replace(changed, parameters=sum(parameter.numel() for parameter in network.parameters()))
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.errors import UserMistake
-from ...runtime.pictures.contract import CHANNELS, ImageContract
+from ...runtime.pictures.contract import ImageContract
+from ..channels import ARGUMENT, USUAL, checked, contract_for
 from ..labels import numbers
 from ..spec import ModelSpec
 from ..weights.said import timm_says
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["build", "check_size", "rename_for", "resized_for", "spec"]
 
 NOT_OURS = ("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes")
-CHANNELS_ARGUMENT, USUAL_CHANNELS = "in_chans", 3
 FILTERS = ("checkpoint_filter_fn", "checkpoint_filter_fn_classifier", "_filter_fn", "_filter_torchvision_pretrained")
 
 
@@ -45,10 +45,11 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
     says = {**words, "input_size": cfg.test_input_size or cfg.input_size, "crop_pct": cfg.test_crop_pct or cfg.crop_pct}
     fields = timm_says({**says, "model_args": dict(model_args)}, f"timm's {full}")
     published = ImageContract(**{**fields, "channels": len(fields.get("mean", (0, 0, 0)))})
-    contract = published.with_channels(_channels(model_args, cfg))
+    channels = checked(model_args.get(ARGUMENT, (cfg.input_size or (USUAL,))[0]))
+    contract, assumed = contract_for(published, channels, "timm")
     unpooled = not model_args.get("global_pool", "as published")  # which no classifier can follow
     classes = 0 if unpooled else int(cfg.num_classes or 0)
-    named = cfg.classifier or ()
+    named, first = cfg.classifier or (), cfg.first_conv or ()
     known = ModelSpec(
         name=f"timm:{name.strip()}",
         family="timm",
@@ -66,8 +67,9 @@ def spec(name: str, model_args: Mapping[str, Any]) -> ModelSpec:
         module=__name__,
         classifier=(named,) if isinstance(named, str) else tuple(named),
         asked=dict(model_args),
-        assumed=() if contract.channels == published.channels else (_averaged(contract),),
-        channels_argument=CHANNELS_ARGUMENT,
+        assumed=assumed,
+        channels_argument=ARGUMENT,
+        first_layers=(first,) if isinstance(first, str) else tuple(first),
         sizes_by_trying=True,
     )
     _refuse(known.name, model_args)
@@ -106,69 +108,15 @@ def resized_for(
     """Tables of positions for another size, as timm resamples them; and a note where that was done."""
     network = on_meta(spec, image_size)
     wanted = {name: value.shape for name, value in network.state_dict().items()}
-    state, told = _first_layers(state, spec, network)
     heads = {f"{layer}.{kind}" for layer in spec.classifier for kind in ("weight", "bias")}
     other = {name for name in wanted.keys() & state.keys() - heads if wanted[name] != state[name].shape}
     if not other:
-        return state, told
+        return state, ()
     read = _filtered(dict(state), network)
     if read is None or any(read.get(name, state[name]).shape != wanted[name] for name in other):
-        return state, told  # the comparison with the network tells which do not fit
+        return state, ()  # the comparison with the network tells which do not fit
     changed = {name: read[name] for name in other}
-    return {**state, **changed}, (
-        *told,
-        "{} tables of positions resampled for {}x{}".format(len(changed), *image_size),
-    )
-
-
-def _channels(model_args: Mapping[str, Any], cfg: Any) -> int:
-    """How many channels the network is built for."""
-    asked = model_args.get(CHANNELS_ARGUMENT, (cfg.input_size or (USUAL_CHANNELS,))[0])
-    if type(asked) is int and asked in CHANNELS:
-        return asked
-    raise UserMistake(
-        "Pictures do not have so many channels",
-        found=f"{CHANNELS_ARGUMENT}={asked}",
-        expected="1 (grey), 3 (red, green, blue) or 4 (with alpha)",
-        because="a picture file brings no others",
-        attempt="a function that returns the network, exported to ONNX by yourself: --model net.onnx takes arrays by name",
-    )
-
-
-def _averaged(contract: ImageContract) -> str:
-    """What timm does as well (data/model_config.py)."""
-    mean, std = contract.mean[0], contract.std[0]
-    many = f"{contract.channels} channel" + ("s" if contract.channels > 1 else "")
-    return f"assumed for {many}, since timm says mean and std of three: their averages, {mean:.4g} and {std:.4g} (--mean, --std)"
-
-
-def _first_layers(
-    state: dict[str, Tensor], spec: ModelSpec, network: nn.Module
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Weights of three channels in the first convolutions -> those of the network, as timm adapts them; and a note."""
-    from timm.models import adapt_input_conv
-
-    channels = spec.config.get(CHANNELS_ARGUMENT, USUAL_CHANNELS)
-    named = _cfg(str(spec.config["name"])).first_conv or ()
-    wanted = network.state_dict()
-    changed = {}
-    for layer in (named,) if isinstance(named, str) else named:
-        name = f"{layer}.weight"
-        if name not in state or name not in wanted or state[name].shape == wanted[name].shape:
-            continue
-        if channels == USUAL_CHANNELS:
-            continue
-        try:
-            made = adapt_input_conv(channels, state[name])
-        except (AssertionError, NotImplementedError):
-            continue  # the comparison with the network tells that it does not fit
-        if made.shape == wanted[name].shape:
-            changed[name] = made
-    if not changed:
-        return state, ()
-    many = f"{channels} channel" + ("s" if channels > 1 else "")
-    told = f"{', '.join(changed)} adapted from {USUAL_CHANNELS} to {many}, as timm does it (adapt_input_conv)"
-    return {**state, **changed}, (told,)
+    return {**state, **changed}, ("{} tables of positions resampled for {}x{}".format(len(changed), *image_size),)
 
 
 def _filtered(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor] | None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -47,6 +48,18 @@ def test_a_missing_engine_library_stops_only_its_target(monkeypatch):
     assert ability(data, "rtx")["export_lacks"] == "needs tensorrt-rtx"
     assert ability(data, "cpu")["export_lacks"] == "" and ability(data, "jetpack6")["export_lacks"] == ""
     assert package(data, "tensorrt-rtx")["attempt"] == "pip install 'edgesmith[rtx]'"
+
+
+def test_every_package_that_a_user_may_install_is_there():
+    """Of each extra that pyproject.toml has; ``eval`` and ``grounding`` are parts of ``export`` for a device."""
+    wanted = {
+        re.match(r"[\w-]+", line)[0]
+        for line in importlib.metadata.requires("edgesmith")
+        if 'extra == "dev"' not in line
+    }
+    rows = doctor()["packages"]
+    assert wanted - {"tomli", "onnxruntime-gpu"} == {row["name"] for row in rows}
+    assert all(row["needed_for"] for row in rows)
 
 
 def test_an_old_version_is_not_called_good(monkeypatch):

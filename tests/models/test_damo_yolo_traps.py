@@ -120,7 +120,7 @@ def test_every_batch_norm_has_the_authors_epsilon(variant):
 
 
 def test_focus_takes_the_pixels_column_by_column():
-    focus = Focus(12, "relu")
+    focus = Focus(3, 12, "relu")
     focus.conv = nn.Identity()
     image = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).reshape(2, 3, 4, 4)
     picked = focus(image)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from ..contracts import IMAGENET, crop_contract
 
 FACTS: dict[str, Any] = {
     "family": "convit",
+    "channels_argument": ARGUMENT,
+    "first_layers": ("patch_embed.proj",),
     "paper": "ConViT, d'Ascoli et al., ICML 2021, arXiv:2103.10697",
     "licence_code": "Apache-2.0 (timm); the authors' file header says CC-BY-NC 4.0, check before shipping",
     "licence_weights": "Apache-2.0 as timm states it; the authors' code header says CC-BY-NC 4.0, check before shipping",

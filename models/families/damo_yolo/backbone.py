@@ -32,14 +32,14 @@ class Stage:
 
 
 class Focus(nn.Module):
-    """(B, 3, H, W) -> (B, 12, H/2, W/2) -> (B, C, H/2, W/2): a pixel's 2x2 neighbours become channels.
+    """(B, P, H, W) -> (B, 4 P, H/2, W/2) -> (B, C, H/2, W/2): a pixel's 2x2 neighbours become channels.
 
     The four follow each other column by column, (row, column) = (0, 0), (1, 0), (0, 1), (1, 1), colours inside.
     """
 
-    def __init__(self, channels: int, act: str) -> None:
+    def __init__(self, inputs: int, channels: int, act: str) -> None:
         super().__init__()
-        self.conv = ConvBNAct(12, channels, 3, act=act)
+        self.conv = ConvBNAct(4 * inputs, channels, 3, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
         corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
@@ -80,9 +80,9 @@ class Chain(nn.Module):
 class ChainBackbone(nn.Module):
     """Stem and five stages; "res" has a Focus stem and residual blocks, "mob" a 3x3 stem and mobile blocks."""
 
-    def __init__(self, kind: str, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> None:
+    def __init__(self, kind: str, channels: int, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> None:
         super().__init__()
-        first = Focus(stem, act) if kind == "res" else WrappedConvBNAct(3, stem, 3, 2, act)
+        first = Focus(channels, stem, act) if kind == "res" else WrappedConvBNAct(channels, stem, 3, 2, act)
         self.block_list = nn.ModuleList([first])
         inputs = stem
         for i, stage in enumerate(stages):
@@ -138,9 +138,9 @@ class CSPStage(nn.Module):
 class CSPBackbone(nn.Module):
     """A Focus stem and four stages; the two rows at 1/16 share one."""
 
-    def __init__(self, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> None:
+    def __init__(self, channels: int, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> None:
         super().__init__()
-        self.csp_stage = nn.ModuleList([Focus(stem, act)])
+        self.csp_stage = nn.ModuleList([Focus(channels, stem, act)])
         inputs = stem
         for rows in (stages[0:1], stages[1:2], stages[2:4], stages[4:5]):
             last = rows[-1] is stages[-1]
@@ -155,7 +155,7 @@ class CSPBackbone(nn.Module):
         return maps[-3:]
 
 
-def backbone(kind: str, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> nn.Module:
+def backbone(kind: str, channels: int, stem: int, stages: Sequence[Stage], act: str, deploy: bool) -> nn.Module:
     if kind == "csp":
-        return CSPBackbone(stem, stages, act, deploy)
-    return ChainBackbone(kind, stem, stages, act, deploy)
+        return CSPBackbone(channels, stem, stages, act, deploy)
+    return ChainBackbone(kind, channels, stem, stages, act, deploy)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ....runtime.pictures.contract import ImageContract
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from .labels import COCO_LABELS
 
 FACTS: dict[str, Any] = {
     "family": "damo_yolo",
+    "channels_argument": ARGUMENT,
+    "first_layers": (
+        "backbone.block_list.0.conv.conv",
+        "backbone.csp_stage.0.conv.conv",
+        "backbone.block_list.0.conv.conv1",
+    ),
     "paper": "DAMO-YOLO, Xu et al., 2022, arXiv:2211.15444",
     "licence_code": "Apache-2.0 (our own code); the authors' repository is Apache-2.0",
     "licence_weights": "Apache-2.0",

@@ -78,14 +78,14 @@ LAYOUTS = {
 class DamoYolo(nn.Module):
     """``deploy`` chooses the form; ``reg_max`` is 16, and 7 in the nano models."""
 
-    def __init__(self, layout: Layout, num_classes: int = CLASSES, deploy: bool = False) -> None:
+    def __init__(self, layout: Layout, num_classes: int = CLASSES, deploy: bool = False, in_chans: int = 3) -> None:
         super().__init__()
         taken = [layout.stages[i].channels for i in TAKEN]
-        self.backbone = backbone(layout.kind, layout.stem, layout.stages, layout.act, deploy)
+        self.backbone = backbone(layout.kind, in_chans, layout.stem, layout.stages, layout.act, deploy)
         self.neck = Neck(taken, layout.neck, layout.depth, layout.ratio, layout.act, layout.nano, deploy)
         reg_max, kernel = (7, 1) if layout.nano else (16, 3)
         self.head = ZeroHead(layout.neck, num_classes, reg_max, kernel)
-        self.layout, self.num_classes, self.deploy = layout, num_classes, deploy
+        self.layout, self.num_classes, self.deploy, self.in_chans = layout, num_classes, deploy, in_chans
 
     def levels(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """What the head says before decoding: class logits and sides at strides 8, 16, 32."""
@@ -97,7 +97,7 @@ class DamoYolo(nn.Module):
 
 def deployed(model: DamoYolo) -> DamoYolo:
     """A copy in the deploy form, in the same type, on the same device and in the same mode."""
-    copy = DamoYolo(model.layout, model.num_classes, deploy=True)
+    copy = DamoYolo(model.layout, model.num_classes, deploy=True, in_chans=model.in_chans)
     copy.to(model.head.integral.project)
     copy.load_state_dict(to_deploy(model.state_dict()))
     return copy.train(model.training)
@@ -123,6 +123,8 @@ def changes_for(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple
     return ({"deploy": deploy} if training or deploy else {}), ()
 
 
-def build(num_classes: int, image_size: tuple[int, int], *, variant: str, deploy: bool = False) -> nn.Module:
+def build(
+    num_classes: int, image_size: tuple[int, int], *, variant: str, deploy: bool = False, in_chans: int = 3
+) -> nn.Module:
     """One model serves every image size whose sides are divisible by 32."""
-    return DamoYolo(LAYOUTS[variant], num_classes, deploy)
+    return DamoYolo(LAYOUTS[variant], num_classes, deploy, in_chans)

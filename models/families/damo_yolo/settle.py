@@ -30,7 +30,7 @@ def settle(module: nn.Module, spec: ModelSpec, seed: int) -> None:
     """In place, the same for the same seed; leaves the global generator alone."""
     model: Any = module  # a DamoYolo, whose file imports this one
     with torch.no_grad():
-        maps = _with_statistics_of(model, picture_like(torch.Generator().manual_seed(seed)))
+        maps = _with_statistics_of(model, picture_like(torch.Generator().manual_seed(seed), spec.contract.channels))
         head = model.head
         for level, (features, factor) in enumerate(zip(maps, head.scales, strict=True)):
             cast("Scale", factor).scale.fill_(1.1 - 0.1 * level)  # not 1, or folding it would change nothing
@@ -39,8 +39,8 @@ def settle(module: nn.Module, spec: ModelSpec, seed: int) -> None:
             _spread_classes(classify, features, spec.score)
 
 
-def picture_like(generator: torch.Generator) -> Tensor:
-    """(B, 3, H, W), whole numbers 0..255: patches of all sizes with and without edges, each picture in its own light.
+def picture_like(generator: torch.Generator, channels: int = 3) -> Tensor:
+    """(B, C, H, W), whole numbers 0..255: patches of all sizes with and without edges, each picture in its own light.
 
     Wider than photographs are: a network of random weights enlarges what its statistics have not seen, layer by layer.
     """
@@ -48,16 +48,16 @@ def picture_like(generator: torch.Generator) -> Tensor:
     def draw(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
-    total = torch.zeros(BATCH, 3, SIDE, SIDE)
+    total = torch.zeros(BATCH, channels, SIDE, SIDE)
     for cells in (2, 4, 8, 16, 32, 64, SIDE):
-        patches = torch.randn(BATCH, 3, cells, cells, generator=generator)
+        patches = torch.randn(BATCH, channels, cells, cells, generator=generator)
         grey = patches.mean(dim=1, keepdim=True)
         patches = grey + draw(BATCH, 1, 1, 1) * (patches - grey) * 1.5
         edges = F.interpolate(patches, size=(SIDE, SIDE), mode="nearest")
         smooth = F.interpolate(patches, size=(SIDE, SIDE), mode="bilinear")
         total += (edges if cells in (4, 16, 64) else smooth) * draw(BATCH, 1, 1, 1) / cells**0.25
     total = total / total.std(dim=(1, 2, 3), keepdim=True)
-    light = 50 + 150 * draw(BATCH, 3, 1, 1)
+    light = 50 + 150 * draw(BATCH, channels, 1, 1)
     return (light + (20 + 80 * draw(BATCH, 1, 1, 1)) * total).round().clamp(0, 255)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from ..contracts import IMAGENET, crop_contract
 
 FACTS: dict[str, Any] = {
     "family": "davit",
+    "channels_argument": ARGUMENT,
+    "first_layers": ("stem.conv",),
     "paper": "DaViT, Ding et al., ECCV 2022, arXiv:2204.03645",
     "licence_code": "Apache-2.0 (timm); the authors' repository is MIT",
     "licence_weights": "Apache-2.0 as timm states it; the authors' repository is MIT",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from ..contracts import IMAGENET, crop_contract
 
 FACTS: dict[str, Any] = {
     "family": "smt",
+    "channels_argument": ARGUMENT,
+    "first_layers": ("patch_embed1.conv.0",),
     "paper": "SMT, Lin et al., ICCV 2023, arXiv:2307.08579",
     "licence_code": "Apache-2.0 (our own code); the authors' repository is MIT",
     "licence_weights": "MIT",

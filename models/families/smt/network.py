@@ -25,10 +25,10 @@ KERNELS = (3, 5, 7, 9)  # one depthwise kernel a head of the modulation
 class Stem(nn.Module):
     """(B, 3, H, W) -> (B, H/4, W/4, C)."""
 
-    def __init__(self, dim: int, kernel: int) -> None:
+    def __init__(self, channels: int, dim: int, kernel: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(3, dim, kernel, stride=2, padding=kernel // 2, bias=False),
+            nn.Conv2d(channels, dim, kernel, stride=2, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(dim),
             nn.ReLU(),
             nn.Conv2d(dim, dim, 2, stride=2),
@@ -158,12 +158,13 @@ class SMT(nn.Module):
         stem_kernel: int = 3,
         layer_scale: float | None = None,
         num_classes: int = 1000,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         kinds: tuple[tuple[int | None, ...], ...]  # by stage: heads of the even and of the odd blocks, None modulates
         kinds = ((None, None), (None, None), (None, attention_heads[0]), (attention_heads[1], attention_heads[1]))
         for s in range(4):
-            embed = Stem(dims[0], stem_kernel) if s == 0 else PatchMerging(dims[s - 1], dims[s])
+            embed = Stem(in_chans, dims[0], stem_kernel) if s == 0 else PatchMerging(dims[s - 1], dims[s])
             blocks = [Block(dims[s], kinds[s][i % 2], mlp_ratios[s], layer_scale) for i in range(depths[s])]
             setattr(self, f"patch_embed{s + 1}", embed)
             setattr(self, f"block{s + 1}", nn.Sequential(*blocks))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from ..contracts import HALVES, crop_contract
 
 FACTS: dict[str, Any] = {
     "family": "van",
+    "channels_argument": ARGUMENT,
+    "first_layers": ("patch_embed1.proj",),
     "paper": "VAN, Guo et al., 2022, arXiv:2202.09741",
     "licence_code": "Apache-2.0 (our own code); the authors' repository is Apache-2.0",
     "licence_weights": "Apache-2.0; the authors ask to be contacted for commercial use",

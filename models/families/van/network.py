@@ -103,10 +103,11 @@ class VAN(nn.Module):
         depths: Sequence[int] = (3, 3, 5, 2),
         mlp_ratios: Sequence[float] = (8, 8, 4, 4),
         num_classes: int = 1000,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         for s in range(4):
-            embed = PatchEmbed(3, dims[0], 7, 4) if s == 0 else PatchEmbed(dims[s - 1], dims[s], 3, 2)
+            embed = PatchEmbed(in_chans, dims[0], 7, 4) if s == 0 else PatchEmbed(dims[s - 1], dims[s], 3, 2)
             setattr(self, f"patch_embed{s + 1}", embed)
             setattr(self, f"block{s + 1}", nn.Sequential(*(Block(dims[s], mlp_ratios[s]) for _ in range(depths[s]))))
             setattr(self, f"norm{s + 1}", nn.LayerNorm(dims[s], eps=1e-6))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...channels import ARGUMENT
 from ...spec import ModelSpec
 from ..contracts import HALVES, crop_contract
 
 FACTS: dict[str, Any] = {
     "family": "vit_ggem",
+    "channels_argument": ARGUMENT,
+    "first_layers": ("patch_embed.proj",),
     "paper": "GGeM, Ko et al., 2022, arXiv:2212.04114, on ViT, Dosovitskiy et al., ICLR 2021, arXiv:2010.11929",
     "licence_code": "Apache-2.0 (timm, our own pooling)",
     "licence_weights": "Apache-2.0 (timm's ViT; nobody publishes weights trained with GGeM)",
