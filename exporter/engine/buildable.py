@@ -58,6 +58,14 @@ def _transform(node: ir.Node, engine: str) -> Why:
     )
 
 
+def _fold(node: ir.Node, engine: str) -> Why:
+    return (
+        f"patches summed onto a map, of an input of shape {node.inputs[0].shape if node.inputs[0] is not None else None}",
+        "constant sizes and floating point: then it is written as a transposed convolution",
+        "TensorRT has no Col2Im",
+    )
+
+
 def _suppression(node: ir.Node, engine: str) -> Why | None:
     if ENGINES[engine].nms:
         return None
@@ -98,6 +106,7 @@ def _asymmetric(node: ir.Node, engine: str) -> Why | None:
 REFUSED: dict[str, Callable[[ir.Node, str], Why | None]] = {
     NMS: _suppression,
     "DFT": _transform,
+    "Col2Im": _fold,
     "TopK": _topk,
     "QuantizeLinear": _asymmetric,
     "DequantizeLinear": _asymmetric,

@@ -45,6 +45,7 @@ from .fuse.ggem_pool import FuseGGeMPool
 from .fuse.window_attention import FuseWindowAttention
 from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
+from .tokens.folds_as_convolutions import FoldsAsConvolutions
 from .tokens.ggem_pool import GGeMPowers
 from .tokens.linears_on_maps import LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
@@ -69,6 +70,7 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (DropNoOps, ALL),
     (DropExpands, ALL),
     (TransformsAsProducts, ALL),  # TensorRT has no DFT, OpenVINO takes another axis
+    (FoldsAsConvolutions, GPUS),  # TensorRT has no Col2Im; the others compute it as it is
     (EinsumProduct, ALL),
     (DropEmptyMask, ALL),
     (PicturesFirst, ALL),
