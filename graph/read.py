@@ -13,6 +13,21 @@ if TYPE_CHECKING:
 VIEWS = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Split", "Pad", "Expand"}
 )
+MAKE_LISTS = frozenset(
+    {
+        "SplitToSequence",
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceMap",
+        "Optional",
+    }
+)
+READ_LISTS = frozenset(
+    {"SequenceAt", "SequenceLength", "ConcatFromSequence", "OptionalGetElement", "OptionalHasElement"}
+)
+LISTS = MAKE_LISTS | READ_LISTS  # of tensors, or one that may be missing
 
 
 class Named(Protocol):

@@ -20,8 +20,10 @@ from .base import Pattern
 from .boxes.box_distances import DistancesByReduction, DistancesOnMaps
 from .boxes.merge_levels import MergeLevels
 from .cleanup.broadcasts import DropExpands
+from .cleanup.casts import DropCasts
 from .cleanup.fold_constants import FoldConstants
 from .cleanup.fold_shapes import FoldShapes
+from .cleanup.lists_apart import ListsApart
 from .cleanup.mask_guard import DropEmptyMask
 from .cleanup.no_ops import DropNoOps
 from .cleanup.static_padding import DropZeroPads
@@ -64,6 +66,8 @@ ALL = CPUS | GPUS
 # "-quantised" is for graphs that get Q/DQ afterwards: other passes win there (benchmarks/int8_kernels).
 ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (CleanUp, ALL),
+    (DropCasts, ALL),  # the two before what they hide
+    (ListsApart, ALL),
     (FoldConstants, ALL),
     (FoldShapes, ALL),
     (DropZeroPads, ALL),

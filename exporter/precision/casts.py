@@ -8,6 +8,7 @@ of the graph stay float32.  A node computes in the low type unless it is in a fl
 - a constant that fp16 cannot hold (an epsilon that becomes 0, a weight that becomes infinite);
 - arithmetic on shapes, whose results become integers;
 - an operator whose inputs the ONNX schema knows in float32 only;
+- lists of tensors, which no engine with types has;
 - ``keep``: what the caller names, for instance the result of ``islands.choose_islands``.
 
 LayerNormalization stays one node: its ``stash_type`` makes every engine compute mean and variance in float32.
@@ -27,7 +28,7 @@ import numpy as np
 
 from ...calibration.precisions import PRECISIONS, QDQ_OPSET
 from ...graph.edit import clone, sweep
-from ...graph.read import is_op
+from ...graph.read import LISTS, is_op
 from ...runtime.errors import EdgesmithError, UserMistake
 from ...runtime.ground.limits import BF16, FP16, FP32
 from ..plan.engines import ENGINES, OPSETS, Engine
@@ -179,6 +180,8 @@ class _Conversion:
                 if node in chain
                 else WHY
                 if node in tail
+                else "a list of tensors"
+                if is_op(node, LISTS)
                 else "arithmetic on shapes"
                 if node in shapes
                 else self._constants_refuse(node)

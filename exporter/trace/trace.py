@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...graph.read import MAKE_LISTS, is_op
 from ...runtime.errors import UserMistake
 from ...runtime.pictures.contract import BYTES, FLOAT32
 from ..plan.engines import USUAL_OPSET
@@ -86,6 +87,7 @@ def trace(
     if _reads_what_nobody_made(program.model):  # by torch's own simplification; our passes do without it
         program = exported(optimize=False)
         assert program is not None
+        _fill_types(program.model)
     model = program.model
     model.ir_version = min(model.ir_version, IR_VERSION)
     _name_open_axes(model, shapes)
@@ -105,6 +107,16 @@ def _reads_what_nobody_made(model: ir.Model) -> bool:
     given = set(model.graph.inputs) | set(model.graph.initializers.values())
     read = (value for node in model.graph for value in node.inputs if value is not None and value.producer() is None)
     return any(value not in given for value in read)
+
+
+def _fill_types(model: ir.Model) -> None:
+    """Types and shapes of the values that torch's simplification would have told."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    ShapeInferencePass(strict_mode=False)(model)
+    for node in model.graph:
+        if is_op(node, MAKE_LISTS):  # their elements' types were written to them
+            node.outputs[0].type = node.outputs[0].shape = None
 
 
 def _written_out(module: nn.Module) -> bool:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from ....graph.beside import is_beside
 from ....graph.edit import replace_value, shared_constant
-from ....graph.read import constant
+from ....graph.read import LISTS, constant
 from ..base import Pattern
 
 SMALL_BYTES = 4096
@@ -76,8 +76,11 @@ class FoldConstants(Pattern):
 
 
 def foldable(node: ir.Node) -> bool:
-    """Whether a node of constants is a constant: no draw, no quantised weight, no branch, nothing that numpy has no type for."""
-    plain = node.domain == "" and node.op_type not in CHANGES_BY_RUN | KEPT
+    """Whether a node of constants is a constant: no draw, no quantised weight, no branch, nothing that numpy has no type for.
+
+    Nor a list of tensors: lists_apart.py has written what can be without it.
+    """
+    plain = node.domain == "" and node.op_type not in CHANGES_BY_RUN | KEPT | LISTS
     values = (*node.inputs, *node.outputs)
     return (
         plain
