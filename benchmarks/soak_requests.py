@@ -37,7 +37,7 @@ def kinds(bundles: Sequence[Bundle], port: int) -> tuple[list[Kind], list[int]]:
         found.append((name, "\r\n".join([*lines, "", ""]).encode() + body))
         often.append(times)
 
-    for bundle, share in zip(bundles, (3, 1), strict=True):
+    for bundle, share in zip(bundles, (12, 1), strict=True):
         spec = bundle.picture_input
         array = rng.random([size if isinstance(size, int) else 1 for size in spec.shape], dtype=np.float32)
         infer, answers = f"/v2/models/{bundle.name}/infer", f"/v1/models/{bundle.name}/answers"
@@ -49,7 +49,7 @@ def kinds(bundles: Sequence[Bundle], port: int) -> tuple[list[Kind], list[int]]:
         picture = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
         jpeg, png = (cv2.imencode(kind, picture)[1].tobytes() for kind in (".jpg", ".png"))
         add("tensor, bytes", 10 * share, infer, head + array.tobytes(), length)
-        add("tensor, JSON", 3 * share, infer, plain)
+        add("tensor, JSON", 2 * share, infer, plain)
         add("JPEG", 5 * share, answers, jpeg)
         add("PNG", 3 * share, answers, png)
         add("picture for people", share, answers.replace("answers", "shown"), jpeg)
@@ -68,6 +68,10 @@ class Crowd:
         self.sent = 0
         self.ends: dict[str, Counter[str]] = {name: Counter() for name, _ in requests[0]}
         self.random = random.Random(0)
+
+    def enough(self) -> None:
+        """No further request goes out."""
+        self.count = 0
 
     async def run(self) -> None:
         await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
@@ -110,12 +114,13 @@ def soak(places: Sequence[Path], count: int, every_s: float) -> dict[str, Any]:
     """What became of every request, as the clients and as the server have it, and of the memory of the server."""
     words = [sys.executable, "-m", "edgesmith", "serve", *map(str, places), "--port", "0", "--threads", "1", "--json"]
     with subprocess.Popen(
-        [*words, "--queue", str(QUEUE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*words, "--queue", str(QUEUE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         port = json.loads(process.stdout.readline())["port"]
         crowd = Crowd(port, kinds([open_bundle(place) for place in places], port), count)
+        signal.signal(signal.SIGINT, lambda *_: crowd.enough())  # what was done until then is told
         begun = time.monotonic()
         watch = Watch(process.pid, every_s, lambda: crowd.sent)
         with watch.watching():

@@ -20,7 +20,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from .words import is_loopback
+from .words import PROTOCOL, is_loopback
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,7 +66,7 @@ class Gate:
             await self.app(scope, receive, sealed)
             return
         status, why = refused
-        body = json.dumps({"error": why}).encode()
+        body = json.dumps({"error": why if scope["path"].startswith(PROTOCOL) else {"what": why}}).encode()
         more = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         start = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
         await sealed({"type": "http.response.start", "status": status, "headers": start})
