@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from array import array
 
 EXACT = 1000  # values that are kept as they are
 STEP = math.log(1.01)  # of the classes after that; a class stands for the geometric mean of its edges
-LEAST = 1e-6  # what is smaller counts as this
+LEAST, MOST = 1e-6, 1e9  # what is smaller or larger counts as these
+FIRST, LAST = (math.floor(math.log(edge) / STEP) for edge in (LEAST, MOST))  # the numbers of their classes
 
 
 class RunningMedian:
-    """``add`` numbers from 0 on, ask for ``value``. Between 1e-6 and 1e9 there are 3,472 classes, and no more."""
+    """``add`` numbers from 0 on, ask for ``value``. Between 1e-6 and 1e9 there are 3,472 classes, counted in one array, so
+    that values which were never seen before take no memory either."""
 
     def __init__(self) -> None:
         self.count = 0
         self._values: list[float] = []
-        self._classes: Counter[int] = Counter()
+        self._classes = array("Q")  # how many values each has; empty while the values themselves are kept
 
     def add(self, value: float) -> None:
         self.count += 1
         if self.count <= EXACT:
             self._values.append(value)
             return
-        if self._values:
-            self._classes.update(map(_class, self._values))
+        if not self._classes:
+            self._classes = array("Q", bytes(8 * (LAST - FIRST + 1)))
+            for kept in self._values:
+                self._classes[_class(kept)] += 1
             self._values.clear()
         self._classes[_class(value)] += 1
 
@@ -50,12 +54,13 @@ class RunningMedian:
     def _of_classes(self, rank: int) -> float:
         """The value of this rank, counted from 1."""
         seen = 0
-        for number in sorted(self._classes):
-            seen += self._classes[number]
+        for place, count in enumerate(self._classes):
+            seen += count
             if seen >= rank:
-                return math.exp((number + 0.5) * STEP)
+                return math.exp((FIRST + place + 0.5) * STEP)
         raise AssertionError("every value has a class")
 
 
 def _class(value: float) -> int:
-    return math.floor(math.log(min(max(value, LEAST), 1e9)) / STEP)
+    """The place of a value among the classes, from 0."""
+    return math.floor(math.log(min(max(value, LEAST), MOST)) / STEP) - FIRST

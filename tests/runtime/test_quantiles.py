@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 
 import pytest
 from hypothesis import given
@@ -43,9 +44,14 @@ def test_the_step_from_exact_to_classes_is_as_small():
 
 def test_what_is_kept_does_not_grow():
     running = RunningMedian()
+    for _ in range(EXACT + 1):
+        running.add(1.0)
+    before = sys.getsizeof(running._classes)
     for value in (0.0, 1e-9, 1e12, *(10 ** (place / 4000 - 6) for place in range(60_000))):
         running.add(value)
-    assert len(running._classes) <= 3474 and not running._values
+    assert len(running._classes) == 3472 and not running._values
+    assert sys.getsizeof(running._classes) == before  # values that were never seen before, too
+    assert sum(running._classes) == running.count
 
 
 def test_nothing_has_no_median():

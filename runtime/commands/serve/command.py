@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,9 +24,10 @@ from ...errors.addresses import shown
 from .model import Served
 from .words import Asked, is_loopback, listen_at, read_token
 
-LIBRARIES = ("starlette", "uvicorn", "prometheus_client")  # the extra
+LIBRARIES = ("starlette", "uvicorn", "httptools", "prometheus_client")  # the extra
 MOST_CONNECTIONS = 512
 HEAD_S = 10  # for the lines before the body of a request
+MOST_HEAD = 2**16  # bytes of them
 GRACE_S = 5  # beyond the longest time of a request, until what hangs is cut off
 
 
@@ -97,7 +98,7 @@ class _Run:
         loading = threading.Thread(target=self._load, name="loading", daemon=True)
         loading.start()
         with self._stopping():
-            asyncio.run(self.server.serve([self.bound]))
+            _loop()(self.server.serve([self.bound]))
         loading.join()
         for model in self.models:
             model.close()
@@ -183,37 +184,9 @@ def application(house: Any, token: bytes | None, alone: bool) -> Any:
 
 def _server(house: Any, token: bytes | None, alone: bool) -> Any:
     """uvicorn: quiet, its signals left to us, believing no header that says who asks, impatient with what does not begin."""
-    import h11
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Impatient(H11Protocol):
-        """Closes a connection whose request does not begin, or whose lines before the body do not end."""
-
-        _head: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self._unwatch()
-
-        def _watch(self) -> None:
-            if self.conn.their_state is not h11.IDLE:
-                self._unwatch()
-            elif self._head is None:
-                self._head = self.loop.call_later(HEAD_S, self.transport.close)
-
-        def _unwatch(self) -> None:
-            if self._head is not None:
-                self._head.cancel()
-                self._head = None
+    from .gate import impatient
 
     class Server(uvicorn.Server):
         @contextmanager
@@ -221,11 +194,20 @@ def _server(house: Any, token: bytes | None, alone: bool) -> Any:
             yield
 
     config = uvicorn.Config(
-        application(house, token, alone), http=Impatient, loop="asyncio", ws="none", lifespan="off", log_config=None, log_level="error",
+        application(house, token, alone), http=impatient(HEAD_S, MOST_HEAD), loop="none", ws="none", lifespan="off", log_config=None, log_level="error",
         access_log=False, proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(house.asked.timeout_s) + GRACE_S,
     )  # fmt: skip
     return Server(config)
+
+
+def _loop() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """What runs the server: uvloop's loop, which spends less on each request, and asyncio's own where there is none (Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
 
 
 def _tell(text: str) -> None:

@@ -22,9 +22,8 @@ from ...errors.addresses import shown_in
 from .crew import Ask
 from .figures import Figures
 from .model import Refused, Served
-from .words import Asked
+from .words import PROTOCOL, Asked
 
-PROTOCOL = "/v2"  # where an error is one text, as the protocol has it; elsewhere it has the fields of our commands
 ENDS = {200: "answered", 500: "failed", 503: "refused"}  # all others are mistakes of who asked
 PATIENCE = 4  # so many times the largest body are read and dropped, so that its sender gets to read why
 

@@ -6,17 +6,21 @@
     Authorization   "Bearer TOKEN" where the server has a token, compared in constant time
 
 Open without a token are the page itself, which holds no data, and /v2/health/live and ready, which tell a supervisor one bit.
+
+Before all that a connection has to say what it wants, within some seconds and in not too many words (``impatient``).
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from .words import is_loopback
+from .words import PROTOCOL, is_loopback
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -62,7 +66,7 @@ class Gate:
             await self.app(scope, receive, sealed)
             return
         status, why = refused
-        body = json.dumps({"error": why}).encode()
+        body = json.dumps({"error": why if scope["path"].startswith(PROTOCOL) else {"what": why}}).encode()
         more = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         start = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
         await sealed({"type": "http.response.start", "status": status, "headers": start})
@@ -88,7 +92,68 @@ class Gate:
         return hmac.compare_digest(digest, self._digest) and kind.lower() == "bearer"
 
 
+@functools.lru_cache(256)  # clients say the same with every request
 def names_this_machine(host: str) -> bool:
     """Whether a Host header, with a port or without, is localhost or an address of the loopback."""
     name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     return name.lower() in NAMES or is_loopback(name)
+
+
+def impatient(head_s: float, most_bytes: int) -> type:
+    """uvicorn's protocol on httptools, which closes a connection whose request does not begin, or whose lines before the body do not end.
+
+    ``head_s`` seconds for those lines; ``most_bytes`` that may come without a line of them, a piece of a body or an end (httptools has no limit).
+    """
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Impatient(HttpToolsProtocol):
+        _head: asyncio.TimerHandle | None = None
+        _begun = _ended = False  # the lines before the body have come; the body too
+        _moved = False  # something came to its end in the bytes that were just read
+        _vain = 0  # bytes since then
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            self._moved = False
+            super().data_received(data)
+            self._vain = 0 if self._moved else self._vain + len(data)
+            if self._vain > most_bytes and not self.transport.is_closing():
+                self.send_400_response(f"more than {most_bytes} bytes of headers")
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._unwatch()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._begun = self._ended = False
+
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            self._begun = self._moved = True
+
+        def on_body(self, body: bytes) -> None:
+            super().on_body(body)
+            self._moved = True
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._ended = self._moved = True
+
+        def _watch(self) -> None:
+            works = self.cycle is not None and not self.cycle.response_complete
+            if works or (self._begun and not self._ended):
+                self._unwatch()
+            elif self._head is None:
+                self._head = self.loop.call_later(head_s, self.transport.close)
+
+        def _unwatch(self) -> None:
+            if self._head is not None:
+                self._head.cancel()
+                self._head = None
+
+    return Impatient

@@ -72,18 +72,17 @@ def routes(house: door.House) -> list[Route]:
 
         return found
 
-    made: list[Route] = [
+    models = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+    return [
+        *(
+            Route(path + "/infer", of_model(infer), methods=["POST"]) for path in models
+        ),  # first: they are tried in turn
         Route("/v2", server),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
+        *(Route(path, of_model(metadata)) for path in models),
+        *(Route(path + "/ready", of_model(model_ready)) for path in models),
     ]
-    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        made += [
-            Route(path, of_model(metadata)),
-            Route(path + "/ready", of_model(model_ready)),
-            Route(path + "/infer", of_model(infer), methods=["POST"]),
-        ]
-    return made
 
 
 def _response(result: tuple[bytes, int | None]) -> Response:

@@ -31,6 +31,7 @@ SERVE_OPTIONS: dict[str, tuple[type, str]] = {  # of both commands
     "--pool-mb": (float, "Grounding: at most so many MB for what is kept of open screens (default 512)."),
 }
 LOOPBACK = "127.0.0.1"
+PROTOCOL = "/v2"  # where an error is one text, as the protocol has it; elsewhere it has the fields of our commands
 MOST = 100_000  # requests that wait, threads, rows of a run
 LEAST_TOKEN, MOST_TOKEN_BYTES = 16, 4096
 TOKEN = re.compile(r"[\x21-\x7e]+")

@@ -54,7 +54,8 @@ def test_pages_of_others_get_nothing(tmp_path: Path):
             {"Sec_Fetch_Site": "cross-site"},
         ):
             reply = server.get("/health", **headers)
-            assert (reply.status, "this server answers to" in reply.error) == (403, True), headers
+            assert (reply.status, "this server answers to" in reply.error["what"]) == (403, True), headers
+            assert server.get("/v2", **headers).error == reply.error["what"]  # one text, as the protocol has it
         reply = server.get("/")
         assert "access-control-allow-origin" not in reply.headers
         assert "default-src 'none'" in reply.headers["content-security-policy"]
