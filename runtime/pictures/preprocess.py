@@ -20,7 +20,7 @@ from .depth import NORMALISED, eight_bits, value_range
 from .file import read_image
 from .pil import PilPicture, is_pil, pil_pixels
 from .placement import placement
-from .resize import resize_window
+from .resize import KEPT, resize_window
 
 __all__ = ["ImageContract", "Picture", "pixels", "preprocess", "read_image"]
 
@@ -45,8 +45,10 @@ def preprocess(images: Sequence[Picture], contract: ImageContract, memory: np.nd
         elif contract.layout == CHANNELS_LAST:
             cv2.LUT(np.ascontiguousarray(ordered(levels, contract)), _table(contract), row)
         else:
-            for channel, (place, table) in enumerate(_tables(contract)):
-                cv2.LUT(cv2.extractChannel(levels, place), table, row[channel])
+            planes = KEPT.planes(contract.channels, contract.size)
+            cv2.split(levels, planes)
+            for out, (place, table) in zip(row, _tables(contract), strict=True):
+                cv2.LUT(planes[place], table, out)
     return batch
 
 

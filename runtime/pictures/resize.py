@@ -101,6 +101,7 @@ class _Kept(threading.local):
 
     def __init__(self) -> None:
         self.held: dict[tuple[str, type[np.generic]], np.ndarray] = {}
+        self.last: list[np.ndarray] = []
 
     def array(self, use: str, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8) -> np.ndarray:
         """Not initialised, and only until the same is asked for again."""
@@ -111,8 +112,14 @@ class _Kept(threading.local):
                 self.held[use, dtype] = flat
         return flat[:size].reshape(shape)
 
+    def planes(self, count: int, size: tuple[int, int]) -> list[np.ndarray]:
+        """So many arrays uint8 (height, width), as ``array`` gives one."""
+        if len(self.last) != count or self.last[0].shape != size:
+            self.last = [np.empty(size, np.uint8) for _ in range(count)]
+        return self.last
 
-_kept = _Kept()
+
+KEPT = _Kept()
 
 
 class _Axis:
@@ -131,7 +138,7 @@ class _Axis:
         if not self.shrink:
             return part
         shape = (self.wanted, *part.shape[1:])
-        out = np.empty(shape, np.uint8) if use is None else _kept.array(use, shape)
+        out = np.empty(shape, np.uint8) if use is None else KEPT.array(use, shape)
         row_size = part.shape[1] * part.shape[2]
         source, target = part.reshape(len(part), row_size), out.reshape(self.wanted, row_size)
         step, bands = _bands(*self.way, row_size)
@@ -169,8 +176,8 @@ def _resize_rows(source: np.ndarray, out: np.ndarray, bands: tuple[tuple[_Block,
     """(inputs, n) -> (outputs, n), both uint8; ``offset``: of which position the first input is."""
     width, dtype = source.shape[1], bands[0][0].weights.dtype.type
     inputs = max(band[-1].last - band[0].first for band in bands)
-    values = _kept.array("values", (inputs, width), dtype)
-    sums = _kept.array("sums", (len(bands[0][0].weights), width), dtype)  # the first block has as many outputs as any
+    values = KEPT.array("values", (inputs, width), dtype)
+    sums = KEPT.array("sums", (len(bands[0][0].weights), width), dtype)  # the first block has as many outputs as any
     row = 0
     for band in bands:
         first, last = band[0].first, band[-1].last
@@ -235,7 +242,7 @@ def _resized(image: np.ndarray, size: tuple[int, int], method: str, window: tupl
 def _turned(part: np.ndarray, use: str | None = None) -> np.ndarray:
     """(H, W, C) -> (W, H, C), contiguous, in memory that is kept for ``use``; OpenCV drops the axis of a single channel."""
     shape = (part.shape[1], part.shape[0], part.shape[2])
-    return cv2.transpose(part, dst=None if use is None else _kept.array(use, shape)).reshape(shape)
+    return cv2.transpose(part, dst=None if use is None else KEPT.array(use, shape)).reshape(shape)
 
 
 def _with_alpha(image: np.ndarray) -> np.ndarray:

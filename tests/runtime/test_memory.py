@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.clips import frames_of, write_clip
 
 from edgesmith.runtime.backends.load import load
 from edgesmith.runtime.commands.running.ahead import answered
 from edgesmith.runtime.pictures.video import frames
 from edgesmith.runtime.pictures.video.memory import MOST, Memory
-from helpers.clips import frames_of, write_clip
 
 BUNDLE = Path(__file__).parents[1] / "data" / "bundles" / "classifier_fp32"
 SIZE = (360, 640)

@@ -85,8 +85,8 @@ def test_no_product_is_shared_out_among_threads(source: int, width: int):
 
 def test_the_next_picture_lies_where_the_one_before_did_and_its_answer_does_not():
     first = resize_window(noise(300, 400), (50, 60), "bicubic", True, (0, 0, 50, 60))
-    kept, before = dict(resize._kept.held), first.copy()
+    kept, before = dict(resize.KEPT.held), first.copy()
     second = resize_window(noise(301, 400)[1:], (50, 60), "bicubic", True, (0, 0, 50, 60))
-    assert kept and all(resize._kept.held[use] is flat for use, flat in kept.items())
+    assert kept and all(resize.KEPT.held[use] is flat for use, flat in kept.items())
     np.testing.assert_array_equal(first, before)
     assert not np.array_equal(first, second)

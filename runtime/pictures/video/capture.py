@@ -38,10 +38,10 @@ def to_rgb(pixels: np.ndarray, memory: Memory | None = None) -> np.ndarray:
     return cv2.cvtColor(pixels, way, dst=into(memory, (*pixels.shape[:2], 3)))
 
 
-def read_into(capture: Any, pixels: np.ndarray | None) -> tuple[bool, np.ndarray | None]:
-    """The next frame as the capture gives it, in the memory of one before that is of its size and that nobody reads any more."""
+def read_into(capture: Any, pixels: np.ndarray | None) -> np.ndarray | None:
+    """The next frame as the capture gives it, in ``pixels`` where that has its size; None where the read fails."""
     there, read = capture.read() if pixels is None else capture.read(pixels)
-    return there, read if there else None
+    return read if there else None
 
 
 def open_video(path: Path) -> Any:

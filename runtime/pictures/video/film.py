@@ -49,7 +49,7 @@ class Video(Source):
         failing_s = 0.0  # spent in reads that gave nothing, since the last frame
         while failed < MOST_IN_A_ROW and not (failed and self.count and answered + lost + failed > self.count + 2):
             started = time.perf_counter()
-            there, pixels = read_into(self.capture, self._pixels)
+            pixels = read_into(self.capture, self._pixels)
             if pixels is None:
                 failed += 1
                 failing_s += time.perf_counter() - started

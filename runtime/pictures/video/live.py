@@ -42,9 +42,9 @@ class Live(Source):
         begun = time.perf_counter()  # the first of the reads that failed since the last frame
         while not (self._stopped or self._ended):
             asked = time.perf_counter()
-            there, pixels = read_into(self.capture, self._spare.pop() if self._spare else None)
-            now = time.perf_counter()
-            if pixels is not None:
+            pixels = read_into(self.capture, self._spare.pop() if self._spare else None)
+            there, now = pixels is not None, time.perf_counter()
+            if there:
                 index, lost, failed = index + failed, lost + failed, 0
             else:
                 begun = begun if failed else asked
