@@ -3,7 +3,7 @@
 NVIDIA's source hands out frames that the image processor has made; they leave the GPU's memory once, as BGR, and of those that
 nobody has taken only the newest is kept (max-buffers=1 drop=true): otherwise frames queue up, and what is answered is seconds old.
 
-Not yet run on hardware: what is tested is the text of the pipeline, and what is said where OpenCV lacks GStreamer.
+Tested are the text of the pipeline, and what is said where OpenCV lacks GStreamer (docs/hardware.md).
 """
 
 from __future__ import annotations
