@@ -52,6 +52,7 @@ def run(asked: Asked) -> int:
         return run_arrays(asked, bundle)
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
+    from ..pictures.video.memory import Memory
     from .running.service import service
 
     quiet()
@@ -65,6 +66,8 @@ def run(asked: Asked) -> int:
         bundle = session.bundle
         choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
         source.alpha = bundle.contract.channels == 4
+        if len(bundle.graphs) == 1:  # else a picture may stay open behind its answer
+            source.memory = Memory()
         outs = list(_savers(asked, task_of(bundle.task), source))
         code = _Run(asked, choices, session, source, outs, health, calls).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault

@@ -87,6 +87,8 @@ class ImageContract:
             if not holds:
                 found = repr(getattr(self, name))[:200]
                 raise UserMistake(f"input contract: {name} is not usable", found=found, expected=expected)
+        for name in ("size", "mean", "std"):  # lists too are taken; a contract is a key of what is worked out once
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def plain(self) -> bool:

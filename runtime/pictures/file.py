@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,18 +24,21 @@ from .formats.headers import PNG_HEAD_BYTES, Header, header, turned
 from .formats.pnm import is_scaled, scaled
 from .formats.suffixes import WRITTEN, readable
 
+if TYPE_CHECKING:
+    from .video.memory import Memory
+
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; the largest phone cameras make 200 megapixels
 MAX_FILE_BYTES = 512 * 1024 * 1024
 AVIF_HEAD_BYTES = 64 * 1024  # where an AVIF says that it is turned
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_image(path: str | os.PathLike[str], alpha: bool = False) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], alpha: bool = False, memory: Memory | None = None) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3) RGB; UserMistake if it is missing, empty, cut off, too large or no picture.
 
-    With ``alpha`` as (H, W, 4) RGBA where the file has one.
+    With ``alpha`` as (H, W, 4) RGBA where the file has one; without, in a piece of ``memory`` where there is one.
     """
-    return decode_image(read_file(path), str(path), alpha)
+    return decode_image(read_file(path), str(path), alpha, memory)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -56,8 +60,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         raise UserMistake(f"cannot read the picture {path}", found=error.strerror or str(error)) from error
 
 
-def decode_image(data: bytes, name: str = "image", alpha: bool = False) -> np.ndarray:
-    """Encoded bytes -> uint8 (H, W, 3) RGB, with ``alpha`` (H, W, 4) where there is one; ``name`` stands in the error."""
+def decode_image(data: bytes, name: str = "image", alpha: bool = False, memory: Memory | None = None) -> np.ndarray:
+    """Encoded bytes -> uint8 (H, W, 3) RGB, with ``alpha`` (H, W, 4) where there is one; ``name`` stands in the error.
+
+    ``memory``: what the picture without alpha is put into. What OpenCV decodes into is its own.
+    """
     head = _checked(data, name)
     avif = data[4:8] == b"ftyp"
     stored = _decode(data, name, AS_STORED if avif else AS_STORED | cv2.IMREAD_ANYDEPTH)
@@ -81,7 +88,8 @@ def decode_image(data: bytes, name: str = "image", alpha: bool = False) -> np.nd
     if alpha and head.kind != "JPEG" and (whole := _with_alpha(data, name)) is not None:
         veil = whole[:, :, 3] if whole.dtype == np.uint8 else (whole[:, :, 3] >> 8).astype(np.uint8)
         return cv2.cvtColor(turned(np.dstack([image, veil]), head.orientation), cv2.COLOR_BGRA2RGBA)
-    return cv2.cvtColor(turned(image, head.orientation), cv2.COLOR_BGR2RGB)
+    seen = turned(image, head.orientation)
+    return cv2.cvtColor(seen, cv2.COLOR_BGR2RGB, dst=None if memory is None else memory.take((*seen.shape[:2], 3)))
 
 
 def _with_alpha(data: bytes, name: str) -> np.ndarray | None:

@@ -8,6 +8,7 @@ In pixel edges (0 is the left edge of the first pixel) the whole way is one gain
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Placement(NamedTuple):
         return self.corner[0] - self.window[0], self.corner[1] - self.window[1]
 
 
+@lru_cache(maxsize=64)
 def placement(image_size: tuple[int, int], contract: ImageContract) -> Placement:
     """The place of a picture of ``image_size`` (height, width)."""
     resized = resized_size(*image_size, contract)

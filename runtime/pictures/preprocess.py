@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from ..errors import UserMistake
@@ -18,33 +20,52 @@ from .depth import NORMALISED, eight_bits, value_range
 from .file import read_image
 from .pil import PilPicture, is_pil, pil_pixels
 from .placement import placement
-from .resize import resize_window
+from .resize import KEPT, resize_window
 
 __all__ = ["ImageContract", "Picture", "pixels", "preprocess", "read_image"]
 
 Picture = np.ndarray | str | os.PathLike[str] | PilPicture
 
 
-def preprocess(images: Sequence[Picture], contract: ImageContract) -> np.ndarray:
+def preprocess(images: Sequence[Picture], contract: ImageContract, memory: np.ndarray | None = None) -> np.ndarray:
     """Pictures (paths, PIL pictures, uint8/uint16 arrays (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA) -> what the graph takes.
 
-    float32 (B, C, H, W), or as the contract says uint8 and (B, H, W, C).
+    float32 (B, C, H, W), or as the contract says uint8 and (B, H, W, C); in ``memory`` where that is of this shape and type.
     """
     if isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", 4) != 4:
         raise UserMistake("preprocess takes a sequence of pictures", found=type(images).__name__, attempt="[image]")
-    batch = np.empty(contract.shape(len(images)), contract.dtype)
-    gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)[:, None, None]  # (C, 1, 1)
-    shift = (-np.array(contract.mean, np.float64) / contract.std).astype(np.float32)[:, None, None]
+    shape = contract.shape(len(images))
+    fits = memory is not None and memory.shape == shape and memory.dtype == contract.dtype
+    batch = memory if memory is not None and fits else np.empty(shape, contract.dtype)
     for row, image in zip(batch, images, strict=True):
         levels = fit_image(pixels(image, contract.channels), contract)  # (height, width, C) uint8
-        planes = ordered(levels, contract).transpose(2, 0, 1)
-        out = row.transpose(2, 0, 1) if contract.layout == CHANNELS_LAST else row
         if contract.dtype == BYTES:
-            out[:] = planes
+            seen = ordered(levels, contract)
+            row[:] = seen if contract.layout == CHANNELS_LAST else seen.transpose(2, 0, 1)
+        elif contract.layout == CHANNELS_LAST:
+            cv2.LUT(np.ascontiguousarray(ordered(levels, contract)), _table(contract), row)
         else:
-            np.multiply(planes, gain, out=out, dtype=np.float32)
-            out += shift
+            planes = KEPT.planes(contract.channels, contract.size)
+            cv2.split(levels, planes)
+            for out, (place, table) in zip(row, _tables(contract), strict=True):
+                cv2.LUT(planes[place], table, out)
     return batch
+
+
+@lru_cache(maxsize=16)
+def _table(contract: ImageContract) -> np.ndarray:
+    """float32 (1, 256, C): what each byte becomes in the network's channels; rounded after times, and after plus."""
+    gain = (contract.scale / np.array(contract.std, np.float64)).astype(np.float32)
+    shift = (-np.array(contract.mean, np.float64) / contract.std).astype(np.float32)
+    return (np.arange(256, dtype=np.float32)[:, None] * gain + shift)[None]
+
+
+@lru_cache(maxsize=16)
+def _tables(contract: ImageContract) -> list[tuple[int, np.ndarray]]:
+    """For each channel of the network: which one of the picture it is, and its own table, float32 (1, 256)."""
+    places = ordered(np.arange(contract.channels)[None, None], contract)[0, 0]
+    whole = _table(contract)
+    return [(int(place), np.ascontiguousarray(whole[:, :, channel])) for channel, place in enumerate(places)]
 
 
 def ordered(levels: np.ndarray, contract: ImageContract) -> np.ndarray:

@@ -238,7 +238,7 @@ class Session(ABC):
         for start in range(0, len(images), size):
             started = time.perf_counter()
             arrays = [pixels(image, contract.channels) for image in images[start : start + size]]
-            batch = preprocess(arrays, contract)
+            batch = self._own.batch = preprocess(arrays, contract, getattr(self._own, "batch", None))
             preprocess_ms = (time.perf_counter() - started) * 1e3
             results = self.run({self.inputs[0].name: at_least(batch, least)})
             sizes = [(array.shape[0], array.shape[1]) for array in arrays]

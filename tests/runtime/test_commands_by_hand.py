@@ -31,6 +31,9 @@ class Source:
     def __init__(self, frames, kind="pictures", notes=()):
         self.frames, self.kind, self.notes, self.count = frames, kind, list(notes), len(frames)
 
+    def done(self, _):
+        pass
+
     def __iter__(self):
         yield from self.frames
 
@@ -269,7 +272,7 @@ class Camera:
     def get(self, _):
         return 0.0
 
-    def read(self):
+    def read(self, *_):
         if not self.reads:
             return False, None
         grey = self.reads.pop(0)

@@ -1,5 +1,7 @@
 """Preprocessing equals timm's evaluation transform, pixel for pixel, and bad arrays are refused in words."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -181,3 +183,34 @@ def test_the_fill_is_the_mean_colour_and_nothing_to_the_network(colour, scale):
 def test_contract_names_the_field_that_is_wrong(change, said):
     with pytest.raises(UserMistake, match=said):
         ImageContract.from_json({**ImageContract((224, 224)).to_json(), **change})
+
+
+def test_a_contract_of_lists_prepares_as_one_of_tuples():
+    lists = ImageContract([8, 12], mean=[0.5, 0.4, 0.3], std=[0.1, 0.2, 0.3])  # type: ignore[arg-type]
+    tuples = ImageContract((8, 12), mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    assert lists == tuples
+    np.testing.assert_array_equal(preprocess([picture(20, 30)], lists), preprocess([picture(20, 30)], tuples))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("channels", "colour"), [(1, "RGB"), (3, "RGB"), (3, "BGR"), (4, "BGR")])
+def test_each_byte_becomes_what_one_multiplication_and_one_addition_make_of_it(layout, channels, colour):
+    image = np.arange(256 * channels, dtype=np.uint32).reshape(16, 16, channels).astype(np.uint8)
+    contract = ImageContract((16, 16), crop_fraction=1.0, layout=layout).with_channels(channels)
+    contract = replace(contract, colour=colour)
+    gain = (contract.scale / np.array(contract.std)).astype(np.float32)
+    shift = (-np.array(contract.mean) / contract.std).astype(np.float32)
+    order = {1: [0], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
+    order = order if colour == "RGB" else [2, 1, 0, 3][:channels]
+    want = image[:, :, order].astype(np.float32) * gain + shift
+    found = preprocess([image], contract)[0]
+    np.testing.assert_array_equal(found if layout == "NHWC" else found.transpose(1, 2, 0), want)
+
+
+def test_the_tensor_lies_in_the_memory_that_is_given_where_that_fits():
+    contract = ImageContract((8, 8))
+    memory = preprocess([picture(20, 30)], contract)
+    before = memory.copy()
+    assert preprocess([picture(20, 30)], contract, memory) is memory
+    np.testing.assert_array_equal(memory, before)
+    assert len(preprocess([picture(20, 30)] * 2, contract, memory)) == 2

@@ -31,7 +31,7 @@ class Film:
         self.at += 1
         return self.at < len(self.frames)
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
+    def read(self, *_: object) -> tuple[bool, np.ndarray | None]:
         if not self.grab() or not self.frames[self.at][1]:
             return False, None
         return True, np.full((2, 2, 3), self.at, np.uint8)

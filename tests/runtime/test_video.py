@@ -25,7 +25,7 @@ class Camera:
     def __init__(self, count, every_s=0.01, hang_s=0.0):
         self.count, self.every_s, self.hang_s, self.at, self.released = count, every_s, hang_s, 0, False
 
-    def read(self):
+    def read(self, *into):
         time.sleep(self.every_s if self.at < self.count else self.hang_s)
         self.at += 1
         return (True, np.full((4, 6, 3), self.at - 1, np.uint8)) if self.at <= self.count else (False, None)
@@ -44,12 +44,12 @@ class Turns(Camera):
         super().__init__(count, every_s=0)
         self.asked, self.told, self.news = 0, 1, threading.Condition()
 
-    def read(self):
+    def read(self, *into):
         with self.news:
             self.asked += 1
             self.news.notify_all()
             self.news.wait_for(lambda: self.at < self.told or self.at >= self.count)
-        return super().read()
+        return super().read(*into)
 
     def give(self, frames):
         """Returns when they have been taken, which is when the next one is asked for, or the camera is let go."""

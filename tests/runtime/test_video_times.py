@@ -101,7 +101,7 @@ class Faulty:
     def __init__(self, count: int, failing: set[int]):
         self.count, self.failing, self.at, self.released = count, failing, 0, False
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
+    def read(self, *_: object) -> tuple[bool, np.ndarray | None]:
         self.at += 1
         if self.at > self.count or self.at - 1 in self.failing:
             return False, None

@@ -31,10 +31,13 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator
     """Each frame of ``source`` with what ``answer`` makes of its picture, in their order.
 
     ``calls``: so many answers at once, and one picture more that is read meanwhile; 0: one after the other. What an answer
-    raises is raised in its turn. Nothing is read when the caller has stopped asking, beyond what is on its way.
+    raises is raised in its turn. Nothing is read when the caller has stopped asking, beyond what is on its way. A frame is done with when
+    the next is asked for.
     """
     if not calls:
-        yield from ((frame, _answer(frame, answer)) for frame in source)
+        for frame in source:
+            yield frame, _answer(frame, answer)
+            source.done(frame)
         return
     from concurrent.futures import ThreadPoolExecutor  # it brings logging, and most runs are of one picture
 
@@ -51,9 +54,11 @@ def answered(source: Any, answer: Callable[[Any], Any], calls: int) -> Generator
         for read in _reads(source):
             waiting.append(pool.submit(both, read))
             if len(waiting) > calls + 1:
-                yield waiting.popleft().result()
+                yield waiting[0].result()
+                source.done(waiting.popleft().result()[0])
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting[0].result()
+            source.done(waiting.popleft().result()[0])
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import UserMistake
 from ...errors.addresses import shown
 from ...ground.places import spelled
+from .memory import Memory, into
 
 OPEN_S, STALL_S = 10.0, 10.0
 
@@ -31,9 +32,16 @@ def quiet(whatever_was_asked: bool = False) -> None:
     (logging or cv2).setLogLevel(0)
 
 
-def to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """What a capture returns -> uint8 (H, W, 3) RGB."""
-    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 or pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB)
+def to_rgb(pixels: np.ndarray, memory: Memory | None = None) -> np.ndarray:
+    """What a capture returns -> uint8 (H, W, 3) RGB, in a piece of ``memory``."""
+    way = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 or pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(pixels, way, dst=into(memory, (*pixels.shape[:2], 3)))
+
+
+def read_into(capture: Any, pixels: np.ndarray | None) -> np.ndarray | None:
+    """The next frame as the capture gives it, in ``pixels`` where that has its size; None where the read fails."""
+    there, read = capture.read() if pixels is None else capture.read(pixels)
+    return read if there else None
 
 
 def open_video(path: Path) -> Any:

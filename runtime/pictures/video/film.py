@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import cv2
+import numpy as np
 
 from ...errors import UserMistake
-from .capture import STALL_S, codec_of, count_of, fps_of, to_rgb
+from .capture import STALL_S, codec_of, count_of, fps_of, read_into, to_rgb
 from .frame import Frame, Source, stalled, unread
 
 MOST_IN_A_ROW = 1000  # reads that may fail one after the other; behind the end of a file that takes a tenth of a second
@@ -35,6 +36,7 @@ class Video(Source):
     ) -> None:
         super().__init__(name)
         self.capture, self._again = capture, again
+        self._pixels: np.ndarray | None = None  # as they were read, the same memory for each frame
         self.stall_s = STALL_S if stall_s is None else stall_s
         self.fps = fps_of(capture)
         self.count = count_of(capture) if self.fps else None  # without a rate a count is one of clock ticks
@@ -47,8 +49,8 @@ class Video(Source):
         failing_s = 0.0  # spent in reads that gave nothing, since the last frame
         while failed < MOST_IN_A_ROW and not (failed and self.count and answered + lost + failed > self.count + 2):
             started = time.perf_counter()
-            there, pixels = self.capture.read()
-            if not there:
+            pixels = read_into(self.capture, self._pixels)
+            if pixels is None:
                 failed += 1
                 failing_s += time.perf_counter() - started
                 if self._stalls(failing_s, last):
@@ -61,7 +63,8 @@ class Video(Source):
                 steady = steady and abs(time_s * (self.fps or 0) - index) < 0.25
             elif steady:
                 index = self._index(index, time_s, last, after_a_loss=failed > 0)
-            image = to_rgb(pixels)
+            self._pixels = pixels
+            image = to_rgb(pixels, self.memory)
             read_ms = (time.perf_counter() - started) * 1e3
             if index > last + 1:
                 yield unread(self.name, last + 1, index - last - 1)

@@ -18,6 +18,7 @@ from ...errors.addresses import shown
 from ...ground.regular import check_regular, is_clutter
 from ..file import read_image
 from ..formats.suffixes import VIDEO_SUFFIXES, left_out, readable
+from .memory import Memory
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,6 +48,7 @@ class Source:
     outages = 0  # so many times it was lost and opened again
     dropped = 0  # frames of a camera or a stream that came in while the one before was worked on
     alpha = False  # whether pictures keep theirs
+    memory: Memory | None = None  # where frames are put, set by who says of each when it is ``done`` with
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,6 +69,11 @@ class Source:
     def reads(self) -> Iterator[Callable[[], Frame]]:
         """The same frames, each as a call that may be made in a thread of its own; those of a video are read here, in their order."""
         return (partial(_itself, frame) for frame in self)
+
+    def done(self, frame: Frame) -> None:
+        """Nobody looks at the picture of this frame any more."""
+        if self.memory is not None and frame.image is not None:
+            self.memory.back(frame.image)
 
     def close(self) -> None:
         pass
@@ -96,7 +103,7 @@ class Pictures(Source):
     def _read(self, index: int, path: str) -> Frame:
         started = time.perf_counter()
         try:
-            image, error = read_image(path, self.alpha), None
+            image, error = read_image(path, self.alpha, self.memory), None
         except UserMistake as mistake:
             image, error = None, mistake
         return Frame(index, path, None, image, error, (time.perf_counter() - started) * 1e3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .capture import OPEN_S, STALL_S, fps_of, to_rgb
+from .capture import OPEN_S, STALL_S, fps_of, read_into, to_rgb
 from .frame import Frame, Source, stalled, unread
 
 MOST_IN_A_ROW = 100  # reads that may fail one after the other before the source counts as ended
@@ -32,6 +32,7 @@ class Live(Source):
         self._newest: tuple[int, float, np.ndarray, int] | None = (
             None  # number, when, pixels, how many were lost so far
         )
+        self._spare: list[np.ndarray] = []  # pixels that nobody reads any more, for the frames to come
         self._ended = self._stopped = False
         self._failing_s = 0.0  # since the last frame, in reads that gave none
         self._reader = threading.Thread(target=self._read, name="edgesmith-reader", daemon=True)
@@ -41,8 +42,8 @@ class Live(Source):
         begun = time.perf_counter()  # the first of the reads that failed since the last frame
         while not (self._stopped or self._ended):
             asked = time.perf_counter()
-            there, pixels = self.capture.read()
-            now = time.perf_counter()
+            pixels = read_into(self.capture, self._spare.pop() if self._spare else None)
+            there, now = pixels is not None, time.perf_counter()
             if there:
                 index, lost, failed = index + failed, lost + failed, 0
             else:
@@ -50,7 +51,9 @@ class Live(Source):
                 failed += 1
             with self._news:
                 self._failing_s = 0.0 if there else now - begun
-                if there:
+                if pixels is not None:
+                    if self._newest is not None:  # nobody has asked for it
+                        self._spare.append(self._newest[2])
                     self._newest = (index, now, pixels, lost)
                 self._ended = failed >= MOST_IN_A_ROW or self._failing_s >= 0.9 * self.stall_s
                 if there or self._ended:
@@ -80,7 +83,8 @@ class Live(Source):
             self.dropped += max(index - seen - 1 - (lost - told), 0)
             first_s = at if first_s is None else first_s
             seen, taken, told = index, taken + 1, lost
-            image = to_rgb(pixels)
+            image = to_rgb(pixels, self.memory)
+            self._spare.append(pixels)
             read_ms = (time.perf_counter() - waited) * 1e3
             yield Frame(seen, self.name, at - first_s, image, None, read_ms, taken_s=at)
 

@@ -60,7 +60,7 @@ class Pipe(Source):
                 break
             data = self.bytes.picture()
             try:
-                image = decode_image(data, f"{index} of {self.name}", self.alpha)
+                image = decode_image(data, f"{index} of {self.name}", self.alpha, self.memory)
             except UserMistake:
                 damaged = True
                 yield unread(self.name, index, 1)

@@ -40,6 +40,8 @@ class Reconnect(Source):
             try:
                 before, since_s, dropped = index, self._clock() - begun, self.dropped
                 source = self._source
+                if source is not None:
+                    source.memory = self.memory
                 for frame in source or ():
                     self.dropped = dropped + (source.dropped if source else 0)
                     if lost and frame.image is not None:
