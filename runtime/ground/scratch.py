@@ -25,6 +25,7 @@ from pathlib import Path
 from ..errors import UserMistake
 
 LOCK = "lock"
+PART = ".edgesmith.part"
 WORK = re.compile(r"\..*\.[a-z0-9_]{8}\.work")  # what tempfile puts between prefix and suffix
 FILES = re.compile(r".*\.[a-z0-9_]{8}\.edgesmith\.part|\..*\.edgesmith\.lock")
 UNLOCKED = re.compile(r"\..*\.edge\.[a-z0-9_]{8}\.(partial|tmp)")  # of versions that held no locks

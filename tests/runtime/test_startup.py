@@ -168,6 +168,30 @@ def test_the_copy_has_the_engine_that_was_built_here(make_tiny, machine):
     assert list(started.session.bundle.path.glob("engines/device-*"))
 
 
+def test_a_copy_whose_removal_was_interrupted_is_not_taken_for_a_whole_one(make_tiny, monkeypatch):
+    """First one bundle, then another, then the first again, as who goes back does it."""
+    first = make_tiny(note="first")
+    begin(first.path, check=True, rollback=True)
+    kept = next(last_good.folder_of(first.path).glob("*.edge"))
+    other = make_tiny(note="other")
+    with monkeypatch.context() as killed:
+        killed.setattr("edgesmith.runtime.ground.scratch.remove", lambda folder: None)
+        begin(other.path, check=True, rollback=True)
+    assert not kept.exists() and last_good.last_good(other.path).manifest == other.manifest
+    first = make_tiny(note="first")
+    begin(first.path, check=True, rollback=True)
+    assert last_good.last_good(first.path).manifest == first.manifest
+    assert sorted(path.name for path in last_good.folder_of(first.path).iterdir()) == [kept.name, "current.json"]
+
+
+def test_half_an_engine_of_a_process_that_is_writing_is_not_copied(make_tiny):
+    bundle = make_tiny()
+    (bundle.path / "engines").mkdir()
+    (bundle.path / "engines" / "device-slot-key.abcdefgh.edgesmith.part").write_bytes(b"half")
+    begin(bundle.path, check=True, rollback=True)
+    assert not (last_good.last_good(bundle.path).path / "engines").exists()
+
+
 def test_a_copy_is_not_written_over_with_its_bundle(make_tiny):
     bundle = make_tiny()
     begin(bundle.path, check=True, rollback=True)

@@ -20,6 +20,7 @@ from typing import Any
 from ...errors import BundleRefused, UserMistake
 from ...ground.files import replacing
 from ...ground.regular import read_regular
+from ...ground.scratch import sweep
 from ..vet import SIGNATURE
 from .keyring import Key, Signer
 from .seal import HASH, read_json
@@ -71,6 +72,7 @@ def sign(folder: Path, manifest: Mapping[str, Any], signer: Signer, counter: int
         "signature": FORMAT, "name": made.name, "counter": counter, HASH: made.manifest_sha256,
         "key": made.key.hex(), "ed25519": made.ed25519.hex(),
     }  # fmt: skip
+    sweep(folder)
     try:
         with replacing(folder / SIGNATURE, hidden=True, to_disk=True) as file:
             file.write((json.dumps(values, indent=1) + "\n").encode())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UserMistake
 from ...ground.files import replace_file
+from ...ground.places import check_output
 from ...session.quantiles import RunningMedian
 from .notify import Notify
 
@@ -174,18 +175,20 @@ def place_of(where: str | None) -> tuple[Path | None, int | None]:
     if where is None:
         return None, None
     if where.isascii() and where.isdecimal():
-        if int(where) > MOST_PORT:
-            raise UserMistake("--health with a port", found=where, expected=f"0 to {MOST_PORT}; 0 takes a free one")
+        if len(where) > len(str(MOST_PORT)) or int(where) > MOST_PORT:
+            raise UserMistake(
+                "--health with a port", found=where[:20], expected=f"0 to {MOST_PORT}; 0 takes a free one"
+            )
         return None, int(where)
-    path = Path(where)
-    if not where or path.is_dir() or not path.absolute().parent.is_dir():
+    if not where:
         raise UserMistake(
-            "--health names a file that cannot be written",
-            found=where or "an empty name",
+            "--health names nothing",
             expected="a file in a folder that is there, or a port of this machine",
             attempt="--health /run/user/1000/edge.json, or --health 8081",
         )
-    return path.absolute(), None
+    path = Path(where).absolute()
+    check_output(path, "--health")
+    return path, None
 
 
 def serve(health: Health, port: int) -> ThreadingHTTPServer:

@@ -19,6 +19,7 @@ from ...backends.load import load
 from ...bundle.bundle import Bundle
 from ...errors import UserMistake, one_line
 from ...errors.addresses import shown
+from ...ground.places import check_output
 
 FORMS = (".npz", ".npy")
 
@@ -119,10 +120,7 @@ def _place(asked: Words, files: list[str]) -> Path | None:
             found="a file at that path",
             attempt="--force to replace it, or another name",
         )
-    if not place.parent.is_dir():
-        raise UserMistake(
-            f"{shown(asked.save)} cannot be written", found=f"no folder {place.parent}", attempt="another place"
-        )
+    check_output(place, "--save")
     return place
 
 
