@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
-
-HELPERS = Path(__file__).parent / "helpers"
-OF_A_FLEET = ["build", "counters", "health", "last good", "new key", "secret", "sign", "triton"]
-
-
-def told(program: str, *words: object) -> dict[str, Any]:
-    command = [sys.executable, HELPERS / program, *map(str, words)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def needs(kind: str) -> None:
-    if kind in ("sign", "new key"):
-        pytest.importorskip("cryptography")
+from kill_kinds import KINDS as OF_A_FLEET
+from kill_programs import needs, told
 
 
 @pytest.mark.parametrize("kind", ["publish", "calibration", "engines"])

@@ -170,6 +170,10 @@ def _make(place: Path) -> tuple[Path, int]:
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:  # removed by a sweep that saw it empty
             continue
+        except OSError:  # a disk that is full
+            with suppress(OSError):
+                folder.rmdir()
+            raise
         if hold(handle, folder / LOCK) or not left:
             return folder, handle
         os.close(handle)

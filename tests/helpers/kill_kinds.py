@@ -191,7 +191,7 @@ class LastGood(Kind):
         from edgesmith.runtime.bundle.bundle import open_bundle
         from edgesmith.runtime.commands.device.last_good import keep
 
-        assert keep(open_bundle(self.folder / f"{number}.edge"), self.place)
+        keep(open_bundle(self.folder / f"{number}.edge"), self.place)
 
     def found(self) -> str:
         from edgesmith.runtime.commands.device.last_good import last_good
@@ -228,7 +228,7 @@ class Build(Kind):
         engine_build.COMMAND = [sys.executable, "-S", "-E", "-c", BUILDER, str(number)]
         with only_builder(engine_cache.builder_place(self.key), "small"):
             engine, _ = build_on_device(self.opened, "tensorrt", "10.3.0", self.device, self.opened.main)
-            assert engine_cache.save_engine(self.opened, self.key, engine)
+            engine_cache.save_engine(self.opened, self.key, engine)
 
     def found(self) -> str:
         from edgesmith.runtime.backends.engine_cache import load_engine

@@ -77,7 +77,7 @@ def test_quantiles_are_ranks_and_then_within_half_a_percent():
     assert [values.quantile(share) for share in (0.5, 0.99, 1.0)] == pytest.approx([2500, 4950, 5000], rel=0.006)
 
 
-@pytest.mark.parametrize(("where", "said"), [("65536", "0 to 65535"), ("9" * 5000, "0 to 65535"), ("", "names nothing"), ("nowhere/x.json", "no folder"), (".", "a folder")])  # fmt: skip
+@pytest.mark.parametrize(("where", "said"), [("65536", "0 to 65535"), ("9" * 5000, "0 to 65535"), ("", "cannot be written"), ("nowhere/x.json", "cannot be written"), (".", "cannot be written")])  # fmt: skip
 def test_a_place_that_is_none_is_refused(where, said):
     with pytest.raises(UserMistake, match=said):
         place_of(where)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def new_key(path: str | os.PathLike[str]) -> Path:
             with replacing(one, mode=mode, to_disk=True) as file:
                 file.write(content)
     except OSError as error:
-        place.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.unlink()
         raise UserMistake(f"cannot write the key {place}", found=error.strerror or str(error)) from None
     return public
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UserMistake
 from ...ground.files import replace_file
-from ...ground.places import check_output
+from ...ground.places import check_outside
+from ...ground.scratch import sweep
 from ...session.quantiles import RunningMedian
 from .notify import Notify
 
@@ -180,14 +181,16 @@ def place_of(where: str | None) -> tuple[Path | None, int | None]:
                 "--health with a port", found=where[:20], expected=f"0 to {MOST_PORT}; 0 takes a free one"
             )
         return None, int(where)
-    if not where:
+    path = Path(where).absolute()
+    if not where or path.is_dir() or not path.parent.is_dir():
         raise UserMistake(
-            "--health names nothing",
+            "--health names a file that cannot be written",
+            found=where or "an empty name",
             expected="a file in a folder that is there, or a port of this machine",
             attempt="--health /run/user/1000/edge.json, or --health 8081",
         )
-    path = Path(where).absolute()
-    check_output(path, "--health")
+    check_outside(path, "--health")
+    sweep(path.parent)  # whether it can be written is not asked: a disk that is full is no reason not to start
     return path, None
 
 
