@@ -45,7 +45,7 @@ def test_what_is_known_of_a_run():
     told = health.to_json()
     assert told.pop("time") > 0
     assert told == {
-        "state": "running", "bundle": "tiny", "backend": "tensorrt", "degraded": "", "rolled_back": "", "frames": 100, "dropped": 3, "lost": 0,
+        "state": "running", "bundle": "tiny", "backend": "tensorrt", "degraded": "", "degraded_s": None, "rolled_back": "", "frames": 100, "dropped": 3, "lost": 0,
         "reconnected": 0, "rebuilds": 1, "since_last_frame_s": 2.0, "frame_age_ms": {"p50": 50.5, "p99": 99.0},
         "infer_ms": {"p50": 2.0, "p99": 2.0}, "uptime_s": 2.0,
     }  # fmt: skip

@@ -130,6 +130,76 @@ def test_a_damaged_bundle_gives_way_too(make_tiny):
         begin(good.path, check=True)
 
 
+def test_what_cannot_be_opened_and_what_takes_its_place_are_opened_once_each(make_tiny, monkeypatch, tmp_path, capsys):
+    import cv2
+
+    from edgesmith.runtime.commands.device import startup
+    from edgesmith.runtime.commands.run import Asked, run
+
+    good, opened = make_tiny(), []
+    begin(good.path, check=True, rollback=True)
+    good.graph.write_bytes(b"cut off")
+    for module in (startup, last_good):
+        monkeypatch.setattr(module, "open_bundle", lambda path: opened.append(path) or open_bundle(path))
+    cv2.imwrite(str(tmp_path / "blue.png"), np.full((8, 8, 3), (255, 0, 0), np.uint8))
+    path = tmp_path / "health.json"
+    assert run(Asked(str(good.path), (str(tmp_path / "blue.png"),), rollback=True, health=str(path))) == 0
+    assert [str(one) for one in opened] == [
+        str(good.path),
+        str(last_good.folder_of(good.path) / f"{last_good.stamp_of(good)}.edge"),
+    ]
+    assert "model.onnx" in json.loads(path.read_bytes())["rolled_back"]
+
+
+def test_a_bundle_of_arrays_starts_and_tells_its_health_like_any_other(tmp_path, monkeypatch, capsys):
+    from triton_bundles import write_arrays
+
+    from edgesmith.runtime.commands.run import Asked, run
+
+    place, path = tmp_path / "arrays.edge", tmp_path / "health.json"
+    np.savez(tmp_path / "x.npz", images=np.ones((1, 3, 8, 8), np.float32))
+    words = {"rollback": True, "health": str(path), "as_json": True}
+    write_arrays(place)
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),), **words)) == 0
+    told = json.loads(path.read_bytes())
+    assert (told["state"], told["frames"], told["bundle"], told["rolled_back"]) == ("stopped", 1, "arrays", "")
+    assert last_good.last_good(place) is not None
+    (place / "model.onnx").write_bytes(b"cut off")
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),), **words)) == 0
+    assert "model.onnx" in json.loads(path.read_bytes())["rolled_back"]
+
+
+def test_arrays_are_for_the_engine_alone_where_that_is_asked_for(tmp_path, monkeypatch, machine):
+    from sealed import edit_manifest
+    from triton_bundles import write_arrays
+
+    from edgesmith.runtime.commands.run import Asked, run
+
+    place = write_arrays(tmp_path / "arrays.edge")
+    edit_manifest(place, target="jetpack6")
+    monkeypatch.setattr("edgesmith.runtime.backends.tensorrt.find_driver", no_driver)
+    np.savez(tmp_path / "x.npz", images=np.ones((1, 3, 8, 8), np.float32))
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),))) == 0
+    with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
+        run(Asked(str(place), (str(tmp_path / "x.npz"),), require_tensorrt=True))
+
+
+def test_a_restart_tries_the_engine_again_and_health_says_how_long_another_runs(make_tiny, machine, monkeypatch):
+    from edgesmith.runtime.commands.device.health import Health
+
+    bundle = make_tiny(target="jetpack6")
+    with monkeypatch.context() as away:
+        away.setattr("edgesmith.runtime.backends.tensorrt.find_driver", no_driver)
+        degraded = begin(bundle.path).degraded
+    assert "no NVIDIA driver" in degraded
+    started = begin(bundle.path)
+    assert started.degraded == "" and started.session.backend == "tensorrt"
+    health = Health("tiny", clock=iter([0.0, 5.0, 65.0]).__next__)
+    health.facts(degraded=degraded)
+    told = health.to_json()
+    assert (told["degraded"], told["degraded_s"]) == (degraded, 60.0)
+
+
 def test_where_nothing_was_good_before_the_failure_is_told(make_tiny, tmp_path):
     bundle = make_tiny()
     spoil(bundle)

@@ -1,6 +1,6 @@
 """How a run fares, as JSON: in a file that is replaced whole, or on a port of this machine alone; and told to systemd.
 
-    {"state": "running", "bundle", "backend", "degraded", "rolled_back", "frames", "dropped", "lost", "reconnected", "rebuilds",
+    {"state": "running", "bundle", "backend", "degraded", "degraded_s", "rolled_back", "frames", "dropped", "lost", "reconnected", "rebuilds",
      "since_last_frame_s", "frame_age_ms": {"p50", "p99"}, "infer_ms": {"p50", "p99"}, "building": share, "uptime_s", "time"}
 
 States: starting, opening, loading, building, testing; ready, running, late (no answer for LATE_S); stopped, failed. A thread writes once a
@@ -55,6 +55,7 @@ class Health:
         self._last: float | None = None  # when the last answer was given
         self._busy: float | None = None  # since when one frame is being worked on
         self._building: float | None = None
+        self._degraded: float | None = None  # since when another engine runs
 
     def stage(self, name: str, share: float | None = None) -> None:
         """A step of the start."""
@@ -64,6 +65,8 @@ class Health:
     def facts(self, **told: Any) -> None:
         """``backend``, ``degraded``, ``rolled_back``, and counts by their names."""
         with self._lock:
+            if told.get("degraded") and self._degraded is None:
+                self._degraded = self._clock()
             for name, value in told.items():
                 (self._counts if name in self._counts else self._facts)[name] = value
 
@@ -94,6 +97,7 @@ class Health:
                 facts["state"] = LATE
             times = {"frame_age_ms": _quantiles(self._age), "infer_ms": _quantiles(self._infer)}
             more = {"building": self._building} if self._building is not None else {}
+            facts["degraded_s"] = None if self._degraded is None else round(now - self._degraded, 3)
             uptime_s = round(now - self._begun, 3)
             return {**facts, **self._counts, "since_last_frame_s": since, **times, **more, "uptime_s": uptime_s, "time": round(time.time(), 3)}  # fmt: skip
 
