@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-PROGRAM = Path(__file__).parent / "helpers" / "kills.py"
-
-
-def kill(kind: str, count: int) -> dict[str, int]:
-    done = subprocess.run([sys.executable, PROGRAM, kind, str(count)], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+from kill_kinds import KINDS as OF_A_FLEET
+from kill_programs import needs, told
 
 
 @pytest.mark.parametrize("kind", ["publish", "calibration", "engines"])
 def test_after_some_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind):
-    result = kill(kind, 8)
-    assert result["orphans"] == 0 and result["killed"] + result["done before"] == 8
+    result = told("kills.py", kind, 8)
+    assert result["left"] == {} and result["killed"] + result["done before"] == 8
+
+
+@pytest.mark.parametrize(("kind", "every"), [(kind, 5 if kind in ("build", "triton") else 1) for kind in OF_A_FLEET])
+def test_killed_before_any_step_the_old_or_the_new_one_is_there_and_nothing_else_after_the_next_run(kind, every):
+    """Those that take long, before each fifth; all of their steps are among the slow tests."""
+    needs(kind)
+    result = told("kill_steps.py", kind, every)
+    assert result["left"] == {} and result["steps"] >= 5 and result["old"] >= 4 and result["new"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["build", "triton"])
+def test_killed_before_each_of_the_steps_of_what_takes_long(kind):
+    result = told("kill_steps.py", kind)
+    assert result["left"] == {} and result["steps"] > 30
 
 
 @pytest.mark.slow
@@ -29,5 +33,21 @@ def test_after_some_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind):
 @pytest.mark.parametrize("kind", ["publish", "export", "calibration", "engines"])
 def test_after_150_kills_the_old_or_the_new_one_is_there_and_no_orphan(kind, third):
     """In three parts: on a busy machine 150 exports take longer than a test may before it counts as hung."""
-    result = kill(kind, 50)
-    assert result["orphans"] == 0 and result["killed"] > 25
+    result = told("kills.py", kind, 50, third)
+    assert result["left"] == {} and result["killed"] > 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fifth", range(5))
+def test_after_50_kills_of_an_export_that_calibrates_the_old_or_the_new_one_is_there(fifth):
+    result = told("kills.py", "int8", 10, fifth)
+    assert result["left"] == {} and result["killed"] > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OF_A_FLEET)
+def test_after_50_kills_at_random_moments_the_old_or_the_new_one_is_there(kind):
+    """Some of them are so short that a busy machine may begin to kill late."""
+    needs(kind)
+    result = told("kills.py", kind, 50)
+    assert result["left"] == {} and result["killed"] + result["done before"] == 50

@@ -23,12 +23,12 @@ import numpy as np
 
 from ...runtime.backends.user_cache import user_cache
 from ...runtime.ground.files import replacing
-from ...runtime.ground.scratch import sweep
+from ...runtime.ground.scratch import PART, sweep
 from .fingerprint import Fingerprint
 
 KEEP_FILES = 20
 KEEP_BYTES = 2 << 30
-STALE_SECONDS = 3600  # a part file this old is what a killed process left
+STALE_SECONDS = 3600  # a part file of a version without locks that is this old is what a killed process left
 UNREADABLE = (
     OSError,
     ValueError,
@@ -107,8 +107,8 @@ class Cache:
             return
         with suppress(OSError):
             for part in self.path.parent.glob("*.part"):
-                with suppress(OSError):
-                    if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                with suppress(OSError):  # of ours the lock tells (scratch.py), whatever the clock says
+                    if not part.name.endswith(PART) and time.time() - part.stat().st_mtime > STALE_SECONDS:
                         part.unlink()
             rows = [(path.stat(), path) for path in self.path.parent.glob("*-*.npz") if path != self.path]
             rows.sort(key=lambda row: row[0].st_mtime, reverse=True)

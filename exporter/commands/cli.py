@@ -284,6 +284,8 @@ def triton(
     threads: Annotated[Number, typer.Option(help=TRITON_OPTIONS["--threads"][1])] = None,
     force: Annotated[bool, typer.Option("--force", "--overwrite", help=TRITON_OPTIONS["--force"][1])] = False,
     check: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--check"][1])] = None,
+    keyring: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--keyring"][1])] = None,
+    allow_older: Annotated[bool, typer.Option("--allow-older", help=TRITON_OPTIONS["--allow-older"][1])] = False,
     url: Annotated[Text, typer.Option(help=TRITON_OPTIONS["--url"][1])] = None,
     as_json: Json = False,
 ) -> None:
@@ -291,7 +293,8 @@ def triton(
     from ...runtime.commands.triton.options import Asked
 
     given = tuple(bundles or ())
-    if code := serve(Asked(given, out, backend, max_batch, instances, wait_us, threads, force, check, url, as_json)):
+    words = out, backend, max_batch, instances, wait_us, threads, force, check, keyring, allow_older, url, as_json
+    if code := serve(Asked(given, *words)):
         raise typer.Exit(code)
 
 

@@ -66,7 +66,7 @@ def asked_fields(asked: Settings) -> dict[str, Any]:
         if not 0 < asked.crop <= 1:  # NaN is not either
             raise UserMistake(
                 "--crop is out of range",
-                found=f"--crop {asked.crop:g}",
+                found=f"--crop {str(asked.crop)[:40]}",
                 expected="more than 0, at most 1: the share of a side that the centre crop keeps",
                 attempt="--crop 0.9, or 1 for the whole picture",
             )

@@ -50,12 +50,10 @@ def image_size(words: int | str | Iterable[int | str] | None) -> tuple[int, int]
     """``224``, ``"256x320"``, ``(256, 320)`` -> (height, width) in pixels; None stays None (the model's own size)."""
     if words is None:
         return None
-    parts = (
-        re.split(r"[x, ]+", words.strip()) if isinstance(words, str) else [words] if isinstance(words, int) else words
-    )
-    texts = [str(part) for part in parts]
-    if len(texts) not in (1, 2) or not all(re.fullmatch(r"\d+", text) for text in texts):
-        raise _bad_size(" ".join(texts), "one number, or height and width, in whole pixels")
+    parts = re.split(r"[x, ]+", words.strip()) if isinstance(words, str) else words
+    texts = [str(part) for part in (parts if isinstance(parts, Iterable) else [parts])]
+    if len(texts) not in (1, 2) or not all(re.fullmatch(r"[0-9]{1,9}", text) for text in texts):
+        raise _bad_size(" ".join(texts)[:80], "one number, or height and width, in whole pixels")
     sides = [int(text) for text in texts]
     if not all(0 < side <= SIDE_LIMIT_PX for side in sides):
         raise _bad_size(" ".join(texts), f"sides from 1 to {SIDE_LIMIT_PX} pixels")

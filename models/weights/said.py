@@ -163,7 +163,7 @@ def channel_numbers(value: Any, name: str, origin: str) -> tuple[float, ...]:
     parts = parts if isinstance(parts, (list, tuple)) else [parts]
     try:
         numbers = [float(part) for part in parts if not isinstance(part, bool)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number of 400 digits
         numbers = []
     usable = len(numbers) == len(parts) in CHANNELS and all(map(math.isfinite, numbers))
     if not usable or (name.endswith("std") and min(numbers) <= 0):

@@ -11,11 +11,12 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import EdgesmithError
+from ..ground.files import replacing
+from ..ground.scratch import sweep
 
 SECRET_BYTES = 32
 PROOF_BYTES = 32  # of HMAC-SHA256
@@ -54,6 +55,8 @@ def secret() -> bytes:
         path = secret_path()
         if not path.exists():
             _make(path)
+        elif path.stat().st_nlink > 1:  # who made it was killed before it removed the first name
+            sweep(path.parent)
         content = path.read_bytes()
     except (OSError, RuntimeError) as error:  # the second: an account without a home
         raise NoSecret("the secret that seals engines cannot be kept", found=str(error)) from None
@@ -83,13 +86,8 @@ def secret_path() -> Path:
 def _make(path: Path) -> None:
     """The secret appears under its name with all its bytes on the disk, and only where there is none yet."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(prefix=".engine.seal.", dir=path.parent)  # readable by this account alone
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was faster: then its secret counts
-            os.link(name, path)
-    finally:
-        os.unlink(name)
+    sweep(path.parent)
+    with replacing(
+        path, hidden=True, mode=0o600, to_disk=True, only_new=True
+    ) as file:  # another process may be faster: its counts
+        file.write(secrets.token_bytes(SECRET_BYTES))

@@ -22,7 +22,7 @@ from ..ground.exchange import exchange
 from ..ground.regular import is_clutter
 from ..ground.scratch import OLD, abandoned, alone, short, sweep, work_folder
 from .manifest import MANIFEST, read_manifest, sealed_text
-from .vet import check_folder, check_name, graph_rows, is_beside, is_device_engine, sha256, walk
+from .vet import check_folder, check_name, graph_rows, is_beside, is_device_engine, is_whole_beside, sha256, walk
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _keep(
 ) -> dict[str, dict[str, Any]]:
     """Take over what an update does not touch, as hard links where the file system has them; their records."""
     same = not any(row["file"] in files for row in graph_rows(old).values())  # then what was built here still fits
-    device = [name for name in walk(out) if same and is_device_engine(name)]
+    device = [name for name in walk(out) if same and is_device_engine(name) and is_whole_beside(name)]
     kept = [name for name in old["files"] if name not in files]
     for name in [*kept, *device]:
         (stage / name).parent.mkdir(parents=True, exist_ok=True)

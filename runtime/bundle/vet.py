@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 
 from ..errors import BundleRefused
 from ..ground.regular import is_clutter
+from ..ground.scratch import PART
 from .manifest import MANIFEST
 from .onnx_scan import NotOnnx, scan
 
 SIGNATURE = "signature.json"  # who made it (trust/signature.py): over the manifest, so not in it
+SIGNING = re.compile(r"\.signature\.[a-z0-9_]{8}" + re.escape(PART))  # one on its way, or of a process that was killed
 GRAPH, MAIN = "model.onnx", "main"  # file and name of the one graph of most bundles
 ENGINES = "engines"
 _told: set[str] = set()  # bundles of whose clutter this process has told
@@ -98,7 +101,12 @@ def graph_rows(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_beside(name: str) -> bool:
     """Whether a path may lie in a bundle without a hash in its manifest: it vouches for itself."""
-    return name == SIGNATURE or is_device_engine(name)
+    return name == SIGNATURE or SIGNING.fullmatch(name) is not None or is_device_engine(name)
+
+
+def is_whole_beside(name: str) -> bool:
+    """The same, and not a file on its way to its name."""
+    return is_beside(name) and not name.endswith(PART)
 
 
 def is_device_engine(name: str) -> bool:

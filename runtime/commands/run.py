@@ -18,9 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..bundle.bundle import open_bundle
-from ..bundle.trust import check_signed
-from ..errors import BundleRefused, EdgesmithError, UserMistake, one_line
+from ..errors import EdgesmithError, UserMistake, one_line
 from ..errors.addresses import shown, shown_in
 from ..ground import signals
 from ..session.quantiles import RunningMedian
@@ -43,13 +41,13 @@ def run(asked: Asked) -> int:
     """Do what was asked; the exit code. Answers go to stdout, everything else to stderr."""
     asked.check()
     place = asked.health_place()
-    bundle = _opened(asked)
+    found = asked.find()
+    bundle = found.bundle
     choices = task_of(bundle.task).choices(bundle, asked.options())
     if task_of(bundle.task).arrays:
         from .running.arrays import run_arrays
 
-        check_signed(bundle, asked.keyring, asked.allow_older)
-        return run_arrays(asked, bundle)
+        return run_arrays(asked, found, place)
     from ..pictures.video import frames, pictures
     from ..pictures.video.capture import quiet
     from ..pictures.video.memory import Memory
@@ -62,7 +60,7 @@ def run(asked: Asked) -> int:
         )
         calls = _at_once(asked, source, bundle)
         wish = asked.wish(live=source.kind == "live", calls=calls)
-        session, health = stack.enter_context(service(asked.bundle, wish, bundle, place))
+        session, health = stack.enter_context(service(asked.bundle, wish, found, place))
         bundle = session.bundle
         choices = task_of(bundle.task).choices(bundle, asked.options())  # after a rollback it is another
         source.alpha = bundle.contract.channels == 4
@@ -72,19 +70,6 @@ def run(asked: Asked) -> int:
         code = _Run(asked, choices, session, source, outs, health, calls).to_the_end()
     streams.forgive()  # a reader that has seen enough is no fault
     return code
-
-
-def _opened(asked: Asked) -> Bundle:
-    """The bundle that is asked for; with ``--rollback`` the last good one where that cannot be opened."""
-    try:
-        return open_bundle(asked.bundle)
-    except BundleRefused:
-        if asked.rollback:
-            from .device.last_good import last_good
-
-            if (good := last_good(asked.bundle)) is not None:
-                return good
-        raise
 
 
 def _at_once(asked: Asked, source: Any, bundle: Bundle) -> int:

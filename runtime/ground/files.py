@@ -8,15 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .scratch import TRIES, hold, short
+from .scratch import PART, TRIES, hold, short
 
 
 @contextmanager
-def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: bool = False) -> Iterator[IO[bytes]]:
+def replacing(
+    path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: bool = False, only_new: bool = False
+) -> Iterator[IO[bytes]]:
     """A file to write to, which has its name when the block ends well and is gone when it does not, Ctrl-C included.
 
     ``hidden``: for folders that people look into. ``to_disk``: the content is there before the name is, whatever the
-    machine does next. What a killed process leaves ends in ``.edgesmith.part``, and ``scratch.sweep`` removes it.
+    machine does next. ``only_new``: a file that is there already stays. What a killed process leaves ends in ``.edgesmith.part``, and ``scratch.sweep`` removes it.
     """
     handle, name = _make(path.parent, ("." if hidden else "") + short(path.stem) + ".")
     held = os.dup(handle)  # closing the file below would let go of the lock before it has its name
@@ -27,7 +29,11 @@ def replacing(path: Path, *, hidden: bool = False, mode: int = 0o644, to_disk: b
                 file.flush()
                 os.fsync(file.fileno())
         os.chmod(name, mode)
-        os.replace(name, path)
+        if only_new:
+            with suppress(FileExistsError):
+                os.link(name, path)
+        else:
+            os.replace(name, path)
     finally:
         with suppress(OSError):
             os.unlink(name)
@@ -38,14 +44,14 @@ def _make(folder: Path, prefix: str) -> tuple[int, str]:
     """Handle and path of a new file that this process holds."""
     import tempfile
 
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=PART, dir=folder)
     for _ in range(TRIES):
         if hold(handle, name):
             break
         os.close(handle)  # a sweep came in between
         with suppress(OSError):
             os.unlink(name)
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".edgesmith.part", dir=folder)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=PART, dir=folder)
     return handle, name
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from ..errors import UserMistake
 
 LOCK = "lock"
+PART = ".edgesmith.part"
 WORK = re.compile(r"\..*\.[a-z0-9_]{8}\.work")  # what tempfile puts between prefix and suffix
 FILES = re.compile(r".*\.[a-z0-9_]{8}\.edgesmith\.part|\..*\.edgesmith\.lock")
 UNLOCKED = re.compile(r"\..*\.edge\.[a-z0-9_]{8}\.(partial|tmp)")  # of versions that held no locks
@@ -169,6 +170,10 @@ def _make(place: Path) -> tuple[Path, int]:
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:  # removed by a sweep that saw it empty
             continue
+        except OSError:  # a disk that is full
+            with suppress(OSError):
+                folder.rmdir()
+            raise
         if hold(handle, folder / LOCK) or not left:
             return folder, handle
         os.close(handle)

@@ -220,3 +220,15 @@ def test_an_onnx_file_of_bytes_is_judged_by_itself(here: Path):
     assert contract.face == (3, "uint8", "NHWC") and contract.plain
     assert edgesmith("test", "net.edge").code == 0
     assert edgesmith("compare", "net.onnx", "net.edge").code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("image_size = 0.5", "not an image size"), (f"image_size = {'9' * 400}", "not an image size"), (f"mean = {'9' * 400}", "mean cannot be used"),
+     (f"crop = {'9' * 400}", "--crop is out of range"), (f"std = [1, 1, {'9' * 400}]", "std cannot be used")],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_numbers_that_no_file_should_have_are_told(tmp_path, line, said):
+    (tmp_path / "c.toml").write_text(line + "\n")
+    with pytest.raises(UserMistake, match=said):
+        make_plan("van_b0", num_classes=2, out=tmp_path / "van.edge", contract=str(tmp_path / "c.toml"))

@@ -1,10 +1,11 @@
 """SIGKILL at a random moment, many times over: what is there afterwards, and what lies about after the next run.
 
-    python tests/helpers/kills.py publish|export|calibration|engines KILLS
+    python tests/helpers/kills.py publish|export|int8|calibration|engines|sign|... KILLS [SEED]
 
 A child of this process does the work and is killed; libraries are imported once, before. Every time what the child works on must
 be the old one or the new one, whole, and after the beginning of the next run nothing else may lie there or among the temporary
-files. Prints one JSON object: how many were killed before they were done, how often the old and the new one was found, orphans.
+files. Prints one JSON object: how many were killed before they were done, how often the old and the new one was found, and what
+was left lying, by the run.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kill_kinds import KINDS as OF_A_FLEET
 
 KEY = "0123456789ab-" + "0" * 64  # of an engine
 
@@ -70,11 +72,10 @@ class Export:
 
         self.place, self.export = folder / "van.edge", pipeline.export
         self.settings: dict[str, Any] = {"num_classes": 2, "image_size": 32, "out": self.place, "overwrite": True}
-        self.expected = {"van.edge"}
-        _in_a_child(lambda: self.run(0))
+        self.expected, self.name = {"van.edge"}, "van_b0"
 
     def run(self, number: int) -> None:
-        self.export("van_b0", seed=number, **self.settings)
+        self.export(self.name, seed=number, **self.settings)
 
     def found(self) -> str:
         from edgesmith.runtime.bundle.bundle import open_bundle
@@ -84,9 +85,33 @@ class Export:
     def next_run(self) -> None:
         from edgesmith.runtime.ground.scratch import temporary_folder
 
-        self.export("van_b0", dry_run=True, **self.settings)
+        self.export(self.name, dry_run=True, **self.settings)
         with temporary_folder():
             pass
+
+
+class Int8(Export):
+    """The same in int8 with static scales: each run calibrates with another number of pictures, so none is found in the cache."""
+
+    def __init__(self, folder: Path) -> None:
+        from digit_pictures import WEIGHTS, write_npz
+
+        data, name = write_npz(folder.parent / "digits.npz"), "vit_ggem_mnist"
+        super().__init__(folder)
+        weights = str(WEIGHTS / f"{name}.safetensors")
+        self.settings = {"weights": weights, "out": self.place, "overwrite": True, "data": data, "precision": "int8", "int8_form": "static"}  # fmt: skip
+        self.name, self.beside = name, self.place.with_suffix(".fp32.edge")  # its rival, where that is faster here
+        self.expected.add(self.beside.name)
+
+    def run(self, number: int) -> None:
+        self.export(self.name, calib_images=8 + number, **self.settings)
+
+    def found(self) -> str:
+        from edgesmith.runtime.bundle.bundle import open_bundle
+
+        if self.beside.exists():
+            open_bundle(self.beside)
+        return str(open_bundle(self.place).manifest["quantisation"]["data"]["images"] - 8)
 
 
 class Calibration:
@@ -155,12 +180,40 @@ class Engines:
 KINDS: dict[str, Callable[[Path], Any]] = {
     "publish": Publish,
     "export": Export,
+    "int8": Int8,
     "calibration": Calibration,
     "engines": Engines,
+    **OF_A_FLEET,
 }
 
 
-def _in_a_child(action: Callable[[], object], after_s: float | None = None) -> int:
+def at_work(kind: str, folder: Path) -> tuple[Any, Path, Path]:
+    """(the kind at work in a folder of its own, that folder, where its temporary files are)."""
+    temporary, place = folder / "tmp", folder / "place"
+    temporary.mkdir()
+    place.mkdir()
+    caches = {
+        "EDGESMITH_CACHE": "cache",
+        "XDG_CONFIG_HOME": "config",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    }  # torch's stays
+    os.environ |= {variable: str(folder / name) for variable, name in caches.items()}
+    tempfile.tempdir = str(temporary)
+    return KINDS[kind](place), place, temporary
+
+
+def litter(folder: Path, place: Path, temporary: Path, expected: set[str]) -> list[str]:
+    """What lies about: names that nobody expects, and half-written things wherever they are."""
+    from edgesmith.runtime.ground import scratch
+
+    found = [path for path in place.iterdir() if path.name not in expected] + list(temporary.iterdir())
+    ours = (scratch.WORK, scratch.FILES)
+    found += [path for path in folder.rglob(".*") if path.name.startswith(".engine.seal")]
+    found += [path for path in folder.rglob("*") if any(one.fullmatch(path.name) for one in ours)]
+    return sorted({path.relative_to(folder).as_posix() for path in found})
+
+
+def in_a_child(action: Callable[[], object], after_s: float | None = None) -> int:
     """The exit code of a child that does it, killed after so many seconds."""
     child = os.fork()
     if not child:
@@ -179,36 +232,32 @@ def _in_a_child(action: Callable[[], object], after_s: float | None = None) -> i
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kills(kind: str, count: int, folder: Path) -> dict[str, Any]:
+def kills(kind: str, count: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     """Kill ``count`` runs of a kind; AssertionError where what is found is neither the old one nor the new one."""
-    temporary, place = folder / "tmp", folder / "place"
-    temporary.mkdir()
-    place.mkdir()
-    caches = {
-        "EDGESMITH_CACHE": "cache",
-        "XDG_CONFIG_HOME": "config",
-        "TORCHINDUCTOR_CACHE_DIR": "inductor",
-    }  # torch's stays
-    os.environ |= {variable: str(folder / name) for variable, name in caches.items()}
-    tempfile.tempdir = str(temporary)
-    work, moments = KINDS[kind](place), np.random.default_rng(0)
+    work, place, temporary = at_work(kind, folder)
+    prepare = getattr(work, "prepare", lambda number: None)
+    moments = np.random.default_rng(seed)
+    prepare(1)
     started = time.monotonic()
-    assert _in_a_child(lambda: work.run(1)) == 0
+    assert in_a_child(lambda: work.run(1)) == 0
     takes_s = time.monotonic() - started
-    codes, seen, orphans, last = Counter[int](), Counter[str](), 0, work.found()
+    codes, seen, last = Counter[int](), Counter[str](), work.found()
+    left: dict[int, list[str]] = {}
     for number in range(2, count + 2):
-        code = _in_a_child(lambda number=number: work.run(number), moments.uniform(0, 1.1 * takes_s))  # type: ignore[misc]
+        prepare(number)
+        code = in_a_child(lambda number=number: work.run(number), moments.uniform(0, 1.1 * takes_s))  # type: ignore[misc]
         assert code in (0, -signal.SIGKILL)
         codes[code] += 1
         found = work.found()
         assert found in (last, str(number)), f"{found} after {last} and {number}"
         seen["old" if found == last else "new"] += 1
-        last = found
         work.next_run()
-        orphans += len({path.name for path in place.iterdir()} - work.expected) + len(list(temporary.iterdir()))
-    return {"kind": kind, "killed": codes[-signal.SIGKILL], "done before": codes[0], **seen, "orphans": orphans}
+        last = work.found()
+        if names := litter(folder, place, temporary, work.expected):
+            left[number] = names
+    return {"kind": kind, "killed": codes[-signal.SIGKILL], "done before": codes[0], **seen, "left": left}
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as own:
-        print(json.dumps(kills(sys.argv[1], int(sys.argv[2]), Path(own))))
+        print(json.dumps(kills(sys.argv[1], int(sys.argv[2]), Path(own), *map(int, sys.argv[3:]))))

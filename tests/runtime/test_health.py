@@ -45,7 +45,7 @@ def test_what_is_known_of_a_run():
     told = health.to_json()
     assert told.pop("time") > 0
     assert told == {
-        "state": "running", "bundle": "tiny", "backend": "tensorrt", "degraded": "", "rolled_back": "", "frames": 100, "dropped": 3, "lost": 0,
+        "state": "running", "bundle": "tiny", "backend": "tensorrt", "degraded": "", "degraded_s": None, "rolled_back": "", "frames": 100, "dropped": 3, "lost": 0,
         "reconnected": 0, "rebuilds": 1, "since_last_frame_s": 2.0, "frame_age_ms": {"p50": 50.5, "p99": 99.0},
         "infer_ms": {"p50": 2.0, "p99": 2.0}, "uptime_s": 2.0,
     }  # fmt: skip
@@ -77,10 +77,19 @@ def test_quantiles_are_ranks_and_then_within_half_a_percent():
     assert [values.quantile(share) for share in (0.5, 0.99, 1.0)] == pytest.approx([2500, 4950, 5000], rel=0.006)
 
 
-@pytest.mark.parametrize(("where", "said"), [("65536", "0 to 65535"), ("", "cannot be written"), ("nowhere/x.json", "cannot be written"), (".", "cannot be written")])  # fmt: skip
+@pytest.mark.parametrize(("where", "said"), [("65536", "0 to 65535"), ("9" * 5000, "0 to 65535"), ("", "cannot be written"), ("nowhere/x.json", "cannot be written"), (".", "cannot be written")])  # fmt: skip
 def test_a_place_that_is_none_is_refused(where, said):
     with pytest.raises(UserMistake, match=said):
         place_of(where)
+
+
+def test_a_file_in_a_bundle_is_refused_and_halves_of_killed_runs_go(tiny, tmp_path):
+    with pytest.raises(UserMistake, match="inside the bundle"):
+        place_of(str(tiny.path / "health.json"))
+    half = tmp_path / "a.abcdefgh.edgesmith.part"
+    half.touch()
+    place_of(str(tmp_path / "a.json"))
+    assert not half.exists()
 
 
 def test_digits_are_a_port_and_all_else_a_file(tmp_path):

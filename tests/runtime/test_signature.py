@@ -174,6 +174,18 @@ def test_a_signed_bundle_is_opened_without_a_keyring_too_and_stays_as_it_is(bund
     believe(open_bundle(bundle), ring)
 
 
+def test_a_signature_on_its_way_is_no_file_of_the_bundle_and_goes_with_the_next(bundle: Path, key: Path, ring: Path):
+    """A reader that comes meanwhile, or after a process that was killed there, opens what it would have opened before."""
+    signed(bundle, key)
+    (bundle / ".signature.abcdefgh.edgesmith.part").write_bytes(b"half of o")
+    believe(open_bundle(bundle), ring)
+    (bundle / ".other.abcdefgh.edgesmith.part").write_bytes(b"")
+    assert "not part of the bundle" in refused(bundle, ring)
+    (bundle / ".other.abcdefgh.edgesmith.part").unlink()
+    signed(bundle, key, 6)
+    assert not list(bundle.glob(".signature*"))
+
+
 def test_a_new_export_takes_the_place_of_a_signed_bundle(bundle: Path, key: Path):
     manifest = open_bundle(signed(bundle, key)).manifest
     contents = {name: (bundle / name).read_bytes() for name in manifest["files"]}
@@ -217,6 +229,9 @@ def test_keys_that_are_none_are_told(bundle: Path, tmp_path: Path, key: Path):
         with pytest.raises(UserMistake, match=said):
             read_signer(tmp_path / place)
     with pytest.raises(UserMistake, match="is there already"):
+        new_key(key)
+    key.with_suffix(".pub").unlink()  # as a process leaves it that is killed between the two
+    with pytest.raises(UserMistake, match="openssl pkey -in .*maker.key -pubout -out .*maker.pub"):
         new_key(key)
 
 

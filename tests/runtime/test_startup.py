@@ -130,6 +130,76 @@ def test_a_damaged_bundle_gives_way_too(make_tiny):
         begin(good.path, check=True)
 
 
+def test_what_cannot_be_opened_and_what_takes_its_place_are_opened_once_each(make_tiny, monkeypatch, tmp_path, capsys):
+    import cv2
+
+    from edgesmith.runtime.commands.device import startup
+    from edgesmith.runtime.commands.run import Asked, run
+
+    good, opened = make_tiny(), []
+    begin(good.path, check=True, rollback=True)
+    good.graph.write_bytes(b"cut off")
+    for module in (startup, last_good):
+        monkeypatch.setattr(module, "open_bundle", lambda path: opened.append(path) or open_bundle(path))
+    cv2.imwrite(str(tmp_path / "blue.png"), np.full((8, 8, 3), (255, 0, 0), np.uint8))
+    path = tmp_path / "health.json"
+    assert run(Asked(str(good.path), (str(tmp_path / "blue.png"),), rollback=True, health=str(path))) == 0
+    assert [str(one) for one in opened] == [
+        str(good.path),
+        str(last_good.folder_of(good.path) / f"{last_good.stamp_of(good)}.edge"),
+    ]
+    assert "model.onnx" in json.loads(path.read_bytes())["rolled_back"]
+
+
+def test_a_bundle_of_arrays_starts_and_tells_its_health_like_any_other(tmp_path, monkeypatch, capsys):
+    from triton_bundles import write_arrays
+
+    from edgesmith.runtime.commands.run import Asked, run
+
+    place, path = tmp_path / "arrays.edge", tmp_path / "health.json"
+    np.savez(tmp_path / "x.npz", images=np.ones((1, 3, 8, 8), np.float32))
+    words = {"rollback": True, "health": str(path), "as_json": True}
+    write_arrays(place)
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),), **words)) == 0
+    told = json.loads(path.read_bytes())
+    assert (told["state"], told["frames"], told["bundle"], told["rolled_back"]) == ("stopped", 1, "arrays", "")
+    assert last_good.last_good(place) is not None
+    (place / "model.onnx").write_bytes(b"cut off")
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),), **words)) == 0
+    assert "model.onnx" in json.loads(path.read_bytes())["rolled_back"]
+
+
+def test_arrays_are_for_the_engine_alone_where_that_is_asked_for(tmp_path, monkeypatch, machine):
+    from sealed import edit_manifest
+    from triton_bundles import write_arrays
+
+    from edgesmith.runtime.commands.run import Asked, run
+
+    place = write_arrays(tmp_path / "arrays.edge")
+    edit_manifest(place, target="jetpack6")
+    monkeypatch.setattr("edgesmith.runtime.backends.tensorrt.find_driver", no_driver)
+    np.savez(tmp_path / "x.npz", images=np.ones((1, 3, 8, 8), np.float32))
+    assert run(Asked(str(place), (str(tmp_path / "x.npz"),))) == 0
+    with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
+        run(Asked(str(place), (str(tmp_path / "x.npz"),), require_tensorrt=True))
+
+
+def test_a_restart_tries_the_engine_again_and_health_says_how_long_another_runs(make_tiny, machine, monkeypatch):
+    from edgesmith.runtime.commands.device.health import Health
+
+    bundle = make_tiny(target="jetpack6")
+    with monkeypatch.context() as away:
+        away.setattr("edgesmith.runtime.backends.tensorrt.find_driver", no_driver)
+        degraded = begin(bundle.path).degraded
+    assert "no NVIDIA driver" in degraded
+    started = begin(bundle.path)
+    assert started.degraded == "" and started.session.backend == "tensorrt"
+    health = Health("tiny", clock=iter([0.0, 5.0, 65.0]).__next__)
+    health.facts(degraded=degraded)
+    told = health.to_json()
+    assert (told["degraded"], told["degraded_s"]) == (degraded, 60.0)
+
+
 def test_where_nothing_was_good_before_the_failure_is_told(make_tiny, tmp_path):
     bundle = make_tiny()
     spoil(bundle)
@@ -166,6 +236,30 @@ def test_the_copy_has_the_engine_that_was_built_here(make_tiny, machine):
     started = begin(bundle.path, check=True, rollback=True)
     assert started.rolled_back and len(machine.built) == 2, "one for each graph; the copy brought its own"
     assert list(started.session.bundle.path.glob("engines/device-*"))
+
+
+def test_a_copy_whose_removal_was_interrupted_is_not_taken_for_a_whole_one(make_tiny, monkeypatch):
+    """First one bundle, then another, then the first again, as who goes back does it."""
+    first = make_tiny(note="first")
+    begin(first.path, check=True, rollback=True)
+    kept = next(last_good.folder_of(first.path).glob("*.edge"))
+    other = make_tiny(note="other")
+    with monkeypatch.context() as killed:
+        killed.setattr("edgesmith.runtime.ground.scratch.remove", lambda folder: None)
+        begin(other.path, check=True, rollback=True)
+    assert not kept.exists() and last_good.last_good(other.path).manifest == other.manifest
+    first = make_tiny(note="first")
+    begin(first.path, check=True, rollback=True)
+    assert last_good.last_good(first.path).manifest == first.manifest
+    assert sorted(path.name for path in last_good.folder_of(first.path).iterdir()) == [kept.name, "current.json"]
+
+
+def test_half_an_engine_of_a_process_that_is_writing_is_not_copied(make_tiny):
+    bundle = make_tiny()
+    (bundle.path / "engines").mkdir()
+    (bundle.path / "engines" / "device-slot-key.abcdefgh.edgesmith.part").write_bytes(b"half")
+    begin(bundle.path, check=True, rollback=True)
+    assert not (last_good.last_good(bundle.path).path / "engines").exists()
 
 
 def test_a_copy_is_not_written_over_with_its_bundle(make_tiny):

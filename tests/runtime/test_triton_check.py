@@ -165,6 +165,31 @@ def test_a_bundle_that_was_damaged_on_its_way(tmp_path: Path):
     assert code == 1 and "small/1/bundle.edge: " in faults[0] and "golden.npz has 7 bytes" in faults[0]
 
 
+def test_a_graph_that_is_not_that_of_its_bundle(repo: Path):
+    graph = repo / "boxes_engine/1/model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    assert checked(repo) == (1, ["boxes_engine/1/model.onnx: is not the file of the bundle in boxes_answer"])
+
+
+def test_a_keyring_is_asked_about_every_bundle_of_a_repository(tmp_path: Path):
+    pytest.importorskip("tritonclient", reason=NEEDED)
+    pytest.importorskip("cryptography")
+    from edgesmith.runtime.bundle.bundle import open_bundle
+    from edgesmith.runtime.bundle.trust.keyring import new_key, read_signer
+    from edgesmith.runtime.bundle.trust.signature import sign
+
+    new_key(tmp_path / "maker.key")
+    signed, plain = write_small_bundle(tmp_path / "signed.edge"), write_small_bundle(tmp_path / "plain.edge")
+    bundle = open_bundle(signed)
+    sign(bundle.path, bundle.manifest, read_signer(tmp_path / "maker.key"), 5)
+    assert on_device("triton", str(signed), str(plain), "--out", str(tmp_path / "repo")).code == 0
+    assert checked(tmp_path / "repo") == (0, [])
+    done = on_device("triton", "--check", str(tmp_path / "repo"), "--keyring", str(tmp_path / "maker.pub"), "--json")
+    faults = [fault["text"] for fault in json.loads(done.out)["faults"]]
+    assert done.code == 1 and len(faults) == 2 and all("is not signed" in one for one in faults)
+    assert {one.split("/")[0] for one in faults} == {"plain_answer", "plain_prepare"}
+
+
 def test_no_repository_there_is_a_mistake(tmp_path: Path):
     pytest.importorskip("tritonclient", reason=NEEDED)
     for place in (tmp_path / "nothing", tmp_path):

@@ -198,6 +198,8 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: 
         (("a.edge",), "no place to write to"),
         (("--check", "r", "--out", "s"), "writes none"),
         (("a.edge", "--out", "r", "--url", "127.0.0.1:8000"), "--url belongs to --check"),
+        (("a.edge", "--out", "r", "--allow-older"), "older than what"),
+        (("--check", "r", "--keyring", "k", "--allow-older"), "takes no bundle"),
         (("a.edge", "--out", "r", "--backend", "onnx"), "there is no such backend"),
         (("a.edge", "--out", "r", "--max-batch", "0"), "--max-batch is a number from 1"),
         (("a.edge", "--out", "r"), "cannot open the bundle"),
@@ -254,3 +256,34 @@ def test_what_is_not_asked_for_is_not_sent_and_a_bug_is_an_error_of_one_request(
     response = answered(request, lambda given: {"Y": given["X"] * 2, "Z": given["X"]})
     assert [(tensor.name(), tensor.as_numpy().tolist()) for tensor in response.tensors] == [("Y", [2.0, 2.0])]
     assert "a bug in edgesmith" in answered(request, lambda given: {"Y": given["nothing"]}).error
+
+
+def test_a_signature_travels_with_the_bundle_and_its_parts_and_a_keyring_is_asked_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("cryptography")
+    from edgesmith.runtime.bundle.trust.keyring import new_key, read_keyring, read_signer
+    from edgesmith.runtime.bundle.trust.signature import sign, signed_by
+    from edgesmith.runtime.commands.triton.served import described
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    bundle, repo = open_bundle(write_small_bundle(tmp_path / "small.edge")), tmp_path / "repo"
+    for name in ("maker", "other"):
+        new_key(tmp_path / f"{name}.key")
+    words = (bundle.path, "--out", repo, "--force")
+    code, _, said = triton(*words, "--keyring", tmp_path / "maker.pub")
+    assert code == 2 and "is not signed" in said and not repo.exists()
+    sign(bundle.path, bundle.manifest, read_signer(tmp_path / "maker.key"), 5)
+    code, _, said = triton(*words, "--keyring", tmp_path / "other.pub")
+    assert code == 2 and "not in the keyring" in said and not repo.exists()
+    keys = read_keyring(tmp_path / "maker.pub")
+    for backend, places in (("engine", ("small_prepare", "small_answer")), ("python", ("small",))):
+        assert triton(*words, "--keyring", tmp_path / "maker.pub", "--backend", backend)[0] == 0
+        for model in places:
+            copy = repo / model / "1" / "bundle.edge"
+            assert signed_by(copy, described(copy).manifest, keys)[0].counter == 5
+    open_bundle(repo / "small/1/bundle.edge")
+    sign(bundle.path, bundle.manifest, read_signer(tmp_path / "maker.key"), 4)
+    code, _, said = triton(*words, "--keyring", tmp_path / "maker.pub")
+    assert code == 2 and "--allow-older" in said
+    assert triton(*words, "--keyring", tmp_path / "maker.pub", "--allow-older")[0] == 0

@@ -79,7 +79,7 @@ def use_bundle(bundle: Path) -> None:
 
     path, picture = str(bundle), str(bundle.parent / PICTURE)
     opened = open_bundle(path)
-    _in_turn(
+    in_turn(
         lambda: write_report(opened.manifest).encode(),
         lambda: look.inspect(path),
         lambda: cli.test(path),
@@ -88,7 +88,7 @@ def use_bundle(bundle: Path) -> None:
     )
 
 
-def _in_turn(*steps: Callable[[], Any]) -> None:
+def in_turn(*steps: Callable[[], Any]) -> None:
     import typer
 
     from edgesmith.runtime.errors import EdgesmithError

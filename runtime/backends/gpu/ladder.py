@@ -67,7 +67,7 @@ def build_on_device(
     for rung in RUNGS:
         if failed is not None:
             log.warning("%s (%s); again, with %s", failed.what, failed.found.splitlines()[0], rung.words)
-        with temporary_folder() as folder:
+        with _disk_in_words(bundle, library), temporary_folder() as folder:
             before, after = folder / "timings before", folder / "timings after"
             before.write_bytes(load_timings(timings))
             free_bytes = int(free_for(device, read_memory()) * rung.share)
@@ -92,6 +92,20 @@ def build_on_device(
         because=failed.because,
         attempt=failed.attempt,
     )
+
+
+@contextmanager
+def _disk_in_words(bundle: Bundle, library: str) -> Iterator[None]:
+    """The builder works in the folder for temporary files; where that takes nothing, the graph is not to blame."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildFailed(
+            f"{library} could not build an engine for {bundle.name}",
+            found=str(error),
+            expected="room for timings and the engine in the folder for temporary files",
+            attempt="free some space there, or name another folder in TMPDIR",
+        ) from None
 
 
 @contextmanager

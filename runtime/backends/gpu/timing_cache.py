@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...ground.files import replacing
+from ...ground.scratch import sweep
 from ..engine_seal import PROOF_BYTES, NoSecret, proof, secret
 from ..user_cache import user_cache
 from .cuda import Device
@@ -57,6 +58,7 @@ def save_timings(path: Path | None, data: bytes) -> None:
     with suppress(OSError, NoSecret):
         sealed = MAGIC + proof(_facts(path, data), secret()) + data
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         with replacing(path, mode=0o600, to_disk=True) as file:
             file.write(sealed)
 

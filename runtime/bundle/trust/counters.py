@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import BundleRefused, UserMistake
 from ...ground.files import replacing
 from ...ground.regular import read_regular
-from ...ground.scratch import alone
+from ...ground.scratch import alone, sweep
 from .seal import read_json
 from .signature import MOST_COUNTER, Signature
 
@@ -58,6 +58,7 @@ def _kept() -> Iterator[Path]:
         path = counters_path()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with alone(path):
+            sweep(path.parent)
             yield path
     except (OSError, RuntimeError) as error:  # the second: an account without a home
         raise UserMistake(

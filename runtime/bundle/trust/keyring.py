@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from ...errors import UserMistake
 from ...ground.files import replacing
 from ...ground.regular import read_regular
+from ...ground.scratch import sweep
 
 PUBLIC = ".pub"
 MOST_BYTES = 64 * 1024  # of a file with a key
@@ -98,12 +100,15 @@ def new_key(path: str | os.PathLike[str]) -> Path:
     """
     ed25519, serialization, place = _ed25519(), _serialization(), Path(path)
     public = place.with_suffix(PUBLIC)
+    sweep(place.absolute().parent)
     for one in (place, public):
         if os.path.lexists(one):
             raise UserMistake(
                 f"{one} is there already",
                 because="a key that is lost cannot be had again",
-                attempt="another name",
+                attempt="another name"
+                if os.path.lexists(public)
+                else f"another name, or its public half alone: openssl pkey -in {place} -pubout -out {public}",
             )
     key = ed25519.Ed25519PrivateKey.generate()
     pem, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -115,7 +120,8 @@ def new_key(path: str | os.PathLike[str]) -> Path:
             with replacing(one, mode=mode, to_disk=True) as file:
                 file.write(content)
     except OSError as error:
-        place.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.unlink()
         raise UserMistake(f"cannot write the key {place}", found=error.strerror or str(error)) from None
     return public
 

@@ -20,6 +20,7 @@ from typing import Any
 from ...errors import BundleRefused, UserMistake
 from ...ground.files import replacing
 from ...ground.regular import read_regular
+from ...ground.scratch import sweep
 from ..vet import SIGNATURE
 from .keyring import Key, Signer
 from .seal import HASH, read_json
@@ -27,6 +28,7 @@ from .seal import HASH, read_json
 FORMAT = 1
 MOST_BYTES = 64 * 1024
 MOST_COUNTER = 2**53 - 1  # what every reader of JSON keeps whole
+LEAST_TIME = 1_700_000_000  # seconds since 1970 at which no version of ours could sign yet
 HEX = frozenset("0123456789abcdef")
 
 
@@ -53,9 +55,15 @@ def sign(folder: Path, manifest: Mapping[str, Any], signer: Signer, counter: int
     ``counter``: the seconds since 1970 unless it is given, so that what is signed later counts more.
 
     Raises:
-        UserMistake: the counter is none, the manifest is of a version without a hash, or nothing can be written there.
+        UserMistake: the counter is none, or the clock stands before our time, the manifest is of a version without a hash, or nothing can be written there.
     """
-    counter = int(time.time()) if counter is None else counter
+    if counter is None and (counter := int(time.time())) < LEAST_TIME:
+        raise UserMistake(
+            "the clock of this machine is wrong, and the counter of a signature is its time",
+            found=time.strftime("%Y-%m-%d", time.gmtime(counter)),
+            because="devices take no bundle whose counter is lower than one that they have taken",
+            attempt="set the clock, or --counter with a number of your own",
+        )
     if type(counter) is not int or not 0 <= counter <= MOST_COUNTER:
         raise UserMistake("no counter of a signature", found=repr(counter), expected=f"0 to {MOST_COUNTER:,}")
     if HASH not in manifest:
@@ -71,6 +79,7 @@ def sign(folder: Path, manifest: Mapping[str, Any], signer: Signer, counter: int
         "signature": FORMAT, "name": made.name, "counter": counter, HASH: made.manifest_sha256,
         "key": made.key.hex(), "ed25519": made.ed25519.hex(),
     }  # fmt: skip
+    sweep(folder)
     try:
         with replacing(folder / SIGNATURE, hidden=True, to_disk=True) as file:
             file.write((json.dumps(values, indent=1) + "\n").encode())

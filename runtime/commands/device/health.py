@@ -1,6 +1,6 @@
 """How a run fares, as JSON: in a file that is replaced whole, or on a port of this machine alone; and told to systemd.
 
-    {"state": "running", "bundle", "backend", "degraded", "rolled_back", "frames", "dropped", "lost", "reconnected", "rebuilds",
+    {"state": "running", "bundle", "backend", "degraded", "degraded_s", "rolled_back", "frames", "dropped", "lost", "reconnected", "rebuilds",
      "since_last_frame_s", "frame_age_ms": {"p50", "p99"}, "infer_ms": {"p50", "p99"}, "building": share, "uptime_s", "time"}
 
 States: starting, opening, loading, building, testing; ready, running, late (no answer for LATE_S); stopped, failed. A thread writes once a
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UserMistake
 from ...ground.files import replace_file
+from ...ground.places import check_outside
+from ...ground.scratch import sweep
 from ...session.quantiles import RunningMedian
 from .notify import Notify
 
@@ -53,6 +55,7 @@ class Health:
         self._last: float | None = None  # when the last answer was given
         self._busy: float | None = None  # since when one frame is being worked on
         self._building: float | None = None
+        self._degraded: float | None = None  # since when another engine runs
 
     def stage(self, name: str, share: float | None = None) -> None:
         """A step of the start."""
@@ -62,6 +65,8 @@ class Health:
     def facts(self, **told: Any) -> None:
         """``backend``, ``degraded``, ``rolled_back``, and counts by their names."""
         with self._lock:
+            if told.get("degraded") and self._degraded is None:
+                self._degraded = self._clock()
             for name, value in told.items():
                 (self._counts if name in self._counts else self._facts)[name] = value
 
@@ -92,6 +97,7 @@ class Health:
                 facts["state"] = LATE
             times = {"frame_age_ms": _quantiles(self._age), "infer_ms": _quantiles(self._infer)}
             more = {"building": self._building} if self._building is not None else {}
+            facts["degraded_s"] = None if self._degraded is None else round(now - self._degraded, 3)
             uptime_s = round(now - self._begun, 3)
             return {**facts, **self._counts, "since_last_frame_s": since, **times, **more, "uptime_s": uptime_s, "time": round(time.time(), 3)}  # fmt: skip
 
@@ -174,18 +180,22 @@ def place_of(where: str | None) -> tuple[Path | None, int | None]:
     if where is None:
         return None, None
     if where.isascii() and where.isdecimal():
-        if int(where) > MOST_PORT:
-            raise UserMistake("--health with a port", found=where, expected=f"0 to {MOST_PORT}; 0 takes a free one")
+        if len(where) > len(str(MOST_PORT)) or int(where) > MOST_PORT:
+            raise UserMistake(
+                "--health with a port", found=where[:20], expected=f"0 to {MOST_PORT}; 0 takes a free one"
+            )
         return None, int(where)
-    path = Path(where)
-    if not where or path.is_dir() or not path.absolute().parent.is_dir():
+    path = Path(where).absolute()
+    if not where or path.is_dir() or not path.parent.is_dir():
         raise UserMistake(
             "--health names a file that cannot be written",
             found=where or "an empty name",
             expected="a file in a folder that is there, or a port of this machine",
             attempt="--health /run/user/1000/edge.json, or --health 8081",
         )
-    return path.absolute(), None
+    check_outside(path, "--health")
+    sweep(path.parent)  # whether it can be written is not asked: a disk that is full is no reason not to start
+    return path, None
 
 
 def serve(health: Health, port: int) -> ThreadingHTTPServer:

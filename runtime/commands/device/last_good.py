@@ -21,10 +21,10 @@ from pathlib import Path
 from ...backends.user_cache import user_cache
 from ...bundle.bundle import Bundle, open_bundle
 from ...bundle.manifest import MANIFEST
-from ...bundle.vet import is_beside, walk
+from ...bundle.vet import is_whole_beside, walk
 from ...errors import BundleRefused
-from ...ground.files import replace_file
-from ...ground.scratch import alone, short, work_folder
+from ...ground.files import replacing
+from ...ground.scratch import alone, short, sweep, work_folder
 
 FOLDER, CURRENT = "good", "current.json"
 log = logging.getLogger("edgesmith")
@@ -66,14 +66,17 @@ def keep(bundle: Bundle, place: str | os.PathLike[str]) -> bool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{stamp_of(bundle)}.edge"
         with alone(folder / "copy"):
+            sweep(folder)
             if not (folder / name).is_dir():
                 with work_folder(folder / name) as work:
                     _copy(bundle, work / "new")
                     os.replace(work / "new", folder / name)
-            replace_file(folder / CURRENT, json.dumps({"bundle": name}).encode())
-            for other in folder.iterdir():
-                if other.name.endswith(".edge") and other.name != name:
-                    shutil.rmtree(other, ignore_errors=True)
+            with replacing(folder / CURRENT, to_disk=True) as file:
+                file.write(json.dumps({"bundle": name}).encode())
+            others = [other for other in folder.iterdir() if other.name.endswith(".edge") and other.name != name]
+            for other in others:
+                with work_folder(other) as work:  # whole under its name, or not there: it may be the newest again
+                    os.replace(other, work / "gone")
         return True
     except (OSError, RuntimeError) as error:  # the second: an account without a home
         log.warning("the bundle held its self-test and could not be kept for a rollback: %s", error)
@@ -81,11 +84,13 @@ def keep(bundle: Bundle, place: str | os.PathLike[str]) -> bool:
 
 
 def _copy(bundle: Bundle, to: Path) -> None:
-    """Every file of the bundle, its signature and its engines of this device; the hashes are checked on the copy."""
+    """Every file of the bundle, its signature and its engines of this device, through to the disk; the hashes are checked on the copy."""
     to.mkdir()
-    beside = [name for name in walk(bundle.path) if is_beside(name)]
+    beside = [name for name in walk(bundle.path) if is_whole_beside(name)]
     for name in [MANIFEST, *bundle.manifest["files"], *beside]:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path / name, to / name)
+        with (to / name).open("rb") as file:
+            os.fsync(file.fileno())
     if stamp_of(open_bundle(to)) != stamp_of(bundle):
         raise OSError("it was replaced meanwhile")

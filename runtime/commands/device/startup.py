@@ -52,27 +52,49 @@ class Started:
     rolled_back: str = ""
 
 
-def start(place: str, wish: Wish, tell: Tell, bundle: Bundle | None = None) -> Started:
-    """Open the bundle at a place by the ladder; ``bundle`` is what stands there, where it is open already.
+@dataclass(frozen=True)
+class Found:
+    """An open bundle; ``rolled_back`` says why it is an older one than what stands at its place."""
+
+    bundle: Bundle
+    rolled_back: str = ""
+
+
+def find(place: str, wish: Wish) -> Found:
+    """The first rung: the bundle at a place, or the last good one where that cannot be opened and ``wish`` says so; each is opened once.
+
+    Raises BundleRefused: it does not hold, is not signed as asked, and nothing takes its place.
+    """
+    try:
+        bundle = open_bundle(place)
+        check_signed(bundle, wish.keyring, wish.allow_older)
+        return Found(bundle)
+    except BundleRefused as error:
+        return _older(place, wish, error, None)
+
+
+def start(place: str, wish: Wish, tell: Tell, found: Found | None = None) -> Started:
+    """Open the bundle at a place by the ladder; ``found`` is what ``find`` gave, where it was asked already.
 
     Raises:
         SelfTestFailed: it does not hold here, and no other bundle of its place did before.
         BundleRefused, BackendUnavailable, EngineFailed, BuildFailed: as ``load``, where nothing takes its place.
     """
     tell("opening", None)
+    found = found or find(place, wish)
     try:
-        bundle = bundle or open_bundle(place)
-        check_signed(bundle, wish.keyring, wish.allow_older)
-    except BundleRefused as error:
-        return _older(place, wish, tell, error, None)
-    try:
-        started = _start(bundle, wish, tell)
+        started = _start(found.bundle, wish, tell)
     except SelfTestFailed as error:
-        return _older(place, wish, tell, error, bundle)
+        if found.rolled_back:
+            raise
+        found = _older(place, wish, error, found.bundle)
+        started = _start(found.bundle, wish, tell)
+    if found.rolled_back:
+        return Started(started.session, started.degraded, found.rolled_back)
     if wish.check and wish.rollback:
         from .last_good import keep  # what copies is imported by those who want it
 
-        keep(bundle, place)
+        keep(found.bundle, place)
     return started
 
 
@@ -128,7 +150,7 @@ def _check(session: Session) -> None:
         )
 
 
-def _older(place: str, wish: Wish, tell: Tell, error: EdgesmithError, failed: Bundle | None) -> Started:
+def _older(place: str, wish: Wish, error: EdgesmithError, failed: Bundle | None) -> Found:
     """The last good bundle in place of one that cannot be used; the error where there is no other."""
     if not wish.rollback:
         raise error
@@ -140,5 +162,4 @@ def _older(place: str, wish: Wish, tell: Tell, error: EdgesmithError, failed: Bu
     why = f"{error.what}: {error.found}".replace("\n", "; ")
     _warn("ROLLED BACK: the last good bundle of %s takes its place, since %s", place, why)
     check_signed(good, wish.keyring, allow_older=True)  # it is, and that is what was asked for
-    started = _start(good, wish, tell)
-    return Started(started.session, started.degraded, why)
+    return Found(good, why)

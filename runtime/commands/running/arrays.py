@@ -11,48 +11,34 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...backends.load import load
 from ...bundle.bundle import Bundle
 from ...errors import UserMistake, one_line
 from ...errors.addresses import shown
+from ...ground.places import check_output
+from .service import service
+
+if TYPE_CHECKING:
+    from ..device.startup import Found
+    from .asked import Asked, Where
 
 FORMS = (".npz", ".npy")
 
 
-class Words(Protocol):
-    """What is read of the words of the command (run.py)."""
-
-    @property
-    def images(self) -> tuple[str, ...]: ...
-    @property
-    def source(self) -> str | None: ...
-    @property
-    def save(self) -> str | None: ...
-    @property
-    def force(self) -> bool: ...
-    @property
-    def backend(self) -> str | None: ...
-    @property
-    def threads(self) -> int | None: ...
-    @property
-    def as_json(self) -> bool: ...
-    @property
-    def json_lines(self) -> bool: ...
-
-
-def run_arrays(asked: Words, bundle: Bundle) -> int:
-    """Answer each file; the exit code. With ``--save`` there is one file, since it names one."""
+def run_arrays(asked: Asked, found: Found, where: Where) -> int:
+    """Answer each file; the exit code. With ``--save`` there is one file, since it names one. It starts and tells its health as any run."""
     files = [*asked.images, *([asked.source] if asked.source is not None else [])]
     save = _place(asked, files)
-    feeds = {path: read_arrays(path, bundle) for path in files}
+    feeds = {path: read_arrays(path, found.bundle) for path in files}
     told: list[dict[str, Any]] = []
-    with load(bundle, backend=asked.backend, threads=asked.threads) as session:
+    with service(asked.bundle, asked.wish(live=False, calls=0), found, where) as (session, health):
         for path, given in feeds.items():
+            health.begin()
             results = session.run(given)
+            health.answered(None, session.infer_ms)
             told.append({"arrays": path, "outputs": _described(results), "infer_ms": round(session.infer_ms, 3)})
             if asked.json_lines:
                 print(json.dumps(told[-1]), flush=True)
@@ -101,7 +87,7 @@ def _unreadable(path: str, found: str, wanted: str) -> UserMistake:
     )
 
 
-def _place(asked: Words, files: list[str]) -> Path | None:
+def _place(asked: Asked, files: list[str]) -> Path | None:
     """Where the outputs go, asked before anything runs."""
     if asked.save is None:
         return None
@@ -119,10 +105,7 @@ def _place(asked: Words, files: list[str]) -> Path | None:
             found="a file at that path",
             attempt="--force to replace it, or another name",
         )
-    if not place.parent.is_dir():
-        raise UserMistake(
-            f"{shown(asked.save)} cannot be written", found=f"no folder {place.parent}", attempt="another place"
-        )
+    check_output(place, "--save")
     return place
 
 

@@ -12,7 +12,7 @@ from ...errors.addresses import shown
 from ...ground.regular import read_regular
 
 if TYPE_CHECKING:
-    from ..device.startup import Wish
+    from ..device.startup import Found, Wish
 
 Where = tuple[Path | None, int | None]  # file or port of --health
 PIPE = "-"
@@ -101,6 +101,12 @@ class Asked:
     def place(self) -> str | None:
         """The one source that is asked for; None where pictures are."""
         return PIPE if self.images == (PIPE,) else self.source
+
+    def find(self) -> Found:
+        """The bundle that is asked for; with ``--rollback`` the last good one where that cannot be opened."""
+        from ..device.startup import find
+
+        return find(self.bundle, self.wish(live=False, calls=0))
 
     def wish(self, live: bool, calls: int) -> Wish:
         """How to start: threads that wait awake are for frames that follow at once, a self-test is for who wants to know, and

@@ -10,30 +10,28 @@ from typing import TYPE_CHECKING
 
 from ..device.health import HERE, Health, Reporter
 from ..device.notify import Notify
-from ..device.startup import Wish, start
+from ..device.startup import Found, Wish, start
 
 if TYPE_CHECKING:
-    from ...bundle.bundle import Bundle
     from ...session.session import Session
 
 
 @contextmanager
 def service(
-    place: str, wish: Wish, bundle: Bundle, where: tuple[Path | None, int | None]
+    place: str, wish: Wish, found: Found, where: tuple[Path | None, int | None]
 ) -> Iterator[tuple[Session, Health]]:
     """An open session of the bundle at a place, by the ladder, and its health, which is told within the block where somebody asks.
 
-    ``bundle`` is what stands at the place, or the last good one where that could not be opened; ``where``: file or port of --health.
+    ``found`` is what ``startup.find`` gave; ``where``: file or port of --health.
     """
-    health, notify = Health(bundle.name), Notify()
+    health, notify = Health(found.bundle.name), Notify()
     with ExitStack() as stack:
         reporter = None
         if where != (None, None) or notify.listens:
             reporter = stack.enter_context(Reporter(health, where[0], where[1], notify))
             if reporter.port is not None:
                 print(f"health: http://{HERE}:{reporter.port}/", file=sys.stderr)
-        stands_there = Path(place).absolute() == bundle.path
-        started = start(place, wish, health.stage, bundle if stands_there else None)
+        started = start(place, wish, health.stage, found)
         session = stack.enter_context(started.session)
         health.facts(
             bundle=session.bundle.name,

@@ -35,7 +35,7 @@ class House:
         self.models = {model.name: model for model in models}
         self.graphs = {name: (model, graph) for model in models for name, graph in model.graphs.items()}
         self.asked, self.figures = asked, figures
-        self.started = time.time()
+        self.started = time.monotonic()
         self.stopping = False
 
     @property
@@ -46,7 +46,7 @@ class House:
         rows = [model.health() for model in self.models.values()]
         states = [row["state"] for row in rows]
         worst = next((state for state in ("failed", "loading", "degraded") if state in states), "ready")
-        uptime_s = round(time.time() - self.started, 1)
+        uptime_s = round(time.monotonic() - self.started, 1)
         return {"state": "stopping" if self.stopping else worst, "uptime_s": uptime_s, "models": rows}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.bundle import Bundle, open_bundle
+from ...bundle.trust import check_signed
 from ...errors import UserMistake
 from .models import ANSWER, ENGINE, PREPARE, Choices, Model, apart, whole
 from .options import PYTHON, Asked
@@ -24,7 +25,7 @@ def triton(asked: Asked) -> int:
     if asked.check is not None:
         from .check.report import check, show
 
-        result = check(asked.check, asked.url)
+        result = check(asked.check, asked.url, asked.keyring)
         print(json.dumps(result, indent=2) if asked.as_json else show(result))
         return 1 if result["faults"] else 0
     result = write(asked)
@@ -37,6 +38,8 @@ def write(asked: Asked) -> dict[str, Any]:
     from .place import publish
 
     bundles = [open_bundle(path) for path in asked.bundles]
+    for bundle in bundles:
+        check_signed(bundle, asked.keyring, asked.allow_older)
     choices = Choices(
         asked.max_batch or MOST,
         asked.instances or INSTANCES,

@@ -9,7 +9,7 @@ backend engine    NAME           an ensemble of the three below; of a bundle for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ...backends import default_backend
 from ...bundle.bundle import Bundle
 from ...bundle.engines import ENGINES, OnDevice
 from ...bundle.manifest import MANIFEST
+from ...bundle.vet import SIGNATURE
 from ...errors import UserMistake
 from ...ground.version import __version__
 from ...tasks.known import task_of
@@ -200,10 +201,15 @@ def _config(
 
 def _bundle_files(bundle: Bundle) -> dict[str, bytes | Path]:
     """All of it; engines that were built on this machine are none of the bundle's."""
-    return {f"1/{BUNDLE}/{name}": bundle.path / name for name in (MANIFEST, *bundle.manifest["files"])}
+    return _copied(bundle, bundle.manifest["files"])
 
 
 def _described_files(bundle: Bundle) -> dict[str, bytes | Path]:
     """What is read before and after the graph: the manifest and the names of the classes."""
-    names = [name for name in (MANIFEST, bundle.labels_file) if name == MANIFEST or name in bundle.manifest["files"]]
-    return {f"1/{BUNDLE}/{name}": bundle.path / name for name in names}
+    return _copied(bundle, [name for name in (bundle.labels_file,) if name in bundle.manifest["files"]])
+
+
+def _copied(bundle: Bundle, names: Iterable[str]) -> dict[str, bytes | Path]:
+    """With the manifest, and with the signature of one that has it: it is over the manifest, so it holds for a part too."""
+    signed = [SIGNATURE] if (bundle.path / SIGNATURE).is_file() else []
+    return {f"1/{BUNDLE}/{name}": bundle.path / name for name in (MANIFEST, *signed, *names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...bundle.trust import check_older
 from ...errors import UserMistake
 
 HELP = "Write bundles as a model repository of Triton Inference Server, or check one."
@@ -20,6 +21,11 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "--threads": (int, "CPU threads of our runtime in each instance; the engine decides when left out."),
     "--force": (bool, "Replace the repository that was written there before, with the plans that were built in it."),
     "--check": (str, "Look whether this repository holds, instead of writing one."),
+    "--keyring": (
+        str,
+        "Take only bundles that a key of this folder (NAME.pub) signed; with --check: all in the repository are.",
+    ),
+    "--allow-older": (bool, "Take a signed bundle that is older than one that was taken here."),
     "--url": (str, "With --check: ask the server there about each model too, such as 127.0.0.1:8000."),
 }
 
@@ -37,6 +43,8 @@ class Asked:
     threads: int | None = None
     force: bool = False
     check: str | None = None
+    keyring: str | None = None
+    allow_older: bool = False
     url: str | None = None
     as_json: bool = False
 
@@ -55,6 +63,11 @@ class Asked:
                 found="no bundle" if not self.bundles else "no --out",
                 expected="bundles and --out, or --check",
                 attempt="edgesmith triton smt.edge --out repository",
+            )
+        check_older(self.allow_older, self.keyring)
+        if self.allow_older and self.check is not None:
+            raise UserMistake(
+                "--check takes no bundle, so none is older", found="--allow-older", attempt="leave it out"
             )
         if self.url is not None and self.check is None:
             raise UserMistake(

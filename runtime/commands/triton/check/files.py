@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from pathlib import Path
 from typing import Any
 
-from ....bundle.bundle import open_bundle
 from ....bundle.engines import ENGINES
-from ....errors import BundleRefused
 from ..models import BUNDLE
-from ..served import described
 from ..warm import FOLDER
+from .bundles import Keys, check_bundle
 from .parse import ENSEMBLE, PYTHON, Folder
 
 VERSION = re.compile("[1-9][0-9]*")  # other folders are passed over by the server
@@ -24,13 +21,13 @@ BYTES = {  # of an element, by the types of ModelConfig
 }  # fmt: skip
 
 
-def check_files(folder: Folder) -> None:
+def check_files(folder: Folder, keys: Keys | None = None) -> None:
     """Note what is missing or does not fit, of a model whose config was read."""
     config = folder.config
     backend = config.backend or config.platform
     if not backend:
         folder.fault("names no backend and no platform")
-    versions = _versions(folder)
+    versions = versions_of(folder)
     if not versions:
         folder.fault("has no folder of a version, such as 1", file="")
     loaded = config.default_model_filename or LOADED.get(backend, "")
@@ -43,12 +40,12 @@ def check_files(folder: Folder) -> None:
                 file=file,
             )
         if (folder.path / str(version) / BUNDLE).exists():
-            _check_bundle(folder, f"{version}/{BUNDLE}")
+            check_bundle(folder, f"{version}/{BUNDLE}", keys)
     _check_warmup(folder)
     _check_choices(folder)
 
 
-def _versions(folder: Folder) -> list[int]:
+def versions_of(folder: Folder) -> list[int]:
     """Those that the server would load; noted where it is told to load one that is not there."""
     found = sorted(int(one.name) for one in folder.path.iterdir() if one.is_dir() and VERSION.fullmatch(one.name))
     policy = folder.config.version_policy
@@ -60,17 +57,6 @@ def _versions(folder: Folder) -> list[int]:
     if which == "all":
         return found
     return found[-max(1, policy.latest.num_versions if which else 1) :]
-
-
-def _check_bundle(folder: Folder, name: str) -> None:
-    path: Path = folder.path / name
-    try:
-        if any(one.suffix == ".onnx" for one in path.iterdir()):
-            open_bundle(path)
-        else:
-            described(path)
-    except (BundleRefused, OSError) as error:
-        folder.fault(str(error).replace("\n", ";"), file=name)
 
 
 def _check_warmup(folder: Folder) -> None:

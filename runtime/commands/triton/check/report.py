@@ -6,24 +6,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .bundles import check_graph, keys_of
 from .ensembles import check_ensemble
 from .files import check_files
 from .parse import ENSEMBLE, read_folders
 from .server import ask
 
 
-def check(repository: str, url: str | None = None) -> dict[str, Any]:
+def check(repository: str, url: str | None = None, keyring: str | None = None) -> dict[str, Any]:
     """{"repository", "models": names, "faults": [{"model", "file", "line", "what"}], "server": what it says, or None}.
 
     Raises:
-        UserMistake: no repository is there, or nobody answers at the URL.
+        UserMistake: no repository is there, no keys are in the keyring, or nobody answers at the URL.
         BackendUnavailable: tritonclient is not installed.
     """
-    folders = read_folders(Path(repository))
+    folders, keys = read_folders(Path(repository)), keys_of(keyring)
     by_name = {folder.name: folder for folder in folders}
     for folder in folders:
         if folder.config is not None:
-            check_files(folder)
+            check_files(folder, keys)
+            check_graph(folder, by_name, keys)
             if folder.config.platform == ENSEMBLE or folder.config.HasField("ensemble_scheduling"):
                 check_ensemble(folder, by_name)
     faults = [fault for folder in folders for fault in folder.faults]
