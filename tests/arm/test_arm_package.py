@@ -38,11 +38,11 @@ def test_every_module_of_the_runtime_is_imported_without_torch_and_onnx():
     assert int(count) == len(files) - 1 and libraries == ["cv2", "numpy"]  # engines where they are opened
 
 
-def test_doctor_knows_the_processor():
+def test_doctor_knows_the_processor_and_what_runs_on_it():
     told = edgesmith("doctor", "--json")
     found = json.loads(told.out)
     assert told.code == 0 and platform.machine() in found["machine"]["system"]
-    (cpu,) = (target for target in found["targets"] if target["target"] == "cpu")
+    lacks = {target["name"]: target["run_lacks"] for target in found["targets"]}
+    assert lacks["cpu"] == "" and "a Jetson" in lacks["jetpack6"]
     if platform.machine() == "aarch64":
-        assert "asimdhp" in found["machine"]["cpu_features"]
-        print(cpu)
+        assert found["machine"]["cpu_features"] == ["asimdhp"]  # half precision, which Orin has

@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 
 SCENE = str(Path(__file__).parents[1] / "data" / "bundles" / "scene.png")
 LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime")
-SIZES = ((1080, 1920), (300, 200), (37, 53), (700, 90))  # height, width: shrunk much and little, enlarged, narrow
+SIZES = ((480, 640), (300, 200), (37, 53), (700, 90))  # height, width: shrunk much and little, enlarged, narrow
 
 
 def scenery(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -54,6 +55,7 @@ def contracts() -> Iterator[tuple[str, Any]]:
     yield "corner", ImageContract((64, 96), "bilinear", fit="letterbox", anchor="corner", crop_fraction=1.0)
 
 
+@cache  # the slowest part of all under an emulator
 def prepared() -> dict[str, np.ndarray]:
     """The tensor of each contract and size of picture."""
     from edgesmith.runtime.pictures.preprocess import preprocess

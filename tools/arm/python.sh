@@ -64,8 +64,8 @@ prepare() {
   version=${version#python}
   for glibc in 36 35 34 31 28 27 26 24 17; do platforms+=(--platform "manylinux_2_${glibc}_aarch64"); done
   python3 -m pip install --quiet --disable-pip-version-check --no-compile --target "$site" --only-binary=:all: \
-    --python-version "$version" --implementation cp "${platforms[@]}" --platform manylinux2014_aarch64 -r "$pins" ||
-    missing "the wheels of $pins for Arm could not be had"
+    --python-version "$version" --implementation cp "${platforms[@]}" --platform manylinux2014_aarch64 -r "$pins" > "$folder/pip.log" 2>&1 ||
+    missing "the wheels of $pins for Arm could not be had: $(tail -n 1 "$folder/pip.log")"
   # ONNX Runtime from 1.28 on reads /proc/cpuinfo of the machine, and dies of one that is not Arm's. A file at that path
   # under the emulator's prefix is read in its place.
   mkdir -p "$root/proc"
