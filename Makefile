@@ -27,6 +27,8 @@ LATEST := .venv-latest
 FLOOR := .venv-floor
 FLOOR_PINS := tests/runtime/floor.txt
 FLOOR_STAMP := $(FLOOR)/ready-$(shell { cat $(FLOOR_PINS); pwd; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+# Python for Arm, emulated, and the wheels it runs with (tools/arm)
+ARM := .venv-arm
 PIP := -m pip install --quiet --disable-pip-version-check
 # Two workers: the test suite is meant for two cores, and every worker loads torch once (about 0.5 GB). One file goes to one
 # worker, so that an export which its tests share is made once.
@@ -34,7 +36,7 @@ WORKERS ?= 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(RUN) -m pytest $(PYTEST_OPTIONS)
 
-.PHONY: help env lock demo test test-slow test-floor triton-env test-triton test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers triton-client gpu-check clean
+.PHONY: help env lock demo test test-slow test-floor triton-env test-triton test-arm test-latest fuzz mutants soundness lint format bench bench-int8 bench-detection bench-zoo bench-zoo-int8 kernels peers triton-client gpu-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -87,6 +89,11 @@ $(TRITON_STAMP): $(TRITON_PINS)
 	@mkdir -p $(TRITON)/here && ln -sfn ../.. $(TRITON)/here/edgesmith
 	@$(TRITON)/bin/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "here.pth").write_text("$(CURDIR)/$(TRITON)/here")'
 	@rm -f $(TRITON)/ready-* && touch $@
+
+# Not part of CI: it takes packages of Debian, and where those cannot be had it says so and ends with 0.
+ARM_TESTS ?=
+test-arm: $(STAMP)  ## the runtime on emulated 64-bit Arm, beside what x86 makes of the same; ARM_TESTS=tests/runtime for more
+	tools/arm/tests.sh $(RUN) $(ARM) $(ARM_TESTS)
 
 TRITON_REQUESTS ?= 48
 test-triton: triton-env  ## the tests of edgesmith triton, with a real server (docs/triton.md); TRITON_REQUESTS=2000 for a long run
@@ -167,5 +174,5 @@ gpu-check:  ## on a machine with a GPU and torch: every kernel checked and timed
 	$(PYTHON) tests/gpu/check.py
 
 clean:  ## remove what the targets made, the environment included
-	rm -rf $(VENV) $(PEERS) $(FLOOR) $(TRITON) $(CLIENT) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
+	rm -rf $(VENV) $(PEERS) $(FLOOR) $(TRITON) $(CLIENT) $(ARM) $(LOCKING) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo.run benchmarks/int8.run
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
