@@ -163,8 +163,8 @@ class EngineSession(Session):
         self._key = key = engine_key(self.bundle, self.backend, trt.__version__, device, self.graph, core)
         if (engine := self._kept(key)) is not None:
             return engine
-        with only_builder(builder_place(key), self.bundle.name) as waited:
-            if waited and (engine := self._kept(key)) is not None:
+        with only_builder(builder_place(key), self.bundle.name):
+            if (engine := self._kept(key)) is not None:  # built since we looked, by whom we waited for or not
                 return engine
             return self._built(trt, device, key)
 
