@@ -9,7 +9,7 @@ from typing import Any
 
 from totals import Row, Rows, Total, builds, exports, totals
 
-CLEANUP = ("CleanUp", "FoldConstants", "FoldShapes", "DropNoOps", "DropZeroPads")
+CLEANUP = ("CleanUp", "DropCasts", "ListsApart", "FoldConstants", "FoldShapes", "DropNoOps", "DropZeroPads")
 STEPS = ("cpu", "time", "rtx")
 HEAD = """# Every module of timm through the product
 

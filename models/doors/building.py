@@ -169,7 +169,11 @@ def sized(spec: ModelSpec, network: nn.Module) -> ModelSpec:
     wide = [name for name, part in layers.items() if part.weight.shape[0] == spec.num_classes and spec.num_classes > 1]
     classifier = spec.classifier or tuple(wide[-1:])
     dense = [name for name, part in layers.items() if isinstance(part, nn.Linear) and name not in classifier]
-    attends = any("attn" in name.lower() or "attention" in name.lower() for name, _ in network.named_modules())
+    # what is called attention may be a gate of channels or nothing at all (mobileone's), and may be made of convolutions itself:
+    # where no layer is dense, a form that takes products alone would find none
+    attends = bool(dense) and any(
+        "attn" in name.lower() or "attention" in name.lower() for name, _ in network.named_modules()
+    )
     return replace(
         spec,
         parameters=sum(parameter.numel() for parameter in network.parameters()),

@@ -46,8 +46,12 @@ def test_the_facts_are_those_of_the_network(name: str):
 
 @pytest.mark.parametrize(
     ("name", "convolutional"),
-    [("resnet18", True), ("mobilenetv3_small_050", True), ("vit_tiny_patch16_224", False), ("convnext_tiny", False)],
-)
+    [
+        ("resnet18", True), ("mobilenetv3_small_050", True), ("vit_tiny_patch16_224", False), ("convnext_tiny", False),
+        ("mobileone_s1", True),  # each of its blocks has a place for attention, with nothing in it
+        ("mobilevit_xxs", False),
+    ],
+)  # fmt: skip
 def test_what_is_made_of_convolutions_takes_the_int8_form_for_them(name: str, convolutional: bool):
     assert find(f"timm:{name}").convolutional == convolutional
 
