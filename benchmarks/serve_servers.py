@@ -21,7 +21,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 PEER_PYTHON = HERE.parent / ".venv-serve-peers" / "bin" / "python"
-START_S = 90
+START_S = 240  # a busy machine imports slowly
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 

@@ -114,7 +114,11 @@ def soak(places: Sequence[Path], count: int, every_s: float) -> dict[str, Any]:
     """What became of every request, as the clients and as the server have it, and of the memory of the server."""
     words = [sys.executable, "-m", "edgesmith", "serve", *map(str, places), "--port", "0", "--threads", "1", "--json"]
     with subprocess.Popen(
-        [*words, "--queue", str(QUEUE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*words, "--queue", str(QUEUE)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
