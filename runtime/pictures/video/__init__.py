@@ -1,7 +1,7 @@
 """Where pictures come from: files, a video, a camera, a stream -> frames, one after the other.
 
     "clip.mp4"             every frame, in order, none left out
-    "0", "rtsp://..."      the newest frame there is: what comes in while the model works is left out, not queued
+    "0", "rtsp://...", "csi://0"    the newest frame there is: what comes in while the model works is left out, not queued
     "folder", "a/*.jpg"    the pictures, in the order of their names
     "-"                    JPEG or PNG pictures through a pipe, in order (pipe.py)
 
@@ -56,11 +56,14 @@ def frames(source: str | os.PathLike[str] | Sequence[str], reconnect: bool = Fal
 
         return standard_input()
     from .capture import count_of, open_camera, open_stream, open_video
+    from .csi import SCHEME, open_csi
     from .film import Video
     from .live import Live
 
     if word.isascii() and word.isdigit():
         return Live(f"camera {word}", open_camera(int(word)))
+    if word.startswith(SCHEME):
+        return Live(shown(word), open_csi(word))
     if URL.match(word):
         capture = open_stream(word)
         return Video(shown(word), capture) if count_of(capture) else Live(shown(word), capture)
