@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import tempfile
 import time
@@ -55,8 +56,11 @@ def in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     for way in ways.values():
         way(), way(), way()
     took: dict[str, list[Sample]] = {name: [] for name in ways}
+    names, order = list(ways), random.Random(0)
     for _ in range(rounds):
-        for name, way in ways.items():
+        order.shuffle(names)  # what ran just before leaves the caches warm for one and cold for another
+        for name in names:
+            way = ways[name]
             wall, cpu = time.perf_counter(), time.process_time()
             way()
             took[name].append(((time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3))
