@@ -70,3 +70,10 @@ def test_the_floors_that_are_tested_are_those_that_pyproject_states():
     assert {name: version.startswith(f"{stated[name]}.") for name, version in tested.items()} == dict.fromkeys(
         stated, True
     )
+
+
+def test_arm_is_compared_with_the_versions_of_the_lock():
+    """tests/arm/pins.txt, whose numbers make test-arm holds against those of the locked environment."""
+    pins = re.findall(r"^([a-z0-9-]+==[\w.]+)$", (ROOT / "tests" / "arm" / "pins.txt").read_text("utf-8"), re.MULTILINE)
+    locked = set(re.findall(r"^([a-z0-9-]+==[\w.]+)", LOCK, re.MULTILINE))
+    assert len(pins) > 10 and [pin for pin in pins if pin not in locked] == []

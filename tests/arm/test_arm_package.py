@@ -29,7 +29,9 @@ print(len(names), *sorted({"cv2", "numpy", "tensorrt", "openvino", "onnxruntime"
 """
 
 
-@pytest.mark.skipif(os.environ.get("EDGESMITH_ARM_CHILDREN") == "0", reason="the kernel starts no programs for Arm here")
+@pytest.mark.skipif(
+    os.environ.get("EDGESMITH_ARM_CHILDREN") == "0", reason="the kernel starts no programs for Arm here"
+)
 def test_every_module_of_the_runtime_is_imported_without_torch_and_onnx():
     done = subprocess.run([sys.executable, "-W", "error", "-c", IMPORTS], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

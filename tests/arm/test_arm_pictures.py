@@ -36,7 +36,7 @@ def test_what_opencv_resizes_is_within_two_levels(ready_there):
     for name, values in apart.items():
         print(f"{name}: {(values > 0.5).mean():.3f} of the values differ, by {values.max():.1f} levels at most")
     assert len(plain) == 24 and max(values.max() for values in apart.values()) < 2.01  # float32 rounds a level, too
-    # the case that this file is about: were they equal, the line in docs/run.md would be wrong
+    # the case that this file is about: were they equal, the line in docs/hardware.md would be wrong
     assert max((values > 0.5).mean() for values in apart.values()) > 0.05
 
 

@@ -1,14 +1,14 @@
 """What make test-arm compares: pictures, input contracts and bundles, and what this machine makes of them.
 
-    python tests/helpers/arm_cases.py FOLDER    writes them here, on x86; the tests in tests/arm read them on Arm
+python tests/helpers/arm_cases.py FOLDER    writes them here, on x86; the tests in tests/arm read them on Arm
 
-    FOLDER/pictures     files of every kind that is read
-    FOLDER/bundles      one of each task
-    FOLDER/read.npz     the pictures as pixels, under their names
-    FOLDER/ready.npz    a picture after each contract, under its name
-    FOLDER/shown.npz    the same of the picture that an export keeps in the bundle
-    FOLDER/told.json    what run and test print of each bundle
-    FOLDER/made.json    by which machine and which versions
+FOLDER/pictures     files of every kind that is read
+FOLDER/bundles      one of each task
+FOLDER/read.npz     the pictures as pixels, under their names
+FOLDER/ready.npz    a picture after each contract, under its name
+FOLDER/shown.npz    the same of the picture that an export keeps in the bundle
+FOLDER/told.json    what run and test print of each bundle
+FOLDER/made.json    by which machine and which versions
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def contracts() -> Iterator[tuple[str, Any]]:
     one, nothing = (1.0,), (0.0,)
     yield "grey", ImageContract((64, 64), mean=(0.5,), std=(0.25,), channels=1)
     yield "alpha", ImageContract((64, 64), mean=(0.5,) * 4, std=(0.25,) * 4, channels=4)
-    yield "BGR, levels", ImageContract((64, 64), mean=(103.5, 116.3, 123.7), std=(57.4, 57.1, 58.4), colour="BGR", scale=1)
+    yield (
+        "BGR, levels",
+        ImageContract((64, 64), mean=(103.5, 116.3, 123.7), std=(57.4, 57.1, 58.4), colour="BGR", scale=1),
+    )
     yield "bytes", ImageContract((64, 64), mean=nothing * 3, std=one * 3, scale=1, dtype="uint8", layout="NHWC")
     yield "corner", ImageContract((64, 96), "bilinear", fit="letterbox", anchor="corner", crop_fraction=1.0)
 
@@ -61,7 +64,9 @@ def prepared() -> dict[str, np.ndarray]:
     from edgesmith.runtime.pictures.preprocess import preprocess
 
     return {
-        f"{name}, {height} x {width}": preprocess([scenery(height, width, 4 if contract.channels == 4 else 3)], contract)
+        f"{name}, {height} x {width}": preprocess(
+            [scenery(height, width, 4 if contract.channels == 4 else 3)], contract
+        )
         for name, contract in contracts()
         for height, width in SIZES
     }
