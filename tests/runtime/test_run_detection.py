@@ -276,11 +276,11 @@ def test_json_is_written_as_the_answers_come(folder, monkeypatch):
     assert len(document) == 12 and answer.out == json.dumps(document, indent=2) + "\n"
     kept = film.to_rgb
 
-    def breaks(pixels, calls=[]):  # noqa: B006 counts over the frames
+    def breaks(pixels, *rest, calls=[]):  # noqa: B006 counts over the frames
         calls.append(1)
         if len(calls) > 4:
             raise UserMistake("the disk went away", found="nothing")
-        return kept(pixels)
+        return kept(pixels, *rest)
 
     monkeypatch.setattr(film, "to_rgb", breaks)
     answer = edgesmith("run", "d.edge", "--source", "clip.mp4", "--json")
