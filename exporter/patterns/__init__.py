@@ -49,7 +49,7 @@ from .tokens.branches_on_maps import BranchesOnMaps
 from .tokens.flatten_late import FlattenLate
 from .tokens.folds_as_convolutions import FoldsAsConvolutions
 from .tokens.ggem_pool import GGeMPowers
-from .tokens.linears_on_maps import LinearsOnMaps
+from .tokens.linears_on_maps import LinearsOnBlockedMaps, LinearsOnMaps
 from .tokens.mean_before_linear import MeanBeforeLinear
 from .tokens.mean_of_maps import PoolMaps
 from .tokens.norm_of_linear import FoldLinearNorm
@@ -117,7 +117,11 @@ ORDER: tuple[tuple[type[Pattern], frozenset[str]], ...] = (
     (BranchesOnMaps, GPUS_FLOAT),  # the same, and its layers stay products
     (SeparateChannels, CPU),
     (FoldDepthwiseShortcut, ALL),
-    (LinearsOnMaps, ALL - {OPENVINO, "cpu-quantised"}),  # SMT: ONNX Runtime has integer kernels for its products only
+    (LinearsOnMaps, GPUS),
+    (
+        LinearsOnBlockedMaps,
+        frozenset({"cpu"}),
+    ),  # not quantised: SMT's products have integer kernels in ONNX Runtime, 1x1 convolutions none
     (WidenGroups, CPUS),
     (MeanBeforeLinear, CPUS),  # TensorRT: not measured; FlattenLate leaves it nothing to match
     (

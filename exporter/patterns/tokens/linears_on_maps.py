@@ -29,6 +29,8 @@ class LinearsOnMaps(Pattern):
     Counts layers converted, or the moves where there was none.
     """
 
+    least = 1  # channels on both sides of a layer
+
     def apply(self, model: ir.Model) -> int:
         count, moves, changed = 0, 0, True
         while changed:
@@ -66,7 +68,7 @@ class LinearsOnMaps(Pattern):
             drop_unread(node, value.producer())
             return 0
         found = linear(value)
-        if found is None or len(sizes(found.x) or ()) != 4 or len(sizes(value) or ()) != 4:
+        if found is None or len(sizes(found.x) or ()) != 4 or len(sizes(value) or ()) != 4 or self._narrow(found):
             return None
         if only_consumer(value) is not node:
             self.decline(node, "the linear layer before the transpose has other uses")
@@ -82,7 +84,7 @@ class LinearsOnMaps(Pattern):
     def _below(self, model: ir.Model, found: Linear) -> int | None:
         """Transpose to tokens > Linear: the layer becomes a convolution, the transpose goes below."""
         source, last = transposed(found.x, TO_TOKENS), found.add or found.matmul
-        if source is None or sizes(source) is None or found.inputs < found.outputs:
+        if source is None or sizes(source) is None or found.inputs < found.outputs or self._narrow(found):
             return None
         if found.add is None and (reader := only_consumer(found.y)) is not None and linear(reader.outputs[0]):
             return None  # its Add is looked at next
@@ -94,6 +96,15 @@ class LinearsOnMaps(Pattern):
         turned = found.x.producer()
         drop_unread(found.add, found.matmul, turned)
         return 1
+
+    def _narrow(self, found: Linear) -> bool:
+        """Whether the layer has too few channels for a convolution to pay; says so."""
+        if min(found.inputs, found.outputs) >= self.least:
+            return False
+        self.decline(
+            found.matmul, f"a layer from {found.inputs} to {found.outputs} channels, expected {self.least} or more"
+        )
+        return True
 
     def _meet(self, model: ir.Model, node: ir.Node) -> int | None:
         """Two tokens into one: both from maps, or one from a map and one from a linear layer of a value known as a map."""
@@ -144,3 +155,9 @@ class LinearsOnMaps(Pattern):
             if transposed(usage.node.outputs[0], TO_MAP) is tokens:
                 return usage.node.outputs[0]
         return None
+
+
+class LinearsOnBlockedMaps(LinearsOnMaps):
+    """The same for ONNX Runtime, whose blocked layout holds 8 channels and more: CaiT's heads, four, are faster as products."""
+
+    least = 8

@@ -2,7 +2,7 @@
 
 from graph_asserts import assert_refuses, assert_rewrites, weights
 
-from edgesmith.exporter.patterns.tokens.linears_on_maps import LinearsOnMaps
+from edgesmith.exporter.patterns.tokens.linears_on_maps import LinearsOnBlockedMaps, LinearsOnMaps
 
 MLP = f"""
 <ir_version: 10, opset_import: ["" : 20]>
@@ -70,3 +70,12 @@ def test_refuses_to_widen_a_transpose():
 def test_refuses_when_the_linear_layer_has_other_uses():
     tapped = MLP.replace("6, 4] y)", "6, 4] y, float[batch, 5, 6, 8] h)").replace("g = Gelu(k)", "g = Add(k, h)")
     assert_refuses(LinearsOnMaps, tapped, because="other uses")
+
+
+def test_a_blocked_layout_wants_eight_channels():
+    assert_refuses(LinearsOnBlockedMaps, NARROW, because="from 9 to 4 channels, expected 8 or more")
+    wide = MLP.replace("6, 4]", "6, 8]").replace(
+        weights(m1=(4, 8), b1=(8,), w=(8, 1, 3, 3), m2=(8, 4), b2=(4,)),
+        weights(m1=(8, 8), b1=(8,), w=(8, 1, 3, 3), m2=(8, 8), b2=(8,)),
+    )
+    assert_rewrites(LinearsOnBlockedMaps, wide, to=["Transpose", "Conv", "Conv", "Gelu", "Conv", "Transpose"], count=2)
