@@ -49,11 +49,11 @@ def adapted(
     channels = spec.config.get(ARGUMENT, USUAL)
     if channels == USUAL or not spec.first_layers:
         return state, ()
+    import torch
     from timm.models import adapt_input_conv
 
-    from .doors.building import on_meta
-
-    wanted = on_meta(spec, image_size).state_dict()
+    with torch.device("meta"):
+        wanted = spec.build(image_size=image_size).state_dict()
     changed = {}
     for name in (f"{layer}.weight" for layer in spec.first_layers):
         if name not in state or name not in wanted or state[name].shape == wanted[name].shape:

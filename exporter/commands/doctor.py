@@ -29,7 +29,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rich",), ("typer",),
     ),
     **{engine.extra: (engine.distributions,) for engine in ENGINES.values()},
-    "serve": (("starlette",), ("uvicorn",), ("prometheus-client",)),
+    "serve": (("starlette",), ("uvicorn",), ("httptools",), ("uvloop",), ("prometheus-client",)),
     "triton": (("tritonclient",),),
     "sign": (("cryptography",),),
     "ray": (("ray",),),

@@ -137,7 +137,7 @@ def test_the_shapes_of_channels_last_are_written_so(here: Path):
         ("timm:resnet18", {"channels": 1, "mean": "0.5,0.5,0.5"}, ("--mean 0.5,0.5,0.5", "1 number", "--mean 0.5")),
         ("timm:resnet18", {"channels": 1, "colour": "bgr"}, ("--colour bgr", "leave --colour out")),
         ("timm:resnet18", {"scale": 1}, ("0..255", "--mean 123.7,116.3,103.5")),
-        ("smt_tiny", {"channels": 1}, ("--channels 1", "3 channels")),
+        ("torchvision:resnet18", {"channels": 1}, ("--channels 1", "3 channels")),
         ("net.py:one", {"channels": 3}, ("--channels 3", "1 channel, float32")),
         ("net.py:one", {"layout": "nhwc"}, ("NHWC", "1 channel, float32, NCHW")),
         ("net.py:raw", {"layout": "nchw"}, ("NCHW", "NHWC")),
