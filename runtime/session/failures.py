@@ -6,8 +6,7 @@ what pybind11 makes of C++ (RuntimeError, ValueError, MemoryError for bad_alloc)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from ..errors import EdgesmithError, EngineFailed
 
@@ -16,17 +15,23 @@ NO_MEMORY = ("alloc", "out of memory", "outofmemory", "not enough memory")
 LONGEST = 600  # characters of what an engine says; some print their whole graph
 
 
-@contextmanager
-def in_words(backend: str, name: str, doing: str) -> Iterator[None]:
+class InWords:
     """Within it an engine works: EngineFailed for its exceptions; ours, Ctrl-C and bugs go through as they are."""
-    try:
-        yield
-    except EdgesmithError:
-        raise
-    except Exception as error:
+
+    __slots__ = ("backend", "doing", "name")
+
+    def __init__(self, backend: str, name: str, doing: str) -> None:
+        self.backend, self.name, self.doing = backend, name, doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not isinstance(error, Exception) or isinstance(error, EdgesmithError):
+            return
         if type(error).__module__ == "builtins" and not isinstance(error, OF_CPP):
-            raise
-        raise _failed(backend, name, doing, error) from error
+            return
+        raise _failed(self.backend, self.name, self.doing, error) from error
 
 
 def _failed(backend: str, name: str, doing: str, error: Exception) -> EngineFailed:

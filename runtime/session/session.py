@@ -10,8 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +26,7 @@ from ..tasks.known import task_of
 from ..tasks.selftest import SelfTestRow
 from ..tasks.task import Task, Times
 from .checks import at_least, check_feeds, check_results
-from .failures import in_words
+from .failures import InWords
 from .selftest import self_test
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class Session(ABC):
         try:
             with self.bundle.reading(graph, *weights):
                 self._weights = [Held(self.bundle.path / name) for name in weights] if self.maps_weights else []
-                with in_words(self.backend, self.bundle.name, "load"):
+                with InWords(self.backend, self.bundle.name, "load"):
                     self.open_engine()
         except BaseException:
             self.release()
@@ -123,7 +122,8 @@ class Session(ABC):
 
         ``graph`` names one of several; the first is meant without a name, the others are opened when they are first run.
         """
-        with self._running():
+        caller = self._begin()
+        try:
             if graph is not None and graph != self.graph.name:
                 other = self._other(graph)
                 results = other.run(feeds)
@@ -131,12 +131,14 @@ class Session(ABC):
                 return results
             feeds = check_feeds(feeds, self.inputs)
             started = time.perf_counter()
-            with in_words(self.backend, self.bundle.name, "run"):
+            with InWords(self.backend, self.bundle.name, "run"):
                 results = self.infer(feeds)
             self._own.infer_ms = (time.perf_counter() - started) * 1e3
             for weights in self._weights:
                 if not weights.is_untouched():
                     raise changed(self.bundle.path, weights.name_of.name)
+        finally:
+            self._end(caller)
         return check_results(results, self.outputs, self.backend, feeds, self.inputs)
 
     def _other(self, name: str) -> Session:
@@ -150,19 +152,18 @@ class Session(ABC):
                 self._beside[name] = other.start()
             return self._beside[name]
 
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """A call that ``close`` waits for."""
+    def _begin(self) -> int:
+        """A call that ``close`` waits for, until ``_end`` of what is returned."""
         caller = threading.get_ident()
         with self._state:
             self._check_open()
             self._calls.append(caller)
-        try:
-            yield
-        finally:
-            with self._state:
-                self._calls.remove(caller)
-                self._state.notify_all()
+        return caller
+
+    def _end(self, caller: int) -> None:
+        with self._state:
+            self._calls.remove(caller)
+            self._state.notify_all()
 
     def __call__(
         self,

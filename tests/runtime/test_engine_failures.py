@@ -14,7 +14,7 @@ from edgesmith.runtime.backends.onnxruntime import OnnxRuntimeSession
 from edgesmith.runtime.backends.openvino import OpenVinoSession
 from edgesmith.runtime.bundle.bundle import open_bundle
 from edgesmith.runtime.errors import BundleRefused, EngineFailed
-from edgesmith.runtime.session.failures import in_words
+from edgesmith.runtime.session.failures import InWords
 
 GREEDY = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -84,7 +84,7 @@ def test_the_same_while_it_is_loaded(raised, tiny, monkeypatch):
 
 @pytest.mark.parametrize("bug", [AttributeError("x"), KeyError("x"), TypeError("x"), KeyboardInterrupt()])
 def test_a_bug_of_ours_stays_one(bug):
-    with pytest.raises(type(bug)), in_words("onnxruntime", "tiny", "run"):
+    with pytest.raises(type(bug)), InWords("onnxruntime", "tiny", "run"):
         raise bug
 
 
